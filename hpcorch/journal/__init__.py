@@ -1,0 +1,1 @@
+"""The files of a sweep directory: journals, manifests, their lock and their places."""

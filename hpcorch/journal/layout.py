@@ -1,0 +1,136 @@
+"""Where everything lies on disk. Names are part of the format; nothing else spells them.
+
+::
+
+    <project>/.hpcorch/ledger.db            the ledger; the project is where it is found, walking up
+    <project>/.hpcorch/snapshots/<digest>   one archive per code state, shared by sweeps
+    <sweep dir>/.hpcorch/
+        control.jsonl                       control journal; written under control.lock
+        batch-<first run>/manifest.jsonl    one per launch, immutable
+        batch-<first run>/task.pkl          the task function of that launch
+        submissions/s<number>.sbatch        what was handed to sbatch
+        journal/<run>.s<submission>.r<restart>.jsonl
+        logs/s<submission>_<array index>.log
+        results/<attempt>.pkl               results too large for the journal
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.errors import RecordError
+from hpcorch.model.ids import AttemptId
+
+STATE_DIR = ".hpcorch"
+LEDGER_NAME = "ledger.db"
+LEDGER_VARIABLE = "HPCORCH_LEDGER"
+
+DIR_MODE = 0o700
+FILE_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLayout:
+    """Paths below one sweep directory.
+
+    :param directory: absolute path of the sweep directory
+    """
+
+    directory: Path
+
+    @property
+    def state(self) -> Path:
+        return self.directory / STATE_DIR
+
+    @property
+    def control(self) -> Path:
+        return self.state / "control.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "control.lock"
+
+    @property
+    def journals(self) -> Path:
+        return self.state / "journal"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def results(self) -> Path:
+        return self.state / "results"
+
+    def batch(self, first_run: int) -> Path:
+        return self.state / f"batch-{first_run:06d}"
+
+    def manifest(self, first_run: int) -> Path:
+        return self.batch(first_run) / "manifest.jsonl"
+
+    def task(self, first_run: int) -> Path:
+        return self.batch(first_run) / "task.pkl"
+
+    def script(self, submission: int) -> Path:
+        return self.state / "submissions" / f"s{submission}.sbatch"
+
+    def journal(self, attempt: AttemptId) -> Path:
+        return self.journals / f"{attempt}.jsonl"
+
+    def log(self, submission: int, array_index: int | str) -> Path:
+        return self.logs / f"s{submission}_{array_index}.log"
+
+    def relative(self, path: Path) -> str:
+        """A path as events store it: relative to the sweep directory."""
+        return os.path.relpath(path, self.directory)
+
+    def create(self) -> None:
+        """Take the sweep directory for a new sweep.
+
+        :raises RecordError: another sweep owns it
+        :raises OSError: it cannot be written
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.state.mkdir(mode=DIR_MODE)
+        except FileExistsError:
+            raise RecordError(
+                f"the sweep directory {self.directory} already belongs to another sweep, whose record would be"
+                " overwritten: choose another hydra.sweep.dir, or set hydra.launcher.reuse_sweep_dir=true to"
+                " set the old record aside"
+            ) from None
+        for folder in (self.journals, self.logs, self.state / "submissions"):
+            folder.mkdir(mode=DIR_MODE)
+
+    def set_aside(self) -> Path | None:
+        """Move the record of an earlier sweep out of the way, keeping it; None if there is none."""
+        if not self.state.exists():
+            return None
+        number = 1
+        while (aside := self.directory / f"{STATE_DIR}.{number}").exists():
+            number += 1
+        self.state.rename(aside)
+        return aside
+
+
+def find_ledger(start: Path) -> Path | None:
+    """The ledger that serves ``start``: $HPCORCH_LEDGER, else the nearest one walking up; None if neither is."""
+    named = os.environ.get(LEDGER_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    for folder in (start, *start.parents):
+        candidate = folder / STATE_DIR / LEDGER_NAME
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def default_ledger(start: Path) -> Path:
+    """Where the ledger that serves ``start`` is or would be made: at the root of its git checkout, else there."""
+    found = find_ledger(start)
+    if found is not None:
+        return found
+    root = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
+    return root / STATE_DIR / LEDGER_NAME

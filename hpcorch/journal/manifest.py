@@ -1,0 +1,200 @@
+"""The manifest of a launch: everything frozen about its runs, in one immutable file.
+
+A thousand nodes read it at once over a network file system, so a node finds its run with three small reads,
+whatever the number of runs. The file is checksummed lines of JSON (:mod:`hpcorch.journal.lines`):
+
+1. a header line;
+2. for each base a line ``{"base":n,"config":{…},"pickle":"…"}``, before the first run that uses it, and for
+   each run a line ``{"run":index,…,"base_at":[offset,size]}``;
+3. the index: one line of fixed width a run, ``offset size`` in decimal;
+4. a trailer of fixed width that says where the index starts and how many runs there are.
+
+The digest of the whole file is in the control journal.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.lines import DamagedLineError, seal, unseal
+
+FORMAT = "hpcorch-manifest"
+VERSION = 1
+_INDEX_WIDTH = 32  # "%020d %010d\n"
+_TRAILER_WIDTH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestHeader:
+    """What all runs of a launch share."""
+
+    sweep: str
+    batch: int
+    count: int
+    backend: str
+    job_name: str
+    project: str
+    cwd: str
+    python: str
+    task_digest: str
+    compact: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestBase:
+    """A composed configuration that runs start from: the object for the node, the plain form for the record."""
+
+    base: int
+    config: dict[str, Any]
+    pickle: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRun:
+    """One run, frozen. ``node`` is what :mod:`hpcorch.runtime.configuration` needs to rebuild its configuration."""
+
+    run: int
+    base: int
+    overrides: list[str]
+    params: dict[str, Any]
+    changes: dict[str, Any]
+    config_digest: str
+    seed: int
+    seed_source: str
+    directory: str
+    node: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenRun:
+    """A run with the header and the base that belong to it: all that a node needs."""
+
+    header: ManifestHeader
+    base: ManifestBase
+    run: ManifestRun
+
+
+def write_manifest(
+    path: Path, header: ManifestHeader, bases: Sequence[ManifestBase], runs: Sequence[ManifestRun]
+) -> str:
+    """Write a manifest, whole or not at all, and return its digest.
+
+    :raises OSError: it cannot be written
+    """
+    content = bytearray(seal({"format": FORMAT, "version": VERSION, **asdict(header)}))
+    by_number = {base.base: base for base in bases}
+    base_at: dict[int, tuple[int, int]] = {}
+    index = bytearray()
+    for run in runs:
+        if run.base not in base_at:
+            base_at[run.base] = _append(content, _base_record(by_number[run.base]))
+        offset, size = _append(content, {**asdict(run), "base_at": base_at[run.base]})
+        index += f"{offset:020d} {size:010d}\n".encode()
+    trailer = f"hpcorch-index {len(content):020d} {len(runs):010d}".ljust(_TRAILER_WIDTH - 1) + "\n"
+    whole = bytes(content) + bytes(index) + trailer.encode()
+    write_whole(path, whole)
+    return digest(whole)
+
+
+def digest(content: bytes) -> str:
+    """A digest as this project writes it: ``sha256:`` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _base_record(base: ManifestBase) -> dict[str, Any]:
+    return {"base": base.base, "config": base.config, "pickle": base64.b64encode(base.pickle).decode("ascii")}
+
+
+def _append(content: bytearray, record: dict[str, Any]) -> tuple[int, int]:
+    line = seal(record)
+    offset = len(content)
+    content += line
+    return offset, len(line)
+
+
+def read_run(path: Path, index: int) -> FrozenRun:
+    """Find one run without reading the others.
+
+    :param index: the run's index within the sweep
+    :raises RecordError: the manifest is damaged or does not hold the run
+    :raises OSError: it cannot be read
+    """
+    with path.open("rb") as file:
+        try:
+            header = _header(file.readline())
+            record = unseal(_read_at(file, *_locate(file, header, index)))
+            offset, size = record.pop("base_at")
+            base = _base(unseal(_read_at(file, offset, size)))
+        except (DamagedLineError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"the manifest {path} is damaged where run {index} should be: {error}") from error
+    run = ManifestRun(**record)
+    if run.run != index:
+        raise RecordError(f"the manifest {path} has run {run.run} where run {index} should be")
+    return FrozenRun(header=header, base=base, run=run)
+
+
+def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[ManifestRun]]:
+    """Read a whole manifest.
+
+    :raises RecordError: it is damaged
+    :raises OSError: it cannot be read
+    """
+    bases: dict[int, ManifestBase] = {}
+    runs: list[ManifestRun] = []
+    with path.open("rb") as file:
+        try:
+            header = _header(file.readline())
+            for record in _records(file, header.count):
+                if "run" in record:
+                    del record["base_at"]
+                    runs.append(ManifestRun(**record))
+                else:
+                    base = _base(record)
+                    bases[base.base] = base
+        except (DamagedLineError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"the manifest {path} is damaged after run {len(runs)}: {error}") from error
+    return header, bases, runs
+
+
+def _records(file: IO[bytes], runs: int) -> Iterator[dict[str, Any]]:
+    while runs:
+        record = unseal(file.readline())
+        runs -= "run" in record
+        yield record
+
+
+def _header(line: bytes) -> ManifestHeader:
+    record = unseal(line)
+    if record.pop("format", None) != FORMAT or record.pop("version", None) != VERSION:
+        raise ValueError(f"it is not a manifest of version {VERSION}; use the hpcorch that wrote it")
+    return ManifestHeader(**record)
+
+
+def _base(record: dict[str, Any]) -> ManifestBase:
+    return ManifestBase(
+        base=record["base"], config=record["config"], pickle=base64.b64decode(record["pickle"], validate=True)
+    )
+
+
+def _locate(file: IO[bytes], header: ManifestHeader, index: int) -> tuple[int, int]:
+    file.seek(-_TRAILER_WIDTH, 2)
+    name, start, count = file.read(_TRAILER_WIDTH).split()
+    position = index - header.batch
+    if name != b"hpcorch-index" or int(count) != header.count or not 0 <= position < header.count:
+        raise ValueError(f"it holds runs {header.batch} to {header.batch + header.count - 1}")
+    file.seek(int(start) + position * _INDEX_WIDTH)
+    offset, size = file.read(_INDEX_WIDTH).split()
+    return int(offset), int(size)
+
+
+def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

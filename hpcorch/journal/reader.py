@@ -1,0 +1,85 @@
+"""Tolerant, incremental reading of journals.
+
+A network file system may show a file's tail late, or as NUL bytes. So reading stops at the first line that is
+not whole and says where good data ends; whether the rest is waited for or given up is the caller's to decide,
+who knows whether the writer may still live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import DamagedLineError, decode
+from hpcorch.model.events import CONTROL_SOURCE, Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """New events of one source.
+
+    :param start: byte offset that reading began at
+    :param end: byte offset behind the last whole line; reading goes on there
+    :param rest: bytes behind ``end`` that are not a whole line (yet)
+    """
+
+    source: str
+    events: tuple[Event, ...]
+    start: int
+    end: int
+    rest: int
+
+
+def read_segment(path: Path, *, sweep: str, source: str, offset: int) -> Segment:
+    """Read the whole lines of a journal from ``offset`` on.
+
+    :raises OSError: the file cannot be read
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read()
+    events: list[Event] = []
+    good = 0
+    while (newline := content.find(b"\n", good)) >= 0:
+        try:
+            events.append(decode(content[good : newline + 1], sweep=sweep, source=source))
+        except DamagedLineError:
+            break
+        good = newline + 1
+    return Segment(
+        source=source,
+        events=tuple(events),
+        start=offset,
+        end=offset + good,
+        rest=len(content) - good,
+    )
+
+
+def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -> Iterator[Segment]:
+    """New events of a sweep's control journal and of all its attempt journals, the control journal first.
+
+    :param offsets: source -> where to go on reading; sources that are not named are read from the start.
+        A source whose file has not grown is not opened.
+    :raises OSError: the sweep directory cannot be read
+    """
+    yield read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=offsets.get(CONTROL_SOURCE, 0))
+    for entry in sorted(layout.journals.iterdir()):
+        if entry.suffix != ".jsonl":
+            continue
+        source = entry.stem
+        offset = offsets.get(source, 0)
+        if entry.stat().st_size > offset:
+            yield read_segment(entry, sweep=sweep, source=source, offset=offset)
+
+
+def sweep_id(layout: SweepLayout) -> str | None:
+    """The id of the sweep that owns a sweep directory; None if the directory has no whole first event."""
+    with layout.control.open("rb") as file:
+        first = file.readline()
+    try:
+        event = decode(first, sweep="", source=CONTROL_SOURCE)
+    except DamagedLineError:
+        return None
+    return str(getattr(event.fact, "sweep", "")) or None

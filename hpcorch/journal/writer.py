@@ -1,0 +1,81 @@
+"""Appending to a journal: one line a fact, fsync where a fact must survive a crash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from hpcorch.journal.files import sync_directory, write_all
+from hpcorch.journal.layout import FILE_MODE
+from hpcorch.journal.lines import encode
+from hpcorch.journal.reader import read_segment
+from hpcorch.model.events import Fact
+from hpcorch.model.ids import utc_now
+
+
+class JournalWriter:
+    """Appends facts to one journal file.
+
+    Not for two writers at once: an attempt's journal has one by exclusive creation, the control journal by the
+    sweep's lock. After a failed write the file is cut back to its last whole line, so that the next fact does
+    not join a torn one.
+    """
+
+    def __init__(self, descriptor: int, path: Path, *, seq: int, end: int) -> None:
+        self._descriptor = descriptor
+        self._end = end
+        self.path = path
+        self.seq = seq
+
+    @classmethod
+    def create(cls, path: Path) -> JournalWriter:
+        """Open a journal that does not exist yet.
+
+        :raises FileExistsError: it does
+        """
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, FILE_MODE)
+        sync_directory(path.parent)
+        return cls(descriptor, path, seq=0, end=0)
+
+    @classmethod
+    def resume(cls, path: Path) -> JournalWriter:
+        """Open a journal to go on after its last whole line; a torn tail is cut off. Made if it is missing."""
+        if not path.exists():
+            return cls.create(path)
+        segment = read_segment(path, sweep="", source="", offset=0)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.ftruncate(descriptor, segment.end)
+        seq = segment.events[-1].seq + 1 if segment.events else 0
+        return cls(descriptor, path, seq=seq, end=segment.end)
+
+    def append(self, fact: Fact, *, durable: bool = False) -> None:
+        """Write one fact.
+
+        :param durable: return only once it would survive a power cut
+        :raises OSError: it could not be written; the journal is as before
+        """
+        line = encode(fact, seq=self.seq, time=utc_now())
+        try:
+            write_all(self._descriptor, line)
+            if durable:
+                os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self._end)
+            raise
+        self._end += len(line)
+        self.seq += 1
+
+    def close(self) -> None:
+        """Close the file; harmless when done twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

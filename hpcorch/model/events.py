@@ -1,0 +1,316 @@
+"""Every fact that hpcorch records, one frozen class each.
+
+An :class:`Event` is a fact with its place: the sweep, the source (the file that it was written to) and its
+sequence number there. That triple is its identity, so reading a file twice adds nothing. Sources are
+
+* ``control``: the sweep's control journal, written on the login side under the sweep's lock;
+* ``batch-<first run>``: the manifest of one launch;
+* ``<run>.s<submission>.r<restart>``: the journal of one attempt, written on the compute node.
+
+Times are for people. Order is (submission, restart, sequence), since the clocks of hosts differ.
+A fact of a kind that this version does not know is kept as :class:`UnknownFact`: a newer version may have
+written it, and it must survive being read by an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+CONTROL_SOURCE = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Base of all facts. ``kind`` names the class on disk and never changes."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepCreated(Fact):
+    """A sweep exists. Written once, first, by the launcher."""
+
+    kind = "sweep-created"
+    sweep: str  # its id: a sweep directory names its own sweep
+    name: str
+    backend: str  # slurm | local
+    directory: str  # absolute path of the sweep directory
+    project: str  # absolute path of the folder that holds .hpcorch/ledger.db
+    user: str
+    host: str
+    cwd: str
+    argv: list[str]
+    root_seed: int
+    sweeper: str
+    tags: list[str] = field(default_factory=list)
+    cluster: str | None = None
+    python: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlanned(Fact):
+    """One launch of a sweep is frozen: its manifest and task file are on disk and will not change."""
+
+    kind = "batch-planned"
+    batch: int  # index of its first run
+    count: int
+    manifest: str  # path relative to the sweep directory
+    manifest_digest: str
+    task_digest: str
+    options: dict[str, Any] = field(default_factory=dict)  # launcher keys as given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasePlanned(Fact):
+    """A composed task configuration that several runs of a batch start from."""
+
+    kind = "base-planned"
+    base: int  # number within its batch
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlanned(Fact):
+    """A run exists, with everything that determines it frozen."""
+
+    kind = "run-planned"
+    run: int
+    base: int
+    overrides: list[str]
+    params: dict[str, Any]  # swept key -> value
+    changes: dict[str, Any]  # dotted path -> value: the task configuration is the base with these applied
+    config_digest: str
+    seed: int
+    seed_source: str  # config | derived
+    directory: str  # absolute path of the run's output directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionIntended(Fact):
+    """Somebody is about to submit. On disk before sbatch starts, so that no submission goes unnoticed."""
+
+    kind = "submission-intended"
+    submission: int
+    batch: int
+    runs: str  # array index i is the i-th of these run indices: "0-4,7"
+    token: str
+    backend: str
+    host: str
+    script: str  # path relative to the sweep directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionAccepted(Fact):
+    """The submission exists under this job id; its tasks are held until released."""
+
+    kind = "submission-accepted"
+    submission: int
+    job_id: str
+    cluster: str | None = None
+    cancelled_duplicates: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionReleased(Fact):
+    """The submission's tasks may start."""
+
+    kind = "submission-released"
+    submission: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRejected(Fact):
+    """The submission does not exist: Slurm refused it, or a settled search found nothing."""
+
+    kind = "submission-rejected"
+    submission: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionUnknown(Fact):
+    """sbatch ended without an answer; whether the submission exists is to be settled by looking."""
+
+    kind = "submission-unknown"
+    submission: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobObserved(Fact):
+    """What the scheduler said of one array element. Written only when it differs from the last word."""
+
+    kind = "job-observed"
+    submission: int
+    run: int
+    restart: int
+    state: str  # Slurm's word; for the local backend the same words
+    witness: str  # squeue | sacct | local
+    reason: str | None = None
+    node: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptClaimed(Fact):
+    """A task started and took its run. The journal's file name says which attempt this is."""
+
+    kind = "attempt-claimed"
+    host: str
+    pid: int
+    job_id: str | None = None  # raw id of this array element
+    array_job_id: str | None = None
+    array_task: int | None = None
+    log: str | None = None
+    log_offset: int | None = None  # bytes in the log before this attempt
+    python: str = ""
+    cpus: int | None = None
+    gpus: str | None = None
+    tasks: int = 1
+    nodes: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptVerified(Fact):
+    """What is about to run was compared with what was frozen, and is the same."""
+
+    kind = "attempt-verified"
+    config_digest: str
+    task_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSeeded(Fact):
+    """The random generators of these libraries were seeded."""
+
+    kind = "attempt-seeded"
+    seed: int
+    libraries: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCalled(Fact):
+    """The task function was called."""
+
+    kind = "attempt-called"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSignalled(Fact):
+    """A signal arrived. What it meant is settled afterwards from what Slurm says."""
+
+    kind = "attempt-signalled"
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(Fact):
+    """The attempt is over, in its own words.
+
+    ``outcome`` is one of completed, failed, refused, stopped, skipped, superseded. A result is in ``result``
+    as JSON where it has a JSON form; where that form loses something, ``result_pickle`` (base64) or
+    ``result_file`` (relative to the sweep directory) holds the object itself.
+    """
+
+    kind = "attempt-ended"
+    outcome: str
+    exit_code: int
+    signal: str | None = None
+    reason: str | None = None
+    result: Any = None
+    result_pickle: str | None = None
+    result_file: str | None = None
+    error: str | None = None  # "ValueError: text"
+    traceback: str | None = None
+    error_pickle: str | None = None
+    working_dir: str | None = None
+    task_name: str | None = None
+    log_end: int | None = None  # bytes in the log after this attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownFact(Fact):
+    """A fact of a kind that this version does not know, kept as it was written."""
+
+    kind = "unknown"
+    original_kind: str
+    body: dict[str, Any]
+
+
+FACTS: Mapping[str, type[Fact]] = {
+    cls.kind: cls
+    for cls in (
+        SweepCreated,
+        BatchPlanned,
+        BasePlanned,
+        RunPlanned,
+        SubmissionIntended,
+        SubmissionAccepted,
+        SubmissionReleased,
+        SubmissionRejected,
+        SubmissionUnknown,
+        JobObserved,
+        AttemptClaimed,
+        AttemptVerified,
+        AttemptSeeded,
+        AttemptCalled,
+        AttemptSignalled,
+        AttemptEnded,
+    )
+}
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    kind: tuple(item.name for item in fields(cls)) for kind, cls in FACTS.items()
+}
+_REQUIRED: Mapping[str, frozenset[str]] = {
+    kind: frozenset(
+        item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING
+    )
+    for kind, cls in FACTS.items()
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact in its place. ``seq`` counts from 0 within the source."""
+
+    sweep: str
+    source: str
+    seq: int
+    time: str
+    fact: Fact
+
+    @property
+    def id(self) -> str:
+        """The identity that makes ingestion idempotent."""
+        return f"{self.sweep}/{self.source}/{self.seq}"
+
+
+def kind_of(fact: Fact) -> str:
+    """The kind under which a fact is written, also where this version does not know it."""
+    return fact.original_kind if isinstance(fact, UnknownFact) else fact.kind
+
+
+def to_body(fact: Fact) -> dict[str, Any]:
+    """The fields of a fact as they are written: those that differ from nothing (``None``) only."""
+    if isinstance(fact, UnknownFact):
+        return dict(fact.body)
+    values = ((name, getattr(fact, name)) for name in _FIELDS[fact.kind])
+    return {name: value for name, value in values if value is not None}
+
+
+def from_body(kind: str, body: Mapping[str, Any]) -> Fact:
+    """Read a fact back. Fields that this version does not know are ignored.
+
+    A kind that this version does not know, or a known one that lacks a field it needs, becomes UnknownFact.
+    """
+    cls = FACTS.get(kind)
+    if cls is None or not _REQUIRED[kind] <= body.keys():
+        return UnknownFact(original_kind=kind, body=dict(body))
+    return cls(**{name: body[name] for name in _FIELDS[kind] if name in body})

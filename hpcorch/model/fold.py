@@ -1,0 +1,391 @@
+"""From events to entities: pure functions of a set of events.
+
+Nothing here depends on the order in which events became known. Facts of one source are ordered by their
+sequence number, attempts by (submission, restart); the clock is never asked. Where the task's journal and the
+scheduler disagree, ``_settle_attempt`` decides: the journal is believed about what the task did, the
+scheduler about what became of a job that could not say so itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
+from hpcorch.model.events import (
+    CONTROL_SOURCE,
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptSeeded,
+    BatchPlanned,
+    Event,
+    JobObserved,
+    RunPlanned,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRejected,
+    SubmissionReleased,
+    SubmissionUnknown,
+    SweepCreated,
+)
+from hpcorch.model.ids import AttemptId, parse_ranges
+from hpcorch.model.states import AttemptState, RunState, SubmissionState
+
+# What the journal's own last word means.
+_OUTCOMES: Mapping[str, AttemptState] = {
+    "completed": AttemptState.COMPLETED,
+    "failed": AttemptState.FAILED,
+    "refused": AttemptState.REFUSED,
+    "skipped": AttemptState.SKIPPED,
+    "superseded": AttemptState.SUPERSEDED,
+    "stopped": AttemptState.STOPPED,
+}
+
+# What Slurm's word means for an attempt whose journal has no last word, or "stopped". COMPLETED is not in it:
+# a task that ends well says so itself, so its silence means that nobody knows.
+_SLURM_ENDS: Mapping[str, AttemptState] = {
+    "FAILED": AttemptState.FAILED,
+    "TIMEOUT": AttemptState.TIMEOUT,
+    "OUT_OF_MEMORY": AttemptState.OUT_OF_MEMORY,
+    "CANCELLED": AttemptState.CANCELLED,
+    "NODE_FAIL": AttemptState.NODE_FAIL,
+    "BOOT_FAIL": AttemptState.BOOT_FAIL,
+    "DEADLINE": AttemptState.DEADLINE,
+    "PREEMPTED": AttemptState.PREEMPTED,
+    "REQUEUED": AttemptState.REQUEUED,
+    "COMPLETED": AttemptState.LOST,
+    "LOST": AttemptState.LOST,
+}
+
+_RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
+    AttemptState.RUNNING: RunState.RUNNING,
+    AttemptState.STOPPED: RunState.UNCERTAIN,
+    AttemptState.COMPLETED: RunState.COMPLETED,
+    AttemptState.FAILED: RunState.FAILED,
+    AttemptState.REFUSED: RunState.FAILED,
+    AttemptState.TIMEOUT: RunState.TIMEOUT,
+    AttemptState.DEADLINE: RunState.TIMEOUT,
+    AttemptState.OUT_OF_MEMORY: RunState.OUT_OF_MEMORY,
+    AttemptState.CANCELLED: RunState.CANCELLED,
+    AttemptState.NODE_FAIL: RunState.NODE_FAIL,
+    AttemptState.BOOT_FAIL: RunState.NODE_FAIL,
+    AttemptState.PREEMPTED: RunState.PENDING,
+    AttemptState.REQUEUED: RunState.PENDING,
+    AttemptState.SUPERSEDED: RunState.UNCERTAIN,
+    AttemptState.LOST: RunState.LOST,
+}
+
+# Slurm's word for an array element while no journal speaks for it.
+_RUN_STATE_OF_JOB: Mapping[str, RunState] = {
+    "PENDING": RunState.PENDING,
+    "RUNNING": RunState.RUNNING,
+    "SUSPENDED": RunState.SUSPENDED,
+    "STOPPED": RunState.SUSPENDED,
+    "CANCELLED": RunState.CANCELLED,
+    "FAILED": RunState.FAILED,
+    "TIMEOUT": RunState.TIMEOUT,
+    "DEADLINE": RunState.TIMEOUT,
+    "OUT_OF_MEMORY": RunState.OUT_OF_MEMORY,
+    "NODE_FAIL": RunState.NODE_FAIL,
+    "BOOT_FAIL": RunState.NODE_FAIL,
+    "PREEMPTED": RunState.PENDING,
+    "REQUEUED": RunState.PENDING,
+    "COMPLETED": RunState.LOST,
+    "LOST": RunState.LOST,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvidence:
+    """All that is known of one run. Incomplete evidence folds as well, to what it supports."""
+
+    planned: Event
+    batch: int
+    submissions: Sequence[Submission] = ()  # those that include the run
+    observed: Sequence[Event] = ()  # JobObserved of this run
+    attempts: Mapping[AttemptId, Sequence[Event]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedRun:
+    """A run and its attempts, as the evidence has them."""
+
+    run: Run
+    attempts: tuple[Attempt, ...]
+
+
+def fold_sweep(created: Event) -> Sweep:
+    """The sweep that its first event tells of."""
+    fact = created.fact
+    assert isinstance(fact, SweepCreated)
+    return Sweep(
+        id=created.sweep,
+        name=fact.name,
+        backend=fact.backend,
+        directory=fact.directory,
+        project=fact.project,
+        user=fact.user,
+        host=fact.host,
+        cwd=fact.cwd,
+        argv=tuple(fact.argv),
+        root_seed=fact.root_seed,
+        sweeper=fact.sweeper,
+        created_at=created.time,
+        tags=tuple(fact.tags),
+        cluster=fact.cluster,
+        python=fact.python,
+        versions=fact.versions,
+    )
+
+
+def fold_batch(planned: Event) -> Batch:
+    """The batch that its event tells of."""
+    fact = planned.fact
+    assert isinstance(fact, BatchPlanned)
+    return Batch(
+        sweep=planned.sweep,
+        batch=fact.batch,
+        count=fact.count,
+        manifest=fact.manifest,
+        manifest_digest=fact.manifest_digest,
+        task_digest=fact.task_digest,
+        options=fact.options,
+        planned_at=planned.time,
+    )
+
+
+def fold_submissions(events: Iterable[Event]) -> dict[int, Submission]:
+    """Every submission that the control journal tells of, by number."""
+    submissions: dict[int, Submission] = {}
+    for event in sorted(events, key=lambda item: item.seq):
+        fact = event.fact
+        if isinstance(fact, SubmissionIntended):
+            submissions[fact.submission] = Submission(
+                sweep=event.sweep,
+                submission=fact.submission,
+                batch=fact.batch,
+                runs=tuple(parse_ranges(fact.runs)),
+                token=fact.token,
+                backend=fact.backend,
+                script=fact.script,
+                state=SubmissionState.INTENDED,
+                intended_at=event.time,
+            )
+            continue
+        known = submissions.get(getattr(fact, "submission", -1))
+        if known is not None:
+            submissions[known.submission] = _with_outcome(known, event)
+    return submissions
+
+
+def _with_outcome(known: Submission, event: Event) -> Submission:
+    fact = event.fact
+    if isinstance(fact, SubmissionAccepted):
+        return replace(known, state=SubmissionState.ACCEPTED, job_id=fact.job_id, cluster=fact.cluster, reason=None)
+    if isinstance(fact, SubmissionReleased):
+        return replace(known, state=SubmissionState.RELEASED)
+    if isinstance(fact, SubmissionRejected):
+        return replace(known, state=SubmissionState.REJECTED, reason=fact.reason)
+    if isinstance(fact, SubmissionUnknown):
+        return replace(known, state=SubmissionState.UNKNOWN, reason=fact.reason)
+    return known
+
+
+def fold_run(evidence: RunEvidence) -> FoldedRun:
+    """The run and its attempts, from all evidence about it.
+
+    The winning attempt is the highest (submission, restart) that executed or tried to: an attempt that skipped
+    because the run had ended, or gave way to a later one, decides nothing, and what a superseded attempt
+    writes late changes nothing.
+    """
+    planned = evidence.planned.fact
+    assert isinstance(planned, RunPlanned)
+    observed = _last_words(evidence.observed)
+    attempts = tuple(
+        _fold_attempt(evidence.planned.sweep, attempt, evidence.attempts[attempt], observed)
+        for attempt in sorted(evidence.attempts)
+    )
+    run = Run(
+        sweep=evidence.planned.sweep,
+        run=planned.run,
+        batch=evidence.batch,
+        base=planned.base,
+        state=RunState.PLANNED,
+        overrides=tuple(planned.overrides),
+        params=planned.params,
+        changes=planned.changes,
+        config_digest=planned.config_digest,
+        seed=planned.seed,
+        seed_source=planned.seed_source,
+        directory=planned.directory,
+        attempts=len(attempts),
+    )
+    return FoldedRun(run=_settle_run(run, evidence, attempts, observed), attempts=attempts)
+
+
+def _last_words(observed: Iterable[Event]) -> dict[tuple[int, int], JobObserved]:
+    """The scheduler's last word on each (submission, restart)."""
+    words: dict[tuple[int, int], JobObserved] = {}
+    for event in sorted(observed, key=lambda item: (item.source != CONTROL_SOURCE, item.seq)):
+        fact = event.fact
+        assert isinstance(fact, JobObserved)
+        words[fact.submission, fact.restart] = fact
+    return words
+
+
+def _fold_attempt(
+    sweep: str,
+    attempt: AttemptId,
+    events: Sequence[Event],
+    observed: Mapping[tuple[int, int], JobObserved],
+) -> Attempt:
+    folded = Attempt(
+        sweep=sweep,
+        run=attempt.run,
+        submission=attempt.submission,
+        restart=attempt.restart,
+        state=AttemptState.RUNNING,
+    )
+    for event in sorted(events, key=lambda item: item.seq):
+        folded = _with_journal_fact(folded, event)
+    return _settle_attempt(folded, observed.get((attempt.submission, attempt.restart)))
+
+
+def _with_journal_fact(attempt: Attempt, event: Event) -> Attempt:
+    fact = event.fact
+    if isinstance(fact, AttemptClaimed):
+        element = fact.array_job_id is not None and fact.array_task is not None
+        return replace(
+            attempt,
+            job_id=f"{fact.array_job_id}_{fact.array_task}" if element else fact.job_id,
+            node=fact.host,
+            pid=fact.pid,
+            started_at=event.time,
+            log=fact.log,
+            log_start=fact.log_offset,
+        )
+    if isinstance(fact, AttemptSeeded):
+        return replace(attempt, seed=fact.seed)
+    if isinstance(fact, AttemptEnded):
+        return replace(
+            attempt,
+            state=_OUTCOMES.get(fact.outcome, AttemptState.LOST),
+            ended_at=event.time,
+            exit_code=fact.exit_code,
+            signal=fact.signal,
+            reason=fact.reason,
+            result=fact.result,
+            error=fact.error,
+            log_end=fact.log_end,
+        )
+    return attempt
+
+
+def _settle_attempt(attempt: Attempt, said: JobObserved | None) -> Attempt:
+    """Join what the journal says with what the scheduler said last."""
+    if said is None:
+        return attempt
+    attempt = replace(attempt, slurm_state=said.state, node=attempt.node or said.node)
+    if attempt.state.is_final or said.state not in _SLURM_ENDS:
+        return attempt
+    return replace(
+        attempt,
+        state=_SLURM_ENDS[said.state],
+        reason=said.reason or attempt.reason,
+        ended_at=attempt.ended_at or said.end,
+        exit_code=said.exit_code if attempt.exit_code is None else attempt.exit_code,
+        signal=attempt.signal or (str(said.signal) if said.signal else None),
+    )
+
+
+def _settle_run(
+    run: Run,
+    evidence: RunEvidence,
+    attempts: Sequence[Attempt],
+    observed: Mapping[tuple[int, int], JobObserved],
+) -> Run:
+    executed = [a for a in attempts if a.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED)]
+    winner = executed[-1] if executed else None
+    live = [s for s in evidence.submissions if s.state is not SubmissionState.REJECTED]
+    latest = max(live, key=lambda item: item.submission, default=None)
+    if winner is not None and (latest is None or _speaks_for(winner, latest, attempts)):
+        run = _from_attempt(run, winner)
+    elif latest is not None:
+        run = _from_submission(run, latest, observed)
+    else:
+        rejected = max(evidence.submissions, key=lambda item: item.submission, default=None)
+        return replace(run, reason=rejected.reason if rejected else None)
+    said = max(observed.items(), default=((-1, -1), None), key=lambda item: item[0])[1]
+    if latest is not None and latest.job_id and run.job_id is None:
+        run = replace(run, job_id=_element(latest, run.run))
+    if said is not None and run.state is RunState.RUNNING and said.state in ("SUSPENDED", "STOPPED"):
+        return replace(run, state=RunState.SUSPENDED)
+    if said is not None and run.state is RunState.PENDING:
+        return replace(run, reason=said.reason or run.reason)
+    return run
+
+
+def _speaks_for(winner: Attempt, latest: Submission, attempts: Sequence[Attempt]) -> bool:
+    """Whether the winning attempt still tells the run's state under the latest submission.
+
+    It does if it belongs to it, or if that submission's own attempts found the run already ended.
+    """
+    if winner.submission >= latest.submission:
+        return True
+    return any(a.submission == latest.submission and a.state is AttemptState.SKIPPED for a in attempts)
+
+
+def _from_attempt(run: Run, winner: Attempt) -> Run:
+    return replace(
+        run,
+        state=_RUN_STATE_OF_ATTEMPT[winner.state],
+        job_id=winner.job_id,
+        submission=winner.submission,
+        node=winner.node,
+        started_at=winner.started_at,
+        ended_at=winner.ended_at,
+        exit_code=winner.exit_code,
+        reason=winner.reason,
+        result=winner.result,
+        error=winner.error,
+        log=winner.log,
+    )
+
+
+def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, int], JobObserved]) -> Run:
+    words = [said for (number, _), said in sorted(observed.items()) if number == latest.submission]
+    said = words[-1] if words else None
+    if said is not None:
+        state = _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN)
+    elif latest.state in (SubmissionState.ACCEPTED, SubmissionState.RELEASED):
+        state = RunState.SUBMITTED
+    else:
+        state = RunState.UNCERTAIN
+    return replace(
+        run,
+        state=state,
+        submission=latest.submission,
+        node=said.node if said else None,
+        reason=(said.reason if said else None) or latest.reason,
+        exit_code=said.exit_code if said else None,
+        started_at=said.start if said else None,
+        ended_at=said.end if said and state.is_final else None,
+    )
+
+
+def _element(submission: Submission, run: int) -> str | None:
+    if submission.job_id is None or run not in submission.runs:
+        return None
+    if submission.backend != "slurm":
+        return submission.job_id
+    return f"{submission.job_id}_{submission.runs.index(run)}"
+
+
+def group_by_run(events: Iterable[Event]) -> dict[int, list[Event]]:
+    """JobObserved events by the run that they speak of."""
+    groups: dict[int, list[Event]] = defaultdict(list)
+    for event in events:
+        if isinstance(event.fact, JobObserved):
+            groups[event.fact.run].append(event)
+    return groups

@@ -1,0 +1,95 @@
+"""Names that stay: sweep ids, submission tokens, attempt names, index ranges, UTC times."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+# No vowels and no look-alikes: an id is read aloud and typed from paper.
+_SUFFIX_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+_ATTEMPT_NAME = re.compile(r"(\d+)\.s(\d+)\.r(\d+)")
+
+
+def utc_now() -> str:
+    """The current time as this project writes it: ISO 8601, UTC, microseconds, ``Z``."""
+    return format_time(datetime.now(timezone.utc))
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware datetime as ISO 8601 in UTC with microseconds and ``Z``."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time that :func:`format_time` wrote.
+
+    :raises ValueError: the text has another form
+    """
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+
+
+def new_sweep_id() -> str:
+    """A new sweep id, such as ``20261123-044501-k7fw``: sorts by time, and two in one second differ."""
+    suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(4))
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{suffix}"
+
+
+def new_token() -> str:
+    """A token that marks one submission for ever: 128 random bits in hexadecimal."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class AttemptId:
+    """One execution of a run. Ordered by (submission, restart) among the attempts of one run.
+
+    :param submission: number of the submission within the sweep, from 0
+    :param restart: Slurm's restart count, 0 at the first start
+    """
+
+    run: int
+    submission: int
+    restart: int
+
+    def __str__(self) -> str:
+        return f"{self.run}.s{self.submission}.r{self.restart}"
+
+    @classmethod
+    def parse(cls, text: str) -> AttemptId:
+        """Read what ``str`` wrote.
+
+        :raises ValueError: the text has another form
+        """
+        match = _ATTEMPT_NAME.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not an attempt name of the form RUN.sSUBMISSION.rRESTART")
+        run, submission, restart = map(int, match.groups())
+        return cls(run=run, submission=submission, restart=restart)
+
+
+def format_ranges(indices: Iterable[int]) -> str:
+    """Write indices in order as Slurm writes array indices: ``0-2,5``."""
+    parts: list[list[int]] = []
+    for index in indices:
+        if parts and index == parts[-1][1] + 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def parse_ranges(text: str) -> Sequence[int]:
+    """Read what :func:`format_ranges` wrote, in its order.
+
+    :raises ValueError: the text has another form
+    """
+    if re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text) is None:
+        raise ValueError(f"{text!r} is not a list of indices such as 0-2,5")
+    indices: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        indices.extend(range(int(low), int(high or low) + 1))
+    return indices

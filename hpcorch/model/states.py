@@ -1,0 +1,144 @@
+"""The states of runs, attempts, submissions and sweeps.
+
+Names are Slurm's where Slurm has one (squeue(1), JOB STATE CODES), with its short codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class RunState(str, Enum):
+    """Where a run stands, over all of its attempts."""
+
+    PLANNED = "PLANNED"  # recorded, not yet with Slurm
+    UNCERTAIN = "UNCERTAIN"  # not settled yet: a submission without an answer, a stop without a reason
+    SUBMITTED = "SUBMITTED"  # Slurm has it; nothing was seen since
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    CANCELLED = "CANCELLED"
+    NODE_FAIL = "NODE_FAIL"
+    LOST = "LOST"  # nobody knows; reversible when news arrives
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more is expected unless somebody retries the run."""
+        return self in _FINAL_RUN_STATES
+
+    @property
+    def short(self) -> str:
+        """Slurm's short code, or ours where Slurm has none."""
+        return _SHORT_CODES[self]
+
+    @classmethod
+    def parse(cls, text: str) -> RunState:
+        """Read a full name or a short code, in any case.
+
+        :raises ValueError: no state is named so
+        """
+        wanted = text.strip().upper()
+        for state in cls:
+            if wanted in (state.value, state.short):
+                return state
+        raise ValueError(f"{text!r} is not a state; states are {', '.join(f'{s.value} ({s.short})' for s in cls)}")
+
+
+_FINAL_RUN_STATES = frozenset(
+    {
+        RunState.COMPLETED,
+        RunState.FAILED,
+        RunState.TIMEOUT,
+        RunState.OUT_OF_MEMORY,
+        RunState.CANCELLED,
+        RunState.NODE_FAIL,
+        RunState.LOST,
+    }
+)
+
+_SHORT_CODES: Mapping[RunState, str] = {
+    RunState.PLANNED: "PL",
+    RunState.UNCERTAIN: "UN",
+    RunState.SUBMITTED: "SU",
+    RunState.PENDING: "PD",
+    RunState.RUNNING: "R",
+    RunState.SUSPENDED: "S",
+    RunState.COMPLETED: "CD",
+    RunState.FAILED: "F",
+    RunState.TIMEOUT: "TO",
+    RunState.OUT_OF_MEMORY: "OOM",
+    RunState.CANCELLED: "CA",
+    RunState.NODE_FAIL: "NF",
+    RunState.LOST: "LO",
+}
+
+
+class AttemptState(str, Enum):
+    """Where one execution of a run stands, or how it ended."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"  # ended on a signal; why is not known yet
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"  # drift: what would have run is not what was submitted
+    SKIPPED = "SKIPPED"  # the run had already ended, so nothing was executed
+    SUPERSEDED = "SUPERSEDED"  # a later attempt took over
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    CANCELLED = "CANCELLED"
+    NODE_FAIL = "NODE_FAIL"
+    BOOT_FAIL = "BOOT_FAIL"
+    DEADLINE = "DEADLINE"
+    PREEMPTED = "PREEMPTED"
+    REQUEUED = "REQUEUED"
+    LOST = "LOST"
+
+    @property
+    def is_final(self) -> bool:
+        """The attempt is over and it is known how it ended."""
+        return self not in (AttemptState.RUNNING, AttemptState.STOPPED)
+
+
+class SubmissionState(str, Enum):
+    """Where one ``sbatch`` call (or one local pool) stands."""
+
+    INTENDED = "INTENDED"  # the intent is on disk; no outcome yet
+    ACCEPTED = "ACCEPTED"  # a job id is known; its tasks are still held
+    RELEASED = "RELEASED"  # its tasks may start
+    REJECTED = "REJECTED"  # Slurm said no; nothing exists
+    UNKNOWN = "UNKNOWN"  # sbatch ended without an answer; to be settled by looking
+
+
+# The first state that any run of a sweep is in names the sweep: what is unsettled or alive outranks what is
+# over, and among what is over the worst outranks the rest.
+_SWEEP_PRECEDENCE = (
+    RunState.UNCERTAIN,
+    RunState.RUNNING,
+    RunState.SUSPENDED,
+    RunState.PENDING,
+    RunState.SUBMITTED,
+    RunState.PLANNED,
+    RunState.LOST,
+    RunState.FAILED,
+    RunState.OUT_OF_MEMORY,
+    RunState.TIMEOUT,
+    RunState.NODE_FAIL,
+    RunState.CANCELLED,
+    RunState.COMPLETED,
+)
+
+
+def sweep_state(counts: Mapping[RunState, int]) -> RunState:
+    """The state that stands for a whole sweep, from how many runs are in which state.
+
+    A sweep without runs is PLANNED; it is COMPLETED only when every run is.
+    """
+    for state in _SWEEP_PRECEDENCE:
+        if counts.get(state, 0):
+            return state
+    return RunState.PLANNED
