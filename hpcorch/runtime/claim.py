@@ -1,0 +1,95 @@
+"""Taking a run: one journal per attempt, made by exclusive creation, and a look at the attempts around it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.reader import read_segment
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event
+from hpcorch.model.ids import AttemptId
+from hpcorch.runtime.place import Place, cpu_count, log_file
+
+
+def claim(place: Place) -> JournalWriter:
+    """Create the attempt's journal with its first fact, durably.
+
+    :raises RecordError: another process has claimed this very attempt
+    :raises OSError: the journal cannot be written
+    """
+    path = place.layout.journal(place.attempt)
+    try:
+        journal = JournalWriter.create(path)
+    except FileExistsError:
+        raise RecordError(
+            f"attempt {place.attempt} has been claimed already: {path} exists. Two processes were started for one"
+            " attempt; this one does nothing"
+        ) from None
+    log = log_file(place)
+    journal.append(
+        AttemptClaimed(
+            host=place.host,
+            pid=os.getpid(),
+            job_id=place.job_id,
+            array_job_id=place.array_job_id,
+            array_task=place.array_task,
+            log=str(log) if log else None,
+            log_offset=log.stat().st_size if log else None,
+            python=sys.executable,
+            cpus=cpu_count(),
+            gpus=place.gpus,
+            tasks=place.tasks,
+            nodes=place.nodes,
+        ),
+        durable=True,
+    )
+    return journal
+
+
+def earlier_end(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
+    """An earlier attempt that completed the run, if one did.
+
+    A completed array element that is requeued from outside runs again (measured), so a run looks for its own
+    end before it executes. Names are probed, not listed: a listing of a journal folder grows with the sweep.
+    """
+    for earlier in _earlier_attempts(layout, attempt):
+        events = read_attempt(layout, earlier)
+        if any(isinstance(e.fact, AttemptEnded) and e.fact.outcome == "completed" for e in events):
+            return earlier
+    return None
+
+
+def superseded_by(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
+    """A later attempt of the run that has been claimed, if there is one: then this process is a left-over."""
+    later = (
+        replace(attempt, restart=attempt.restart + 1),
+        AttemptId(run=attempt.run, submission=attempt.submission + 1, restart=0),
+    )
+    return next((candidate for candidate in later if layout.journal(candidate).exists()), None)
+
+
+def _earlier_attempts(layout: SweepLayout, attempt: AttemptId) -> Iterator[AttemptId]:
+    for restart in reversed(range(attempt.restart)):
+        yield replace(attempt, restart=restart)
+    for submission in reversed(range(attempt.submission)):
+        restart = 0
+        while layout.journal(
+            earlier := AttemptId(run=attempt.run, submission=submission, restart=restart)
+        ).exists():
+            yield earlier
+            restart += 1
+
+
+def read_attempt(layout: SweepLayout, attempt: AttemptId) -> tuple[Event, ...]:
+    """The whole events of an attempt's journal; none if it has no journal (yet)."""
+    path: Path = layout.journal(attempt)
+    try:
+        return read_segment(path, sweep="", source=str(attempt), offset=0).events
+    except FileNotFoundError:
+        return ()

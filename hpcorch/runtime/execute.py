@@ -1,0 +1,129 @@
+"""One attempt of one run, in order: claim, verify, seed, call, end. Each step is a fact in the journal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+
+from hpcorch.errors import DriftError
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.events import (
+    AttemptCalled,
+    AttemptEnded,
+    AttemptSeeded,
+    AttemptSignalled,
+    AttemptVerified,
+)
+from hpcorch.runtime.claim import claim, earlier_end, superseded_by
+from hpcorch.runtime.output import say, show_error
+from hpcorch.runtime.place import Place
+from hpcorch.runtime.prepare import Prepared, prepare
+from hpcorch.runtime.results import encode_error, encode_result
+from hpcorch.runtime.seeding import seed_libraries
+from hpcorch.runtime.signals import SignalOwner, Stopped
+
+EXIT_FAILED = 1
+EXIT_SIGNAL_BASE = 128  # as a shell reports a process that died of a signal
+
+
+def lead(place: Place, signals: SignalOwner) -> int:
+    """Execute the attempt as rank 0 and return the exit code for Slurm.
+
+    Every way out that Python can see ends with an ``attempt-ended`` fact; a way that it cannot see (SIGKILL, a
+    dead node) leaves none, and the scheduler is asked instead.
+
+    :raises RecordError: another process has claimed this attempt; nothing was done
+    """
+    with claim(place) as journal:
+        try:
+            end = _attempt(place, journal, signals)
+        except Stopped as stop:
+            end = _stopped(stop.name)
+        except DriftError as error:
+            say(str(error))
+            end = AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong must be on record
+            end = _failed(error)
+        signals.ignore_stops()
+        for name in signals.received:
+            journal.append(AttemptSignalled(signal=name))
+        journal.append(end, durable=True)
+    return end.exit_code
+
+
+def _attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> AttemptEnded:
+    if (later := superseded_by(place.layout, place.attempt)) is not None:
+        return AttemptEnded(outcome="superseded", exit_code=0, reason=f"attempt {later} has taken over")
+    if (ended := earlier_end(place.layout, place.attempt)) is not None:
+        say(f"run {place.attempt.run} was completed by attempt {ended}; nothing to do")
+        return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
+    prepared = prepare(place)
+    run = prepared.frozen.run
+    journal.append(AttemptVerified(config_digest=run.config_digest, task_digest=prepared.frozen.header.task_digest))
+    journal.append(AttemptSeeded(seed=run.seed, libraries=seed_libraries(run.seed)))
+    # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
+    Path(run.directory).mkdir(parents=True, exist_ok=True)
+    journal.append(AttemptCalled(), durable=place.tasks > 1)
+    return _call(place, prepared, signals)
+
+
+def _call(place: Place, prepared: Prepared, signals: SignalOwner) -> AttemptEnded:
+    from hpcorch.runtime.call import call_task
+
+    called = call_task(prepared.task, prepared.config)
+    signals.ignore_stops()
+    if called.error is not None:
+        return _failed(called.error, working_dir=called.working_dir, task_name=called.task_name)
+    encoded = encode_result(called.value, place.layout, place.attempt)
+    return AttemptEnded(
+        outcome="completed",
+        exit_code=0,
+        log_end=_log_size(),
+        working_dir=called.working_dir,
+        task_name=called.task_name,
+        result=encoded.result,
+        result_pickle=encoded.result_pickle,
+        result_file=encoded.result_file,
+    )
+
+
+def _failed(error: BaseException, *, working_dir: str | None = None, task_name: str | None = None) -> AttemptEnded:
+    show_error(error)
+    encoded = encode_error(error)
+    return AttemptEnded(
+        outcome="failed",
+        exit_code=exit_code(error),
+        log_end=_log_size(),
+        working_dir=working_dir,
+        task_name=task_name,
+        error=encoded.error,
+        traceback=encoded.traceback,
+        error_pickle=encoded.error_pickle,
+    )
+
+
+def _stopped(signal_name: str) -> AttemptEnded:
+    return AttemptEnded(
+        outcome="stopped",
+        exit_code=EXIT_SIGNAL_BASE + signal.Signals[signal_name].value,
+        signal=signal_name,
+        log_end=_log_size(),
+    )
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a task that raised: what it asked for with ``sys.exit(n)``, else 1."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return EXIT_FAILED
+
+
+def _log_size() -> int | None:
+    """Where this attempt ends in its log, if the output is a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    status = os.fstat(1)
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

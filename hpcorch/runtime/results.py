@@ -1,0 +1,127 @@
+"""Results and errors of a task, in a form that a journal holds and the launcher gets back unchanged."""
+
+from __future__ import annotations
+
+import base64
+import math
+import pickle
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from hpcorch.errors import TaskFailedError
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.model.events import AttemptEnded
+from hpcorch.model.ids import AttemptId
+
+# A journal line stays small enough to be read with one request; larger objects get a file of their own.
+INLINE_LIMIT_BYTES = 32 * 1024
+_TRACEBACK_LIMIT_CHARS = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedResult:
+    """A result as fields of :class:`AttemptEnded`."""
+
+    result: Any = None
+    result_pickle: str | None = None
+    result_file: str | None = None
+
+
+def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> EncodedResult:
+    """A task's return value for the journal. What cannot be pickled keeps its JSON form or ``repr``."""
+    if is_plain(value):
+        return EncodedResult(result=value)
+    readable = json_form(value)
+    try:
+        import cloudpickle
+
+        content = cloudpickle.dumps(value)
+    except Exception:  # noqa: BLE001 - any object may fail to pickle in any way
+        return EncodedResult(result=readable)
+    if len(content) <= INLINE_LIMIT_BYTES:
+        return EncodedResult(result=readable, result_pickle=base64.b64encode(content).decode("ascii"))
+    path = layout.results / f"{attempt}.pkl"
+    layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
+    write_whole(path, content)
+    return EncodedResult(result=readable, result_file=layout.relative(path))
+
+
+def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
+    """The object that a task returned.
+
+    :raises OSError: its file is gone
+    """
+    if end.result_pickle is not None:
+        return pickle.loads(base64.b64decode(end.result_pickle))  # noqa: S301 - written by the user's own job
+    if end.result_file is not None:
+        return pickle.loads((layout.directory / end.result_file).read_bytes())  # noqa: S301 - likewise
+    return end.result
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON gives the value back as it was, type for type."""
+    if value is None or type(value) in (bool, int, str):
+        return True
+    if type(value) is float:
+        return math.isfinite(value)
+    if type(value) is list:
+        return all(map(is_plain, value))
+    if type(value) is dict:
+        return all(type(key) is str and is_plain(item) for key, item in value.items())
+    return False
+
+
+def json_form(value: Any) -> Any:
+    """The nearest thing to the value that JSON can hold, for people and for SQL."""
+    if is_plain(value):
+        return value
+    if isinstance(value, float):  # NaN and infinities have no JSON form; NumPy's float64 is a float
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, dict):
+        return {str(key): json_form(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_form(item) for item in value]
+    if hasattr(value, "tolist") and getattr(value, "size", INLINE_LIMIT_BYTES) <= INLINE_LIMIT_BYTES // 16:
+        return json_form(value.tolist())  # NumPy scalars and small arrays, small tensors
+    return repr(value)[:1000]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedError:
+    """An exception as fields of :class:`AttemptEnded`."""
+
+    error: str
+    traceback: str
+    error_pickle: str | None
+
+
+def encode_error(error: BaseException) -> EncodedError:
+    """A task's exception as fields of :class:`AttemptEnded`."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        import cloudpickle
+
+        content = cloudpickle.dumps(error)
+        pickle.loads(content)  # noqa: S301 - proves that the launcher will be able to
+    except Exception:  # noqa: BLE001 - exceptions with required arguments often do not survive pickling
+        content = b""
+    fits = 0 < len(content) < INLINE_LIMIT_BYTES
+    return EncodedError(
+        error=f"{type(error).__name__}: {error}"[:2000],
+        traceback=text[-_TRACEBACK_LIMIT_CHARS:],
+        error_pickle=base64.b64encode(content).decode("ascii") if fits else None,
+    )
+
+
+def decode_error(end: AttemptEnded, *, run: int, log: str | None) -> Exception:
+    """The exception that a task raised, or one of ours that tells of it where it cannot be rebuilt."""
+    if end.error_pickle is not None:
+        try:
+            error = pickle.loads(base64.b64decode(end.error_pickle))  # noqa: S301 - the user's own job
+        except Exception:  # noqa: BLE001 - its class may not be importable here
+            error = None
+        if isinstance(error, Exception):
+            return error
+    return TaskFailedError(end.error or end.reason or f"the attempt ended as {end.outcome}", run=run, log=log)
