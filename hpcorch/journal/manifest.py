@@ -45,6 +45,7 @@ class ManifestHeader:
     python: str
     task_digest: str
     compact: bool = False
+    max_num_timeout: int = 0
     versions: dict[str, str] = field(default_factory=dict)
 
 

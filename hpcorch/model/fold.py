@@ -8,9 +8,11 @@ scheduler about what became of a job that could not say so itself.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
 from hpcorch.model.events import (
@@ -240,24 +242,25 @@ def _fold_attempt(
     events: Sequence[Event],
     observed: Mapping[tuple[int, int], JobObserved],
 ) -> Attempt:
+    values: dict[str, Any] = {}
+    for event in sorted(events, key=lambda item: item.seq):
+        values.update(_journal_fact(event))
     folded = Attempt(
         sweep=sweep,
         run=attempt.run,
         submission=attempt.submission,
         restart=attempt.restart,
-        state=AttemptState.RUNNING,
+        **{"state": AttemptState.RUNNING, **values},
     )
-    for event in sorted(events, key=lambda item: item.seq):
-        folded = _with_journal_fact(folded, event)
     return _settle_attempt(folded, observed.get((attempt.submission, attempt.restart)))
 
 
-def _with_journal_fact(attempt: Attempt, event: Event) -> Attempt:
+def _journal_fact(event: Event) -> dict[str, Any]:
+    """What one fact says of its attempt. (A dictionary: a ``replace`` for each fact would double a fold's time.)"""
     fact = event.fact
     if isinstance(fact, AttemptClaimed):
         element = fact.array_job_id is not None and fact.array_task is not None
-        return replace(
-            attempt,
+        return dict(
             job_id=f"{fact.array_job_id}_{fact.array_task}" if element else fact.job_id,
             node=fact.host,
             pid=fact.pid,
@@ -266,10 +269,9 @@ def _with_journal_fact(attempt: Attempt, event: Event) -> Attempt:
             log_start=fact.log_offset,
         )
     if isinstance(fact, AttemptSeeded):
-        return replace(attempt, seed=fact.seed)
+        return {"seed": fact.seed}
     if isinstance(fact, AttemptEnded):
-        return replace(
-            attempt,
+        return dict(
             state=_OUTCOMES.get(fact.outcome, AttemptState.LOST),
             ended_at=event.time,
             exit_code=fact.exit_code,
@@ -279,7 +281,7 @@ def _with_journal_fact(attempt: Attempt, event: Event) -> Attempt:
             error=fact.error,
             log_end=fact.log_end,
         )
-    return attempt
+    return {}
 
 
 def _settle_attempt(attempt: Attempt, said: JobObserved | None) -> Attempt:
@@ -309,21 +311,39 @@ def _settle_run(
     winner = executed[-1] if executed else None
     live = [s for s in evidence.submissions if s.state is not SubmissionState.REJECTED]
     latest = max(live, key=lambda item: item.submission, default=None)
+    key, said = max(observed.items(), default=((-1, -1), None), key=lambda item: item[0])
     if winner is not None and (latest is None or _speaks_for(winner, latest, attempts)):
         run = _from_attempt(run, winner)
+        if said is not None and key > (winner.submission, winner.restart):
+            run = _back_in_queue(run, said)
     elif latest is not None:
         run = _from_submission(run, latest, observed)
     else:
         rejected = max(evidence.submissions, key=lambda item: item.submission, default=None)
         return replace(run, reason=rejected.reason if rejected else None)
-    said = max(observed.items(), default=((-1, -1), None), key=lambda item: item[0])[1]
     if latest is not None and latest.job_id and run.job_id is None:
         run = replace(run, job_id=_element(latest, run.run))
     if said is not None and run.state is RunState.RUNNING and said.state in ("SUSPENDED", "STOPPED"):
         return replace(run, state=RunState.SUSPENDED)
-    if said is not None and run.state is RunState.PENDING:
-        return replace(run, reason=said.reason or run.reason)
     return run
+
+
+def _back_in_queue(run: Run, said: JobObserved) -> Run:
+    """The run when the scheduler speaks of a restart that no journal speaks of yet.
+
+    A completed run stays completed: the restart will find its end and execute nothing.
+    """
+    if run.state is RunState.COMPLETED:
+        return run
+    return replace(
+        run,
+        state=_RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN),
+        reason=said.reason,
+        node=said.node,
+        ended_at=said.end,
+        exit_code=said.exit_code,
+        error=None,
+    )
 
 
 def _speaks_for(winner: Attempt, latest: Submission, attempts: Sequence[Attempt]) -> bool:
@@ -375,11 +395,23 @@ def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, 
 
 
 def _element(submission: Submission, run: int) -> str | None:
-    if submission.job_id is None or run not in submission.runs:
+    index = _array_index(submission.runs, run)
+    if submission.job_id is None or index is None:
         return None
     if submission.backend != "slurm":
         return submission.job_id
-    return f"{submission.job_id}_{submission.runs.index(run)}"
+    return f"{submission.job_id}_{index}"
+
+
+def _array_index(runs: Sequence[int], run: int) -> int | None:
+    """Where a run stands in its submission, found by bisection where the runs ascend, as they nearly always do.
+
+    A linear search for each run would make an array of 100,000 take minutes to fold.
+    """
+    index = bisect_left(runs, run)
+    if index < len(runs) and runs[index] == run:
+        return index
+    return runs.index(run) if run in runs else None
 
 
 def group_by_run(events: Iterable[Event]) -> dict[int, list[Event]]:

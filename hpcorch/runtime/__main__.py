@@ -12,7 +12,7 @@ from hpcorch.model.ids import parse_ranges
 from hpcorch.runtime.execute import lead
 from hpcorch.runtime.output import say
 from hpcorch.runtime.place import find_place
-from hpcorch.runtime.signals import SignalOwner
+from hpcorch.runtime.signals import SignalOwner, end_with_parent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,6 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.pop("PYTHONSAFEPATH", None)
     signals = SignalOwner()
     signals.install()
+    if arguments.task is not None:
+        end_with_parent()
     try:
         place = find_place(
             arguments.sweep_dir,

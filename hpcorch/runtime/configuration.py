@@ -155,7 +155,7 @@ def split_path(path: str) -> Iterator[str]:
 
 
 def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's plain task configuration: its base's, with the run's changes in their order.
+    """A run's plain task configuration: its base's, with the run's changes, outer paths before inner ones.
 
     Shares what did not change with ``base`` and leaves ``base`` as it is.
     """
@@ -164,14 +164,19 @@ def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         *parents, last = split_path(path)
         at: Any = result
         for key in parents:
-            child = dict(at[key])
-            at[key] = child
-            at = child
+            at = _own_child(at, key)
         if value == ABSENT:
             del at[last]
         else:
-            at[last] = value
+            at[int(last) if isinstance(at, list) else last] = value
     return result
+
+
+def _own_child(parent: Any, key: str) -> Any:
+    place = int(key) if isinstance(parent, list) else key
+    child = parent[place].copy()
+    parent[place] = child
+    return child
 
 
 def rebuild(

@@ -1,0 +1,82 @@
+"""The launchers' keys, as Hydra's structured configurations.
+
+The keys of hydra-submitit-launcher (1.2 and 1.4-dev) keep their names and meanings, so that changing one word
+migrates a project. Defaults differ where the old one costs the user something: standard error goes into the
+same log (one file a run instead of two), and logs lie beside the journals unless ``submitit_folder`` says where.
+"""
+
+# No ``from __future__ import annotations``: OmegaConf reads the annotations of structured configurations.
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class CommonConf:
+    """Keys of both launchers."""
+
+    submitit_folder: str | None = None  # folder for logs; %j becomes the job's id
+    timeout_min: int = 60  # time limit of a run in minutes
+    cpus_per_task: int | None = None
+    gpus_per_node: Any = None  # a count, or Slurm's type:count
+    tasks_per_node: int | None = 1
+    mem_gb: float | None = None  # per node
+    nodes: int = 1
+    name: str = "${hydra.job.name}"
+    stderr_to_stdout: bool = True
+    seed: int | None = None  # root seed of the sweep; drawn and recorded if not given
+    tags: list[str] = field(default_factory=list)
+    compact: bool = False  # no .hydra folder and no Hydra log file: 2 files a run instead of 6
+    dry_run: bool = False  # show what would be done, do nothing
+    reuse_sweep_dir: bool = False  # set the record of an earlier sweep in the same directory aside
+
+
+@dataclass
+class SlurmConf(CommonConf):
+    """Keys of ``hydra/launcher=hpcorch_slurm``; sbatch(1) has the meaning of the values."""
+
+    _target_: str = "hydra_plugins.hpcorch_launcher.SlurmLauncher"
+
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    nodelist: str | None = None
+    reservation: str | None = None
+    gres: str | None = None
+    gpus_per_task: Any = None
+    cpus_per_gpu: int | None = None
+    mem_per_gpu: str | None = None
+    mem_per_cpu: str | None = None
+    licenses: Any = None  # {scratch: 1}, or the text of --licenses
+    dependency: str | None = None
+    nice: int | None = None
+    comment: str | None = None
+    signal_delay_s: int = 120  # SIGUSR1 so long before the time limit
+    max_num_timeout: int = 0  # requeue a run that reaches its time limit at most so often
+    array_parallelism: int = 256  # at most so many runs at once
+    additional_parameters: dict[str, Any] = field(default_factory=dict)  # sbatch flags by long name
+    setup: list[str] | None = None  # shell lines before the run starts
+    srun_args: list[str] | None = None
+    python: str | None = None  # shell text that starts Python; this interpreter if not given
+    detach: bool = False  # return at once; the results are handles to the runs
+
+
+@dataclass
+class LocalConf(CommonConf):
+    """Keys of ``hydra/launcher=hpcorch_local``."""
+
+    _target_: str = "hydra_plugins.hpcorch_launcher.LocalLauncher"
+
+    timeout_min: int = 0  # 0: no limit
+    slots: int | None = None  # runs at once; as many as CPUs and GPUs allow if not given
+
+
+def register() -> None:
+    """Make both launchers known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(group="hydra/launcher", name="hpcorch_slurm", node=SlurmConf(), provider="hpcorch")
+    store.store(group="hydra/launcher", name="hpcorch_local", node=LocalConf(), provider="hpcorch")

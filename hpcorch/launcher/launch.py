@@ -1,0 +1,152 @@
+"""The launchers themselves: what Hydra calls.
+
+Hydra's plugin scanner imports this module at the start of every Hydra program, so everything heavy is imported
+inside the methods.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.launcher import Launcher
+
+from hpcorch.errors import HpcorchError
+from hpcorch.launcher.errors import LaunchError
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
+
+log = logging.getLogger(__name__)
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_LISTED_RUNS = 20
+
+
+class SweepLauncher(Launcher):
+    """What both launchers share: one sweep over all launches, planned and frozen before anything runs."""
+
+    backend: str
+
+    def __init__(self, **params: Any) -> None:
+        from omegaconf import OmegaConf
+
+        self.params: dict[str, Any] = {
+            key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for key, value in params.items()
+        }
+        self._sweep: OpenSweep | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by the sweeper before its first launch.
+
+        :raises LaunchError: the sweeper needs values at once, and the keys say to return without them
+        """
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+        sweeper = str(config.hydra.sweeper._target_)
+        for key in ("detach", "dry_run"):
+            if self.params.get(key) and sweeper != BASIC_SWEEPER:
+                raise LaunchError(
+                    f"hydra.launcher.{key}=true returns before there are results, but the sweeper {sweeper} needs"
+                    f" every result to choose the next runs: leave {key} out, and start the program inside tmux or"
+                    " an sbatch job if it must survive your session"
+                )
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Launch these runs, numbered from ``initial_job_idx``, and return one JobReturn each.
+
+        :raises LaunchError: nothing was launched, or what was launched cannot be followed; the text says which
+        """
+        try:
+            return self._launch(job_overrides, initial_job_idx)
+        except HpcorchError as error:
+            raise LaunchError(f"hpcorch: {error}") from error
+
+    def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+        from hpcorch.launcher.sweep import OpenSweep
+
+        self.check()
+        if self._sweep is None:
+            self._sweep = OpenSweep.prepare(self)
+        launch = self._sweep.plan(job_overrides, first)
+        _announce(launch)
+        if self.params.get("dry_run"):
+            return self.show(self._sweep, launch)
+        self._sweep.record(launch)
+        return self.execute(self._sweep, launch)
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse what cannot work before anything is composed.
+
+        :raises UsageError: a key is wrong
+        :raises SlurmUnavailableError: there is no Slurm here
+        """
+
+    @abstractmethod
+    def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        """Run what was recorded and return its results."""
+
+    @abstractmethod
+    def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        """Say what would be done, and return handles to runs that are only planned."""
+
+
+def _announce(launch: PlannedLaunch) -> None:
+    """Name the runs as Hydra's own launchers do; of a large sweep only the first."""
+    runs = launch.frozen.runs
+    for run in runs[:_LISTED_RUNS]:
+        log.info("\t#%d : %s", run.run, " ".join(run.overrides))
+    if len(runs) > _LISTED_RUNS:
+        log.info("\t… and %d more", len(runs) - _LISTED_RUNS)
+
+
+class SlurmSweepLauncher(SweepLauncher):
+    """Runs a launch as one Slurm job array."""
+
+    backend = "slurm"
+
+    def check(self) -> None:
+        from hpcorch.launcher.slurm import check_slurm
+
+        check_slurm(self.params)
+
+    def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        from hpcorch.launcher.slurm import execute_on_slurm
+
+        return execute_on_slurm(sweep, launch)
+
+    def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        from hpcorch.launcher.slurm import submission_text
+
+        sys.stdout.write(submission_text(sweep, launch))
+        return sweep.handles(launch)
+
+
+class LocalSweepLauncher(SweepLauncher):
+    """Runs a launch on this machine."""
+
+    backend = "local"
+
+    def check(self) -> None:
+        from hpcorch.launcher.local import check_local
+
+        check_local(self.params)
+
+    def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        from hpcorch.launcher.local import execute_locally
+
+        return execute_locally(sweep, launch)
+
+    def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        sys.stdout.write(f"# {len(launch.indices)} runs on this machine; nothing is started\n")
+        return sweep.handles(launch)

@@ -1,0 +1,281 @@
+"""One sweep over all launches that its sweeper makes: planning, recording, results."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig, open_dict, read_write
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.layout import SweepLayout, default_ledger
+from hpcorch.journal.manifest import FrozenRun, ManifestHeader, ManifestRun, digest
+from hpcorch.launcher.compose import Composer
+from hpcorch.launcher.errors import RunFailedError
+from hpcorch.launcher.launch import BASIC_SWEEPER
+from hpcorch.launcher.plan import Planner, manifest_bases
+from hpcorch.launcher.returns import CompletedJobReturn, FailedJobReturn, RunHandle, UnfinishedJobReturn
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.events import SweepCreated
+from hpcorch.model.ids import new_sweep_id
+from hpcorch.model.seeds import new_root_seed
+from hpcorch.model.states import RunState
+from hpcorch.runtime.call import frozen_config
+from hpcorch.runtime.results import decode_error, decode_result
+from hpcorch.runtime.task import Task, dump_task
+from hpcorch.services.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
+from hpcorch.services.reconcile import Reconciler
+from hpcorch.services.record import Launch, create_sweep, record_launch
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+    from hpcorch.launcher.launch import SweepLauncher
+
+_RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLaunch:
+    """The frozen form of one launch, and what its results are rebuilt from."""
+
+    frozen: Launch
+
+    @property
+    def indices(self) -> range:
+        """The run indices of the launch."""
+        first = self.frozen.header.batch
+        return range(first, first + self.frozen.header.count)
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenSweep:
+    """A sweep while its launcher lives."""
+
+    id: str
+    layout: SweepLayout
+    ledger_path: Path
+    params: dict[str, Any]
+    backend: str
+    config: DictConfig
+    task: Task
+    composer: Composer
+    planner: Planner
+    host: str = field(default_factory=socket.gethostname)
+    _created: bool = False
+
+    @classmethod
+    def prepare(cls, launcher: SweepLauncher) -> OpenSweep:
+        """A new sweep for a launcher; nothing is on disk yet."""
+        cwd = Path.cwd()
+        root_seed: int | None = launcher.params.get("seed")
+        return cls(
+            id=new_sweep_id(),
+            layout=SweepLayout(Path(os.path.normpath(cwd / str(launcher.config.hydra.sweep.dir)))),
+            ledger_path=default_ledger(cwd),
+            params=launcher.params,
+            backend=launcher.backend,
+            config=launcher.config,
+            task=Task(
+                function=launcher.task_function,
+                hydra_context=launcher.hydra_context,
+                singletons=Singleton.get_state(),
+            ),
+            composer=Composer(launcher.hydra_context.config_loader, launcher.config),
+            planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
+        )
+
+    @property
+    def project(self) -> Path:
+        """The folder whose ledger this sweep is in."""
+        return self.ledger_path.parent.parent
+
+    def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> PlannedLaunch:
+        """Freeze these runs, numbered from ``first``.
+
+        :raises UsageError: a run cannot be frozen
+        :raises hydra.errors.HydraException: Hydra cannot compose a run
+        """
+        compositions = [
+            self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
+        ]
+        task = dump_task(self.task)
+        header = ManifestHeader(
+            sweep=self.id,
+            batch=first,
+            count=len(compositions),
+            backend=self.backend,
+            job_name=str(self.config.hydra.job.name),
+            project=str(self.project),
+            cwd=str(Path.cwd()),
+            python=sys.executable,
+            task_digest=digest(task),
+            compact=bool(self.params.get("compact")),
+            max_num_timeout=int(self.params.get("max_num_timeout") or 0),
+            versions=_versions(),
+        )
+        return PlannedLaunch(
+            frozen=Launch(
+                header=header,
+                bases=manifest_bases(compositions),
+                runs=self.planner.plan(compositions),
+                task=task,
+                options=self.params,
+            )
+        )
+
+    def record(self, launch: PlannedLaunch) -> None:
+        """Put the launch on disk and into the ledger.
+
+        :raises RecordError: the sweep directory or the ledger cannot be written
+        """
+        with self.ledger() as ledger:  # opened first: a ledger that cannot be written stops the launch here
+            if not self._created:
+                create_sweep(self.layout, self._created_fact(), reuse=bool(self.params.get("reuse_sweep_dir")))
+                self._set_mode()
+                self._created = True
+            record_launch(self.layout, launch.frozen)
+            self.reconciler(ledger).ingest()
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The ledger, open for writing."""
+        with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
+            yield ledger
+
+    def reconciler(self, ledger: Ledger) -> Reconciler:
+        """What keeps this sweep's rows up to date."""
+        return Reconciler(ledger, self.layout, self.id)
+
+    def results(self, launch: PlannedLaunch, ledger: Ledger) -> list[JobReturn]:
+        """One JobReturn for each run of a launch that is over."""
+        outcomes = read_outcomes(ledger, self.layout, self.id, launch.indices)
+        failed = failures(outcomes)
+        return [
+            self._result(launch, outcome, run, failed)
+            for outcome, run in zip(outcomes, launch.frozen.runs, strict=True)
+        ]
+
+    def handles(self, launch: PlannedLaunch, ledger: Ledger | None = None) -> list[JobReturn]:
+        """One JobReturn for each run of a launch that was left, or never submitted."""
+        states = {run.run: run.state for run in ledger.runs(self.id)} if ledger is not None else {}
+        return [
+            UnfinishedJobReturn(
+                RunHandle(
+                    sweep=self.id,
+                    run=run.run,
+                    state=states.get(run.run, RunState.PLANNED),
+                    directory=run.directory,
+                ),
+                overrides=run.overrides,
+                rebuild=self._rebuilder(launch, run, job_id=None),
+            )
+            for run in launch.frozen.runs
+        ]
+
+    def _result(
+        self, launch: PlannedLaunch, outcome: Outcome, run: ManifestRun, failed: Sequence[Outcome]
+    ) -> JobReturn:
+        rebuild = self._rebuilder(launch, run, job_id=outcome.run.job_id)
+        done: JobReturn
+        if outcome.run.state is RunState.COMPLETED:
+            value = None if outcome.end is None else _value(outcome, self.layout)
+            done = CompletedJobReturn(value, overrides=run.overrides, rebuild=rebuild)
+        else:
+            done = FailedJobReturn(self._error(outcome, failed, launch), overrides=run.overrides, rebuild=rebuild)
+        done.working_dir = outcome.end.working_dir if outcome.end is not None else run.directory
+        done.task_name = outcome.end.task_name if outcome.end is not None else launch.frozen.header.job_name
+        return done
+
+    def _error(self, outcome: Outcome, failed: Sequence[Outcome], launch: PlannedLaunch) -> RunFailedError:
+        """The error of one failed run, which tells of the other failed ones too: a sweeper shows only the first."""
+        others = [other for other in failed if other is not outcome]
+        text = failure_report([outcome, *others], total=len(launch.indices), sweep=self.id)
+        error = RunFailedError(
+            text + self._batch_hint() if others else f"{failure_text(outcome)}{self._batch_hint()}",
+            run=outcome.run.run,
+            log=outcome.run.log,
+        )
+        if outcome.end is not None and outcome.end.outcome == "failed":
+            error.__cause__ = decode_error(outcome.end, run=outcome.run.run, log=outcome.run.log)
+        return error
+
+    def _batch_hint(self) -> str:
+        """Hydra's basic sweeper stops at the first batch that has a failed run, which no launcher can prevent."""
+        sweeper = self.config.hydra.sweeper
+        if str(sweeper._target_) != BASIC_SWEEPER or not sweeper.get("max_batch_size"):
+            return ""
+        return (
+            "\nHydra's basic sweeper launches no further batch after one with a failed run: leave out"
+            " hydra.sweeper.max_batch_size, so that all runs are one launch, and limit how many run at once with"
+            " hydra.launcher.array_parallelism (or slots)"
+        )
+
+    def _rebuilder(
+        self, launch: PlannedLaunch, run: ManifestRun, *, job_id: str | None
+    ) -> Callable[[], DictConfig]:
+        bases = {base.base: base for base in launch.frozen.bases}
+        frozen = FrozenRun(header=launch.frozen.header, base=bases[run.base], run=run)
+        return partial(_rebuilt, frozen, job_id or f"{self.id}/{run.run}")
+
+    def _created_fact(self) -> SweepCreated:
+        return SweepCreated(
+            sweep=self.id,
+            name=str(self.params.get("name") or self.config.hydra.job.name),
+            backend=self.backend,
+            directory=str(self.layout.directory),
+            project=str(self.project),
+            user=getpass.getuser(),
+            host=self.host,
+            cwd=str(Path.cwd()),
+            argv=list(sys.argv),
+            root_seed=self.planner.root_seed,
+            sweeper=str(self.config.hydra.sweeper._target_),
+            tags=[str(tag) for tag in self.params.get("tags") or []],
+            python=sys.executable,
+            versions=_versions(),
+        )
+
+    def _set_mode(self) -> None:
+        """``hydra.sweep.mode``, as Hydra's own launchers apply it."""
+        mode = self.config.hydra.sweep.get("mode")
+        if mode is not None:
+            try:
+                self.layout.directory.chmod(int(str(mode), 8))
+            except OSError as error:
+                raise RecordError(
+                    f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
+                ) from error
+
+
+def _value(outcome: Outcome, layout: SweepLayout) -> Any:
+    assert outcome.end is not None
+    try:
+        return decode_result(outcome.end, layout)
+    except Exception as error:
+        raise RecordError(
+            f"the result of run {outcome.run.run} cannot be read back ({type(error).__name__}: {error}): its class"
+            f" must be importable here; in JSON form it is {outcome.end.result!r}"
+        ) from error
+
+
+def _rebuilt(frozen: FrozenRun, job_id: str) -> DictConfig:
+    config = frozen_config(frozen, job_id=job_id)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = frozen.run.directory
+    return config
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}}

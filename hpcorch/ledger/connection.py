@@ -1,0 +1,134 @@
+"""Opening the ledger's file, and SQLite's errors as ours.
+
+Rollback journaling: WAL needs shared memory, so it breaks as soon as a second host opens the file
+(https://sqlite.org/wal.html, section 1). ``synchronous=FULL`` because an event that was reported as stored
+must survive a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch.journal.layout import DIR_MODE, FILE_MODE
+
+# The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
+# load the migrations.
+VERSION = 2
+
+# "hpcl": what file(1) and this module tell a ledger from other SQLite files by.
+APPLICATION_ID = 0x6870636C
+
+# A writer waits for readers, which are short; a reader waits no longer than a person would.
+WRITER_WAIT_S = 30.0
+READER_WAIT_S = 5.0
+
+# A million runs' index pages are touched at random while attempts arrive; 64 MiB keep the inner ones.
+_CACHE_KIB = 65536
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """A connection that may write; the file and its folder are made if missing, for their owner alone."""
+    path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+    connection = _connect(path, "rw", WRITER_WAIT_S)
+    for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{_CACHE_KIB}"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write.
+
+    :raises NotFoundError: there is no such file
+    :raises UnavailableError: a writer died in the middle and this user may not put that right
+    """
+    if not path.exists():
+        raise NotFoundError(
+            f"there is no ledger at {path}: run a sweep first, or name another with --ledger or $HPCORCH_LEDGER"
+        )
+    connection = _connect(path, "ro", READER_WAIT_S)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        if not _interrupted_writer(error, path):
+            raise
+        connection.close()
+        _roll_back(path)
+        connection = _connect(path, "ro", READER_WAIT_S)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None
+    )
+
+
+def _interrupted_writer(error: sqlite3.OperationalError, path: Path) -> bool:
+    """Whether reading failed because a dead writer's journal must be rolled back first, which takes writing."""
+    busy = "locked" in str(error)
+    return not busy and path.with_name(path.name + "-journal").exists()
+
+
+def _roll_back(path: Path) -> None:
+    from hpcorch.journal.lock import exclusive
+
+    with exclusive(lock_of(path), wait_s=READER_WAIT_S), closing(connect_writer(path)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file that writers of this ledger hold."""
+    return path.with_name(path.name + ".lock")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of the block or nothing of it is stored."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors, and the file system's, into this project's, naming the ledger and a likely cause."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translate(error, path) from error
+    except OSError as error:
+        raise UnavailableError(
+            f"the ledger {path} cannot be used ({error.strerror or error}): check that the folder is yours and"
+            " mounted read-write"
+        ) from error
+
+
+def _translate(error: sqlite3.Error, path: Path) -> UnavailableError | RecordError:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return UnavailableError(f"the ledger {path} is in use by another process ({text}): try again in a moment")
+    if "full" in text:
+        return UnavailableError(f"the ledger {path} cannot grow ({text}): free some space or quota and try again")
+    if isinstance(error, sqlite3.OperationalError) and any(
+        word in text for word in ("unable to open", "disk I/O", "readonly", "read-only")
+    ):
+        return UnavailableError(
+            f"the ledger {path} cannot be used ({text}): check that it and its folder are yours and that the file"
+            " system is mounted read-write and answers"
+        )
+    return RecordError(
+        f"the ledger {path} is damaged or not a ledger ({text}): keep a copy of the file, then run"
+        " `hpcorch ledger check`; sweep directories hold all events and can be read into a new ledger"
+    )

@@ -1,0 +1,55 @@
+"""Questions in SQL from users, which cannot change anything."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import UsageError
+
+_READING = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
+_DESCRIBING = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryResult:
+    """Column names, and rows of int, float, str, bytes or None."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def run_query(connection: sqlite3.Connection, sql: str, path: Path) -> QueryResult:
+    """Run one statement that reads.
+
+    :raises UsageError: SQLite does not understand it, it would write, or it is more than one statement
+    """
+    connection.set_authorizer(_authorize)
+    try:
+        cursor = connection.execute(sql)
+        found = cursor.fetchall()
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise UsageError(f"the query was not answered: {error}{_hint(str(error), path)}") from error
+    if cursor.description is None:
+        raise UsageError("the query asks nothing: give one SELECT statement")
+    return QueryResult(columns=tuple(column[0] for column in cursor.description), rows=found)
+
+
+def _authorize(
+    action: int, first: str | None, _second: str | None, _database: str | None, _view: str | None
+) -> int:
+    if action in _READING or (action == sqlite3.SQLITE_PRAGMA and first in _DESCRIBING):
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def _hint(text: str, path: Path) -> str:
+    if "not authorized" in text:
+        return f"; the ledger {path} is only read here, and changes come from events alone"
+    if "no such table" in text or "no such column" in text:
+        return "; `SELECT name, sql FROM sqlite_schema` lists tables and views with their columns"
+    return ""

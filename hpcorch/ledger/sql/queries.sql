@@ -1,0 +1,232 @@
+-- Everything the store asks, by name. Each query starts with a line `-- name: <name>`.
+
+-- Writing: names and offsets ---------------------------------------------------------------------------------
+
+-- name: sweep_key
+SELECT sweep FROM sweep_ids WHERE id = ?
+
+-- name: sweep_id
+SELECT id FROM sweep_ids WHERE sweep = ?
+
+-- name: sweep_keys
+SELECT sweep, id FROM sweep_ids ORDER BY sweep
+
+-- name: add_sweep_key
+INSERT INTO sweep_ids (id) VALUES (?)
+
+-- name: set_looked_at
+UPDATE sweep_ids SET looked_at = ? WHERE sweep = ?
+
+-- name: source
+SELECT source, offset, settled FROM sources WHERE sweep = ? AND name = ?
+
+-- name: last_source
+SELECT coalesce(max(source), 0) FROM sources
+
+-- name: add_source
+INSERT INTO sources (source, sweep, name) VALUES (?, ?, ?)
+
+-- name: set_offset
+UPDATE sources SET offset = ?, settled = max(settled, ?) WHERE source = ?
+
+-- name: settle
+UPDATE sources SET settled = 1 WHERE sweep = ? AND name = ?
+
+-- name: sources
+SELECT name, offset, settled FROM sources WHERE sweep = ? ORDER BY source
+
+-- Writing: events --------------------------------------------------------------------------------------------
+
+-- name: head
+SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1
+
+-- The sequence numbers of a source that are known already, within a range.
+-- name: known_events
+SELECT source_seq FROM events WHERE source = ? AND source_seq BETWEEN ? AND ?
+
+-- name: add_event
+INSERT INTO events (seq, source, source_seq, sweep, run, kind, time, body, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- Folding ----------------------------------------------------------------------------------------------------
+
+-- name: last_run_with_events
+SELECT max(run) FROM events WHERE sweep = ? AND run IS NOT NULL
+
+-- name: runs_with_events
+SELECT DISTINCT run FROM events WHERE sweep = ? AND run IS NOT NULL ORDER BY run
+
+-- All events of some runs (a JSON list) that were known up to a point. The list drives, the index follows.
+-- name: events_of_runs
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM json_each(?) AS wanted
+CROSS JOIN events AS e ON e.sweep = ? AND e.run = wanted.value AND e.run IS NOT NULL
+CROSS JOIN sources AS o ON o.source = e.source
+WHERE e.seq <= ?
+
+-- What the login side decided about the sweep as a whole.
+-- name: events_of_sweep
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM events AS e JOIN sources AS o ON o.source = e.source
+WHERE e.sweep = ? AND e.run IS NULL AND o.name = 'control'
+ORDER BY e.source_seq
+
+-- name: bases_of_sweep
+SELECT CAST(substr(o.name, 7) AS INTEGER), json_extract(e.body, '$.base'), e.seq
+FROM events AS e JOIN sources AS o ON o.source = e.source
+WHERE e.sweep = ? AND e.run IS NULL AND e.kind = 'base-planned'
+ORDER BY 1, 2
+
+-- name: states_of_runs
+SELECT r.run, r.state
+FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
+
+-- name: put_sweeps
+INSERT INTO sweeps (sweep, id, created, name, backend, directory, user, host, created_at, tags, state, runs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (sweep) DO UPDATE SET state = excluded.state, runs = excluded.runs
+
+-- name: put_batches
+INSERT OR REPLACE INTO batches (sweep, batch, planned, count) VALUES (?, ?, ?, ?)
+
+-- name: put_base
+INSERT OR IGNORE INTO bases (sweep, batch, base, planned) VALUES (?, ?, ?, ?)
+
+-- name: put_submissions
+INSERT OR REPLACE INTO submissions
+    (sweep, submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_run
+INSERT OR REPLACE INTO runs
+    (sweep, run, planned, batch, state, job_id, submission, attempts, node, started_at, ended_at, exit_code,
+     reason, result, error, log)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_attempt
+INSERT OR REPLACE INTO attempts
+    (sweep, run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal,
+     slurm_state, reason, seed, log, log_start, log_end, result, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_to_tally
+INSERT INTO tallies (sweep, state, runs) VALUES (?, ?, ?)
+ON CONFLICT (sweep, state) DO UPDATE SET runs = runs + excluded.runs
+
+-- name: drop_empty_tallies
+DELETE FROM tallies WHERE sweep = ? AND runs = 0
+
+-- name: set_sweep_state
+UPDATE sweeps SET state = ?, runs = ? WHERE sweep = ?
+
+-- Reading ----------------------------------------------------------------------------------------------------
+
+-- name: read_sweeps
+SELECT s.sweep, s.id, s.state, i.looked_at, e.time, e.body
+FROM sweeps AS s
+JOIN sweep_ids AS i ON i.sweep = s.sweep
+JOIN events AS e ON e.seq = s.created
+ORDER BY s.created_at DESC, s.sweep DESC
+
+-- name: read_sweep
+SELECT s.sweep, s.id, s.state, i.looked_at, e.time, e.body
+FROM sweeps AS s
+JOIN sweep_ids AS i ON i.sweep = s.sweep
+JOIN events AS e ON e.seq = s.created
+WHERE s.id = ?
+
+-- name: last_sweep_id
+SELECT id FROM sweeps ORDER BY created_at DESC, sweep DESC LIMIT 1
+
+-- name: sweep_ids_with_prefix
+SELECT id FROM sweeps WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 6
+
+-- name: tallies
+SELECT state, runs FROM tallies WHERE sweep = ? ORDER BY state
+
+-- name: read_runs
+SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
+       r.reason, r.result, r.error, r.log, e.body
+FROM runs AS r JOIN events AS e ON e.seq = r.planned
+WHERE r.sweep = ?
+ORDER BY r.run LIMIT ?
+
+-- name: read_runs_in_states
+SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
+       r.reason, r.result, r.error, r.log, e.body
+FROM json_each(?) AS wanted
+CROSS JOIN runs AS r ON r.sweep = ? AND r.state = wanted.value
+CROSS JOIN events AS e ON e.seq = r.planned
+ORDER BY r.run LIMIT ?
+
+-- name: read_runs_by_index
+SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
+       r.reason, r.result, r.error, r.log, e.body
+FROM json_each(?) AS wanted
+CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
+CROSS JOIN events AS e ON e.seq = r.planned
+ORDER BY r.run LIMIT ?
+
+-- name: read_attempts
+SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
+       reason, seed, log, log_start, log_end, result, error
+FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
+
+-- name: read_attempts_of_run
+SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
+       reason, seed, log, log_start, log_end, result, error
+FROM attempts WHERE sweep = ? AND run = ? ORDER BY submission, restart
+
+-- name: read_submissions
+SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason
+FROM submissions WHERE sweep = ? ORDER BY submission
+
+-- name: read_batches
+SELECT e.time, e.body FROM batches AS b JOIN events AS e ON e.seq = b.planned WHERE b.sweep = ? ORDER BY b.batch
+
+-- The base that a run starts from, and the run's own plan.
+-- name: read_config
+SELECT base.body, plan.body
+FROM runs AS r
+JOIN events AS plan ON plan.seq = r.planned
+JOIN bases AS b ON b.sweep = r.sweep AND b.batch = r.batch AND b.base = json_extract(plan.body, '$.base')
+JOIN events AS base ON base.seq = b.planned
+WHERE r.sweep = ? AND r.run = ?
+
+-- name: read_events
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM sources AS o CROSS JOIN events AS e ON e.source = o.source
+WHERE o.sweep = ?
+ORDER BY e.seq
+
+-- name: read_events_of_run
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM events AS e JOIN sources AS o ON o.source = e.source
+WHERE e.sweep = ? AND e.run = ?
+ORDER BY e.seq
+
+-- Checking ---------------------------------------------------------------------------------------------------
+
+-- name: chain
+SELECT e.seq, e.source_seq, e.run, e.kind, e.time, e.body, e.hash, o.name, i.id
+FROM events AS e
+LEFT JOIN sources AS o ON o.source = e.source
+LEFT JOIN sweep_ids AS i ON i.sweep = e.sweep AND i.sweep = o.sweep
+ORDER BY e.seq
+
+-- name: all_sweeps
+SELECT * FROM sweeps WHERE sweep = ?
+
+-- name: all_batches
+SELECT * FROM batches WHERE sweep = ?
+
+-- name: all_bases
+SELECT * FROM bases WHERE sweep = ?
+
+-- name: all_submissions
+SELECT * FROM submissions WHERE sweep = ?
+
+-- name: all_runs
+SELECT * FROM runs WHERE sweep = ? AND run > ? AND run <= ?
+
+-- name: all_attempts
+SELECT * FROM attempts WHERE sweep = ? AND run > ? AND run <= ?

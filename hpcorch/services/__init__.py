@@ -1,0 +1,1 @@
+"""One use case a module: record, submit, run locally, observe, reconcile, report. Front ends call only these."""

@@ -1,0 +1,79 @@
+"""Recording a sweep and its launches on disk, before anything is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
+from hpcorch.model.events import BatchPlanned, SweepCreated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything frozen about one launch.
+
+    :param task: content of the task file, whose digest the header has
+    :param options: the launcher's keys as given, for the record
+    """
+
+    header: ManifestHeader
+    bases: Sequence[ManifestBase]
+    runs: Sequence[ManifestRun]
+    task: bytes
+    options: Mapping[str, Any]
+
+
+def create_sweep(layout: SweepLayout, created: SweepCreated, *, reuse: bool) -> None:
+    """Take a sweep directory and write the sweep's first fact.
+
+    :param reuse: set the record of an earlier sweep aside instead of refusing
+    :raises RecordError: another sweep owns the directory, or it cannot be written
+    """
+    try:
+        if reuse:
+            layout.set_aside()
+        layout.create()
+        with control_journal(layout) as control:
+            control.append(created, durable=True)
+    except OSError as error:
+        raise RecordError(
+            f"the sweep directory {layout.directory} cannot be written ({error.strerror}): choose another"
+            " hydra.sweep.dir, on a file system that the compute nodes share and that has space and inodes left"
+        ) from error
+
+
+def record_launch(layout: SweepLayout, launch: Launch) -> None:
+    """Write manifest and task file of a launch and make them known in the control journal.
+
+    :raises RecordError: the sweep directory cannot be written
+    """
+    first = launch.header.batch
+    manifest: Path = layout.manifest(first)
+    try:
+        layout.batch(first).mkdir(mode=DIR_MODE)
+        write_whole(layout.task(first), launch.task)
+        manifest_digest = write_manifest(manifest, launch.header, launch.bases, launch.runs)
+        with control_journal(layout) as control:
+            control.append(
+                BatchPlanned(
+                    batch=first,
+                    count=launch.header.count,
+                    manifest=layout.relative(manifest),
+                    manifest_digest=manifest_digest,
+                    task_digest=launch.header.task_digest,
+                    options=dict(launch.options),
+                ),
+                durable=True,
+            )
+    except OSError as error:
+        raise RecordError(
+            f"the launch of runs {first} to {first + launch.header.count - 1} cannot be recorded in"
+            f" {layout.state} ({error.strerror}): free space or inodes there; nothing was submitted"
+        ) from error

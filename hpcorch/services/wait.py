@@ -1,0 +1,80 @@
+"""Following a submitted sweep to its end, kindly: journals first, one squeue for all arrays, growing pauses."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hpcorch.errors import UnavailableError
+from hpcorch.model.states import RunState
+from hpcorch.services.reconcile import Reconciler
+from hpcorch.slurm.client import SlurmClient
+
+
+@dataclass(slots=True, kw_only=True)
+class Pauses:
+    """Growing pauses with jitter, so that many waiting launchers do not ask in step.
+
+    :param first_s: seconds before the second time
+    :param limit_s: seconds that a pause grows up to
+    """
+
+    first_s: float
+    limit_s: float
+    factor: float = 1.5
+    _next_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._next_s = self.first_s
+
+    def take(self) -> float:
+        """The next pause in seconds: between half and all of the grown length."""
+        length = self._next_s
+        self._next_s = min(length * self.factor, self.limit_s)
+        return length * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+    def reset(self) -> None:
+        """Something happened: begin with short pauses again."""
+        self._next_s = self.first_s
+
+
+# Journals are files that we read anyway; the controller serves a whole site.
+JOURNAL_PAUSES_S = (0.2, 5.0)
+SLURM_PAUSES_S = (5.0, 60.0)
+
+
+def wait_for_runs(
+    reconciler: Reconciler, client: SlurmClient, progress: Callable[[Mapping[RunState, int]], None]
+) -> None:
+    """Return when every run of the sweep is in a final state.
+
+    While Slurm does not answer, the journals carry on.
+
+    :param progress: called with the count of runs in each state whenever it may have changed
+    """
+    journal_pauses = Pauses(first_s=JOURNAL_PAUSES_S[0], limit_s=JOURNAL_PAUSES_S[1])
+    slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
+    ask_at = time.monotonic() + slurm_pauses.take()
+    before: Mapping[RunState, int] = {}
+    while True:
+        reconciler.ingest()
+        counts = reconciler.ledger.counts(reconciler.sweep)
+        progress(counts)
+        if all(state.is_final for state, count in counts.items() if count):
+            return
+        if counts != before:
+            journal_pauses.reset()
+            before = counts
+        time.sleep(journal_pauses.take())
+        if time.monotonic() >= ask_at:
+            _ask(reconciler, client)
+            ask_at = time.monotonic() + slurm_pauses.take()
+
+
+def _ask(reconciler: Reconciler, client: SlurmClient) -> None:
+    try:
+        reconciler.ask_slurm(client)
+    except UnavailableError:
+        return  # asked again after the next, longer pause; the journals tell of everything that ends well

@@ -1,0 +1,203 @@
+"""The client that speaks with Slurm by its commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from hpcorch import process
+from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, SubmissionUnknownError
+from hpcorch.slurm import commands, failures, sacct, scontrol, squeue
+from hpcorch.slurm.commands import Submitted
+from hpcorch.slurm.environment import query_environment, submission_environment
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.quoting import directives
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+# Slurm's own MessageTimeout is 10 s by default, and a command may try several controllers one after the other.
+QUERY_TIMEOUT_S = 60.0
+SUBMIT_TIMEOUT_S = 60.0
+
+_NOBODY_KNOWS = "nobody knows yet whether the job was submitted; look for its token before trying again."
+_UNKNOWN_ID = "Invalid job id specified"
+# Answers of scontrol that leave nothing to be done: the job is over, or released and waiting for its partition.
+_HARMLESS = ("Job has already finished", "Requested partition configuration not available now")
+
+
+class CliClient:
+    """:class:`SlurmClient` by Slurm's commands, which every site has.
+
+    :param environ: the environment of the commands and of what is submitted; this process's by default
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        query_timeout_s: float = QUERY_TIMEOUT_S,
+        submit_timeout_s: float = SUBMIT_TIMEOUT_S,
+    ) -> None:
+        self._environ = dict(os.environ if environ is None else environ)
+        self._query_timeout_s = query_timeout_s
+        self._submit_timeout_s = submit_timeout_s
+
+    def submit(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> Submitted:
+        asked = _asked(script)
+        try:
+            done = self._sbatch(commands.sbatch(str(script), extra), asked, env)
+        except process.CommandTimeoutError as error:
+            raise SubmissionUnknownError(f"{error}, so {_NOBODY_KNOWS}") from error
+        if done.returncode > 0:
+            raise failures.explain(done.stderr, asked).error()
+        if done.returncode < 0:
+            raise SubmissionUnknownError(f"sbatch was killed by signal {-done.returncode}, so {_NOBODY_KNOWS}")
+        try:
+            return commands.parse_submitted(done.stdout)
+        except ValueError as error:
+            raise SubmissionUnknownError(
+                f"{error}; look for the submission's token before trying again."
+            ) from error
+
+    def check(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
+        asked = _asked(script)
+        try:
+            done = self._sbatch(commands.sbatch_test(str(script), extra), asked, env)
+        except process.CommandTimeoutError as error:
+            raise SlurmUnavailableError(f"Slurm could not be asked: {error}. Try again later.") from error
+        if done.returncode != 0:
+            failure = failures.explain(done.stderr, asked)
+            if failure.meaning is not failures.Meaning.UNKNOWN:
+                raise failure.error()
+            _log.warning("sbatch --test-only gave no clear answer: %s", done.stderr.strip())
+
+    def queue(self, job_ids: Iterable[str]) -> list[squeue.QueueRow]:
+        ids = list(job_ids)
+        if not ids:
+            return []
+        done = self._run(commands.squeue(ids))
+        if done.returncode != 0 and _UNKNOWN_ID in done.stderr:
+            return []  # squeue fails only if the one id it was asked for is unknown
+        return squeue.parse(_answer(done))
+
+    def accounting(self, job_ids: Iterable[str], since: datetime) -> list[sacct.AccountingRow] | None:
+        ids = list(job_ids)
+        if not self.config().accounting:
+            return None
+        return sacct.parse(_answer(self._run(commands.sacct(ids, since)))) if ids else []
+
+    def find_token(self, token: str, since: datetime) -> list[str]:
+        listed = _answer(self._run(commands.squeue_comments(os.getuid())))
+        found = squeue.jobs_with_token(listed, token)
+        if self.config().accounting:
+            fields = [field for field in commands.TOKEN_FIELDS if field in self._sacct_fields]
+            rows = _answer(self._run(commands.sacct_of_user(os.getuid(), since, fields)))
+            found += sacct.jobs_with_token(rows, token)
+        return sorted(set(found), key=int)
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            _answer(self._run(commands.scancel(job_ids)))
+
+    def hold(self, job_ids: Sequence[str]) -> None:
+        self._control("hold", job_ids)
+
+    def release(self, job_ids: Sequence[str]) -> None:
+        self._control("release", job_ids)
+
+    def requeue(self, job_ids: Sequence[str]) -> None:
+        self._control("requeue", job_ids)
+
+    def update_throttle(self, job_id: str, tasks: int) -> None:
+        if tasks < 1:
+            raise ValueError(f"a throttle of {tasks} would mean no limit to Slurm; hold the array instead")
+        _settle(self._run(commands.scontrol_throttle(job_id, tasks)))
+
+    def licenses(self) -> list[scontrol.License]:
+        return scontrol.parse_licenses(_answer(self._run(commands.scontrol_licenses())))
+
+    def config(self) -> scontrol.ClusterConfig:
+        return self._config
+
+    def available(self) -> bool:
+        try:
+            self.config()
+        except HpcorchError as error:
+            _log.info("Slurm is not available: %s", error)
+            return False
+        return True
+
+    @cached_property
+    def _config(self) -> scontrol.ClusterConfig:
+        return scontrol.parse_config(_answer(self._run(commands.scontrol_config())))
+
+    @cached_property
+    def _sacct_fields(self) -> frozenset[str]:
+        return sacct.parse_fields(_answer(self._run(commands.sacct_fields())))
+
+    def _control(self, verb: str, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            _settle(self._run(commands.scontrol(verb, job_ids)))
+
+    def _sbatch(
+        self, argv: Sequence[str], asked: Mapping[str, str], env: Mapping[str, str] | None
+    ) -> process.Finished:
+        environ = submission_environment(self._environ if env is None else env, asked)
+        return _started(lambda: process.run(argv, timeout_s=self._submit_timeout_s, env=environ))
+
+    def _run(self, argv: Sequence[str]) -> process.Finished:
+        environ = query_environment(self._environ)
+        try:
+            return _started(lambda: process.run(argv, timeout_s=self._query_timeout_s, env=environ))
+        except process.CommandTimeoutError as error:
+            raise SlurmUnavailableError(f"Slurm could not be asked: {error}. Try again later.") from error
+
+
+def _started(call: Callable[[], _T]) -> _T:
+    try:
+        return call()
+    except process.CommandMissingError as error:
+        raise SlurmUnavailableError(
+            f"Slurm's commands are not here: {error}. Work on a login node (or load the site's slurm module), "
+            "or use the local backend."
+        ) from error
+
+
+def _asked(script: Path) -> Mapping[str, str]:
+    try:
+        return directives(script.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError:
+        return {}  # sbatch itself says best what is wrong with the file
+
+
+def _answer(done: process.Finished) -> str:
+    """Standard output of a command that went well.
+
+    :raises SlurmUnavailableError: it did not; every failure of an inquiry means that we do not know
+    """
+    if done.returncode == 0:
+        return done.stdout
+    words = " ".join(done.stderr.split()) or " ".join(done.stdout.split()) or f"exit code {done.returncode}"
+    raise SlurmUnavailableError(f"Slurm did not answer {done.argv[0]}: {words}. Try again later.")
+
+
+def _settle(done: process.Finished) -> None:
+    """Judge what scontrol said about several jobs, of which some may be over or unknown."""
+    if done.returncode == 0:
+        return
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    serious = [line for line in lines if not any(text in line for text in _HARMLESS)]
+    if lines and not serious:
+        return
+    if any(_UNKNOWN_ID in line for line in serious):
+        raise NotFoundError(f"Slurm knows no such job (any more): {'; '.join(serious)}.")
+    _answer(done)
+
+
+__all__ = ["CliClient", "SlurmClient"]

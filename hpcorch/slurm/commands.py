@@ -1,0 +1,107 @@
+"""Argument lists for Slurm's commands, and what ``sbatch`` answers. Pure: nothing is started here.
+
+Only flags and formats that behave alike on Slurm 22.05, 24.11 and 26.05 are used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+# Fields of squeue that squeue.parse expects; the comment is last, since only it may hold the separator.
+QUEUE_FORMAT = "%i|%A|%F|%K|%T|%V|%N|%r|%k"
+TOKEN_FORMAT = "%F|%k"  # noqa: S105 - a submission's token is no secret
+ACCOUNTING_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Reason")
+TOKEN_FIELDS = ("JobID", "SubmitLine", "Comment")
+_SUBMITTED = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
+_SUBMITTED_IN_WORDS = re.compile(r"Submitted batch job (\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A job that Slurm has accepted.
+
+    :param job_id: the job's or array's id
+    :param cluster: the cluster's name where sbatch was told to choose one, otherwise ``None``
+    """
+
+    job_id: str
+    cluster: str | None = None
+
+
+def sbatch(script: str, extra: Sequence[str] = ()) -> list[str]:
+    """Submit a script. Flags in ``extra`` win over the script's and the environment's."""
+    return ["sbatch", "--parsable", *extra, script]
+
+
+def sbatch_test(script: str, extra: Sequence[str] = ()) -> list[str]:
+    """Ask whether a script would be accepted, without submitting it."""
+    return ["sbatch", "--test-only", *extra, script]
+
+
+def parse_submitted(text: str) -> Submitted:
+    """Read the answer of ``sbatch``: ``369``, ``369;cluster``, or the sentence that it prints without a flag.
+
+    :raises ValueError: there is no job id in the text
+    """
+    found = _SUBMITTED.search(text) or _SUBMITTED_IN_WORDS.search(text)
+    if found is None:
+        raise ValueError(f"sbatch answered {text!r}, which holds no job id")
+    return Submitted(job_id=found[1], cluster=found[2] if found.re is _SUBMITTED else None)
+
+
+def squeue(job_ids: Iterable[str]) -> list[str]:
+    """One row per array element of these jobs, the lately finished included."""
+    return ["squeue", "-h", "-r", "-t", "all", "-j", ",".join(job_ids), "-o", QUEUE_FORMAT]
+
+
+def squeue_comments(uid: int) -> list[str]:
+    """Array id and comment of every job of a user that the controller remembers."""
+    return ["squeue", "-h", "-t", "all", "-u", str(uid), "-o", TOKEN_FORMAT]
+
+
+def sacct(job_ids: Iterable[str], since: datetime, fields: Sequence[str] = ACCOUNTING_FIELDS) -> list[str]:
+    """One row per attempt of these jobs that was alive after ``since``; run it with ``TZ=UTC``."""
+    return [*_sacct(since, fields), "-j", ",".join(job_ids)]
+
+
+def sacct_of_user(uid: int, since: datetime, fields: Sequence[str] = TOKEN_FIELDS) -> list[str]:
+    """One row per attempt of a user's jobs that was alive after ``since``; run it with ``TZ=UTC``."""
+    return [*_sacct(since, fields), "-u", str(uid)]
+
+
+def _sacct(since: datetime, fields: Sequence[str]) -> list[str]:
+    start = since.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return ["sacct", "-n", "-X", "-P", "-D", "-o", ",".join(fields), "-S", start]
+
+
+def sacct_fields() -> list[str]:
+    """List the fields that this release's sacct has."""
+    return ["sacct", "--helpformat"]
+
+
+def scancel(job_ids: Iterable[str]) -> list[str]:
+    """Cancel jobs, or elements written as ``369_3`` or ``369_[0,2-4]``."""
+    return ["scancel", *job_ids]
+
+
+def scontrol(verb: str, job_ids: Iterable[str]) -> list[str]:
+    """``hold``, ``release`` or ``requeue`` of jobs or elements."""
+    return ["scontrol", verb, ",".join(job_ids)]
+
+
+def scontrol_throttle(job_id: str, tasks: int) -> list[str]:
+    """Let at most ``tasks`` elements of an array run at once; 0 would mean without limit."""
+    return ["scontrol", "update", f"jobid={job_id}", f"ArrayTaskThrottle={tasks}"]
+
+
+def scontrol_licenses() -> list[str]:
+    """Show the licences, one a line."""
+    return ["scontrol", "-o", "show", "licenses"]
+
+
+def scontrol_config() -> list[str]:
+    """Show the controller's configuration."""
+    return ["scontrol", "show", "config"]

@@ -1,0 +1,95 @@
+"""The protocol that services rely on to speak with one cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from hpcorch.slurm.commands import Submitted
+from hpcorch.slurm.sacct import AccountingRow
+from hpcorch.slurm.scontrol import ClusterConfig, License
+from hpcorch.slurm.squeue import QueueRow
+
+
+class SlurmClient(Protocol):
+    """What the rest of hpcorch asks of one cluster. Calls may come from one thread at a time.
+
+    Every call ends within a time limit. Each may raise :class:`SlurmUnavailableError`, after which the same call
+    can be made again. Job ids are text: ``369`` for a job or a whole array, ``369_3`` for one element.
+    """
+
+    def submit(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> Submitted:
+        """Submit a batch script, once: never tried again here.
+
+        :param env: the environment that is handed to the job (the caller's own by default); it is cleaned of any
+            surrounding job
+        :param extra: flags of sbatch that win over the script's
+        :raises SubmissionRejectedError: Slurm said no; nothing exists
+        :raises SlurmUnavailableError: Slurm was not reached; nothing exists
+        :raises SubmissionUnknownError: the job may exist; settle it by its token
+        """
+
+    def check(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
+        """Ask whether a script would be accepted and could ever run; nothing is submitted.
+
+        A held job is accepted even if no node can ever run it (measured), so this is asked first.
+
+        :raises SubmissionRejectedError: it would not; other outcomes than a clear no pass
+        """
+
+    def queue(self, job_ids: Iterable[str]) -> list[QueueRow]:
+        """What the controller knows of these jobs, one row per element, in one request.
+
+        An id that it does not know, or forgot after MinJobAge, is absent from the answer; no id asks nothing.
+        """
+
+    def accounting(self, job_ids: Iterable[str], since: datetime) -> list[AccountingRow] | None:
+        """What the accounting database has, one row per attempt; it may be late. ``None``: there is no database.
+
+        :param since: aware time before the jobs were submitted; ids are recycled
+        """
+
+    def find_token(self, token: str, since: datetime) -> list[str]:
+        """Ids of our own jobs whose comment or command line holds the token, oldest first.
+
+        Asks the controller, then the database if there is one. A job that an ``sbatch`` still in flight makes is
+        not there yet.
+
+        :param since: aware time before the submission was tried
+        """
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs, or elements (``369_3``, ``369_[0,2-4]``), in one call.
+
+        Those that are over, or unknown, are left alone.
+        """
+
+    def hold(self, job_ids: Sequence[str]) -> None:
+        """Keep waiting elements from starting. Those that are over are left alone.
+
+        :raises NotFoundError: the controller does not know one of them; the others are held
+        """
+
+    def release(self, job_ids: Sequence[str]) -> None:
+        """Let held elements start. Errors as for :meth:`hold`."""
+
+    def requeue(self, job_ids: Sequence[str]) -> None:
+        """End running elements and queue them again, with a higher restart count. Errors as for :meth:`hold`."""
+
+    def update_throttle(self, job_id: str, tasks: int) -> None:
+        """Let at most ``tasks`` (at least 1) elements of an array run at once; what runs goes on running.
+
+        :raises ValueError: ``tasks`` is below 1, which Slurm would read as no limit
+        :raises NotFoundError: the controller does not know the array
+        """
+
+    def licenses(self) -> list[License]:
+        """The cluster's licences and their use, by all users."""
+
+    def config(self) -> ClusterConfig:
+        """The controller's configuration, asked once."""
+
+    def available(self) -> bool:
+        """Whether Slurm's commands are here and the controller answers."""

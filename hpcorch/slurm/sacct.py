@@ -1,0 +1,97 @@
+"""What sacct prints in our formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hpcorch.model.ids import parse_ranges
+from hpcorch.slurm.commands import ACCOUNTING_FIELDS
+from hpcorch.slurm.states import JobState
+from hpcorch.slurm.times import parse_utc
+
+_JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,-]+)(?:%\d+)?\]))?")
+_NOTHING = frozenset({"", "None", "None assigned", "Unknown"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountingRow:
+    """One attempt of a job or array element, from the accounting database.
+
+    Rows of one element come in the order of its attempts. The time of submission differs between them.
+
+    :param job_id: ``369``, or ``369_3`` for an element
+    :param raw_id: the element's own id; the array's while it waits
+    :param exit_code: the batch script's exit code
+    :param signal: the signal that ended it, 0 for none
+    :param cancelled_by: uid that cancelled it
+    """
+
+    job_id: str
+    raw_id: str
+    array_job_id: str
+    index: int | None
+    state: JobState
+    exit_code: int
+    signal: int
+    submitted_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    nodes: str
+    reason: str | None
+    cancelled_by: int | None
+
+
+def parse(text: str, fields: Sequence[str] = ACCOUNTING_FIELDS) -> list[AccountingRow]:
+    """Read the rows of ``sacct -n -X -P -D``; waiting elements in one row (``369_[0-2%1]``) become one each."""
+    rows: list[AccountingRow] = []
+    for columns in _columns(text, fields):
+        rows.extend(_rows(columns))
+    return rows
+
+
+def _columns(text: str, fields: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    for line in text.splitlines():
+        columns = line.split("|", len(fields) - 1)
+        if len(columns) == len(fields):
+            yield dict(zip(fields, columns, strict=True))
+
+
+def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
+    match = _JOB_ID.fullmatch(columns["JobID"])
+    if match is None:
+        return
+    array, index, waiting = match.groups()
+    indices: Sequence[int | None] = parse_ranges(waiting) if waiting else [int(index) if index else None]
+    code, _, signal = columns["ExitCode"].partition(":")
+    canceller = re.fullmatch(r"CANCELLED by (\d+)", columns["State"])
+    for one in indices:
+        yield AccountingRow(
+            job_id=array if one is None else f"{array}_{one}",
+            raw_id=columns["JobIDRaw"],
+            array_job_id=array,
+            index=one,
+            state=JobState.parse(columns["State"]),
+            exit_code=int(code or 0),
+            signal=int(signal or 0),
+            submitted_at=parse_utc(columns["Submit"]),
+            started_at=parse_utc(columns["Start"]),
+            ended_at=parse_utc(columns["End"]),
+            nodes="" if columns["NodeList"] in _NOTHING else columns["NodeList"],
+            reason=None if columns["Reason"] in _NOTHING else columns["Reason"],
+            cancelled_by=int(canceller[1]) if canceller else None,
+        )
+
+
+def parse_fields(text: str) -> frozenset[str]:
+    """Read ``sacct --helpformat``."""
+    return frozenset(text.split())
+
+
+def jobs_with_token(text: str, token: str) -> list[str]:
+    """The array or job ids in rows that start with ``JobID`` and hold the token anywhere after it."""
+    rows = (line.partition("|") for line in text.splitlines())
+    matches = (_JOB_ID.fullmatch(job_id) for job_id, _, rest in rows if token in rest)
+    return list(dict.fromkeys(match[1] for match in matches if match))

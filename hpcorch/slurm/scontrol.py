@@ -1,0 +1,71 @@
+"""What scontrol prints."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """One of the cluster's licences and how many of it are taken, by all users."""
+
+    name: str
+    total: int
+    used: int
+    free: int
+    reserved: int
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """What of the controller's configuration decides how we submit and look.
+
+    :param max_array_size: the largest array index is one less
+    :param min_job_age_s: seconds for which the controller remembers a job that is over
+    :param accounting: sacct has a database to ask
+    """
+
+    cluster: str
+    version: str
+    max_array_size: int
+    min_job_age_s: int
+    accounting: bool
+
+
+def parse_licenses(text: str) -> list[License]:
+    """Read ``scontrol -o show licenses``; "No licenses configured" gives none."""
+    licenses = []
+    for line in text.splitlines():
+        values = dict(re.findall(r"(\w+)=(\S*)", line))
+        if "LicenseName" in values:
+            licenses.append(
+                License(
+                    name=values["LicenseName"],
+                    total=int(values.get("Total", 0)),
+                    used=int(values.get("Used", 0)),
+                    free=int(values.get("Free", 0)),
+                    reserved=int(values.get("Reserved", 0)),
+                    remote=values.get("Remote") == "yes",
+                )
+            )
+    return licenses
+
+
+def parse_config(text: str) -> ClusterConfig:
+    """Read ``scontrol show config``; what is missing has Slurm's default (slurm.conf(5))."""
+    values = {name: value.strip() for name, value in re.findall(r"^(\w+)[ \t]*=[ \t]*(.*)$", text, re.MULTILINE)}
+    storage = values.get("AccountingStorageType", "")
+    return ClusterConfig(
+        cluster=values.get("ClusterName", ""),
+        version=values.get("SLURM_VERSION", ""),
+        max_array_size=_leading_number(values.get("MaxArraySize"), 1001),
+        min_job_age_s=_leading_number(values.get("MinJobAge"), 300),
+        accounting=storage.endswith("slurmdbd"),
+    )
+
+
+def _leading_number(text: str | None, default: int) -> int:
+    match = re.match(r"\d+", text or "")
+    return int(match[0]) if match else default

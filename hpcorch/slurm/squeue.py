@@ -1,0 +1,67 @@
+"""What squeue prints in our formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hpcorch.slurm.states import JobState
+from hpcorch.slurm.times import parse_utc
+
+_COLUMNS = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """One job or array element that the controller knows.
+
+    :param job_id: as Slurm shows it: ``369``, or ``369_3`` for an element
+    :param raw_id: the element's own id, ``SLURM_JOB_ID`` inside it; the array's until it has one
+    :param array_job_id: the array's id, or the job's own
+    :param index: the element's index; ``None`` for a job that is no array
+    :param submitted_at: in UTC; a requeue changes it
+    :param nodes: node list as Slurm writes it, empty before the start
+    :param reason: why it waits, or ``None``
+    """
+
+    job_id: str
+    raw_id: str
+    array_job_id: str
+    index: int | None
+    state: JobState
+    submitted_at: datetime | None
+    nodes: str
+    reason: str | None
+    comment: str
+
+
+def parse(text: str) -> list[QueueRow]:
+    """Read the rows of ``squeue -h -r -o QUEUE_FORMAT``; other lines (``CLUSTER: x``) are skipped."""
+    rows = []
+    for line in text.splitlines():
+        columns = line.split("|", _COLUMNS - 1)
+        if len(columns) == _COLUMNS:
+            rows.append(_row(*columns))
+    return rows
+
+
+def _row(
+    job_id: str, raw: str, array: str, index: str, state: str, submitted: str, nodes: str, reason: str, comment: str
+) -> QueueRow:
+    return QueueRow(
+        job_id=job_id,
+        raw_id=raw,
+        array_job_id=array,
+        index=int(index) if index.isdigit() else None,
+        state=JobState.parse(state),
+        submitted_at=parse_utc(submitted),
+        nodes=nodes,
+        reason=None if reason in ("", "None") else reason,
+        comment="" if comment == "(null)" else comment,
+    )
+
+
+def jobs_with_token(text: str, token: str) -> list[str]:
+    """The ids in the rows of ``squeue -h -o TOKEN_FORMAT`` whose comment holds the token."""
+    rows = (line.partition("|") for line in text.splitlines())
+    return [job_id for job_id, _, comment in rows if token in comment and job_id.isdigit()]
