@@ -21,9 +21,10 @@ from hpcorch.runtime.claim import claim, earlier_end, superseded_by
 from hpcorch.runtime.output import say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import Prepared, prepare
+from hpcorch.runtime.requeue import requeue, timeouts_before
 from hpcorch.runtime.results import encode_error, encode_result
 from hpcorch.runtime.seeding import seed_libraries
-from hpcorch.runtime.signals import SignalOwner, Stopped
+from hpcorch.runtime.signals import WARNING_SIGNAL, SignalOwner, Stopped
 
 EXIT_FAILED = 1
 EXIT_SIGNAL_BASE = 128  # as a shell reports a process that died of a signal
@@ -51,6 +52,8 @@ def lead(place: Place, signals: SignalOwner) -> int:
         for name in signals.received:
             journal.append(AttemptSignalled(signal=name))
         journal.append(end, durable=True)
+    if end.signal == WARNING_SIGNAL:
+        requeue(place)
     return end.exit_code
 
 
@@ -67,6 +70,8 @@ def _attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> Atte
     # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
     Path(run.directory).mkdir(parents=True, exist_ok=True)
     journal.append(AttemptCalled(), durable=place.tasks > 1)
+    if timeouts_before(place.layout, place.attempt) < prepared.frozen.header.max_num_timeout:
+        signals.stop_on_warning()
     return _call(place, prepared, signals)
 
 

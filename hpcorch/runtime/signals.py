@@ -13,6 +13,7 @@ import signal
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+WARNING_SIGNAL = signal.SIGUSR1.name
 
 
 class Stopped(BaseException):
