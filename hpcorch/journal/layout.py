@@ -20,12 +20,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcorch.errors import RecordError
 from hpcorch.model.ids import AttemptId
 
 STATE_DIR = ".hpcorch"
 LEDGER_NAME = "ledger.db"
 LEDGER_VARIABLE = "HPCORCH_LEDGER"
+
+SUBMISSIONS = "submissions"
+# What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
+_OWNED_BY_SWEEP = ("batch-", "control.jsonl", "journal", "logs", "results", SUBMISSIONS)
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
@@ -74,7 +77,7 @@ class SweepLayout:
         return self.batch(first_run) / "task.pkl"
 
     def script(self, submission: int) -> Path:
-        return self.state / "submissions" / f"s{submission}.sbatch"
+        return self.state / SUBMISSIONS / f"s{submission}.sbatch"
 
     def journal(self, attempt: AttemptId) -> Path:
         return self.journals / f"{attempt}.jsonl"
@@ -87,32 +90,29 @@ class SweepLayout:
         return os.path.relpath(path, self.directory)
 
     def create(self) -> None:
-        """Take the sweep directory for a new sweep.
+        """Take the sweep directory for a new sweep, by exclusive creation of its control journal.
 
-        :raises RecordError: another sweep owns it
+        The folder may be there already: a project's ledger may lie in the same one.
+
+        :raises FileExistsError: another sweep owns the directory
         :raises OSError: it cannot be written
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        try:
-            self.state.mkdir(mode=DIR_MODE)
-        except FileExistsError:
-            raise RecordError(
-                f"the sweep directory {self.directory} already belongs to another sweep, whose record would be"
-                " overwritten: choose another hydra.sweep.dir, or set hydra.launcher.reuse_sweep_dir=true to"
-                " set the old record aside"
-            ) from None
-        for folder in (self.journals, self.logs, self.state / "submissions"):
-            folder.mkdir(mode=DIR_MODE)
+        self.state.mkdir(mode=DIR_MODE, exist_ok=True)
+        os.close(os.open(self.control, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+        for folder in (self.journals, self.logs, self.state / SUBMISSIONS):
+            folder.mkdir(mode=DIR_MODE, exist_ok=True)
 
-    def set_aside(self) -> Path | None:
-        """Move the record of an earlier sweep out of the way, keeping it; None if there is none."""
-        if not self.state.exists():
-            return None
+    def set_aside(self) -> None:
+        """Move the record of an earlier sweep out of the way, into a numbered folder beside the new one's."""
         number = 1
-        while (aside := self.directory / f"{STATE_DIR}.{number}").exists():
+        while (aside := self.state / f"earlier-{number}").exists():
             number += 1
-        self.state.rename(aside)
-        return aside
+        aside.mkdir(mode=DIR_MODE)
+        # The control journal goes last: until then the directory is still owned.
+        for entry in sorted(self.state.iterdir(), key=lambda path: path == self.control):
+            if entry.name.startswith(_OWNED_BY_SWEEP):
+                entry.rename(aside / entry.name)
 
 
 def find_ledger(start: Path) -> Path | None:

@@ -199,4 +199,5 @@ def _put_back(siblings: dict[Any, Node], key: str, node: Node | None, order: tup
     else:
         siblings[key] = node
         for other in order:  # the order of keys is visible to resolvers
-            siblings[other] = siblings.pop(other)
+            if other in siblings:
+                siblings[other] = siblings.pop(other)

@@ -140,7 +140,7 @@ def _append(
             kind, time, body = event_content(event)
             previous = link(previous, sweep.id, step.source, event.seq, run, kind, time, body)
             rows.append((seq, key, event.seq, sweep.key, run, kind, time, body, previous))
-            new.append(StoredEvent(seq=seq, run=run, attempt=attempt, event=event))
+            new.append(StoredEvent(seq, run, attempt, event))
     connection.executemany(QUERIES["add_event"], rows)
     _move_offsets(connection, sources, steps)
     return first, new

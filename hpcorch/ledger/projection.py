@@ -12,19 +12,21 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hpcorch.ledger.expansion import batch_of
 from hpcorch.ledger.queries import QUERIES, script
 from hpcorch.ledger.rows import Row, attempt_of, attempt_row, event_from, run_row, submission_row, sweep_row
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import BasePlanned, BatchPlanned, Event, JobObserved, RunPlanned, SweepCreated
-from hpcorch.model.fold import RunEvidence, fold_run, fold_submissions
+from hpcorch.model.fold import EVIDENCE, RunEvidence, fold_run, fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState, sweep_state
 
 # Runs folded at a time: enough to make SQLite's calls cheap, few enough that their events fit in memory.
 SLICE_RUNS = 10_000
+
+_EVIDENCE = json.dumps([fact.kind for fact in EVIDENCE])
 
 _T = TypeVar("_T")
 
@@ -37,8 +39,7 @@ class SweepKey:
     key: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):  # made for every event, four times as fast as a dataclass
     """An event, where it is stored, and which run and attempt it is about."""
 
     seq: int
@@ -76,7 +77,8 @@ def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[Stored
     touched: set[int] = set()
     for stored in new:
         if stored.run is not None:
-            by_run[stored.run].append(stored)
+            if isinstance(stored.event.fact, EVIDENCE):
+                by_run[stored.run].append(stored)
         elif isinstance(stored.event.fact, BasePlanned):
             put_base(connection, sweep, stored)
         else:
@@ -157,8 +159,8 @@ def _events_of(
 ) -> Iterator[StoredEvent]:
     if last <= 0:
         return
-    for row in connection.execute(QUERIES["events_of_runs"], (json.dumps(runs), sweep.key, last)):
-        yield StoredEvent(seq=row[0], run=row[1], attempt=attempt_of(row[2]), event=event_from(sweep.id, row))
+    for row in connection.execute(QUERIES["events_of_runs"], (json.dumps(runs), sweep.key, last, _EVIDENCE)):
+        yield StoredEvent(row[0], row[1], attempt_of(row[2]), event_from(sweep.id, row))
 
 
 def fold_runs(

@@ -301,8 +301,7 @@ def to_body(fact: Fact) -> dict[str, Any]:
     """The fields of a fact as they are written: those that differ from nothing (``None``) only."""
     if isinstance(fact, UnknownFact):
         return dict(fact.body)
-    values = ((name, getattr(fact, name)) for name in _FIELDS[fact.kind])
-    return {name: value for name, value in values if value is not None}
+    return {name: value for name in _FIELDS[fact.kind] if (value := getattr(fact, name)) is not None}
 
 
 def from_body(kind: str, body: Mapping[str, Any]) -> Fact:

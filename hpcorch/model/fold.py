@@ -22,6 +22,7 @@ from hpcorch.model.events import (
     AttemptSeeded,
     BatchPlanned,
     Event,
+    Fact,
     JobObserved,
     RunPlanned,
     SubmissionAccepted,
@@ -96,6 +97,9 @@ _RUN_STATE_OF_JOB: Mapping[str, RunState] = {
     "COMPLETED": RunState.LOST,
     "LOST": RunState.LOST,
 }
+
+# The facts that fold_run reads. Others may be many (and are kept); who gathers evidence may leave them out.
+EVIDENCE: tuple[type[Fact], ...] = (RunPlanned, JobObserved, AttemptClaimed, AttemptSeeded, AttemptEnded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,27 +264,27 @@ def _journal_fact(event: Event) -> dict[str, Any]:
     fact = event.fact
     if isinstance(fact, AttemptClaimed):
         element = fact.array_job_id is not None and fact.array_task is not None
-        return dict(
-            job_id=f"{fact.array_job_id}_{fact.array_task}" if element else fact.job_id,
-            node=fact.host,
-            pid=fact.pid,
-            started_at=event.time,
-            log=fact.log,
-            log_start=fact.log_offset,
-        )
+        return {
+            "job_id": f"{fact.array_job_id}_{fact.array_task}" if element else fact.job_id,
+            "node": fact.host,
+            "pid": fact.pid,
+            "started_at": event.time,
+            "log": fact.log,
+            "log_start": fact.log_offset,
+        }
     if isinstance(fact, AttemptSeeded):
         return {"seed": fact.seed}
     if isinstance(fact, AttemptEnded):
-        return dict(
-            state=_OUTCOMES.get(fact.outcome, AttemptState.LOST),
-            ended_at=event.time,
-            exit_code=fact.exit_code,
-            signal=fact.signal,
-            reason=fact.reason,
-            result=fact.result,
-            error=fact.error,
-            log_end=fact.log_end,
-        )
+        return {
+            "state": _OUTCOMES.get(fact.outcome, AttemptState.LOST),
+            "ended_at": event.time,
+            "exit_code": fact.exit_code,
+            "signal": fact.signal,
+            "reason": fact.reason,
+            "result": fact.result,
+            "error": fact.error,
+            "log_end": fact.log_end,
+        }
     return {}
 
 

@@ -1,8 +1,8 @@
 """A run's configuration on the node, and the plain form that is hashed.
 
-The login side pickles one composed configuration per combination of config groups, a *base*; a run is a
-base plus a few overrides of values. :func:`rebuild` puts them together with Hydra's own code, so the task
-gets the very nodes that Hydra would have made, whatever has happened to the YAML files meanwhile.
+The login side pickles one composed configuration per combination of config groups, a *base*; a run is a base
+plus overrides of values. :func:`rebuild` applies them with Hydra's own code, so the task gets the very nodes
+that Hydra would have made, whatever has happened to the YAML files meanwhile.
 
 *Plain form* is JSON without loss of meaning, interpolations unresolved:
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Plain form of a key that a change takes away; no value has this form, since keys double their ``$``.
 ABSENT: Final = {"$absent": True}
+
+_DECODERS: Final = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
 
 
 def raw(node: Node) -> Any:
@@ -97,14 +99,9 @@ def from_plain(value: Any) -> Any:
         return [from_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if len(value) == 1:
-        ((tag, content),) = value.items()
-        if tag == "$float":
-            return float(content)
-        if tag == "$bytes":
-            return base64.b64decode(content)
-        if tag == "$path":
-            return Path(content)
+    for tag, decode in _DECODERS.items():
+        if value.keys() == {tag}:
+            return decode(value[tag])
     return {_python_key(key): from_plain(item) for key, item in value.items()}
 
 
@@ -174,8 +171,7 @@ def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _own_child(parent: Any, key: str) -> Any:
     place = int(key) if isinstance(parent, list) else key
-    child = parent[place].copy()
-    parent[place] = child
+    child = parent[place] = parent[place].copy()
     return child
 
 

@@ -13,6 +13,8 @@ from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
 from hpcorch.model.events import BatchPlanned, SweepCreated
+from hpcorch.model.states import SubmissionState
+from hpcorch.services.past import read_past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +35,35 @@ class Launch:
 def create_sweep(layout: SweepLayout, created: SweepCreated, *, reuse: bool) -> None:
     """Take a sweep directory and write the sweep's first fact.
 
+    The record of an earlier sweep that Slurm refused is set aside without asking.
+
     :param reuse: set the record of an earlier sweep aside instead of refusing
     :raises RecordError: another sweep owns the directory, or it cannot be written
     """
     try:
-        if reuse:
+        if layout.control.exists() and (reuse or not _was_submitted(layout)):
             layout.set_aside()
         layout.create()
         with control_journal(layout) as control:
             control.append(created, durable=True)
+    except FileExistsError:
+        raise RecordError(
+            f"the sweep directory {layout.directory} already belongs to another sweep, whose record and results would"
+            " be mixed with the new ones: choose another hydra.sweep.dir, or set hydra.launcher.reuse_sweep_dir=true"
+            " to set the old record aside and write over its results"
+        ) from None
     except OSError as error:
         raise RecordError(
             f"the sweep directory {layout.directory} cannot be written ({error.strerror}): choose another"
             " hydra.sweep.dir, on a file system that the compute nodes share and that has space and inodes left"
         ) from error
+
+
+def _was_submitted(layout: SweepLayout) -> bool:
+    """Whether the sweep that owns the directory got beyond a refusal; one that did not leaves nothing to lose."""
+    submissions = read_past(layout, sweep="").submissions.values()
+    # One without any submission may be about to make its first.
+    return not submissions or any(one.state is not SubmissionState.REJECTED for one in submissions)
 
 
 def record_launch(layout: SweepLayout, launch: Launch) -> None:

@@ -78,7 +78,6 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
         script = layout.script(number)
         text = script_text(layout, request, number=number, token=token)
         write_whole(script, text.encode("utf-8", "surrogateescape"))
-        client.check(script, env=request.environ)
         control.append(
             SubmissionIntended(
                 submission=number,
@@ -102,6 +101,7 @@ def _submit_held(
 ) -> str:
     begun = utc_now()
     try:
+        client.check(layout.script(number), env=request.environ)
         submitted = client.submit(layout.script(number), env=request.environ)
     except (SubmissionRejectedError, SlurmUnavailableError) as error:
         control.append(SubmissionRejected(submission=number, reason=str(error)), durable=True)

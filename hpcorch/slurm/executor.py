@@ -145,8 +145,9 @@ class ArrayExecutor(submitit.SlurmExecutor):
         merged["comment"] = _marked(merged.get("comment", self._options.comment), token)
         return {key: _directive(value) for key, value in merged.items() if value is not None and value is not False}
 
-    def _removed(self) -> list[str]:
-        return [k for k, v in self._additional.items() if v is None or v is False]
+    def _removed(self) -> set[str]:
+        taken_away = {key for key, value in self._additional.items() if value is None or value is False}
+        return taken_away & self._valid_parameters()
 
 
 def _parameter_name(flag: str) -> str:

@@ -51,7 +51,7 @@ _TABLE = (
         "there is no such partition ({flags}); `sinfo -o %P` lists them",
     ),
     _Row(
-        r"--gpus-per-task used without either --gpus or -n/--ntasks",
+        r"--gpus-per-task .*used without either --gpus or -n/--ntasks",
         ("gpus-per-task",),
         "GPUs per task need a number of tasks ({flags}); set tasks_per_node, or use gpus_per_node",
     ),

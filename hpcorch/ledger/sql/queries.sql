@@ -55,13 +55,13 @@ SELECT max(run) FROM events WHERE sweep = ? AND run IS NOT NULL
 -- name: runs_with_events
 SELECT DISTINCT run FROM events WHERE sweep = ? AND run IS NOT NULL ORDER BY run
 
--- All events of some runs (a JSON list) that were known up to a point. The list drives, the index follows.
+-- Events of some runs (a JSON list) of some kinds (likewise) that were known up to a point. The runs drive.
 -- name: events_of_runs
 SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
 FROM json_each(?) AS wanted
 CROSS JOIN events AS e ON e.sweep = ? AND e.run = wanted.value AND e.run IS NOT NULL
 CROSS JOIN sources AS o ON o.source = e.source
-WHERE e.seq <= ?
+WHERE e.seq <= ? AND e.kind IN (SELECT value FROM json_each(?))
 
 -- What the login side decided about the sweep as a whole.
 -- name: events_of_sweep

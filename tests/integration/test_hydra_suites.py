@@ -1,0 +1,15 @@
+"""Hydra's own launcher suites on the local backend, and the discovery of both launchers."""
+
+from __future__ import annotations
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+
+from tests.hydra_suites import TestIntegration, TestLauncher, _own_ledger
+
+__all__ = ["TestIntegration", "TestLauncher", "_own_ledger"]
+
+
+def test_both_launchers_are_discovered_beside_hydras_own() -> None:
+    names = {launcher.__name__ for launcher in Plugins.instance().discover(Launcher)}
+    assert {"SlurmLauncher", "LocalLauncher", "BasicLauncher"} <= names
