@@ -8,7 +8,6 @@ A run for which equality with Hydra cannot be shown becomes a base of its own: s
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING
 
 import cloudpickle
@@ -134,16 +133,13 @@ def _is_orderly(parsed: Sequence[Parsed]) -> bool:
 
 
 def _pickled(config: DictConfig) -> bytes:
-    """Classes go by reference, so that the task meets its own; by value only where they have no address."""
+    """Classes go by reference where they have an address. Those of a script go by value, and cloudpickle makes
+    them one class with those that the task itself brings along, since the same process pickles both."""
     try:
-        return pickle.dumps(config, protocol=4)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        pass
-    try:
-        by_value: bytes = cloudpickle.dumps(config, protocol=4)
+        content: bytes = cloudpickle.dumps(config, protocol=4)
     except Exception as error:
         raise UsageError(
             f"The composed configuration cannot be pickled: {error}. Keep objects that cannot be copied to "
             f"another process out of the configuration and out of cached resolvers."
         ) from error
-    return by_value
+    return content

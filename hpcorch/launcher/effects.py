@@ -17,7 +17,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
 from hpcorch.launcher.interpolation import Expression, expressions
-from hpcorch.runtime.configuration import ABSENT, join_path, plain, raw
+from hpcorch.model.config import ABSENT, join_path
+from hpcorch.runtime.configuration import plain, plain_key, raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,9 +161,9 @@ def effect(config: DictConfig, path: Path, overrides: Sequence[Override]) -> Eff
     siblings, last = _siblings(config, path), path[-1]
     order = tuple(siblings)
     before = siblings.get(last)
-    if before is not None:
-        siblings[last] = copy.deepcopy(before)
     try:
+        if before is not None:
+            siblings[last] = copy.deepcopy(before)
         ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)  # noqa: SLF001 - Hydra's own way
         after = siblings.get(last)
     except Exception as error:
@@ -172,7 +173,7 @@ def effect(config: DictConfig, path: Path, overrides: Sequence[Override]) -> Eff
     result = ABSENT if after is None else plain(after)
     return Effect(
         path=path,
-        name=join_path(path),
+        name=join_path([plain_key(key) for key in path]),
         siblings=siblings,
         order=order,
         before=before,

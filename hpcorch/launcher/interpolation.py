@@ -24,7 +24,8 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser as Grammar
 from omegaconf.grammar_parser import parse
 
-from hpcorch.runtime.configuration import join_path, raw
+from hpcorch.model.config import join_path
+from hpcorch.runtime.configuration import plain_key, raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -184,7 +185,7 @@ def expressions(node: Node, path: tuple[Any, ...], *, required: bool = True) -> 
     value = raw(node)
     if isinstance(value, str):
         if "${" in value and OmegaConf.is_interpolation(node):
-            name = join_path(path)
+            name = join_path([plain_key(key) for key in path])
             output = name in OUTPUT
             yield Expression(path, name, node, value, analyse(value), required or output, output)
     elif isinstance(value, dict):

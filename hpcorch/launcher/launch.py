@@ -7,9 +7,11 @@ inside the methods.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.launcher import Launcher
@@ -47,11 +49,13 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by the sweeper before its first launch.
 
-        :raises LaunchError: the sweeper needs values at once, and the keys say to return without them
+        :raises LaunchError: the sweep directory cannot be written, or the sweeper needs values at once and the
+            keys say to return without them
         """
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+        _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
         for key in ("detach", "dry_run"):
             if self.params.get(key) and sweeper != BASIC_SWEEPER:
@@ -74,7 +78,7 @@ class SweepLauncher(Launcher):
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from hpcorch.launcher.sweep import OpenSweep
 
-        self.check()
+        self.check(len(job_overrides))
         if self._sweep is None:
             self._sweep = OpenSweep.prepare(self)
         launch = self._sweep.plan(job_overrides, first)
@@ -85,9 +89,10 @@ class SweepLauncher(Launcher):
         return self.execute(self._sweep, launch)
 
     @abstractmethod
-    def check(self) -> None:
+    def check(self, runs: int) -> None:
         """Refuse what cannot work before anything is composed.
 
+        :param runs: how many runs the launch has
         :raises UsageError: a key is wrong
         :raises SlurmUnavailableError: there is no Slurm here
         """
@@ -99,6 +104,23 @@ class SweepLauncher(Launcher):
     @abstractmethod
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         """Say what would be done, and return handles to runs that are only planned."""
+
+
+def _check_writable(sweep_dir: Path) -> None:
+    """Say it in a sentence, before Hydra's sweeper tries and fails with a traceback."""
+    existing = next(folder for folder in (sweep_dir, *sweep_dir.parents) if _exists(folder))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise LaunchError(
+            f"hpcorch: the sweep directory {sweep_dir} cannot be made, because {existing} is not a folder that you"
+            " may write in: choose another hydra.sweep.dir"
+        )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a parent that may not be entered; it is looked at next
+        return False
 
 
 def _announce(launch: PlannedLaunch) -> None:
@@ -115,10 +137,10 @@ class SlurmSweepLauncher(SweepLauncher):
 
     backend = "slurm"
 
-    def check(self) -> None:
+    def check(self, runs: int) -> None:
         from hpcorch.launcher.slurm import check_slurm
 
-        check_slurm(self.params)
+        check_slurm(self.params, runs)
 
     def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         from hpcorch.launcher.slurm import execute_on_slurm
@@ -137,7 +159,7 @@ class LocalSweepLauncher(SweepLauncher):
 
     backend = "local"
 
-    def check(self) -> None:
+    def check(self, runs: int) -> None:  # noqa: ARG002 - any number can wait for the slots
         from hpcorch.launcher.local import check_local
 
         check_local(self.params)

@@ -13,7 +13,8 @@ from hpcorch.launcher.composition import Base, Composition, Parsed
 from hpcorch.launcher.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.freezing import Freezer, store
 from hpcorch.launcher.interpolation import LATE, Expression, at_submission, expressions, ordered
-from hpcorch.runtime.configuration import digest, patched, plain, raw
+from hpcorch.model.config import patched
+from hpcorch.runtime.configuration import digest, plain, raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ class Scratch:
         self._config = config
         self._job = raw(config.hydra.job)
         store(self._job["id"], LATE)
+        store(self._job["override_dirname"], "")  # each run's own
         store(raw(config.hydra.runtime)["output_dir"], LATE)
         self._task_overrides = raw(config.hydra.overrides)["task"]
         naming = config.hydra.job.config.override_dirname

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from hpcorch.errors import UsageError
 from hpcorch.launcher.progress import progress
 from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
 from hpcorch.services.submit import Request, script_text, submit_array
@@ -25,15 +26,21 @@ log = logging.getLogger(__name__)
 _OPTION_KEYS = frozenset(item.name for item in fields(JobOptions))
 
 
-def check_slurm(params: Mapping[str, Any]) -> None:
-    """Refuse wrong keys, and a machine without Slurm, before anything is composed.
+def check_slurm(params: Mapping[str, Any], runs: int) -> None:
+    """Refuse wrong keys, too many runs, and a machine without Slurm, before anything is composed.
 
-    :raises UsageError: a key has a value that Slurm cannot be given
+    :raises UsageError: a key has a value that Slurm cannot be given, or no array takes so many runs
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
     job_options(params)
-    if not params.get("dry_run"):
-        CliClient().config()
+    if params.get("dry_run"):
+        return
+    limit = CliClient().config().max_array_size
+    if runs > limit:
+        raise UsageError(
+            f"this launch has {runs} runs, but an array of this cluster takes at most {limit} (MaxArraySize in"
+            f" `scontrol show config`): set hydra.sweeper.max_batch_size={limit}"
+        )
 
 
 def job_options(params: Mapping[str, Any]) -> JobOptions:

@@ -10,7 +10,7 @@ from hpcorch.journal.reader import Segment
 from hpcorch.ledger.chain import GENESIS, link
 from hpcorch.ledger.connection import transaction
 from hpcorch.ledger.expansion import Manifests, expand, source_of
-from hpcorch.ledger.projection import StoredEvent, SweepKey, sliced, update
+from hpcorch.ledger.projection import StoredEvent, SweepKey, collector_paused, sliced, update
 from hpcorch.ledger.queries import QUERIES
 from hpcorch.ledger.rows import Row, attempt_of, event_content, run_of
 from hpcorch.model.events import BatchPlanned, Event
@@ -62,11 +62,12 @@ def ingest(
     """
     events = runs = 0
     sweep = _sweep_key(connection, sweep_id)
-    for steps in _chunks(_steps(connection, sweep, segments, manifests)):
-        with transaction(connection):
-            first, new = _append(connection, sweep, steps)
-            events += len(new)
-            runs += update(connection, sweep, new, first_seq=first) if new else 0
+    with collector_paused():
+        for steps in _chunks(_steps(connection, sweep, segments, manifests)):
+            with transaction(connection):
+                first, new = _append(connection, sweep, steps)
+                events += len(new)
+                runs += update(connection, sweep, new, first_seq=first) if new else 0
     with transaction(connection):
         connection.execute(QUERIES["set_looked_at"], (utc_now(), sweep.key))
     return Ingested(events=events, runs=runs)

@@ -17,6 +17,7 @@ Row = tuple[Any, ...]
 
 # One encoder for all: json.dumps with options makes a new one on each call.
 encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode_json = json.JSONDecoder().raw_decode  # what is stored has no blanks around it to look for
 
 
 @lru_cache(maxsize=1 << 16)  # the events of a source come one after another
@@ -43,7 +44,7 @@ def event_content(event: Event) -> tuple[str, str, str]:
 def event_from(sweep: str, row: Row) -> Event:
     """An event from (seq, run, source name, source_seq, time, kind, body)."""
     _, _, source, source_seq, time, kind, body = row
-    return Event(sweep=sweep, source=source, seq=source_seq, time=time, fact=from_body(kind, json.loads(body)))
+    return Event(sweep=sweep, source=source, seq=source_seq, time=time, fact=from_body(kind, _decode_json(body)[0]))
 
 
 def run_row(sweep: int, planned: int, run: Run) -> Row:

@@ -44,6 +44,9 @@ def _authorize(
 ) -> int:
     if action in _READING or (action == sqlite3.SQLITE_PRAGMA and first in _DESCRIBING):
         return sqlite3.SQLITE_OK
+    # Table-valued functions such as json_each declare themselves in memory so; the file is open for reading only.
+    if action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
+        return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 
 

@@ -130,7 +130,7 @@ class Ledger:
 
     def rebuild(self) -> int:
         """Make every table anew from the events alone; how many runs were folded."""
-        with self._writing(), transaction(self._connection):
+        with self._writing(), transaction(self._connection), projection.collector_paused():
             return projection.rebuild(self._connection)
 
     @contextmanager
@@ -321,7 +321,7 @@ class Ledger:
 
         Reads everything in one view of the file; at most :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
         """
-        with translated(self.path):
+        with translated(self.path), projection.collector_paused():
             self._connection.execute("BEGIN")
             try:
                 findings = chain(*(examine(self._connection) for examine in _EXAMINATIONS))

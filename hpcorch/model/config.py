@@ -1,29 +1,56 @@
-"""Plain configurations: a run's composed task configuration as JSON-able data, without Hydra.
+r"""Plain configurations: a run's composed task configuration as JSON-able data, without Hydra.
 
-A run stores only how it differs from its base: dotted paths and the values there. Keys that hold a dot
-themselves cannot be written so; such runs have a base of their own.
+A run stores only how it differs from its base: paths and the plain values there. A path is keys joined by dots,
+with ``\`` and ``.`` inside a key escaped by ``\``.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+#: Plain form of a key that a change takes away; no value has this form, since plain keys double a leading ``$``.
+ABSENT: Final = {"$absent": True}
+
+
+def join_path(keys: Sequence[str]) -> str:
+    """One string for a path of plain keys; the index of a list's item is written in digits."""
+    return ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in keys)
+
+
+def split_path(path: str) -> Iterator[str]:
+    """The plain keys of a path made by :func:`join_path`."""
+    key = ""
+    escaped = False
+    for char in path:
+        if not escaped and char == "\\":
+            escaped = True
+        elif not escaped and char == ".":
+            yield key
+            key = ""
+        else:
+            key += char
+            escaped = False
+    yield key
 
 
 def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that has ``changes`` applied to a copy of ``base``, in their order.
+    """A run's plain configuration: its base's, with the run's changes in their order.
 
-    :param changes: dotted path (list positions as numbers) -> new value; missing dictionaries are made
+    Shares what did not change with ``base`` and leaves ``base`` as it is.
     """
-    config = copy.deepcopy(dict(base))
+    result = dict(base)
     for path, value in changes.items():
-        *parents, last = path.split(".")
-        node: Any = config
+        *parents, last = split_path(path)
+        at: Any = result
         for key in parents:
-            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-        if isinstance(node, list):
-            node[int(last)] = copy.deepcopy(value)
+            index = int(key) if isinstance(at, list) else key
+            child = at[index].copy()
+            at[index] = child
+            at = child
+        where = int(last) if isinstance(at, list) else last
+        if value == ABSENT:
+            del at[where]
         else:
-            node[last] = copy.deepcopy(value)
-    return config
+            at[where] = value
+    return result

@@ -2,7 +2,7 @@
 
 Nothing here depends on the order in which events became known. Facts of one source are ordered by their
 sequence number, attempts by (submission, restart); the clock is never asked. Where the task's journal and the
-scheduler disagree, ``_settle_attempt`` decides: the journal is believed about what the task did, the
+scheduler disagree, ``_scheduler_fact`` decides: the journal is believed about what the task did, the
 scheduler about what became of a job that could not say so itself.
 """
 
@@ -78,6 +78,9 @@ _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
     AttemptState.SUPERSEDED: RunState.UNCERTAIN,
     AttemptState.LOST: RunState.LOST,
 }
+
+# Slurm's words for a job that holds its node and does not run.
+_SUSPENDED = ("SUSPENDED", "STOPPED")
 
 # Slurm's word for an array element while no journal speaks for it.
 _RUN_STATE_OF_JOB: Mapping[str, RunState] = {
@@ -246,17 +249,13 @@ def _fold_attempt(
     events: Sequence[Event],
     observed: Mapping[tuple[int, int], JobObserved],
 ) -> Attempt:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"state": AttemptState.RUNNING}
     for event in sorted(events, key=lambda item: item.seq):
         values.update(_journal_fact(event))
-    folded = Attempt(
-        sweep=sweep,
-        run=attempt.run,
-        submission=attempt.submission,
-        restart=attempt.restart,
-        **{"state": AttemptState.RUNNING, **values},
-    )
-    return _settle_attempt(folded, observed.get((attempt.submission, attempt.restart)))
+    said = observed.get((attempt.submission, attempt.restart))
+    if said is not None:
+        values.update(_scheduler_fact(values, said))
+    return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
 
 
 def _journal_fact(event: Event) -> dict[str, Any]:
@@ -288,21 +287,20 @@ def _journal_fact(event: Event) -> dict[str, Any]:
     return {}
 
 
-def _settle_attempt(attempt: Attempt, said: JobObserved | None) -> Attempt:
-    """Join what the journal says with what the scheduler said last."""
-    if said is None:
-        return attempt
-    attempt = replace(attempt, slurm_state=said.state, node=attempt.node or said.node)
-    if attempt.state.is_final or said.state not in _SLURM_ENDS:
-        return attempt
-    return replace(
-        attempt,
-        state=_SLURM_ENDS[said.state],
-        reason=said.reason or attempt.reason,
-        ended_at=attempt.ended_at or said.end,
-        exit_code=said.exit_code if attempt.exit_code is None else attempt.exit_code,
-        signal=attempt.signal or (str(said.signal) if said.signal else None),
-    )
+def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved) -> dict[str, Any]:
+    """What the scheduler's last word adds to what the journal says of an attempt."""
+    added: dict[str, Any] = {"slurm_state": said.state, "node": journal.get("node") or said.node}
+    if journal["state"].is_final or said.state not in _SLURM_ENDS:
+        return added
+    exit_code = journal.get("exit_code")
+    return {
+        **added,
+        "state": _SLURM_ENDS[said.state],
+        "reason": said.reason or journal.get("reason"),
+        "ended_at": journal.get("ended_at") or said.end,
+        "exit_code": said.exit_code if exit_code is None else exit_code,
+        "signal": journal.get("signal") or (str(said.signal) if said.signal else None),
+    }
 
 
 def _settle_run(
@@ -318,8 +316,13 @@ def _settle_run(
     key, said = max(observed.items(), default=((-1, -1), None), key=lambda item: item[0])
     if winner is not None and (latest is None or _speaks_for(winner, latest, attempts)):
         run = _from_attempt(run, winner)
-        if said is not None and key > (winner.submission, winner.restart):
+        place = (winner.submission, winner.restart)
+        if said is not None and key > place:
             run = _back_in_queue(run, said)
+        elif (
+            said is not None and key == place and winner.state is AttemptState.RUNNING and said.state in _SUSPENDED
+        ):
+            run = replace(run, state=RunState.SUSPENDED)
     elif latest is not None:
         run = _from_submission(run, latest, observed)
     else:
@@ -327,8 +330,6 @@ def _settle_run(
         return replace(run, reason=rejected.reason if rejected else None)
     if latest is not None and latest.job_id and run.job_id is None:
         run = replace(run, job_id=_element(latest, run.run))
-    if said is not None and run.state is RunState.RUNNING and said.state in ("SUSPENDED", "STOPPED"):
-        return replace(run, state=RunState.SUSPENDED)
     return run
 
 
@@ -389,6 +390,7 @@ def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, 
     return replace(
         run,
         state=state,
+        job_id=_element(latest, run.run),
         submission=latest.submission,
         node=said.node if said else None,
         reason=(said.reason if said else None) or latest.reason,

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import math
 import pickle
@@ -35,14 +34,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from omegaconf import DictConfig, Node, flag_override, open_dict
 
+from hpcorch.model.config import split_path
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from types import ModuleType
+    from collections.abc import Mapping, Sequence
 
     from omegaconf import Container
-
-#: Plain form of a key that a change takes away; no value has this form, since keys double their ``$``.
-ABSENT: Final = {"$absent": True}
 
 _DECODERS: Final = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
 
@@ -127,54 +124,6 @@ def task_plain(config: DictConfig) -> dict[str, Any]:
     return {plain_key(key): plain(child) for key, child in content.items() if key != "hydra"}
 
 
-def join_path(keys: Sequence[Any]) -> str:
-    r"""One string for a path: plain keys joined by dots, ``\`` and ``.`` inside a key escaped by ``\``.
-
-    The index of a list's item is given, and written, as a string of digits.
-    """
-    return ".".join(plain_key(key).replace("\\", "\\\\").replace(".", "\\.") for key in keys)
-
-
-def split_path(path: str) -> Iterator[str]:
-    """The plain keys of a path made by :func:`join_path`."""
-    key = ""
-    escaped = False
-    for char in path:
-        if not escaped and char == "\\":
-            escaped = True
-        elif not escaped and char == ".":
-            yield key
-            key = ""
-        else:
-            key += char
-            escaped = False
-    yield key
-
-
-def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's plain task configuration: its base's, with the run's changes, outer paths before inner ones.
-
-    Shares what did not change with ``base`` and leaves ``base`` as it is.
-    """
-    result = dict(base)
-    for path, value in changes.items():
-        *parents, last = split_path(path)
-        at: Any = result
-        for key in parents:
-            at = _own_child(at, key)
-        if value == ABSENT:
-            del at[last]
-        else:
-            at[int(last) if isinstance(at, list) else last] = value
-    return result
-
-
-def _own_child(parent: Any, key: str) -> Any:
-    place = int(key) if isinstance(parent, list) else key
-    child = parent[place] = parent[place].copy()
-    return child
-
-
 def rebuild(
     base: bytes,
     *,
@@ -184,7 +133,6 @@ def rebuild(
     frozen: Mapping[str, Any],
     job_num: int,
     job_id: str,
-    main: ModuleType | None = None,
 ) -> DictConfig:
     """The configuration of one run, equal to what Hydra composes up to the frozen values.
 
@@ -192,13 +140,12 @@ def rebuild(
     :param overrides: the run's overrides of values, in the order given
     :param task_overrides: all its overrides as Hydra lists them in ``hydra.overrides.task``
     :param frozen: plain values by path, as resolved at submission
-    :param main: where the pickle finds what it calls ``__main__`` (dataclasses and enums of a script)
     :raises hydra.errors.HydraException: an override does not apply; the login side has ruled this out
     """
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    config: DictConfig = _Unpickler(io.BytesIO(base), main).load()
+    config: DictConfig = pickle.loads(base)  # noqa: S301 - our own, from a verified manifest
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     ConfigLoaderImpl._apply_overrides_to_config(parsed, config)  # noqa: SLF001 - equality with Hydra is the point
     with open_dict(config.hydra):
@@ -211,22 +158,6 @@ def rebuild(
     return config
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds the classes of ``__main__`` in the script's module, under whatever name that was loaded."""
-
-    def __init__(self, file: io.BytesIO, main: ModuleType | None) -> None:
-        super().__init__(file)
-        self._main = main
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module != "__main__" or self._main is None:
-            return super().find_class(module, name)
-        found: Any = self._main
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found
-
-
 def fix(config: DictConfig, path: str, value: Any) -> None:
     """Put a frozen plain ``value`` at ``path``, keeping the node's declared type and flags.
 
@@ -235,7 +166,7 @@ def fix(config: DictConfig, path: str, value: Any) -> None:
     *parents, last = split_path(path)
     parent: Container = config
     for key in parents:
-        parent = _child(parent, key)[1]
+        _, parent = _child(parent, key)
     name, _ = _child(parent, last)
     with flag_override(parent, ["struct", "readonly"], [False, False]):
         parent[name] = from_plain(value)

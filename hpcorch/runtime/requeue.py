@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hpcorch import process
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
@@ -32,6 +31,8 @@ def timeouts_before(layout: SweepLayout, attempt: AttemptId) -> int:
 
 def requeue(place: Place) -> None:
     """Put this array element back into the queue; Slurm ends this process. A failure is said in the log."""
+    from hpcorch import process  # few runs come here, and every run would wait for the import
+
     element = place.hydra_job_id
     try:
         done = process.run(["scontrol", "requeue", element], timeout_s=_SCONTROL_TIMEOUT_S)

@@ -6,7 +6,7 @@ although an attempt of it has been seen was requeued, but one that waited first 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpcorch.model.entities import Attempt, Submission
@@ -49,9 +49,9 @@ class Known:
     observed: Mapping[AttemptId, JobObserved]
 
 
-def from_queue(rows: Iterable[QueueRow], known: Known) -> list[JobObserved]:
+def from_queue(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
     """New facts in an answer of squeue."""
-    facts = []
+    facts = _vanished(rows, known)
     for row in rows:
         submission = known.submissions.get(row.array_job_id)
         run = _run_of(submission, row.index)
@@ -61,6 +61,35 @@ def from_queue(rows: Iterable[QueueRow], known: Known) -> list[JobObserved]:
         seen = known.attempts.get((run, submission.submission))
         facts.extend(_facts_of_row(row, state, seen, _first_word(submission, run, state), known))
     return [fact for fact in facts if _is_news(fact, known)]
+
+
+def _vanished(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
+    """Elements that were cancelled while they waited.
+
+    squeue drops such an element at once while it still shows the rest of its array, and sacct has no row of it,
+    or one that says PENDING for ever (measured on 22.05, 24.11, 26.05). One that ran would be shown as over.
+    """
+    shown = {(row.array_job_id, row.index) for row in rows}
+    alive = {array for array, _ in shown}
+    return [
+        JobObserved(
+            submission=submission.submission,
+            run=run,
+            restart=0,
+            state=JobState.CANCELLED.value,
+            witness="squeue",
+            reason="cancelled while it waited",
+        )
+        for array, submission in known.submissions.items()
+        if array in alive
+        for index, run in enumerate(submission.runs)
+        if (array, index) not in shown and _never_started(run, submission, known)
+    ]
+
+
+def _never_started(run: int, submission: Submission, known: Known) -> bool:
+    first = known.observed.get(AttemptId(run=run, submission=submission.submission, restart=0))
+    return (run, submission.submission) not in known.attempts and (first is None or first.state == "PENDING")
 
 
 def _first_word(submission: Submission, run: int, state: JobState) -> JobObserved:
@@ -90,7 +119,7 @@ def from_accounting(rows: Sequence[AccountingRow], known: Known) -> list[JobObse
     """
     facts = []
     seen: dict[str, int] = {}
-    for row in rows:
+    for row in _elements(rows, known):
         submission = known.submissions.get(row.array_job_id)
         run = _run_of(submission, row.index)
         if submission is None or run is None:
@@ -115,6 +144,21 @@ def from_accounting(rows: Sequence[AccountingRow], known: Known) -> list[JobObse
             )
         )
     return [fact for fact in facts if _is_news(fact, known)]
+
+
+def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow]:
+    """Rows of elements; a row of a whole array, cancelled as one while it waited, becomes one for each element.
+
+    Elements that have rows of their own are left out of that.
+    """
+    own = {(row.array_job_id, row.index) for row in rows if row.index is not None}
+    elements = [row for row in rows if row.index is not None]
+    for row in rows:
+        submission = known.submissions.get(row.array_job_id)
+        if row.index is None and submission is not None:
+            missing = (i for i in range(len(submission.runs)) if (row.array_job_id, i) not in own)
+            elements.extend(replace(row, index=i, job_id=f"{row.array_job_id}_{i}") for i in missing)
+    return elements
 
 
 def _run_of(submission: Submission | None, index: int | None) -> int | None:

@@ -48,9 +48,9 @@ def create_sweep(layout: SweepLayout, created: SweepCreated, *, reuse: bool) -> 
             control.append(created, durable=True)
     except FileExistsError:
         raise RecordError(
-            f"the sweep directory {layout.directory} already belongs to another sweep, whose record and results would"
-            " be mixed with the new ones: choose another hydra.sweep.dir, or set hydra.launcher.reuse_sweep_dir=true"
-            " to set the old record aside and write over its results"
+            f"the sweep directory {layout.directory} already belongs to another sweep, whose record and results"
+            " would be mixed with the new ones: choose another hydra.sweep.dir, or set"
+            " hydra.launcher.reuse_sweep_dir=true to set the old record aside and write over its results"
         ) from None
     except OSError as error:
         raise RecordError(

@@ -14,12 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from hpcorch.errors import (
-    SlurmUnavailableError,
-    SubmissionRejectedError,
-    SubmissionUnknownError,
-    UsageError,
-)
+from hpcorch.errors import SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -66,12 +61,6 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
     :raises SlurmUnavailableError: Slurm was not reached; nothing is left behind
     :raises SubmissionUnknownError: it may exist, held; ``hpcorch status`` will settle it
     """
-    limit = client.config().max_array_size
-    if len(request.runs) > limit:
-        raise UsageError(
-            f"this sweep has {len(request.runs)} runs, but an array of this cluster takes at most {limit}"
-            f" (MaxArraySize in `scontrol show config`): set hydra.sweeper.max_batch_size={limit}"
-        )
     with control_journal(layout) as control:
         number = read_past(layout, request.sweep).next_submission
         token = new_token()

@@ -43,6 +43,8 @@ class Pauses:
 # Journals are files that we read anyway; the controller serves a whole site.
 JOURNAL_PAUSES_S = (0.2, 5.0)
 SLURM_PAUSES_S = (5.0, 60.0)
+# A look takes long where the file system is busy or the sweep is large: at most a fifth of the time goes into it.
+PAUSE_PER_LOOK = 4.0
 
 
 def wait_for_runs(
@@ -59,6 +61,7 @@ def wait_for_runs(
     ask_at = time.monotonic() + slurm_pauses.take()
     before: Mapping[RunState, int] = {}
     while True:
+        began = time.monotonic()
         reconciler.ingest()
         counts = reconciler.ledger.counts(reconciler.sweep)
         progress(counts)
@@ -67,7 +70,8 @@ def wait_for_runs(
         if counts != before:
             journal_pauses.reset()
             before = counts
-        time.sleep(journal_pauses.take())
+        looked_s = time.monotonic() - began
+        time.sleep(max(journal_pauses.take(), looked_s * PAUSE_PER_LOOK))
         if time.monotonic() >= ask_at:
             _ask(reconciler, client)
             ask_at = time.monotonic() + slurm_pauses.take()

@@ -138,7 +138,7 @@ WHERE s.id = ?
 SELECT id FROM sweeps ORDER BY created_at DESC, sweep DESC LIMIT 1
 
 -- name: sweep_ids_with_prefix
-SELECT id FROM sweeps WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 6
+SELECT id FROM sweeps WHERE instr(id, ?) = 1 ORDER BY id LIMIT 6
 
 -- name: tallies
 SELECT state, runs FROM tallies WHERE sweep = ? ORDER BY state

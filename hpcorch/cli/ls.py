@@ -1,0 +1,108 @@
+"""``hpcorch ls``"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import click
+
+from hpcorch.cli import output
+from hpcorch.cli.options import (
+    Place,
+    examples,
+    json_option,
+    pass_place,
+    quiet_option,
+    refresh_option,
+    states_option,
+)
+from hpcorch.cli.text import counts_text, duration, local_time
+from hpcorch.ledger.store import Ledger
+from hpcorch.services.report import SweepList, SweepReport, list_sweeps
+from hpcorch.services.select import parse_since, parse_states
+
+_LIMIT = 20
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch ls --since 2d -s F,TO",
+        "hpcorch ls --name train --tag paper --limit 0",
+        "hpcorch ls -q --since 1w | xargs -n 1 hpcorch status",
+    )
+)
+@click.option("--since", metavar="TIME", help="Created since then: 30m, 12h, 2d, 1w, or a date.")
+@states_option("Only sweeps in these states, such as F,TO,R.")
+@click.option("--name", metavar="TEXT", help="Only sweeps whose name contains this, in any case.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only sweeps with this tag; repeat for several.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=0),
+    default=_LIMIT,
+    show_default=True,
+    help="At most so many; 0 for all.",
+)
+@refresh_option
+@json_option
+@quiet_option
+@pass_place
+def command(
+    place: Place,
+    *,
+    since: str | None,
+    states: str | None,
+    name: str | None,
+    tags: tuple[str, ...],
+    limit: int,
+    refresh: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """List sweeps, the latest first.
+
+    News is taken over from the journals of sweeps that are not over; --refresh asks Slurm about them too.
+    """
+    wanted = None if states is None else parse_states(states)
+    moment = None if since is None else parse_since(since, datetime.now(timezone.utc))
+    with Ledger.open(place.ledger_path()) as ledger:
+        found = list_sweeps(
+            ledger, limit=limit or None, since=moment, states=wanted, name=name, tags=tags, refresh=refresh
+        )
+    if as_json:
+        output.write_json([sweep.as_plain() for sweep in found.sweeps])
+    elif quiet:
+        output.write_ids(sweep.summary.sweep.id for sweep in found.sweeps)
+    else:
+        _write(found, limit)
+    output.notes(found.look.notices)
+    return found.look.exit_code
+
+
+def _write(found: SweepList, limit: int) -> None:
+    if not found.sweeps:
+        output.note("no sweep is like that; `hpcorch ls` without filters lists all")
+        return
+    output.write_table(
+        output.Table(
+            columns=("sweep", "name", "state", "runs", "counts", "created", "age", "tags"),
+            rows=[_row(sweep) for sweep in found.sweeps],
+            flexible=frozenset({"name", "counts", "tags"}),
+        )
+    )
+    if found.more:
+        output.note(f"these are the latest {limit}; --limit 0 lists all")
+
+
+def _row(report: SweepReport) -> list[str]:
+    sweep = report.summary.sweep
+    return [
+        sweep.id,
+        sweep.name,
+        report.summary.state.value,
+        str(report.summary.runs),
+        counts_text(report.summary.counts),
+        local_time(sweep.created_at),
+        duration(report.age_s),
+        ", ".join(sweep.tags),
+    ]

@@ -1,0 +1,99 @@
+"""The ``hpcorch`` command. A subcommand's module is loaded when it is called: start-up time is a promise."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcorch.cli.options import Place, examples
+from hpcorch.errors import HpcorchError, UnavailableError
+
+# Each is the first sentence of the command's own help, which a test holds.
+COMMANDS: Mapping[str, str] = {
+    "ls": "List sweeps, the latest first.",
+    "status": "Show where a sweep and its runs stand.",
+    "show": "Show everything about a sweep or one run.",
+    "logs": "Print what runs wrote.",
+    "query": "Ask the ledger in SQL.",
+    "ledger": "Look after the ledger.",
+}
+
+# What a shell makes of a program that these signals ended.
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141
+
+
+class CommandLine(click.Group):
+    """The top of the command line: finds commands, and turns errors into sentences and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"hpcorch.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        except BrokenPipeError:
+            # What is still buffered would fail again when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = _PIPE_CLOSED
+        except HpcorchError as error:
+            code = _fail(str(error), error.exit_code)
+        except OSError as error:
+            code = _fail(f"the file system did not answer as it should: {error}", UnavailableError.exit_code)
+        ctx.exit(code or 0)
+
+
+def _fail(sentence: str, code: int) -> int:
+    from hpcorch.cli.output import note
+
+    note(sentence)
+    return code
+
+
+@click.group(
+    cls=CommandLine,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("hpcorch ls", "hpcorch status last", "hpcorch status last -s F,TO", "hpcorch logs last/3 -f"),
+)
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The ledger to ask; by default $HPCORCH_LEDGER, else .hpcorch/ledger.db here or in a folder above.",
+)
+@click.version_option(package_name="hpcorch", prog_name="hpcorch")
+@click.pass_context
+def command(ctx: click.Context, ledger: Path | None) -> None:
+    """Hydra sweeps as Slurm job arrays, and the ledger of what ran.
+
+    SELECTOR names a sweep or some of its runs: `last`, a sweep's id or its beginning, or either with runs, such as
+    last/3-5,9. Exit codes: 0 fine, 1 not fine (a run failed, a check found something), 2 usage, 3 Slurm or the file
+    system did not answer.
+    """
+    ctx.obj = Place(named=ledger.expanduser() if ledger is not None else None)
+
+
+def main() -> None:
+    """The entry point of the ``hpcorch`` program."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a terminal may not take all of Unicode
+    command(prog_name="hpcorch")

@@ -1,0 +1,164 @@
+"""``hpcorch show``"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from hpcorch.cli import output
+from hpcorch.cli.options import Place, examples, json_option, pass_place, selector_argument
+from hpcorch.cli.status import write_heading
+from hpcorch.cli.text import duration, local_time, printable, value_text
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.entities import Attempt
+from hpcorch.model.events import Event, kind_of, to_body
+from hpcorch.services.plain import attempt_name, origin_as_plain, submission_as_plain
+from hpcorch.services.report import RunDetail, RunReport, SweepDetail, report_detail
+from hpcorch.services.select import parse_selector
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch show", "hpcorch show last/3", "hpcorch show last/3 --events", "hpcorch show last --json"
+    )
+)
+@selector_argument
+@click.option("--events", is_flag=True, help="Also every event, in the order in which it became known.")
+@json_option
+@pass_place
+def command(place: Place, *, selector: str, events: bool, as_json: bool) -> None:
+    """Show everything about a sweep or one run.
+
+    Of a sweep: where it came from, its launches and submissions. Of a run: overrides, seed, composed configuration,
+    directory, and each attempt with its part of the log.
+    """
+    chosen = parse_selector(selector)
+    with Ledger.open(place.ledger_path()) as ledger:
+        detail = report_detail(ledger, chosen, events=events)
+    if as_json:
+        output.write_json(detail.as_plain())
+    elif isinstance(detail, RunDetail):
+        _write_run(detail)
+    else:
+        _write_sweep(detail)
+    output.notes(detail.look.notices)
+
+
+def _write_sweep(detail: SweepDetail) -> None:
+    report = detail.status.sweep
+    sweep = report.summary.sweep
+    write_heading(report)
+    origin = {**origin_as_plain(sweep), "argv": shlex.join(sweep.argv), "versions": _pairs(sweep.versions)}
+    _write_facts({"backend": sweep.backend, **origin})
+    for batch in detail.batches:
+        _head(f"launch of runs {batch.batch} to {batch.batch + batch.count - 1}")
+        given = {key: value for key, value in batch.options.items() if value not in (None, [], {})}
+        _write_facts({"planned": local_time(batch.planned_at), "task": batch.task_digest, **given})
+    for submission in detail.submissions:
+        facts = submission_as_plain(submission)
+        _head(f"submission {facts.pop('submission')}")
+        _write_facts({**facts, "intended_at": local_time(submission.intended_at)})
+    _write_events(detail.events)
+
+
+def _write_run(detail: RunDetail) -> None:
+    run = detail.run.run
+    output.write(
+        printable(f"run {run.run} of sweep {run.sweep}  {detail.sweep.summary.sweep.name}  {run.state.value}")
+    )
+    _write_facts(_run_facts(detail.run))
+    for attempt in detail.run.attempts:
+        _head(f"attempt {attempt_name(attempt)}")
+        _write_facts(_attempt_facts(attempt))
+    _head("configuration")
+    for key, value in _leaves(detail.config):
+        output.write(printable(f"  {key:<30} {json.dumps(value, ensure_ascii=False)}"))
+    _write_events(detail.events)
+
+
+def _run_facts(report: RunReport) -> dict[str, Any]:
+    run = report.run
+    return {
+        "overrides": shlex.join(run.overrides),
+        "seed": f"{run.seed} ({run.seed_source})",
+        "config_digest": run.config_digest,
+        "directory": run.directory,
+        "job_id": run.job_id,
+        "node": run.node,
+        "started": local_time(run.started_at),
+        "ended": local_time(run.ended_at),
+        "elapsed": duration(report.elapsed_s),
+        "exit_code": run.exit_code,
+        "result": run.result,
+        "error": run.error,
+        "reason": run.reason,
+        "log": run.log,
+    }
+
+
+def _attempt_facts(attempt: Attempt) -> dict[str, Any]:
+    end = "" if attempt.log_end is None else attempt.log_end
+    log = None if attempt.log is None else f"{attempt.log} (bytes {attempt.log_start or 0}-{end})"
+    return {
+        "state": attempt.state.value,
+        "job_id": attempt.job_id,
+        "node": attempt.node,
+        "pid": attempt.pid,
+        "started": local_time(attempt.started_at),
+        "ended": local_time(attempt.ended_at),
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "slurm_state": attempt.slurm_state,
+        "reason": attempt.reason,
+        "seed": attempt.seed,
+        "log": log,
+        "error": attempt.error,
+    }
+
+
+def _write_events(events: Sequence[Event] | None) -> None:
+    if events is None:
+        return
+    _head("events")
+    rows = [
+        [local_time(event.time), event.source, str(event.seq), kind_of(event.fact), _body_text(event)]
+        for event in events
+    ]
+    columns = ("time", "source", "seq", "kind", "content")
+    output.write_table(output.Table(columns=columns, rows=rows, flexible=frozenset({"content"})))
+
+
+def _body_text(event: Event) -> str:
+    return _pairs({key: value for key, value in to_body(event.fact).items() if value not in ("", [], {})})
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value_text(value)}" for key, value in values.items())
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A configuration as dotted keys and values, as overrides are written."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _head(text: str) -> None:
+    output.write(f"\n{text}")
+
+
+def _write_facts(facts: Mapping[str, Any]) -> None:
+    """Names and values below each other; those without a value are left out."""
+    for name, text in _texts(facts.items()):
+        output.write(f"  {printable(name):<16} {printable(text)}")
+
+
+def _texts(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, str]]:
+    texts = [(name, value_text(value)) for name, value in facts]
+    return [(name, text) for name, text in texts if text]

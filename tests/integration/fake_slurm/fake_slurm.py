@@ -1,0 +1,342 @@
+#!/usr/bin/env -S python3 -SE
+"""A pretended Slurm: what hpcorch uses of seven commands, in one program named by its links.
+
+Put this folder first on PATH and name a directory in FAKE_SLURM_DIR, where all state lives. Array elements run as
+background processes, at most FAKE_SLURM_CPUS (4) per array. FAKE_SLURM_SBATCH makes sbatch misbehave:
+timeout | nonsense | killed (all three take the job first), reject:TEXT, down. FAKE_SLURM_ACCOUNTING=none: no sacct.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(os.environ.get("FAKE_SLURM_DIR", "/nonexistent"))
+KILL_WAIT_S = 2.0
+DOWN = "Unable to contact slurm controller (connect failure)"
+FAILED = "sbatch: error: Batch job submission failed: "
+SHORT = {"-H": "hold", "-a": "array", "-d": "dependency", "-o": "output", "-J": "job-name", "-p": "partition"}
+REFUSED = {  # a value with "nosuch" in it is one that this cluster does not have
+    "gres": "Invalid generic resource (gres) specification",
+    "licenses": "Invalid license specification",
+    "partition": "Invalid partition name specified",
+    "qos": "Invalid qos specification",
+    "account": "Invalid account or account/partition combination specified",
+    "nodelist": "Invalid node name specified",
+    "constraint": "Invalid feature specification",
+    "reservation": "Requested reservation is invalid",
+}
+ACTIVE = ("PENDING", "RUNNING")
+
+
+@contextmanager
+def all_jobs():
+    """Every job by id, under the one lock; what was changed is written when the block ends."""
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with (ROOT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = ROOT / "jobs.json"
+        jobs = json.loads(path.read_text()) if path.exists() else {}
+        before = json.dumps(jobs)
+        yield jobs
+        after = json.dumps(jobs)
+        if after != before:
+            path.with_suffix(".new").write_text(after)
+            path.with_suffix(".new").replace(path)
+
+
+def fail(text, code=1):
+    sys.stderr.write(text + "\n")
+    raise SystemExit(code)
+
+
+def indices(text):
+    found = []
+    for part in text.split("%")[0].split(","):
+        low, _, high = part.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def read_flags(words):
+    flags, rest = {}, []
+    words = list(words)
+    while words and not rest:
+        word = words.pop(0)
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            flags[name] = value
+        elif word in SHORT:
+            flags[SHORT[word]] = "" if word == "-H" else words.pop(0)
+        else:
+            rest = [word, *words]
+    return flags, rest
+
+
+def sbatch(argv):
+    mode = os.environ.get("FAKE_SLURM_SBATCH", "")
+    if mode == "down":
+        fail(FAILED + DOWN)
+    if mode.startswith("reject:"):
+        fail(FAILED + mode.partition(":")[2])
+    given, (script,) = read_flags(argv)
+    text = Path(script).read_text()
+    lines = [line[8:] for line in text.splitlines() if line.startswith("#SBATCH ")]
+    written, _ = read_flags(word.replace("\\\\", "\\") for line in lines for word in shlex.split(line))
+    flags = written | given
+    prefix = "allocation failure: " if "test-only" in flags else FAILED
+    if answer := refusal(flags):
+        fail(prefix + answer)
+    if "test-only" in flags:
+        return
+    with all_jobs() as jobs:
+        job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv])
+        jobs[job["id"]] = job
+        start_runner(job)
+    if mode == "timeout":
+        time.sleep(600)
+    if mode == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("sbatch: what?" if mode == "nonsense" else job["id"])
+
+
+def refusal(flags):
+    if "array" in flags and max(indices(flags["array"])) > 1000:
+        return "Invalid job array specification"
+    return next((answer for name, answer in REFUSED.items() if "nosuch" in flags.get(name, "")), None)
+
+
+def new_job(job_id, flags, text, line):
+    array = flags.get("array")
+    (ROOT / f"script-{job_id}").write_text(text)
+    element = {"state": "PENDING", "restarts": 0, "start": None, "end": None, "exit": 0, "signal": 0, "past": []}
+    return {
+        "id": job_id, "flags": flags, "line": " ".join(line), "cwd": str(Path.cwd()),
+        "env": dict(os.environ), "held": "hold" in flags, "runner": False, "submit": time.time(),
+        "throttle": int(array.partition("%")[2] or 0) if array else 0,
+        "tasks": {str(i): dict(element) for i in (indices(array) if array else [""])},
+    }  # fmt: skip
+
+
+def start_runner(job):
+    if not job["held"] and not job["runner"]:
+        job["runner"] = True
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), "run", job["id"]], start_new_session=True, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def run_array(job_id):
+    """Run one array's elements until none is left, or all that are left are held."""
+    children = {}
+    while True:
+        with all_jobs() as jobs:
+            job = jobs[job_id]
+            for index, child in list(children.items()):
+                tend(job, index, child, children)
+            ready = [i for i, t in job["tasks"].items() if t["state"] == "PENDING"]
+            if not children and (job["held"] or not ready):
+                job["runner"] = False
+                return
+            limit = min(job["throttle"] or 10**6, int(os.environ.get("FAKE_SLURM_CPUS", "4")))
+            if not job["held"] and not waits(job, jobs):
+                for index in ready[: max(0, limit - len(children))]:
+                    children[index] = start(job, index)
+        time.sleep(0.03)
+
+
+def waits(job, jobs):
+    needed = re.findall(r"\d+", job["flags"].get("dependency", "").partition(":")[2])
+    return any(t["state"] in ACTIVE for i in needed if i in jobs for t in jobs[i]["tasks"].values())
+
+
+def raw_id(job, index):
+    return job["id"] if index in ("", list(job["tasks"])[-1]) else str(100000 + int(job["id"]) * 1001 + int(index))
+
+
+def start(job, index):
+    task = job["tasks"][index]
+    task.update(state="RUNNING", start=time.time(), end=None, stop=None, exit=0, signal=0)
+    flags, raw = job["flags"], raw_id(job, index)
+    nodes, per_node = int(flags.get("nodes", 1)), int(flags.get("ntasks-per-node", flags.get("ntasks", 1)))
+    env = job["env"] | {
+        "SLURM_JOB_ID": raw, "SLURM_JOBID": raw, "SLURM_JOB_NAME": flags.get("job-name", "script"),
+        "SLURM_CLUSTER_NAME": "fake", "SLURMD_NODENAME": "f1", "SLURM_JOB_NODELIST": "f1",
+        "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_NTASKS": str(nodes * per_node), "SLURM_NODEID": "0",
+        "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_CPUS_ON_NODE": flags.get("cpus-per-task", "1"),
+    }  # fmt: skip
+    if index:
+        env |= {"SLURM_ARRAY_JOB_ID": job["id"], "SLURM_ARRAY_TASK_ID": index}
+    if task["restarts"]:
+        env["SLURM_RESTART_COUNT"] = str(task["restarts"])
+    names = {"%A": job["id"], "%a": index, "%j": raw, "%x": env["SLURM_JOB_NAME"], "%%": "%"}
+    output = re.sub("%[Aajx%]", lambda m: names[m[0]], flags.get("output", "slurm-%A_%a.out"))
+    mode = "ab" if flags.get("open-mode") == "append" else "wb"
+    with Path(job["cwd"], output).open(mode) as log:
+        child = subprocess.Popen(
+            ["bash", str(ROOT / f"script-{job['id']}")], cwd=job["cwd"], env=env, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    task["pid"] = child.pid
+    return child
+
+
+def tend(job, index, child, children):
+    task = job["tasks"][index]
+    code = child.poll()
+    if code is None:
+        if task["stop"] and time.time() - task["stopped"] > KILL_WAIT_S:
+            os.killpg(child.pid, signal.SIGKILL)
+        return
+    del children[index]
+    task.update(end=time.time(), exit=max(code, 0), signal=max(-code, 0))
+    stop = task.pop("stop")
+    task["state"] = stop or ("FAILED" if code else "COMPLETED")
+    if stop == "REQUEUED":
+        requeue(task)
+
+
+def requeue(task):
+    task["past"].append({k: v for k, v in task.items() if k != "past"} | {"state": task["state"]})
+    task.update(state="PENDING", restarts=task["restarts"] + 1, start=None, end=None)
+
+
+def stop(task, state):
+    if task["state"] == "RUNNING" and not task.get("stop"):
+        task.update(stop=state, stopped=time.time())
+        os.killpg(task["pid"], signal.SIGTERM)
+    elif task["state"] == "PENDING" and state != "REQUEUED":
+        task.update(state=state, end=time.time())
+    elif state == "REQUEUED" and task["state"] not in ACTIVE:
+        requeue(task)
+
+
+def chosen(jobs, ids):
+    """(job, index) of every element that is named as 3, 3_1 or 3_[0,2-4]; None where a job is unknown."""
+    for one in ids:
+        job_id, _, element = one.partition("_")
+        if job_id not in jobs:
+            yield None, None
+            continue
+        for index in list(jobs[job_id]["tasks"]):
+            if not element or int(index) in indices(element.strip("[]")):
+                yield jobs[job_id], index
+
+
+def split_ids(words):
+    return re.findall(r"\d+(?:_(?:\[[^]]*\]|\d+))?", " ".join(words))
+
+
+def scancel(argv):
+    with all_jobs() as jobs:
+        for one in split_ids(argv):
+            for job, index in chosen(jobs, [one]):
+                if index is not None and "_" in one and job["tasks"][index]["state"] == "PENDING":
+                    del job["tasks"][index]  # as the real one, which leaves no trace of these
+                elif index is not None:
+                    stop(job["tasks"][index], f"CANCELLED by {os.getuid()}")
+
+
+def scontrol(argv):
+    if "show" in argv:
+        kind = "none" if os.environ.get("FAKE_SLURM_ACCOUNTING") == "none" else "slurmdbd"
+        config = f"AccountingStorageType   = accounting_storage/{kind}\nClusterName             = fake\n"
+        config += "MaxArraySize            = 1001\nMinJobAge               = 300 sec\nSLURM_VERSION = 24.11.5"
+        print("LicenseName=scratch Total=4 Used=0 Free=4 Reserved=0 Remote=no" if "licenses" in argv else config)
+        return
+    verb, *words = argv
+    with all_jobs() as jobs:
+        for job, index in chosen(jobs, split_ids(words[:1])):
+            if job is None:
+                fail(f"Invalid job id specified for job {words[0]}")
+            if verb == "update":
+                job["throttle"] = int(words[1].partition("=")[2])
+            elif verb == "requeue":
+                stop(job["tasks"][index], "REQUEUED")
+                start_runner(job)
+            else:
+                job["held"] = verb == "hold"
+                start_runner(job)
+
+
+def when(moment):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment)) if moment else "Unknown"
+
+
+def squeue(argv):
+    with all_jobs() as jobs:
+        pass
+    wanted = argv[argv.index("-j") + 1].split(",") if "-j" in argv else list(jobs)
+    if len(wanted) == 1 and wanted[0] not in jobs:
+        fail("slurm_load_jobs error: Invalid job id specified")
+    for job in (jobs[i] for i in wanted if i in jobs):
+        for index, task in job["tasks"].items():
+            if task["state"] in ACTIVE or "all" in argv:
+                reason = "JobHeldUser" if job["held"] else "Priority"
+                values = {
+                    "i": shown(job, index), "A": raw_id(job, index), "F": job["id"], "K": index or "N/A",
+                    "T": task["state"].split()[0], "V": when(job["submit"]), "N": "f1" if task["start"] else "",
+                    "r": reason if task["state"] == "PENDING" else "None",
+                    "k": job["flags"].get("comment", "(null)"),
+                }  # fmt: skip
+                print(re.sub("%([a-zA-Z])", lambda m, v=values: v[m[1]], argv[argv.index("-o") + 1]))
+
+
+def shown(job, index):
+    return f"{job['id']}_{index}" if index else job["id"]
+
+
+def sacct(argv):
+    if "--helpformat" in argv:
+        print("JobIDRaw JobID State ExitCode Submit Start End NodeList Reason SubmitLine Comment")
+        return
+    with all_jobs() as jobs:
+        pass
+    wanted = argv[argv.index("-j") + 1].split(",") if "-j" in argv else list(jobs)
+    for job in (jobs[i] for i in wanted if i in jobs):
+        for name, raw, row in accounted(job):
+            values = {
+                "JobIDRaw": raw, "JobID": name, "State": row["state"], "ExitCode": f"{row['exit']}:{row['signal']}",
+                "Submit": when(job["submit"]), "Start": when(row["start"]), "End": when(row["end"]),
+                "NodeList": "f1" if row["start"] else "None assigned", "Reason": "None", "SubmitLine": job["line"],
+                "Comment": job["flags"].get("comment", ""),
+            }  # fmt: skip
+            print("|".join(values[field] for field in argv[argv.index("-o") + 1].split(",")))
+
+
+def accounted(job):
+    """(job id, raw id, row) of each attempt; elements that never started share one row, as in the real one."""
+    fresh = {}
+    for index, task in job["tasks"].items():
+        for row in (*task["past"], task):
+            if row["start"] or row["restarts"] or not index:
+                yield shown(job, index), raw_id(job, index), row
+            else:
+                fresh.setdefault(row["state"], ([], row))[0].append(index)
+    for state, (waiting, row) in fresh.items():
+        yield f"{job['id']}_[{','.join(waiting)}]" if state == "PENDING" else job["id"], job["id"], row
+
+
+def srun(argv):
+    _, command = read_flags(argv)
+    ranks = range(int(os.environ.get("SLURM_NTASKS", "1")))
+    children = [
+        subprocess.Popen(command, env=dict(os.environ, SLURM_PROCID=str(r), SLURM_LOCALID=str(r))) for r in ranks
+    ]
+    raise SystemExit(max(abs(child.wait()) for child in children))
+
+
+if __name__ == "__main__":
+    name, words = Path(sys.argv[0]).name, sys.argv[1:]
+    if name == "fake_slurm.py":
+        run_array(words[1])
+    else:
+        {f.__name__: f for f in (sbatch, squeue, sacct, scontrol, scancel, srun)}[name](words)

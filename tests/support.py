@@ -1,0 +1,207 @@
+"""Sweeps on disk, written through the journals as launchers, tasks and Slurm would; and the command line on them."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcorch.cli.main import command
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.ledger.store import Ledger
+from hpcorch.model import events as ev
+from hpcorch.model.ids import AttemptId, format_ranges
+from hpcorch.services.local import pool_id
+from hpcorch.services.reconcile import Reconciler
+from hpcorch.services.record import Launch, create_sweep, record_launch
+
+SWEEP = "20260101-120000-bcdf"
+HERE = "<this process>"  # a local pool that is alive
+GONE = "<gone>"  # a local pool of this host that is not
+
+
+@dataclass(frozen=True)
+class SweepOnDisk:
+    """A sweep in ``<project>/sweeps/<id>``, whose ledger is the project's."""
+
+    project: Path
+    id: str = SWEEP
+
+    @property
+    def layout(self) -> SweepLayout:
+        return SweepLayout(self.project / "sweeps" / self.id)
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.project / ".hpcorch" / "ledger.db"
+
+    def record(self, *facts: ev.Fact) -> None:
+        """Write facts to the control journal."""
+        with control_journal(self.layout) as control:
+            for fact in facts:
+                control.append(fact)
+
+    def plan(self, overrides: Sequence[Sequence[str]], *, first: int = 0, config: Mapping[str, Any] = {}) -> None:
+        """Record a launch with one run for each list of overrides."""
+        task = b"a task"
+        header = ManifestHeader(
+            sweep=self.id,
+            batch=first,
+            count=len(overrides),
+            backend="local",
+            job_name="train",
+            project=str(self.project),
+            cwd=str(self.project),
+            python="python3",
+            task_digest=digest(task),
+        )
+        runs = [self._planned(index, words) for index, words in enumerate(overrides, start=first)]
+        base = ManifestBase(base=0, config={"lr": 0.1, **config}, pickle=b"")
+        record_launch(self.layout, Launch(header=header, bases=[base], runs=runs, task=task, options={"slots": 2}))
+
+    def _planned(self, index: int, words: Sequence[str]) -> ManifestRun:
+        params = dict(word.split("=", 1) for word in words)
+        return ManifestRun(
+            run=index,
+            base=0,
+            overrides=list(words),
+            params=params,
+            changes={"index": index},
+            config_digest=f"sha256:{index}",
+            seed=100 + index,
+            seed_source="derived",
+            directory=str(self.layout.directory / str(index)),
+            node={},
+        )
+
+    def submit(self, runs: Sequence[int], *, job_id: str = HERE, backend: str = "local", number: int = 0) -> None:
+        """Record a submission that went through."""
+        names = {HERE: pool_id(os.getpid()), GONE: f"{pool_id(os.getpid())}0"}
+        self.record(
+            ev.SubmissionIntended(
+                submission=number,
+                batch=0,
+                runs=format_ranges(runs),
+                token=f"{number:032x}",
+                backend=backend,
+                host="login1",
+                script="",
+            ),
+            ev.SubmissionAccepted(submission=number, job_id=names.get(job_id, job_id)),
+            ev.SubmissionReleased(submission=number),
+        )
+
+    def start(self, run: int, log: bytes = b"", *, submission: int = 0, restart: int = 0) -> AttemptOnDisk:
+        """A task claims its run, and writes to its log."""
+        attempt = AttemptId(run=run, submission=submission, restart=restart)
+        path = self.layout.log(submission, run)
+        path.touch()
+        claimed = ev.AttemptClaimed(host="n1", pid=99, log=str(path), log_offset=path.stat().st_size)
+        with JournalWriter.create(self.layout.journal(attempt)) as journal:
+            journal.append(claimed)
+            journal.append(ev.AttemptSeeded(seed=100 + run, libraries=["random"]))
+        started = AttemptOnDisk(journal=self.layout.journal(attempt), log=path)
+        started.write(log)
+        return started
+
+    def ingest(self) -> None:
+        """Bring the ledger up to date, as a launcher does."""
+        with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
+            Reconciler(ledger, self.layout, self.id).ingest()
+
+
+@dataclass(frozen=True)
+class AttemptOnDisk:
+    """A task on its node."""
+
+    journal: Path
+    log: Path
+
+    def write(self, content: bytes) -> None:
+        with self.log.open("ab") as file:
+            file.write(content)
+
+    def end(self, result: Any = None, *, error: str | None = None) -> None:
+        """The task records its end: with a result, or failed with an error."""
+        outcome = "completed" if error is None else "failed"
+        with JournalWriter.resume(self.journal) as journal:
+            journal.append(
+                ev.AttemptEnded(
+                    outcome=outcome,
+                    exit_code=int(error is not None),
+                    result=result,
+                    error=error,
+                    log_end=self.log.stat().st_size,
+                )
+            )
+
+
+def make_sweep(
+    project: Path,
+    overrides: Sequence[Sequence[str]] = (["lr=0.1", "epochs=3"], ["lr=0.2", "epochs=3"]),
+    *,
+    sweep: str = SWEEP,
+    config: Mapping[str, Any] = {},
+    **created: Any,
+) -> SweepOnDisk:
+    """A recorded sweep with planned runs, of which the ledger knows nothing yet.
+
+    :param created: fields of SweepCreated
+    """
+    made = SweepOnDisk(project=project, id=sweep)
+    values: dict[str, Any] = {
+        "name": "train",
+        "backend": "local",
+        "directory": str(made.layout.directory),
+        "project": str(project),
+        "user": getpass.getuser(),
+        "host": "login1",
+        "cwd": str(project),
+        "argv": ["train.py", "-m", "lr=0.1,0.2"],
+        "root_seed": 7,
+        "sweeper": "BasicSweeper",
+    }
+    create_sweep(made.layout, ev.SweepCreated(sweep=sweep, **{**values, **created}), reuse=False)
+    made.plan(overrides, config=config)
+    return made
+
+
+def finished_sweep(project: Path, **options: Any) -> SweepOnDisk:
+    """A sweep in the ledger of which run 0 completed with 0.5 and run 1 failed."""
+    made = make_sweep(project, **options)
+    made.submit([0, 1])
+    made.start(0, b"epoch 1\nepoch 2\n").end(0.5)
+    made.start(1, b"epoch 1\nno good\n").end(error="ValueError: no good")
+    made.ingest()
+    return made
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """``hpcorch`` within this process, which saves the start-up of a program."""
+
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str | Path) -> Ran:
+        self.capture.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            command.main([str(argument) for argument in arguments], prog_name="hpcorch")
+        captured = self.capture.readouterr()
+        return Ran(code=int(stop.value.code or 0), out=captured.out, err=captured.err)

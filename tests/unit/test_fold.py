@@ -1,0 +1,221 @@
+"""The fold from events to runs and attempts: order and repetition do not matter, and the rules of the witnesses."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hpcorch.journal.reader import Segment
+from hpcorch.ledger import Ledger
+from hpcorch.model import events as ev
+from hpcorch.model.fold import RunEvidence, fold_run, fold_submissions
+from hpcorch.model.ids import AttemptId
+from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from tests.ledger_support import (
+    SWEEP,
+    attempt,
+    batch,
+    created,
+    cut,
+    intended,
+    plan_of,
+    planned,
+    segment,
+    submitted,
+    tables,
+)
+
+RUNS = 4
+MEMORY = Path("/dev/shm")
+FOLDER = MEMORY if MEMORY.is_dir() else None  # what is tested is the fold; waiting for a disk would cost seconds
+OUTCOMES = ("completed", "failed", "refused", "stopped", "skipped", "superseded")
+WORDS = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "TIMEOUT", "PREEMPTED", "REQUEUED", "NODE_FAIL", "SUSPENDED")
+
+
+def outcome_of(submission: int) -> st.SearchStrategy[list[ev.Fact]]:
+    accepted = ev.SubmissionAccepted(submission=submission, job_id=str(100 + submission))
+    unknown = ev.SubmissionUnknown(submission=submission, reason="timed out")
+    rejected = ev.SubmissionRejected(submission=submission, reason="no such partition")
+    released = ev.SubmissionReleased(submission=submission)
+    return st.sampled_from(
+        [
+            [],
+            [unknown],
+            [rejected],
+            [accepted],
+            [accepted, released],
+            [unknown, accepted, released],
+            [unknown, rejected],
+        ]
+    )
+
+
+@st.composite
+def sweeps(draw: st.DrawFn) -> list[Segment]:
+    """All sources of a sweep, each whole."""
+    control: list[ev.Fact] = [created(), batch(RUNS)]
+    for submission in range(draw(st.integers(0, 2))):
+        runs = draw(st.sampled_from(["0-3", "1,3", "2"]))
+        control += [intended(submission, runs), *draw(outcome_of(submission))]
+    for _ in range(draw(st.integers(0, 5))):
+        control.append(
+            ev.JobObserved(
+                submission=draw(st.integers(0, 1)),
+                run=draw(st.integers(0, RUNS - 1)),
+                restart=draw(st.integers(0, 1)),
+                state=draw(st.sampled_from(WORDS)),
+                witness="sacct",
+                reason=draw(st.none() | st.just("Priority")),
+                exit_code=draw(st.none() | st.integers(0, 2)),
+            )
+        )
+    names = draw(st.sets(st.tuples(st.integers(0, RUNS - 1), st.integers(0, 1), st.integers(0, 1)), max_size=5))
+    journals = [
+        segment(str(AttemptId(run=run, submission=sub, restart=restart)), draw(journal_of(run)))
+        for run, sub, restart in sorted(names)
+    ]
+    return [segment("control", control), *journals]
+
+
+def journal_of(run: int) -> st.SearchStrategy[list[ev.Fact]]:
+    """A journal's beginning, of any length but none: an attempt may die anywhere."""
+    return st.builds(
+        lambda outcome, length: attempt(run / 4, outcome=outcome)[:length],
+        st.sampled_from(OUTCOMES),
+        st.integers(1, 5),
+    )
+
+
+def ingested(folder: str, name: str, calls: list[list[Segment]]) -> tuple[dict[str, Any], list[Any]]:
+    with Ledger.open(Path(folder) / name, write=True, create=True) as ledger:
+        for segments in calls:
+            ledger.ingest(SWEEP, segments, plan_of)
+        return tables(ledger), ledger.check()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sources=sweeps(), data=st.data())
+def test_any_order_partition_and_repetition_gives_the_same_tables(
+    sources: list[Segment], data: st.DataObject
+) -> None:
+    pieces = [
+        piece
+        for source in sources
+        for piece in cut(
+            source, data.draw(st.lists(st.integers(1, 12), max_size=3), label=f"cuts of {source.source}")
+        )
+    ]
+    again = data.draw(st.lists(st.sampled_from(pieces), max_size=4), label="repeated")
+    shuffled = data.draw(st.permutations([*pieces, *again]), label="order")
+    calls = [list(piece) for piece in cut_list(shuffled, data.draw(st.integers(1, 4), label="pieces a call"))]
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        expected, _ = ingested(folder, "in-order.db", [sources])
+        found, findings = ingested(folder, "any-order.db", calls)
+    assert found == expected
+    assert findings == []
+
+
+def cut_list(items: list[Segment], size: int) -> list[list[Segment]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(sources=sweeps())
+def test_what_is_stored_obeys_the_state_machines(sources: list[Segment]) -> None:
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        found, _ = ingested(folder, "ledger.db", [sources])
+    attempts = found["attempts"][SWEEP]
+    for run in found["runs"][SWEEP]:
+        own = [item for item in attempts if item.run == run.run]
+        assert run.attempts == len(own)
+        executed = [a for a in own if a.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED)]
+        if run.state is RunState.COMPLETED:
+            assert AttemptState.COMPLETED in {item.state for item in own}, "completed without a witness of its end"
+        if not executed:
+            assert run.result is None
+        if run.result is not None:
+            assert run.result == executed[-1].result, "a result of an attempt that did not win"
+
+
+def evidence(*attempts: tuple[str, list[ev.Fact]], **values: Any) -> RunEvidence:
+    return RunEvidence(
+        planned=segment("batch-0", [planned(0)]).events[0],
+        batch=0,
+        attempts={AttemptId.parse(name): segment(name, facts).events for name, facts in attempts},
+        **values,
+    )
+
+
+def observed(state: str, submission: int, restart: int = 0) -> ev.Event:
+    fact = ev.JobObserved(submission=submission, run=0, restart=restart, state=state, witness="squeue")
+    return segment("control", [fact], first=50 + submission).events[0]
+
+
+@pytest.mark.parametrize(("submission", "state"), [(1, RunState.SUSPENDED), (0, RunState.RUNNING)])
+def test_only_what_is_said_of_the_present_attempt_suspends_a_run(submission: int, state: RunState) -> None:
+    said = [observed("SUSPENDED", submission)]
+    folded = fold_run(evidence(("0.s0.r0", attempt()[:1]), ("0.s1.r0", attempt()[:1]), observed=said))
+    assert folded.run.state is state
+
+
+def submissions(*facts: ev.Fact) -> list[Any]:
+    return list(fold_submissions(segment("control", facts).events).values())
+
+
+def test_superseded_attempt_that_ends_late_changes_nothing() -> None:
+    first, second = attempt("zombie"), attempt("winner")
+    folded = fold_run(evidence(("0.s0.r0", first), ("0.s0.r1", second)))
+    assert folded.run.result == "winner"
+    assert [item.result for item in folded.attempts] == ["zombie", "winner"]
+
+
+def test_attempt_that_found_the_run_ended_leaves_its_result_alone() -> None:
+    skipped = attempt(None, outcome="skipped")
+    folded = fold_run(evidence(("0.s0.r0", attempt(0.5)), ("0.s0.r1", skipped)))
+    assert folded.run.state is RunState.COMPLETED
+    assert folded.run.result == 0.5
+    assert folded.run.attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        ([intended(0, "0")], RunState.UNCERTAIN),
+        ([intended(0, "0"), ev.SubmissionUnknown(submission=0, reason="timed out")], RunState.UNCERTAIN),
+        (submitted(0, "0"), RunState.SUBMITTED),
+        ([intended(0, "0"), ev.SubmissionRejected(submission=0, reason="no")], RunState.PLANNED),
+    ],
+)
+def test_run_that_never_started_is_what_its_submission_is(facts: list[ev.Fact], state: RunState) -> None:
+    folded = fold_run(evidence(submissions=submissions(*facts)))
+    assert folded.run.state is state
+
+
+def test_submission_settled_after_a_time_out_is_no_longer_unknown() -> None:
+    (found,) = submissions(
+        intended(0, "0-4"),
+        ev.SubmissionUnknown(submission=0, reason="timed out"),
+        ev.SubmissionAccepted(submission=0, job_id="12"),
+    )
+    assert found.state is SubmissionState.ACCEPTED
+    assert found.reason is None
+
+
+@pytest.mark.parametrize("runs", ["0-4", "4,0", "2,0,3"])
+def test_job_id_names_the_array_element_of_the_run(runs: str) -> None:
+    place = {"0-4": 0, "4,0": 1, "2,0,3": 1}[runs]
+    folded = fold_run(evidence(submissions=submissions(*submitted(0, runs, job_id="12"))))
+    assert folded.run.job_id == f"12_{place}"
+
+
+@pytest.mark.parametrize("kind", sorted(ev.FACTS))
+def test_fact_of_a_newer_version_survives_being_read(kind: str) -> None:
+    body = {"from_the_future": 1}
+    fact = ev.from_body(f"{kind}-2", body)
+    assert isinstance(fact, ev.UnknownFact)
+    assert (ev.kind_of(fact), ev.to_body(fact)) == (f"{kind}-2", body)
