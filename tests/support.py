@@ -1,4 +1,4 @@
-"""Sweeps on disk, written through the journals as launchers, tasks and Slurm would; and the command line on them."""
+"""Sweeps on disk, written through the journals as launchers, tasks and Slurm would; the command line on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
 from hpcorch.journal.writer import JournalWriter
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId, format_ranges
 from hpcorch.services.local import pool_id

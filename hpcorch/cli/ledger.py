@@ -9,7 +9,7 @@ import click
 from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place
 from hpcorch.cli.text import printable
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger
 
 
 @click.group(epilog=examples("hpcorch ledger check", "hpcorch --ledger /project/.hpcorch/ledger.db ledger rebuild"))

@@ -12,7 +12,7 @@ import click
 from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place, selector_argument, states_option
 from hpcorch.errors import NotFoundError
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger
 from hpcorch.services.attempt_logs import LogPart, find_part, read_part
 from hpcorch.services.report import StatusReport, report_status
 from hpcorch.services.select import Selector, parse_selector
@@ -95,10 +95,11 @@ def _print(parts: Iterable[LogPart], *, lines: int | None, headed: bool) -> None
 def _follow(ledger: Ledger, selector: Selector, lines: int | None) -> None:
     from hpcorch.services.following import follow_runs  # loads the way to Slurm
 
+    several = selector.ranges is None or sum(map(len, selector.ranges)) > 1
     shown: tuple[int, str] | None = None
     for part, block in follow_runs(ledger, selector, notify=output.note, lines=lines):
-        if shown is not None and shown != (part.run, part.name):
-            _head(part)
+        if shown != (part.run, part.name) and (several or shown is not None):
+            output.write(f"==> run {part.run}, attempt {part.name} <==")
         shown = (part.run, part.name)
         _write(block)
         sys.stdout.flush()

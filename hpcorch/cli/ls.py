@@ -16,8 +16,8 @@ from hpcorch.cli.options import (
     refresh_option,
     states_option,
 )
-from hpcorch.cli.text import counts_text, duration, local_time
-from hpcorch.ledger.store import Ledger
+from hpcorch.cli.text import ago, counts_text, local_time
+from hpcorch.ledger import Ledger
 from hpcorch.services.report import SweepList, SweepReport, list_sweeps
 from hpcorch.services.select import parse_since, parse_states
 
@@ -85,7 +85,7 @@ def _write(found: SweepList, limit: int) -> None:
         return
     output.write_table(
         output.Table(
-            columns=("sweep", "name", "state", "runs", "counts", "created", "age", "tags"),
+            columns=("sweep", "name", "state", "runs", "counts", "created", "as of", "tags"),
             rows=[_row(sweep) for sweep in found.sweeps],
             flexible=frozenset({"name", "counts", "tags"}),
         )
@@ -103,6 +103,6 @@ def _row(report: SweepReport) -> list[str]:
         str(report.summary.runs),
         counts_text(report.summary.counts),
         local_time(sweep.created_at),
-        duration(report.age_s),
+        ago(report.age_s),
         ", ".join(sweep.tags),
     ]

@@ -52,14 +52,26 @@ class CommandLine(click.Group):
         except KeyboardInterrupt:
             code = _INTERRUPTED
         except BrokenPipeError:
-            # What is still buffered would fail again when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = _PIPE_CLOSED
         except HpcorchError as error:
             code = _fail(str(error), error.exit_code)
         except OSError as error:
-            code = _fail(f"the file system did not answer as it should: {error}", UnavailableError.exit_code)
+            code = _fail(_file_system_sentence(error), UnavailableError.exit_code)
+        _give_up_output_that_fails()
         ctx.exit(code or 0)
+
+
+def _give_up_output_that_fails() -> None:
+    """What could not be written would fail once more, loudly, when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _file_system_sentence(error: OSError) -> str:
+    what = error.filename or "a file, the current folder or the output"
+    return f"the file system refused {what} ({error.strerror or error}): check that it is there, yours and not full"
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -94,6 +106,8 @@ def command(ctx: click.Context, ledger: Path | None) -> None:
 
 def main() -> None:
     """The entry point of the ``hpcorch`` program."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a terminal may not take all of Unicode
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the program ends
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a terminal may not take all of Unicode
     command(prog_name="hpcorch")

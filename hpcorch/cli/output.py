@@ -91,16 +91,15 @@ def _draw(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    def text(cell: str) -> Text:
+        # A Text object, since rich would read [red] in a plain string as markup.
+        shown = shortened(printable(cell), _WIDEST_CELL)
+        return Text(shown, style=_STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis")
+
     drawn = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
-        drawn.add_column(Text(column.upper()), no_wrap=True, overflow="ellipsis", ratio=_ratio(table, column))
+        # Where the terminal is narrow, rich takes width from the columns that may wrap; cells themselves never do.
+        drawn.add_column(text(column.upper()), no_wrap=column not in table.flexible)
     for row in table.rows:
-        # Text objects, since rich would read [red] in a plain string as markup.
-        drawn.add_row(
-            *(Text(shortened(printable(cell), _WIDEST_CELL), style=_STYLES.get(cell, "")) for cell in row)
-        )
+        drawn.add_row(*map(text, row))
     Console(file=sys.stdout).print(drawn)
-
-
-def _ratio(table: Table, column: str) -> int | None:
-    return 1 if column in table.flexible else None

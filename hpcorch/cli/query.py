@@ -13,7 +13,7 @@ import click
 from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place
 from hpcorch.cli.text import value_text
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger
 
 
 @click.command(

@@ -13,11 +13,12 @@ from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place, selector_argument
 from hpcorch.cli.status import write_heading
 from hpcorch.cli.text import duration, local_time, printable, value_text
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt
 from hpcorch.model.events import Event, kind_of, to_body
+from hpcorch.services.detail import RunDetail, SweepDetail, report_detail
 from hpcorch.services.plain import attempt_name, origin_as_plain, submission_as_plain
-from hpcorch.services.report import RunDetail, RunReport, SweepDetail, report_detail
+from hpcorch.services.report import RunReport
 from hpcorch.services.select import parse_selector
 
 

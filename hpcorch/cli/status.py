@@ -15,8 +15,8 @@ from hpcorch.cli.options import (
     selector_argument,
     states_option,
 )
-from hpcorch.cli.text import counts_text, duration, local_time, printable, value_text
-from hpcorch.ledger.store import Ledger
+from hpcorch.cli.text import ago, counts_text, duration, local_time, printable, value_text
+from hpcorch.ledger import Ledger
 from hpcorch.services.report import RunReport, StatusReport, SweepReport, report_status
 from hpcorch.services.select import parse_selector
 
@@ -74,8 +74,7 @@ def write_heading(report: SweepReport) -> None:
     tags = f", tagged {', '.join(sweep.tags)}" if sweep.tags else ""
     output.write(printable(f"created {local_time(sweep.created_at)} by {sweep.user} on {sweep.host}{tags}"))
     output.write(printable(f"in {sweep.directory}"))
-    age = "never" if report.age_s is None else f"{duration(report.age_s)} ago"
-    output.write(f"journals last read {age}")
+    output.write(f"as of {ago(report.age_s)}")
 
 
 def _row(report: RunReport) -> list[str]:

@@ -41,6 +41,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // _DAY}d{whole % _DAY // _HOUR:02d}h"
 
 
+def ago(seconds: float | None) -> str:
+    """How old something is that is known since then: ``now``, ``3m05s ago``, or ``never``."""
+    if seconds is None:
+        return "never"
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
 def local_time(text: str | None) -> str:
     """A recorded time on this machine's clock, to the second; nothing for None."""
     if text is None:

@@ -7,6 +7,9 @@ that stopped; both are taken over.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +31,9 @@ def exclusive(path: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
     :param wait_s: seconds to wait for another holder; 0 tries once
     :raises UnavailableError: another holder kept it, or the lock file cannot be written
     """
-    lease = SoftFileLease(path, lease_duration=LEASE_S, timeout=wait_s, mode=FILE_MODE, is_singleton=True)
+    lease = SoftFileLease(path, lease_duration=LEASE_S, mode=FILE_MODE, is_singleton=True)
     try:
-        lease.acquire(poll_interval=0.05)
+        _acquire(lease, path, wait_s)
     except Timeout:
         raise UnavailableError(
             f"another process has held the lock {path} for {wait_s:g} s: wait for it to end and try again; if its"
@@ -45,3 +48,40 @@ def exclusive(path: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
         yield
     finally:
         lease.release()
+
+
+def _acquire(lease: SoftFileLease, path: Path, wait_s: float) -> None:
+    """Wait for the lock, and take over one whose maker died before it wrote its name into the file.
+
+    filelock leaves an empty lock file alone for ever (it may be an old version's). Here nobody but this module
+    makes one, and it is empty for microseconds; so one that stays empty for a lease's time has no owner.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        seen, since = _nameless(path), time.monotonic()
+        try:
+            lease.acquire(timeout=max(0.0, min(LEASE_S, deadline - since)), poll_interval=0.05)
+        except Timeout:
+            if seen is not None and time.monotonic() - since >= LEASE_S:
+                _remove(path, seen)
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            return
+
+
+def _nameless(path: Path) -> tuple[int, int] | None:
+    """What tells an empty lock file from its successors; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_ino, found.st_ctime_ns) if found.st_size == 0 else None
+
+
+def _remove(path: Path, seen: tuple[int, int]) -> None:
+    """Remove an empty lock file unless it changed. Those who judged the same file take turns by its flock."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _nameless(path) == seen:
+            path.unlink()

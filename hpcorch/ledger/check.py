@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hpcorch.ledger.chain import GENESIS, link
-from hpcorch.ledger.projection import (
-    SweepKey,
-    fact_rows,
-    fold_all_runs,
-    fold_facts,
-    read_tallies,
-)
+from hpcorch.ledger.projection import fold_all_runs
 from hpcorch.ledger.queries import QUERIES
 from hpcorch.ledger.rows import Row
+from hpcorch.ledger.stored import SweepKey
+from hpcorch.ledger.sweep_tables import fact_rows, fold_facts, read_tallies
 from hpcorch.model.states import RunState
 
 # A damaged ledger differs in every later row; nobody reads more than the first few.

@@ -10,9 +10,10 @@ from hpcorch.journal.reader import Segment
 from hpcorch.ledger.chain import GENESIS, link
 from hpcorch.ledger.connection import transaction
 from hpcorch.ledger.expansion import Manifests, expand, source_of
-from hpcorch.ledger.projection import StoredEvent, SweepKey, collector_paused, sliced, update
+from hpcorch.ledger.projection import update
 from hpcorch.ledger.queries import QUERIES
 from hpcorch.ledger.rows import Row, attempt_of, event_content, run_of
+from hpcorch.ledger.stored import StoredEvent, SweepKey, collector_paused, sliced
 from hpcorch.model.events import BatchPlanned, Event
 from hpcorch.model.ids import utc_now
 

@@ -6,57 +6,27 @@ events arrive, and arriving twice, make no difference.
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from hpcorch.ledger.expansion import batch_of
 from hpcorch.ledger.queries import QUERIES, script
-from hpcorch.ledger.rows import Row, attempt_of, attempt_row, event_from, run_row, submission_row, sweep_row
+from hpcorch.ledger.rows import Row, attempt_of, attempt_row, event_from, run_row
+from hpcorch.ledger.stored import StoredEvent, SweepKey, sliced
+from hpcorch.ledger.sweep_tables import SweepFacts, fold_facts, put_base, put_facts, refresh_state
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import BasePlanned, BatchPlanned, Event, JobObserved, RunPlanned, SweepCreated
-from hpcorch.model.fold import EVIDENCE, RunEvidence, fold_run, fold_submissions
+from hpcorch.model.events import BasePlanned, Event, JobObserved, RunPlanned
+from hpcorch.model.fold import EVIDENCE, RunEvidence, fold_run
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import RunState, sweep_state
+from hpcorch.model.states import RunState
 
 # Runs folded at a time: enough to make SQLite's calls cheap, few enough that their events fit in memory.
 SLICE_RUNS = 10_000
 
 _EVIDENCE = json.dumps([fact.kind for fact in EVIDENCE])
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepKey:
-    """A sweep under its id, and under the short key that rows have."""
-
-    id: str
-    key: int
-
-
-class StoredEvent(NamedTuple):  # made for every event, four times as fast as a dataclass
-    """An event, where it is stored, and which run and attempt it is about."""
-
-    seq: int
-    run: int | None
-    attempt: AttemptId | None
-    event: Event
-
-
-@dataclass(slots=True)
-class SweepFacts:
-    """What the login side decided about a sweep as a whole, folded."""
-
-    created: tuple[int, Event] | None = None
-    batches: dict[int, tuple[int, BatchPlanned]] = field(default_factory=dict)
-    submissions: dict[int, Submission] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +36,6 @@ class RunRows:
     run: Row
     attempts: list[Row]
     state: RunState
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep the cyclic garbage collector from walking a million live events again and again; they form no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[StoredEvent], *, first_seq: int) -> int:
@@ -108,44 +66,6 @@ def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[Stored
     if written or decided:
         refresh_state(connection, sweep)
     return written
-
-
-def fold_facts(connection: sqlite3.Connection, sweep: SweepKey) -> SweepFacts:
-    """Fold what the control journal says. The first word on a sweep or batch counts; later ones change nothing."""
-    facts = SweepFacts()
-    events = []
-    for row in connection.execute(QUERIES["events_of_sweep"], (sweep.key,)):
-        event = event_from(sweep.id, row)
-        events.append(event)
-        if isinstance(event.fact, SweepCreated):
-            facts.created = facts.created or (row[0], event)
-        elif isinstance(event.fact, BatchPlanned):
-            facts.batches.setdefault(event.fact.batch, (row[0], event.fact))
-    facts.submissions = fold_submissions(events)
-    return facts
-
-
-def fact_rows(sweep: SweepKey, facts: SweepFacts, tallies: Mapping[RunState, int]) -> dict[str, list[Row]]:
-    """The rows of a sweep's own tables, by table."""
-    created = facts.created
-    state, runs = sweep_state(tallies), sum(tallies.values())
-    return {
-        "sweeps": [sweep_row(sweep.key, created[0], created[1], state, runs)] if created else [],
-        "batches": [(sweep.key, number, seq, fact.count) for number, (seq, fact) in sorted(facts.batches.items())],
-        "submissions": [submission_row(sweep.key, item) for _, item in sorted(facts.submissions.items())],
-    }
-
-
-def put_facts(connection: sqlite3.Connection, sweep: SweepKey, facts: SweepFacts) -> None:
-    """Write a sweep's own tables."""
-    for table, rows in fact_rows(sweep, facts, read_tallies(connection, sweep)).items():
-        connection.executemany(QUERIES[f"put_{table}"], rows)
-
-
-def put_base(connection: sqlite3.Connection, sweep: SweepKey, stored: StoredEvent) -> None:
-    assert isinstance(stored.event.fact, BasePlanned)
-    row = (sweep.key, batch_of(stored.event.source), stored.event.fact.base, stored.seq)
-    connection.execute(QUERIES["put_base"], row)
 
 
 def _update_runs(
@@ -237,18 +157,6 @@ def _write_runs(
     )
 
 
-def read_tallies(connection: sqlite3.Connection, sweep: SweepKey) -> dict[RunState, int]:
-    """How many runs of a sweep are in which state, as kept."""
-    return {RunState(state): runs for state, runs in connection.execute(QUERIES["tallies"], (sweep.key,)) if runs}
-
-
-def refresh_state(connection: sqlite3.Connection, sweep: SweepKey) -> None:
-    """Give the sweep's row the state that its tallies amount to."""
-    connection.execute(QUERIES["drop_empty_tallies"], (sweep.key,))
-    tallies = read_tallies(connection, sweep)
-    connection.execute(QUERIES["set_sweep_state"], (sweep_state(tallies).value, sum(tallies.values()), sweep.key))
-
-
 def rebuild(connection: sqlite3.Connection) -> int:
     """Make every projection anew from the events alone, within the caller's transaction; how many runs."""
     for name in ("projections", "views"):
@@ -289,10 +197,3 @@ _EVERYTHING = (1 << 63) - 1
 def runs_with_events(connection: sqlite3.Connection, sweep: SweepKey) -> list[int]:
     """The runs of a sweep that any event speaks of, in order."""
     return [run for (run,) in connection.execute(QUERIES["runs_with_events"], (sweep.key,))]
-
-
-def sliced(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Items in lists of at most ``size``."""
-    iterator = iter(items)
-    while some := list(islice(iterator, size)):
-        yield some

@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from hpcorch.errors import NotFoundError
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger import check, ingest, projection, rows
+from hpcorch.ledger import check, ingest, projection
+from hpcorch.ledger.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.connection import connect_reader, lock_of, transaction, translated
 from hpcorch.ledger.expansion import Manifests
 from hpcorch.ledger.opening import open_connection
 from hpcorch.ledger.queries import QUERIES
+from hpcorch.ledger.reading import LAST, LedgerReading
 from hpcorch.ledger.sandbox import QueryResult, run_query
-from hpcorch.model.config import patched
-from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
-from hpcorch.model.events import Event
-from hpcorch.model.fold import fold_batch, fold_sweep
-from hpcorch.model.states import RunState
+from hpcorch.ledger.stored import collector_paused
 
-LAST = "last"
-_NO_LIMIT = -1
+__all__ = ["LAST", "Head", "Ledger", "SourceState", "SweepSummary"]
+
+_EXAMINATIONS = (check.check_file, check.check_chain, check.check_projections)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepSummary:
-    """A sweep and where its runs stand.
-
-    :param counts: only states that some run is in
-    :param looked_at: when its journals were last read (UTC), which is the age of all this
-    """
-
-    sweep: Sweep
-    state: RunState
-    counts: Mapping[RunState, int]
-    looked_at: str | None
-
-    @property
-    def runs(self) -> int:
-        """How many runs the sweep has, in all states."""
-        return sum(self.counts.values())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceState:
-    """How far a source is read, in bytes, and whether nothing more is expected of it."""
-
-    offset: int
-    settled: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The end of the chain: noted elsewhere, it vouches for every event before it.
-
-    :param events: how many events there are
-    :param digest: ``sha256:`` and the hash of the last one
-    """
-
-    events: int
-    digest: str
-
-
-class Ledger:
+class Ledger(LedgerReading):
     """A ledger that is open, for reading or also for writing. Close it, or use it as a context manager.
 
     Every method may raise UnavailableError (another process is writing, the disk is full, the file system does
     not answer) and RecordError (the file is damaged). For one thread; other processes may do as they please.
     """
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self.path = path
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, write: bool = False, create: bool = False) -> Ledger:
@@ -130,7 +81,7 @@ class Ledger:
 
     def rebuild(self) -> int:
         """Make every table anew from the events alone; how many runs were folded."""
-        with self._writing(), transaction(self._connection), projection.collector_paused():
+        with self._writing(), transaction(self._connection), collector_paused():
             return projection.rebuild(self._connection)
 
     @contextmanager
@@ -139,168 +90,6 @@ class Ledger:
 
         with exclusive(lock_of(self.path)), translated(self.path):
             yield
-
-    # Where reading stands -----------------------------------------------------------------------------------
-
-    def sources(self, sweep: str) -> dict[str, SourceState]:
-        """How far each source of a sweep is read; empty for a sweep that nothing was ingested of."""
-        rows_ = self._rows("sources", self._known_key(sweep))
-        return {name: SourceState(offset=offset, settled=bool(settled)) for name, offset, settled in rows_}
-
-    def offsets(self, sweep: str) -> dict[str, int]:
-        """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
-        return {name: offset for name, offset, _ in self._rows("sources", self._known_key(sweep))}
-
-    def head(self) -> Head:
-        """The end of the chain of events."""
-        with translated(self.path):
-            events, digest = ingest.head(self._connection)
-        return Head(events=events, digest=f"sha256:{digest.hex()}")
-
-    # Sweeps -------------------------------------------------------------------------------------------------
-
-    def sweeps(
-        self,
-        *,
-        limit: int | None = None,
-        since: str | None = None,
-        states: Collection[RunState] | None = None,
-        name: str | None = None,
-        tags: Collection[str] = (),
-    ) -> list[SweepSummary]:
-        """Sweeps, the latest first.
-
-        :param limit: at most so many
-        :param since: UTC time; only sweeps created then or later
-        :param states: only sweeps whose state is one of these
-        :param name: only sweeps whose name contains this, in any case
-        :param tags: only sweeps that have all of these
-        """
-        wanted = None if states is None else frozenset(states)
-        found = (
-            summary
-            for summary in self._summaries("read_sweeps")
-            if (since is None or summary.sweep.created_at >= since)
-            and (wanted is None or summary.state in wanted)
-            and (name is None or name.casefold() in summary.sweep.name.casefold())
-            and set(tags) <= set(summary.sweep.tags)
-        )
-        return list(islice(found, limit))
-
-    def sweep(self, selector: str) -> SweepSummary:
-        """One sweep, by its id, the beginning of its id, or ``last``.
-
-        :raises NotFoundError: no sweep, or more than one, is selected
-        """
-        return next(self._summaries("read_sweep", self._selected(selector)))
-
-    def _selected(self, selector: str) -> str:
-        if selector == LAST:
-            found = [row[0] for row in self._rows("last_sweep_id")]
-            if not found:
-                raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
-            return str(found[0])
-        found = [row[0] for row in self._rows("sweep_ids_with_prefix", selector)]
-        if not found:
-            raise NotFoundError(
-                f"no sweep in {self.path} has an id that begins with {selector!r}: see `hpcorch ls`"
-            )
-        if len(found) > 1 and selector not in found:
-            more = ", …" if len(found) > _SHOWN else ""
-            raise NotFoundError(
-                f"{selector!r} is the beginning of several sweeps' ids ({', '.join(found[:_SHOWN])}{more}):"
-                " give more of it"
-            )
-        return selector if selector in found else str(found[0])
-
-    def _summaries(self, query: str, *values: Any) -> Iterator[SweepSummary]:
-        for key, sweep, state, looked_at, time, body in self._rows(query, *values):
-            created = rows.event_from(sweep, (0, None, "control", 0, time, "sweep-created", body))
-            yield SweepSummary(
-                sweep=fold_sweep(created), state=RunState(state), counts=self._counts(key), looked_at=looked_at
-            )
-
-    def _counts(self, key: int) -> dict[RunState, int]:
-        return {RunState(state): runs for state, runs in self._rows("tallies", key)}
-
-    def counts(self, sweep: str) -> dict[RunState, int]:
-        """How many runs of a sweep are in which state; only states that some run is in."""
-        return self._counts(self._key(sweep).key)
-
-    def batches(self, sweep: str) -> list[Batch]:
-        """The launches of a sweep, in order of their first run."""
-        found = self._rows("read_batches", self._key(sweep).key)
-        return [
-            fold_batch(rows.event_from(sweep, (0, None, "control", 0, time, "batch-planned", body)))
-            for time, body in found
-        ]
-
-    def submissions(self, sweep: str) -> list[Submission]:
-        """The submissions of a sweep, in order of their number."""
-        return [rows.submission_from(sweep, row) for row in self._rows("read_submissions", self._key(sweep).key)]
-
-    # Runs ---------------------------------------------------------------------------------------------------
-
-    def runs(
-        self,
-        sweep: str,
-        *,
-        states: Collection[RunState] | None = None,
-        indices: Collection[int] | None = None,
-        limit: int | None = None,
-    ) -> list[Run]:
-        """Runs of a sweep, in order of their index.
-
-        :param states: only runs in one of these states
-        :param indices: only these; an index that the sweep does not have is passed over
-        :param limit: at most so many
-        """
-        key, most = self._key(sweep).key, _NO_LIMIT if limit is None else limit
-        if indices is not None:
-            found = self._rows("read_runs_by_index", _list(indices), key, _NO_LIMIT)
-            runs = (rows.run_from(sweep, row) for row in found)
-            return list(islice((run for run in runs if states is None or run.state in states), limit))
-        if states is not None:
-            found = self._rows("read_runs_in_states", _list(state.value for state in states), key, most)
-        else:
-            found = self._rows("read_runs", key, most)
-        return [rows.run_from(sweep, row) for row in found]
-
-    def run(self, sweep: str, index: int) -> Run:
-        """One run.
-
-        :raises NotFoundError: the sweep has no such run
-        """
-        found = self.runs(sweep, indices=[index])
-        if not found:
-            raise NotFoundError(f"sweep {sweep} has no run {index}; it has {sum(self.counts(sweep).values())} runs")
-        return found[0]
-
-    def attempts(self, sweep: str, run: int | None = None) -> list[Attempt]:
-        """Attempts of one run, or of all runs, in order of run, submission and restart."""
-        key = self._key(sweep).key
-        found = self._rows("read_attempts", key) if run is None else self._rows("read_attempts_of_run", key, run)
-        return [rows.attempt_from(sweep, row) for row in found]
-
-    def config(self, sweep: str, run: int) -> dict[str, Any]:
-        """The composed configuration of a run: its base with its changes applied.
-
-        :raises NotFoundError: the sweep has no such run
-        """
-        found = self._rows("read_config", self._key(sweep).key, run)
-        if not found:
-            raise NotFoundError(f"sweep {sweep} has no run {run}, or not its configuration")
-        base, plan = map(json.loads, found[0])
-        return patched(base["config"], plan["changes"])
-
-    def events(self, sweep: str, run: int | None = None, *, kinds: Collection[str] | None = None) -> list[Event]:
-        """Events of one run, or of the whole sweep, in the order in which they became known.
-
-        :param kinds: only these, such as ``attempt-ended``
-        """
-        key = self._key(sweep).key
-        found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", key, run)
-        return [rows.event_from(sweep, row) for row in found if kinds is None or row[5] in kinds]
 
     # The whole ----------------------------------------------------------------------------------------------
 
@@ -311,45 +100,18 @@ class Ledger:
         """
         with translated(self.path):
             connection = connect_reader(self.path)
-        try:
+        with closing(connection):
             return run_query(connection, sql, self.path)
-        finally:
-            connection.close()
 
     def check(self) -> list[check.Finding]:
         """What is wrong with this ledger: the file, the chain, the tables. Empty if nothing is.
 
         Reads everything in one view of the file; at most :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
         """
-        with translated(self.path), projection.collector_paused():
+        with translated(self.path), collector_paused():
             self._connection.execute("BEGIN")
             try:
                 findings = chain(*(examine(self._connection) for examine in _EXAMINATIONS))
                 return list(islice(findings, check.MAX_FINDINGS))
             finally:
                 self._connection.execute("ROLLBACK")
-
-    # Below --------------------------------------------------------------------------------------------------
-
-    def _rows(self, query: str, *values: Any) -> list[rows.Row]:
-        # All rows at once: a cursor left open would keep writers out.
-        with translated(self.path):
-            return self._connection.execute(QUERIES[query], values).fetchall()
-
-    def _known_key(self, sweep: str) -> int | None:
-        found = self._rows("sweep_key", sweep)
-        return found[0][0] if found else None
-
-    def _key(self, sweep: str) -> projection.SweepKey:
-        key = self._known_key(sweep)
-        if key is None:
-            raise NotFoundError(f"the ledger {self.path} has no sweep {sweep}: see `hpcorch ls`")
-        return projection.SweepKey(id=sweep, key=key)
-
-
-_SHOWN = 5  # one less than sweep_ids_with_prefix finds
-_EXAMINATIONS = (check.check_file, check.check_chain, check.check_projections)
-
-
-def _list(values: Iterable[str] | Iterable[int]) -> str:
-    return json.dumps(list(values))

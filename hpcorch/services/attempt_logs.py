@@ -179,16 +179,24 @@ def _new_output(
 ) -> Iterator[tuple[LogPart, bytes]]:
     if state.over:
         return
-    try:
-        part = find_part(run, attempts)
+    for part in _parts_since(run, attempts, state.attempt):
         if part.name != state.attempt:
             state.attempt, state.position = part.name, part.start
-        with _open(part) as file:
-            size = file.seek(0, os.SEEK_END)
-            end = size if part.end is None else min(part.end, size)
-            start = state.position if lines is None else _start_of_last(file, state.position, end, lines)
-            for block in _blocks(file, start, end):
-                yield part, block
-            state.position = max(end, state.position)
-    except NotFoundError:
-        return  # not started, or its file does not show yet
+        try:
+            with _open(part) as file:
+                size = file.seek(0, os.SEEK_END)
+                end = size if part.end is None else min(part.end, size)
+                start = state.position if lines is None else _start_of_last(file, state.position, end, lines)
+                for block in _blocks(file, start, end):
+                    yield part, block
+        except NotFoundError:
+            continue  # a network file system may show the file later than the journal
+        state.position = max(end, state.position)
+
+
+def _parts_since(run: Run, attempts: Sequence[Attempt], name: str | None) -> list[LogPart]:
+    """The part that is followed and those of later attempts; the latest if none is followed yet."""
+    written = [a for a in attempts if a.log is not None and a.state not in _EXECUTED_NOTHING]
+    names = [attempt_name(attempt) for attempt in written]
+    since = names[names.index(name) :] if name in names else names[-1:]
+    return [find_part(run, attempts, later) for later in since]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.services.attempt_logs import LogPart, follow
 from hpcorch.services.refresh import Look

@@ -6,12 +6,13 @@ although an attempt of it has been seen was requeued, but one that waited first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import AttemptId, format_time
+from hpcorch.model.ids import AttemptId, format_time, parse_time
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
 from hpcorch.slurm.states import JobState
@@ -33,6 +34,14 @@ _STOPPED = frozenset({JobState.SUSPENDED, JobState.STOPPED})
 _ENDED = frozenset(state.value for state in JobState if state.ends_attempt)
 # After these words an element may run again, and what squeue says next is about the next restart.
 _BACK_IN_QUEUE = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
+# These promise that it will, so that a run is not over with them.
+_TO_BE_CONTINUED = frozenset({"REQUEUED", "PREEMPTED"})
+# Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
+_ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
+# Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
+FORGOTTEN = "FORGOTTEN"
+# For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
+FORGOTTEN_TIME = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +58,27 @@ class Known:
     observed: Mapping[AttemptId, JobObserved]
 
 
+    def is_over(self, attempt: AttemptId) -> bool:
+        """Whether the scheduler has said that this attempt ended."""
+        return attempt in self.observed and self.observed[attempt].state in _ENDED
+
+    def with_facts(self, facts: Iterable[JobObserved]) -> Known:
+        """The same with these facts known, too."""
+        return replace(self, observed={**self.observed, **{_about(fact): fact for fact in facts}})
+
+
+def _about(fact: JobObserved) -> AttemptId:
+    return AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)
+
+
 def from_queue(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
     """New facts in an answer of squeue."""
     facts = _vanished(rows, known)
     for row in rows:
         submission = known.submissions.get(row.array_job_id)
         run = _run_of(submission, row.index)
-        if submission is None or run is None:
-            continue
-        state = _simplified(row.state)
-        seen = known.attempts.get((run, submission.submission))
-        facts.extend(_facts_of_row(row, state, seen, _first_word(submission, run, state), known))
+        if submission is not None and run is not None:
+            facts.extend(_facts_of_row(row, submission.submission, run, known))
     return [fact for fact in facts if _is_news(fact, known)]
 
 
@@ -92,58 +111,140 @@ def _never_started(run: int, submission: Submission, known: Known) -> bool:
     return (run, submission.submission) not in known.attempts and (first is None or first.state == "PENDING")
 
 
-def _first_word(submission: Submission, run: int, state: JobState) -> JobObserved:
-    return JobObserved(submission=submission.submission, run=run, restart=0, state=state.value, witness="squeue")
-
-
-def _facts_of_row(
-    row: QueueRow, state: JobState, seen: Attempt | None, word: JobObserved, known: Known
-) -> list[JobObserved]:
+def _facts_of_row(row: QueueRow, number: int, run: int, known: Known) -> list[JobObserved]:
     """One row as facts: about the attempt that it speaks of, and about the one that it shows to be over."""
-    word = replace(word, reason=row.reason, node=row.nodes or None)
-    if seen is None:
-        return [word]
-    this = AttemptId(run=seen.run, submission=seen.submission, restart=seen.restart)
-    if state is JobState.PENDING:
-        over = replace(word, restart=seen.restart, state=JobState.REQUEUED.value, reason=None, node=None)
-        ended = this in known.observed and known.observed[this].state in _ENDED
-        return [*([] if ended else [over]), replace(word, restart=seen.restart + 1)]
-    later = this in known.observed and known.observed[this].state in _BACK_IN_QUEUE
-    return [replace(word, restart=seen.restart + later)]
+    state = _simplified(row.state)
+    seen = known.attempts.get((run, number))
+    spoken_of = _spoken_of(AttemptId(run=run, submission=number, restart=seen.restart if seen else 0), state, known)
+    word = JobObserved(
+        submission=number,
+        run=run,
+        restart=spoken_of.restart,
+        state=state.value,
+        witness="squeue",
+        reason=row.reason,
+        node=row.nodes or None,
+    )
+    if state is JobState.PENDING and seen is not None and seen.restart == word.restart:
+        over = replace(word, state=JobState.REQUEUED.value, reason=None, node=None)
+        return [over, replace(word, restart=word.restart + 1)]
+    return [word]
 
 
-def from_accounting(rows: Sequence[AccountingRow], known: Known) -> list[JobObserved]:
+def _spoken_of(attempt: AttemptId, state: JobState, known: Known) -> AttemptId:
+    """The attempt that squeue's state is about: from ``attempt`` on, the first that can be in that state."""
+    while _is_before(attempt, state, known):
+        attempt = replace(attempt, restart=attempt.restart + 1)
+    return attempt
+
+
+def _is_before(attempt: AttemptId, state: JobState, known: Known) -> bool:
+    if not state.is_final:
+        return known.is_over(attempt)
+    # What ended is shown until it is forgotten, so that an end is news of the next attempt only if there is one.
+    later = replace(attempt, restart=attempt.restart + 1)
+    back = attempt in known.observed and known.observed[attempt].state in _BACK_IN_QUEUE
+    return back and (later in known.observed or known.observed[attempt].state != state.value)
+
+
+def from_accounting(
+    rows: Sequence[AccountingRow], known: Known, alive: Collection[tuple[str, int | None]] = ()
+) -> list[JobObserved]:
     """New facts in an answer of ``sacct -D``: how attempts ended.
 
     The rows of one element come in the order of its attempts, so the n-th one that is over speaks of restart n.
+
+    :param alive: (array, index) that squeue showed as not over just before. Its last row, if that is over, may be of
+        the attempt that squeue saw or of one before it: that is settled by the next look
     """
     facts = []
-    seen: dict[str, int] = {}
+    by_element: dict[tuple[str, int | None], list[AccountingRow]] = {}
     for row in _elements(rows, known):
-        submission = known.submissions.get(row.array_job_id)
-        run = _run_of(submission, row.index)
+        by_element.setdefault((row.array_job_id, row.index), []).append(row)
+    for (array, index), attempts in by_element.items():
+        submission = known.submissions.get(array)
+        run = _run_of(submission, index)
         if submission is None or run is None:
             continue
-        restart = seen.get(row.job_id, 0)
-        seen[row.job_id] = restart + 1
-        if not row.state.ends_attempt:
-            continue
-        facts.append(
-            JobObserved(
-                submission=submission.submission,
-                run=run,
-                restart=restart,
-                state=row.state.value,
-                witness="sacct",
-                reason=row.reason if row.cancelled_by is None else f"cancelled by uid {row.cancelled_by}",
-                node=row.nodes or None,
-                exit_code=row.exit_code,
-                signal=row.signal or None,
-                start=format_time(row.started_at) if row.started_at else None,
-                end=format_time(row.ended_at) if row.ended_at else None,
-            )
+        settled = attempts[:-1] if (array, index) in alive else attempts
+        facts.extend(
+            _end_of(row, AttemptId(run=run, submission=submission.submission, restart=restart))
+            for restart, row in enumerate(settled)
+            if row.state.ends_attempt
         )
     return [fact for fact in facts if _is_news(fact, known)]
+
+
+def _end_of(row: AccountingRow, attempt: AttemptId) -> JobObserved:
+    return JobObserved(
+        submission=attempt.submission,
+        run=attempt.run,
+        restart=attempt.restart,
+        state=row.state.value,
+        witness="sacct",
+        reason=row.reason if row.cancelled_by is None else f"cancelled by uid {row.cancelled_by}",
+        node=row.nodes or None,
+        exit_code=row.exit_code,
+        signal=row.signal or None,
+        start=format_time(row.started_at) if row.started_at else None,
+        end=format_time(row.ended_at) if row.ended_at else None,
+    )
+
+
+def from_silence(
+    elements: Iterable[tuple[int, int]], known: Known, *, now: datetime, accounting: bool
+) -> list[JobObserved]:
+    """What it means that squeue does not show elements as alive, and nobody told of an end of their runs.
+
+    squeue forgets a job some minutes after its end, so sacct has it by then, or is late, or was never told. That
+    is noted first, and concluded from when it has not changed for a time: an element that never started, or was
+    to start again, was cancelled while it waited; of one that ran nobody knows.
+
+    :param elements: (run, submission) of each
+    :param now: the current time, aware
+    :param accounting: whether there is a database that may still speak
+    """
+    facts = []
+    for run, submission in elements:
+        seen = known.attempts.get((run, submission))
+        attempt = AttemptId(run=run, submission=submission, restart=seen.restart if seen else 0)
+        while _is_to_be_continued(attempt, known) or replace(attempt, restart=attempt.restart + 1) in known.observed:
+            attempt = replace(attempt, restart=attempt.restart + 1)
+        facts.extend(_silence(attempt, seen, known, now, accounting=accounting))
+    return facts
+
+
+def _is_to_be_continued(attempt: AttemptId, known: Known) -> bool:
+    return attempt in known.observed and known.observed[attempt].state in _TO_BE_CONTINUED
+
+
+def _silence(
+    attempt: AttemptId, seen: Attempt | None, known: Known, now: datetime, *, accounting: bool
+) -> list[JobObserved]:
+    last = known.observed.get(attempt)
+    word = JobObserved(
+        submission=attempt.submission,
+        run=attempt.run,
+        restart=attempt.restart,
+        state=FORGOTTEN,
+        witness="squeue",
+        reason="Slurm has forgotten the job, and of its end nothing is known yet",
+        end=format_time(now),
+    )
+    if last is not None and (known.is_over(attempt) or last.state == "LOST"):
+        return []
+    noted = last if last is not None and last.state == FORGOTTEN else None
+    if accounting and noted is None:
+        return [word]
+    if noted is not None and noted.end is not None and now - parse_time(noted.end) < FORGOTTEN_TIME:
+        return []
+    if attempt.restart > 0 and (seen is None or seen.restart < attempt.restart):
+        return [replace(word, state="CANCELLED", reason="its last attempt was stopped, and it was not queued again")]
+    if seen is None and (last is None or last.state == "PENDING" or noted is not None) and accounting:
+        return [replace(word, state="CANCELLED", reason="cancelled while it waited")]
+    return [
+        replace(word, state="LOST", reason="Slurm has forgotten the job, and the run recorded no end", end=None)
+    ]
 
 
 def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow]:
@@ -186,7 +287,7 @@ def _is_news(fact: JobObserved, known: Known) -> bool:
         return not (fact.state == "RUNNING" and seen is not None and seen.restart == fact.restart)
     if fact.state == last.state:
         if fact.state == "PENDING":
-            return fact.reason != last.reason
+            return fact.reason != last.reason and not {fact.reason, last.reason} <= _ITS_TURN
         return fact.exit_code is not None and last.exit_code is None
     # sacct tells attempts apart, squeue shows only the latest: what sacct said of an ended one stands.
     return not (last.witness == "sacct" and last.state in _ENDED and fact.witness == "squeue")

@@ -10,7 +10,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from hpcorch.ledger.store import SweepSummary
+from hpcorch.ledger import SweepSummary
 from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
 from hpcorch.model.events import Event, kind_of, to_body
 from hpcorch.model.ids import format_ranges, parse_time

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.ledger.store import Ledger, SweepSummary
+from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import RunState

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from hpcorch.errors import UsageError
-from hpcorch.ledger.store import Ledger, SweepSummary
-from hpcorch.model.entities import Attempt, Batch, Run, Submission
-from hpcorch.model.events import Event
+from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import RunState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
@@ -102,63 +100,6 @@ class StatusReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepDetail:
-    """Everything about a sweep that is not about a single run.
-
-    :param events: all its events in the order in which they became known; None if they were not asked for
-    """
-
-    status: StatusReport
-    batches: Sequence[Batch]
-    submissions: Sequence[Submission]
-    events: Sequence[Event] | None
-
-    @property
-    def look(self) -> Look:
-        """What came of looking."""
-        return self.status.look
-
-    def as_plain(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        return {
-            **self.status.as_plain(),
-            **plain.origin_as_plain(self.status.sweep.summary.sweep),
-            "batches": [plain.batch_as_plain(batch) for batch in self.batches],
-            "submissions": [plain.submission_as_plain(submission) for submission in self.submissions],
-            **_events_as_plain(self.events),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDetail:
-    """Everything about one run.
-
-    :param config: its composed configuration
-    :param events: all its events in the order in which they became known; None if they were not asked for
-    """
-
-    sweep: SweepReport
-    run: RunReport
-    config: dict[str, Any]
-    events: Sequence[Event] | None
-    look: Look
-
-    def as_plain(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        sweep = self.sweep.summary.sweep
-        return {
-            "sweep": sweep.id,
-            "name": sweep.name,
-            "backend": sweep.backend,
-            **self.run.as_plain(),
-            "config": self.config,
-            "age_s": self.sweep.age_s,
-            "notices": list(self.look.notices),
-            **_events_as_plain(self.events),
-        }
-
-
 def list_sweeps(
     ledger: Ledger,
     *,
@@ -207,37 +148,6 @@ def report_status(ledger: Ledger, selector: Selector, *, refresh: bool = False) 
     return StatusReport(sweep=sweep, runs=reports, look=look)
 
 
-def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -> SweepDetail | RunDetail:
-    """Everything about a sweep, or about the one run that is selected.
-
-    :param events: also its events
-    :raises NotFoundError: no sweep or run is selected
-    :raises UsageError: some runs are selected, and not one
-    """
-    status = report_status(ledger, selector)
-    sweep = status.sweep.summary.sweep.id
-    if selector.ranges is None and selector.states is None:
-        return SweepDetail(
-            status=status,
-            batches=ledger.batches(sweep),
-            submissions=ledger.submissions(sweep),
-            events=ledger.events(sweep) if events else None,
-        )
-    if len(status.runs) != 1:
-        raise UsageError(
-            f"{len(status.runs)} runs are selected, and one can be shown at a time: name one, such as {sweep}/0,"
-            " or see them together with `hpcorch status`"
-        )
-    run = status.runs[0]
-    return RunDetail(
-        sweep=status.sweep,
-        run=run,
-        config=ledger.config(sweep, run.run.run),
-        events=ledger.events(sweep, run.run.run) if events else None,
-        look=status.look,
-    )
-
-
 def _sweep_report(summary: SweepSummary, look: Look) -> SweepReport:
     looked_at = look.times.get(summary.sweep.id, summary.looked_at)
     return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc))
@@ -255,7 +165,3 @@ def _common_overrides(runs: Sequence[Run]) -> frozenset[str]:
     if len(runs) == 1:  # alone, it is told by all it has
         return frozenset()
     return frozenset.intersection(*(frozenset(run.overrides) for run in runs)) if runs else frozenset()
-
-
-def _events_as_plain(events: Sequence[Event] | None) -> dict[str, Any]:
-    return {} if events is None else {"events": [plain.event_as_plain(event) for event in events]}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hpcorch.errors import NotFoundError, UsageError
-from hpcorch.ledger.store import LAST, Ledger
+from hpcorch.ledger import LAST, Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState

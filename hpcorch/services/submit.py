@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from hpcorch.errors import SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
+from hpcorch.errors import NotFoundError, SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -31,14 +31,17 @@ from hpcorch.model.ids import format_ranges, new_token, parse_time, utc_now
 from hpcorch.model.states import SubmissionState
 from hpcorch.services.logs import LogFiles
 from hpcorch.services.past import read_past
-from hpcorch.slurm.client import SlurmClient
+from hpcorch.slurm.client import SUBMIT_TIMEOUT_S, SlurmClient
+from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.executor import sbatch_text
 from hpcorch.slurm.options import JobOptions
 
 # The clocks of login node and controller differ; a look-up starts this much before the intent.
 CLOCK_SKEW = timedelta(minutes=10)
-# For so long a job that sbatch did submit may still be invisible to squeue and sacct.
-SETTLING_TIME = timedelta(seconds=60)
+# For so long after its intent a job that sbatch did submit may still be invisible to squeue and sacct: the script is
+# checked and then submitted, each within a time limit (an sbatch may outlive the launcher that was killed), and a
+# short job was visible nowhere for seconds after that (measured).
+SETTLING_TIME = timedelta(seconds=60 + 2 * SUBMIT_TIMEOUT_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,33 +82,50 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
             ),
             durable=True,
         )
-        job_id = _submit_held(layout, request, client, control, number, token)
-        _logs(layout, request, number).make_slurm_folders(job_id, len(request.runs))
-        _release(control, client, number, job_id)
+        begun = utc_now()
+        answer = _submit_held(layout, request, client, control, number)
+        try:
+            job_id = _settle_answer(control, client, number, answer, token, begun)
+            _logs(layout, request, number).make_slurm_folders(job_id, len(request.runs))
+            _release(control, client, number, job_id)
+        except (SubmissionUnknownError, SlurmUnavailableError) as error:
+            raise SubmissionUnknownError(
+                f"{error} Whether the array exists and may start is not settled yet: `hpcorch status {request.sweep}"
+                " --refresh` looks again and settles it. Nothing runs twice: the array, if it exists, is held"
+            ) from error
     return job_id
 
 
 def _submit_held(
-    layout: SweepLayout, request: Request, client: SlurmClient, control: JournalWriter, number: int, token: str
-) -> str:
-    begun = utc_now()
+    layout: SweepLayout, request: Request, client: SlurmClient, control: JournalWriter, number: int
+) -> Submitted | SubmissionUnknownError:
+    """What sbatch answered, or the error that there was no answer."""
+    script = layout.script(number)
     try:
-        client.check(layout.script(number), env=request.environ)
-        submitted = client.submit(layout.script(number), env=request.environ)
+        client.check(script, env=request.environ)
+        return client.submit(script, env=request.environ)
     except (SubmissionRejectedError, SlurmUnavailableError) as error:
         control.append(SubmissionRejected(submission=number, reason=str(error)), durable=True)
         raise
     except SubmissionUnknownError as error:
         control.append(SubmissionUnknown(submission=number, reason=str(error)), durable=True)
-        found = _look_up(client, token, begun)
-        if not found:
-            raise SubmissionUnknownError(
-                f"{error} Its runs are recorded as UNCERTAIN; `hpcorch status {request.sweep}` looks again and"
-                " settles it. Nothing runs twice: the job, if it exists, is held"
-            ) from error
-        return _accept(control, client, number, found, cluster=None)
-    found = [submitted.job_id, *_look_up(client, token, begun)]
-    return _accept(control, client, number, found, cluster=submitted.cluster)
+        return error
+
+
+def _settle_answer(
+    control: JournalWriter,
+    client: SlurmClient,
+    number: int,
+    answer: Submitted | SubmissionUnknownError,
+    token: str,
+    begun: str,
+) -> str:
+    found = _look_up(client, token, begun)
+    if isinstance(answer, Submitted):
+        return _accept(control, client, number, [answer.job_id, *found], cluster=answer.cluster)
+    if not found:
+        raise answer
+    return _accept(control, client, number, found, cluster=None)
 
 
 def _look_up(client: SlurmClient, token: str, since: str) -> list[str]:
@@ -127,7 +147,10 @@ def _accept(
 
 
 def _release(control: JournalWriter, client: SlurmClient, number: int, job_id: str) -> None:
-    client.release([job_id])
+    try:
+        client.release([job_id])
+    except NotFoundError:
+        pass  # somebody cancelled it while it was held; what became of its elements is asked for like of any other
     control.append(SubmissionReleased(submission=number), durable=True)
 
 

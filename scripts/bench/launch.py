@@ -4,7 +4,8 @@
 Runs the same trivial Hydra application through hydra-submitit-launcher (in a virtual environment of its own) and
 through hpcorch (that of this interpreter), with the same array parallelism, partition and resources, and prints
 one table. Needs no privileges. Wall time and CPU are medians over the rounds. Slurm counts the RPCs of everybody,
-so their counts are the least of the rounds: the fewer others use the cluster meanwhile, the truer.
+so their counts are the least of the rounds: the fewer others use the cluster meanwhile, the truer. What sacct asks
+of slurmdbd is not among them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ if __name__ == "__main__":
     main()
 """
 
+# More than a sweep has files beside those of its runs.
+FEWEST_RUNS = 10
 # The controller hears of the last jobs' ends shortly after the launcher has read of them.
 SETTLE_S = 3.0
 RPC_LINE = re.compile(r"^\s+([A-Z_]+)\s+\(\s*\d+\)\s+count:(\d+)")
@@ -80,7 +83,12 @@ class Cost:
 
 
 def main() -> None:
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.runs < FEWEST_RUNS:
+        parser.error(
+            f"--runs must be at least {FEWEST_RUNS}, or files of a run and of the sweep cannot be told apart"
+        )
     with tempfile.TemporaryDirectory(prefix="bench-launch-", dir=options.directory) as folder:
         project = Path(folder)
         (project / "app.py").write_text(APP)
@@ -98,7 +106,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100, help="runs of each sweep (%(default)s)")
+    parser.add_argument("--runs", type=int, default=100, help="runs of each sweep (%(default)s, at least 10)")
     parser.add_argument("--rounds", type=int, default=1, help="sweeps of each contender (%(default)s)")
     parser.add_argument("--parallel", type=int, default=8, help="array elements at once (%(default)s)")
     parser.add_argument("--partition", help="Slurm partition; the cluster's default if not given")
@@ -123,7 +131,7 @@ def _contenders(incumbent_venv: Path) -> list[Contender]:
 def _make_incumbent(folder: Path) -> None:
     if (folder / "bin/python").exists():
         return
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=True, symlinks=True)
     same = [f"{package}=={version(package)}" for package in SHARED_PACKAGES]
     subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", INCUMBENT, *same], check=True)
 

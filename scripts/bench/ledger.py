@@ -202,7 +202,7 @@ class Stopwatch:
 
 
 def fill(ledger: Ledger, root: Path, runs: int, *, observed: bool) -> tuple[int, Stopwatch]:
-    """Ingest one sweep, launch by launch and then journals as they come; events, and the time of ingestion alone."""
+    """Ingest one sweep, launch by launch and then journals as they come; events, and ingestion's own time."""
     sweep = "20260101-000000-bench"
     layout = SweepLayout(root / "sweep")
     manifests = manifests_in(layout.directory)

@@ -48,7 +48,7 @@ def snapshot(path: Path) -> dict[str, object]:
         "DELETE FROM events WHERE seq = 3",
         "DELETE FROM events",
         "INSERT OR REPLACE INTO events SELECT * FROM events WHERE seq = 3",
-        "INSERT OR REPLACE INTO events SELECT 99, source, 3, sweep, run, kind, time, body, hash FROM events LIMIT 1",
+        "REPLACE INTO events SELECT 99, source, source_seq, sweep, run, kind, time, body, hash FROM events LIMIT 1",
         "INSERT INTO events SELECT 999, source, 999, sweep, run, kind, time, body, hash FROM events LIMIT 1",
     ],
 )
@@ -204,6 +204,16 @@ def hammer(path: Path, name: str, seconds: float, repository: Path, runs: int = 
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=repository)
 
 
+def test_lock_of_a_writer_that_died_while_making_it_is_taken_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcorch.journal.lock.LEASE_S", 0.5)
+    path.with_name("ledger.db.lock").touch()
+    with Ledger.open(path, write=True) as ledger:
+        small_sweep(ledger, sweep="after")
+        assert len(ledger.sweeps()) == 2
+
+
 def test_two_processes_writing_at_once_lose_nothing(path: Path, repository: Path) -> None:
     writers = [hammer(path, name, 2, repository) for name in ("a", "b")]
     stored = [line for writer in writers for line in writer.communicate(timeout=60)[0].split()]
@@ -217,11 +227,14 @@ def test_two_processes_writing_at_once_lose_nothing(path: Path, repository: Path
 
 def test_kill_in_the_middle_of_writing_leaves_a_ledger_that_check_accepts(path: Path, repository: Path) -> None:
     told: list[str] = []
+    journal = path.with_name("ledger.db-journal")
     for attempt in range(4):
         writer = hammer(path, f"k{attempt}", 60, repository, runs=200)
         assert writer.stdout is not None
         told.append(writer.stdout.readline().strip())
-        time.sleep(0.02 * attempt)  # somewhere within the next ingestion
+        while not journal.exists() and writer.poll() is None:
+            time.sleep(0.001)
+        time.sleep(0.01 * attempt)
         writer.send_signal(signal.SIGKILL)
         told += writer.communicate()[0].split()
         with Ledger.open(path) as ledger:

@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
         ("last", "last", None),
         ("20261123-050938-q46x", "20261123-050938-q46x", None),
         ("2026", "2026", None),
-        ("last/0", "last", (range(0, 1),)),
+        ("last/0", "last", (range(1),)),
         ("2026/3-5,9", "2026", (range(3, 6), range(9, 10))),
     ],
 )
@@ -85,7 +85,7 @@ def test_since_takes_a_time_with_a_zone(text):
 
 
 def test_since_takes_a_date_on_this_machines_clock():
-    assert parse_time(parse_since("2026-11-20", NOW)) == datetime(2026, 11, 20).astimezone()  # noqa: DTZ001
+    assert parse_time(parse_since("2026-11-20", NOW)) == datetime(2026, 11, 20).astimezone()
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2 d", "999999w", "2026-13-01", "-2d"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpcorch.cli.text import counts_text, duration, local_time, printable, shortened, value_text
+from hpcorch.cli.text import ago, counts_text, duration, local_time, printable, shortened, value_text
 from hpcorch.model.states import RunState
 
 
@@ -28,6 +28,11 @@ def test_nothing_that_controls_a_terminal_reaches_it(text, shown):
 )
 def test_durations_are_short(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "never"), (0.3, "now"), (185, "3m05s ago")])
+def test_ages_are_told_in_words(seconds, text):
+    assert ago(seconds) == text
 
 
 def test_long_text_is_cut_with_a_mark():

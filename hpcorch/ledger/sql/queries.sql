@@ -150,13 +150,19 @@ FROM runs AS r JOIN events AS e ON e.seq = r.planned
 WHERE r.sweep = ?
 ORDER BY r.run LIMIT ?
 
+-- The index on states alone chooses which runs; only those rows and plans are read.
 -- name: read_runs_in_states
+WITH chosen AS (
+    SELECT r.run
+    FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.state = wanted.value
+    ORDER BY r.run LIMIT ?
+)
 SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
        r.reason, r.result, r.error, r.log, e.body
-FROM json_each(?) AS wanted
-CROSS JOIN runs AS r ON r.sweep = ? AND r.state = wanted.value
+FROM chosen
+CROSS JOIN runs AS r ON r.sweep = ? AND r.run = chosen.run
 CROSS JOIN events AS e ON e.seq = r.planned
-ORDER BY r.run LIMIT ?
+ORDER BY r.run
 
 -- name: read_runs_by_index
 SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,

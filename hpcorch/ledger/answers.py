@@ -1,0 +1,48 @@
+"""What the ledger answers with beyond the entities of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpcorch.model.entities import Sweep
+from hpcorch.model.states import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSummary:
+    """A sweep and where its runs stand.
+
+    :param counts: only states that some run is in
+    :param looked_at: when its journals were last read (UTC), which is the age of all this
+    """
+
+    sweep: Sweep
+    state: RunState
+    counts: Mapping[RunState, int]
+    looked_at: str | None
+
+    @property
+    def runs(self) -> int:
+        """How many runs the sweep has, in all states."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceState:
+    """How far a source is read, in bytes, and whether nothing more is expected of it."""
+
+    offset: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The end of the chain: noted elsewhere, it vouches for every event before it.
+
+    :param events: how many events there are
+    :param digest: ``sha256:`` and the hash of the last one
+    """
+
+    events: int
+    digest: str

@@ -1,0 +1,217 @@
+"""Typed answers from an open ledger."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import NotFoundError
+from hpcorch.ledger import ingest, rows
+from hpcorch.ledger.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.connection import translated
+from hpcorch.ledger.queries import QUERIES
+from hpcorch.ledger.stored import SweepKey
+from hpcorch.model.config import patched
+from hpcorch.model.entities import Attempt, Batch, Run, Submission
+from hpcorch.model.events import Event
+from hpcorch.model.fold import fold_batch, fold_sweep
+from hpcorch.model.states import RunState
+
+LAST = "last"
+_NO_LIMIT = -1
+_SHOWN = 5  # one less than sweep_ids_with_prefix finds
+
+
+class LedgerReading:
+    """The reading half of :class:`hpcorch.ledger.Ledger`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    # Where reading stands -----------------------------------------------------------------------------------
+
+    def sources(self, sweep: str) -> dict[str, SourceState]:
+        """How far each source of a sweep is read; empty for a sweep that nothing was ingested of."""
+        rows_ = self._rows("sources", self._known_key(sweep))
+        return {name: SourceState(offset=offset, settled=bool(settled)) for name, offset, settled in rows_}
+
+    def offsets(self, sweep: str) -> dict[str, int]:
+        """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
+        return {name: offset for name, offset, _ in self._rows("sources", self._known_key(sweep))}
+
+    def head(self) -> Head:
+        """The end of the chain of events."""
+        with translated(self.path):
+            events, digest = ingest.head(self._connection)
+        return Head(events=events, digest=f"sha256:{digest.hex()}")
+
+    # Sweeps -------------------------------------------------------------------------------------------------
+
+    def sweeps(
+        self,
+        *,
+        limit: int | None = None,
+        since: str | None = None,
+        states: Collection[RunState] | None = None,
+        name: str | None = None,
+        tags: Collection[str] = (),
+    ) -> list[SweepSummary]:
+        """Sweeps, the latest first.
+
+        :param limit: at most so many
+        :param since: UTC time; only sweeps created then or later
+        :param states: only sweeps whose state is one of these
+        :param name: only sweeps whose name contains this, in any case
+        :param tags: only sweeps that have all of these
+        """
+        wanted = None if states is None else frozenset(states)
+        found = (
+            summary
+            for summary in self._summaries("read_sweeps")
+            if (since is None or summary.sweep.created_at >= since)
+            and (wanted is None or summary.state in wanted)
+            and (name is None or name.casefold() in summary.sweep.name.casefold())
+            and set(tags) <= set(summary.sweep.tags)
+        )
+        return list(islice(found, limit))
+
+    def sweep(self, selector: str) -> SweepSummary:
+        """One sweep, by its id, the beginning of its id, or ``last``.
+
+        :raises NotFoundError: no sweep, or more than one, is selected
+        """
+        return next(self._summaries("read_sweep", self._selected(selector)))
+
+    def _selected(self, selector: str) -> str:
+        if selector == LAST:
+            found = [row[0] for row in self._rows("last_sweep_id")]
+            if not found:
+                raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
+            return str(found[0])
+        found = [row[0] for row in self._rows("sweep_ids_with_prefix", selector)]
+        if not found:
+            raise NotFoundError(
+                f"no sweep in {self.path} has an id that begins with {selector!r}: see `hpcorch ls`"
+            )
+        if len(found) > 1 and selector not in found:
+            more = ", …" if len(found) > _SHOWN else ""
+            raise NotFoundError(
+                f"{selector!r} is the beginning of several sweeps' ids ({', '.join(found[:_SHOWN])}{more}):"
+                " give more of it"
+            )
+        return selector if selector in found else str(found[0])
+
+    def _summaries(self, query: str, *values: Any) -> Iterator[SweepSummary]:
+        for key, sweep, state, looked_at, time, body in self._rows(query, *values):
+            created = rows.event_from(sweep, (0, None, "control", 0, time, "sweep-created", body))
+            yield SweepSummary(
+                sweep=fold_sweep(created), state=RunState(state), counts=self._counts(key), looked_at=looked_at
+            )
+
+    def _counts(self, key: int) -> dict[RunState, int]:
+        return {RunState(state): runs for state, runs in self._rows("tallies", key)}
+
+    def counts(self, sweep: str) -> dict[RunState, int]:
+        """How many runs of a sweep are in which state; only states that some run is in."""
+        return self._counts(self._key(sweep).key)
+
+    def batches(self, sweep: str) -> list[Batch]:
+        """The launches of a sweep, in order of their first run."""
+        found = self._rows("read_batches", self._key(sweep).key)
+        return [
+            fold_batch(rows.event_from(sweep, (0, None, "control", 0, time, "batch-planned", body)))
+            for time, body in found
+        ]
+
+    def submissions(self, sweep: str) -> list[Submission]:
+        """The submissions of a sweep, in order of their number."""
+        return [rows.submission_from(sweep, row) for row in self._rows("read_submissions", self._key(sweep).key)]
+
+    # Runs ---------------------------------------------------------------------------------------------------
+
+    def runs(
+        self,
+        sweep: str,
+        *,
+        states: Collection[RunState] | None = None,
+        indices: Collection[int] | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        """Runs of a sweep, in order of their index.
+
+        :param states: only runs in one of these states
+        :param indices: only these; an index that the sweep does not have is passed over
+        :param limit: at most so many
+        """
+        key, most = self._key(sweep).key, _NO_LIMIT if limit is None else limit
+        if indices is not None:
+            found = self._rows("read_runs_by_index", _list(indices), key, _NO_LIMIT)
+            runs = (rows.run_from(sweep, row) for row in found)
+            return list(islice((run for run in runs if states is None or run.state in states), limit))
+        if states is not None:
+            found = self._rows("read_runs_in_states", _list(state.value for state in states), key, most, key)
+        else:
+            found = self._rows("read_runs", key, most)
+        return [rows.run_from(sweep, row) for row in found]
+
+    def run(self, sweep: str, index: int) -> Run:
+        """One run.
+
+        :raises NotFoundError: the sweep has no such run
+        """
+        found = self.runs(sweep, indices=[index])
+        if not found:
+            raise NotFoundError(f"sweep {sweep} has no run {index}; it has {sum(self.counts(sweep).values())} runs")
+        return found[0]
+
+    def attempts(self, sweep: str, run: int | None = None) -> list[Attempt]:
+        """Attempts of one run, or of all runs, in order of run, submission and restart."""
+        key = self._key(sweep).key
+        found = self._rows("read_attempts", key) if run is None else self._rows("read_attempts_of_run", key, run)
+        return [rows.attempt_from(sweep, row) for row in found]
+
+    def config(self, sweep: str, run: int) -> dict[str, Any]:
+        """The composed configuration of a run: its base with its changes applied.
+
+        :raises NotFoundError: the sweep has no such run
+        """
+        found = self._rows("read_config", self._key(sweep).key, run)
+        if not found:
+            raise NotFoundError(f"sweep {sweep} has no run {run}, or not its configuration")
+        base, plan = map(json.loads, found[0])
+        return patched(base["config"], plan["changes"])
+
+    def events(self, sweep: str, run: int | None = None, *, kinds: Collection[str] | None = None) -> list[Event]:
+        """Events of one run, or of the whole sweep, in the order in which they became known.
+
+        :param kinds: only these, such as ``attempt-ended``
+        """
+        key = self._key(sweep).key
+        found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", key, run)
+        return [rows.event_from(sweep, row) for row in found if kinds is None or row[5] in kinds]
+
+    # Below --------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, *values: Any) -> list[rows.Row]:
+        # All rows at once: a cursor left open would keep writers out.
+        with translated(self.path):
+            return self._connection.execute(QUERIES[query], values).fetchall()
+
+    def _known_key(self, sweep: str) -> int | None:
+        found = self._rows("sweep_key", sweep)
+        return found[0][0] if found else None
+
+    def _key(self, sweep: str) -> SweepKey:
+        key = self._known_key(sweep)
+        if key is None:
+            raise NotFoundError(f"the ledger {self.path} has no sweep {sweep}: see `hpcorch ls`")
+        return SweepKey(id=sweep, key=key)
+
+
+def _list(values: Iterable[str] | Iterable[int]) -> str:
+    return json.dumps(list(values))

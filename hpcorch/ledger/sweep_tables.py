@@ -1,0 +1,75 @@
+"""Projections of a sweep as a whole: its own row, batches, bases, submissions, and how many runs are where."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hpcorch.ledger.expansion import batch_of
+from hpcorch.ledger.queries import QUERIES
+from hpcorch.ledger.rows import Row, event_from, submission_row, sweep_row
+from hpcorch.ledger.stored import StoredEvent, SweepKey
+from hpcorch.model.entities import Submission
+from hpcorch.model.events import BasePlanned, BatchPlanned, Event, SweepCreated
+from hpcorch.model.fold import fold_submissions
+from hpcorch.model.states import RunState, sweep_state
+
+
+@dataclass(slots=True)
+class SweepFacts:
+    """What the login side decided about a sweep as a whole, folded."""
+
+    created: tuple[int, Event] | None = None
+    batches: dict[int, tuple[int, BatchPlanned]] = field(default_factory=dict)
+    submissions: dict[int, Submission] = field(default_factory=dict)
+
+
+def fold_facts(connection: sqlite3.Connection, sweep: SweepKey) -> SweepFacts:
+    """Fold what the control journal says. The first word on a sweep or batch counts; later ones change nothing."""
+    facts = SweepFacts()
+    events = []
+    for row in connection.execute(QUERIES["events_of_sweep"], (sweep.key,)):
+        event = event_from(sweep.id, row)
+        events.append(event)
+        if isinstance(event.fact, SweepCreated):
+            facts.created = facts.created or (row[0], event)
+        elif isinstance(event.fact, BatchPlanned):
+            facts.batches.setdefault(event.fact.batch, (row[0], event.fact))
+    facts.submissions = fold_submissions(events)
+    return facts
+
+
+def fact_rows(sweep: SweepKey, facts: SweepFacts, tallies: Mapping[RunState, int]) -> dict[str, list[Row]]:
+    """The rows of a sweep's own tables, by table."""
+    created = facts.created
+    state, runs = sweep_state(tallies), sum(tallies.values())
+    return {
+        "sweeps": [sweep_row(sweep.key, created[0], created[1], state, runs)] if created else [],
+        "batches": [(sweep.key, number, seq, fact.count) for number, (seq, fact) in sorted(facts.batches.items())],
+        "submissions": [submission_row(sweep.key, item) for _, item in sorted(facts.submissions.items())],
+    }
+
+
+def put_facts(connection: sqlite3.Connection, sweep: SweepKey, facts: SweepFacts) -> None:
+    """Write a sweep's own tables."""
+    for table, rows in fact_rows(sweep, facts, read_tallies(connection, sweep)).items():
+        connection.executemany(QUERIES[f"put_{table}"], rows)
+
+
+def put_base(connection: sqlite3.Connection, sweep: SweepKey, stored: StoredEvent) -> None:
+    assert isinstance(stored.event.fact, BasePlanned)
+    row = (sweep.key, batch_of(stored.event.source), stored.event.fact.base, stored.seq)
+    connection.execute(QUERIES["put_base"], row)
+
+
+def read_tallies(connection: sqlite3.Connection, sweep: SweepKey) -> dict[RunState, int]:
+    """How many runs of a sweep are in which state, as kept."""
+    return {RunState(state): runs for state, runs in connection.execute(QUERIES["tallies"], (sweep.key,)) if runs}
+
+
+def refresh_state(connection: sqlite3.Connection, sweep: SweepKey) -> None:
+    """Give the sweep's row the state that its tallies amount to."""
+    connection.execute(QUERIES["drop_empty_tallies"], (sweep.key,))
+    tallies = read_tallies(connection, sweep)
+    connection.execute(QUERIES["set_sweep_state"], (sweep_state(tallies).value, sum(tallies.values()), sweep.key))
