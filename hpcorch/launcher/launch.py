@@ -78,9 +78,9 @@ class SweepLauncher(Launcher):
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from hpcorch.launcher.sweep import OpenSweep
 
-        self.check(len(job_overrides))
+        cluster = self.check(len(job_overrides))
         if self._sweep is None:
-            self._sweep = OpenSweep.prepare(self)
+            self._sweep = OpenSweep.prepare(self, cluster)
         launch = self._sweep.plan(job_overrides, first)
         _announce(launch)
         if self.params.get("dry_run"):
@@ -89,10 +89,11 @@ class SweepLauncher(Launcher):
         return self.execute(self._sweep, launch)
 
     @abstractmethod
-    def check(self, runs: int) -> None:
+    def check(self, runs: int) -> str | None:
         """Refuse what cannot work before anything is composed.
 
         :param runs: how many runs the launch has
+        :return: the name of the cluster that runs will go to, if any
         :raises UsageError: a key is wrong
         :raises SlurmUnavailableError: there is no Slurm here
         """
@@ -137,10 +138,10 @@ class SlurmSweepLauncher(SweepLauncher):
 
     backend = "slurm"
 
-    def check(self, runs: int) -> None:
+    def check(self, runs: int) -> str | None:
         from hpcorch.launcher.slurm import check_slurm
 
-        check_slurm(self.params, runs)
+        return check_slurm(self.params, runs)
 
     def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         from hpcorch.launcher.slurm import execute_on_slurm

@@ -26,21 +26,25 @@ log = logging.getLogger(__name__)
 _OPTION_KEYS = frozenset(item.name for item in fields(JobOptions))
 
 
-def check_slurm(params: Mapping[str, Any], runs: int) -> None:
+def check_slurm(params: Mapping[str, Any], runs: int) -> str | None:
     """Refuse wrong keys, too many runs, and a machine without Slurm, before anything is composed.
+
+    :return: the cluster's name; None for a dry run, which does not ask
 
     :raises UsageError: a key has a value that Slurm cannot be given, or no array takes so many runs
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
     job_options(params)
     if params.get("dry_run"):
-        return
-    limit = CliClient().config().max_array_size
+        return None
+    config = CliClient().config()
+    limit = config.max_array_size
     if runs > limit:
         raise UsageError(
             f"this launch has {runs} runs, but an array of this cluster takes at most {limit} (MaxArraySize in"
             f" `scontrol show config`): set hydra.sweeper.max_batch_size={limit}"
         )
+    return config.cluster
 
 
 def job_options(params: Mapping[str, Any]) -> JobOptions:

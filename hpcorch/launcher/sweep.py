@@ -73,12 +73,16 @@ class OpenSweep:
     task: Task
     composer: Composer
     planner: Planner
+    cluster: str | None = None
     host: str = field(default_factory=socket.gethostname)
     _created: bool = False
 
     @classmethod
-    def prepare(cls, launcher: SweepLauncher) -> OpenSweep:
-        """A new sweep for a launcher; nothing is on disk yet."""
+    def prepare(cls, launcher: SweepLauncher, cluster: str | None) -> OpenSweep:
+        """A new sweep for a launcher; nothing is on disk yet.
+
+        :param cluster: Slurm's name of the cluster, if the sweep runs on one
+        """
         cwd = Path.cwd()
         root_seed: int | None = launcher.params.get("seed")
         return cls(
@@ -87,6 +91,7 @@ class OpenSweep:
             ledger_path=default_ledger(cwd),
             params=launcher.params,
             backend=launcher.backend,
+            cluster=cluster,
             config=launcher.config,
             task=Task(
                 function=launcher.task_function,
@@ -242,6 +247,7 @@ class OpenSweep:
             cwd=str(Path.cwd()),
             argv=list(sys.argv),
             root_seed=self.planner.root_seed,
+            cluster=self.cluster,
             sweeper=str(self.config.hydra.sweeper._target_),
             tags=[str(tag) for tag in self.params.get("tags") or []],
             python=sys.executable,

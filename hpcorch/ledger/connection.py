@@ -103,16 +103,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and the file system's, into this project's, naming the ledger and a likely cause."""
+    """Turn SQLite's errors into this project's, naming the ledger and a likely cause."""
     try:
         yield
     except sqlite3.Error as error:
         raise _translate(error, path) from error
-    except OSError as error:
-        raise UnavailableError(
-            f"the ledger {path} cannot be used ({error.strerror or error}): check that the folder is yours and"
-            " mounted read-write"
-        ) from error
 
 
 def _translate(error: sqlite3.Error, path: Path) -> UnavailableError | RecordError:

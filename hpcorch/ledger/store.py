@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 
+from hpcorch.errors import UnavailableError
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import check, ingest, projection
 from hpcorch.ledger.answers import Head, SourceState, SweepSummary
@@ -43,8 +44,14 @@ class Ledger(LedgerReading):
         :raises UnavailableError: it cannot be opened now
         """
         place = Path(path)
-        with translated(place):
-            return cls(open_connection(place, write=write, create=create), place)
+        try:
+            with translated(place):
+                return cls(open_connection(place, write=write, create=create), place)
+        except OSError as error:
+            raise UnavailableError(
+                f"the ledger {place} cannot be opened ({error.strerror or error}): check that the folder is yours"
+                " and mounted read-write"
+            ) from error
 
     def close(self) -> None:
         """Close the file; harmless when done twice."""
@@ -68,6 +75,7 @@ class Ledger(LedgerReading):
 
         :param sweep: the sweep's id
         :param manifests: what a batch froze: :func:`hpcorch.ledger.manifests_in` of the sweep directory
+        :raises OSError: as the segments' own reading does
         :raises RecordError: a manifest is not what was planned
         """
         with self._writing():
@@ -106,7 +114,8 @@ class Ledger(LedgerReading):
     def check(self) -> list[check.Finding]:
         """What is wrong with this ledger: the file, the chain, the tables. Empty if nothing is.
 
-        Reads everything in one view of the file; at most :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
+        Reads everything in one view of the file, so writers wait meanwhile (minutes for a million runs; they may
+        give up). At most :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
         """
         with translated(self.path), collector_paused():
             self._connection.execute("BEGIN")

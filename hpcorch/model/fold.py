@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
@@ -211,9 +212,10 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
     planned = evidence.planned.fact
     assert isinstance(planned, RunPlanned)
     observed = _last_words(evidence.observed)
+    ordered = sorted(evidence.attempts)
     attempts = tuple(
-        _fold_attempt(evidence.planned.sweep, attempt, evidence.attempts[attempt], observed)
-        for attempt in sorted(evidence.attempts)
+        _superseded(_fold_attempt(evidence.planned.sweep, attempt, evidence.attempts[attempt], observed), later)
+        for attempt, later in zip_longest(ordered, ordered[1:])
     )
     run = Run(
         sweep=evidence.planned.sweep,
@@ -256,6 +258,13 @@ def _fold_attempt(
     if said is not None:
         values.update(_scheduler_fact(values, said))
     return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
+
+
+def _superseded(attempt: Attempt, later: AttemptId | None) -> Attempt:
+    """An attempt of whose end nobody told, and after which Slurm started its element again, was requeued."""
+    if attempt.state.is_final or later is None or later.submission != attempt.submission:
+        return attempt
+    return replace(attempt, state=AttemptState.REQUEUED)
 
 
 def _journal_fact(event: Event) -> dict[str, Any]:
@@ -309,8 +318,7 @@ def _settle_run(
     attempts: Sequence[Attempt],
     observed: Mapping[tuple[int, int], JobObserved],
 ) -> Run:
-    executed = [a for a in attempts if a.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED)]
-    winner = executed[-1] if executed else None
+    winner = _winner(attempts)
     live = [s for s in evidence.submissions if s.state is not SubmissionState.REJECTED]
     latest = max(live, key=lambda item: item.submission, default=None)
     key, said = max(observed.items(), default=((-1, -1), None), key=lambda item: item[0])
@@ -331,6 +339,21 @@ def _settle_run(
     if latest is not None and latest.job_id and run.job_id is None:
         run = replace(run, job_id=_element(latest, run.run))
     return run
+
+
+def _winner(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The attempt that decides what became of the run.
+
+    Once an attempt has completed the run, one that did not come as far as seeding decides nothing: it was about to
+    find that end (a completed array element that is requeued from outside runs again: measured).
+    """
+    winner: Attempt | None = None
+    for attempt in attempts:
+        if attempt.state in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
+            continue
+        if winner is None or winner.state is not AttemptState.COMPLETED or attempt.seed is not None:
+            winner = attempt
+    return winner
 
 
 def _back_in_queue(run: Run, said: JobObserved) -> Run:
@@ -354,9 +377,10 @@ def _back_in_queue(run: Run, said: JobObserved) -> Run:
 def _speaks_for(winner: Attempt, latest: Submission, attempts: Sequence[Attempt]) -> bool:
     """Whether the winning attempt still tells the run's state under the latest submission.
 
-    It does if it belongs to it, or if that submission's own attempts found the run already ended.
+    It does if it belongs to it, if it completed the run, which that submission's attempts will find, or if they
+    found the run already ended.
     """
-    if winner.submission >= latest.submission:
+    if winner.submission >= latest.submission or winner.state is AttemptState.COMPLETED:
         return True
     return any(a.submission == latest.submission and a.state is AttemptState.SKIPPED for a in attempts)
 

@@ -12,7 +12,7 @@ from hpcorch.model.ids import parse_ranges
 from hpcorch.runtime.execute import lead
 from hpcorch.runtime.output import say
 from hpcorch.runtime.place import find_place
-from hpcorch.runtime.signals import SignalOwner, end_with_parent
+from hpcorch.runtime.signals import SignalOwner, end_group_of_orphan, end_with_parent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,8 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.pop("PYTHONSAFEPATH", None)
     signals = SignalOwner()
     signals.install()
-    if arguments.task is not None:
-        end_with_parent()
+    parent = end_with_parent() if arguments.task is not None else None
     try:
         place = find_place(
             arguments.sweep_dir,
@@ -39,10 +38,13 @@ def main(argv: list[str] | None = None) -> int:
             return lead(place, signals)
         from hpcorch.runtime.follow import follow
 
-        return follow(place)
+        return follow(place, signals)
     except HpcorchError as error:
         say(str(error))
         return error.exit_code
+    finally:
+        if parent is not None:
+            end_group_of_orphan(parent)
 
 
 def _parser() -> argparse.ArgumentParser:

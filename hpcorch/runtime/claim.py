@@ -20,17 +20,26 @@ from hpcorch.runtime.place import Place, cpu_count, log_file
 def claim(place: Place) -> JournalWriter:
     """Create the attempt's journal with its first fact, durably.
 
-    :raises RecordError: another process has claimed this very attempt
-    :raises OSError: the journal cannot be written
+    :raises RecordError: another process has claimed this very attempt, or the journal cannot be written
     """
     path = place.layout.journal(place.attempt)
     try:
-        journal = JournalWriter.create(path)
+        return _claimed(place, path)
     except FileExistsError:
         raise RecordError(
             f"attempt {place.attempt} has been claimed already: {path} exists. Two processes were started for one"
             " attempt; this one does nothing"
         ) from None
+    except OSError as error:
+        raise RecordError(
+            f"attempt {place.attempt} cannot be claimed, because {path} cannot be written ({error.strerror}):"
+            " nothing was executed. See that the node has the sweep directory mounted, writable and with space"
+            " left, and submit the run again"
+        ) from error
+
+
+def _claimed(place: Place, path: Path) -> JournalWriter:
+    journal = JournalWriter.create(path)
     log = log_file(place)
     journal.append(
         AttemptClaimed(
@@ -77,13 +86,10 @@ def superseded_by(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
 def _earlier_attempts(layout: SweepLayout, attempt: AttemptId) -> Iterator[AttemptId]:
     for restart in reversed(range(attempt.restart)):
         yield replace(attempt, restart=restart)
-    for submission in reversed(range(attempt.submission)):
-        restart = 0
-        while layout.journal(
-            earlier := AttemptId(run=attempt.run, submission=submission, restart=restart)
-        ).exists():
-            yield earlier
-            restart += 1
+    if attempt.submission > 0:  # only a resubmitted run pays for a listing: restarts may have left no journal
+        names = [path.stem for path in layout.journals.glob(f"{attempt.run}.s*.r*.jsonl")]
+        found = map(AttemptId.parse, names)
+        yield from sorted((one for one in found if one.submission < attempt.submission), reverse=True)
 
 
 def read_attempt(layout: SweepLayout, attempt: AttemptId) -> tuple[Event, ...]:

@@ -37,11 +37,11 @@ from omegaconf import DictConfig, Node, flag_override, open_dict
 from hpcorch.model.config import split_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from omegaconf import Container
 
-_DECODERS: Final = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
+_DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
 
 
 def raw(node: Node) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 from hpcorch.errors import DriftError
@@ -18,7 +18,7 @@ from hpcorch.model.events import (
     AttemptVerified,
 )
 from hpcorch.runtime.claim import claim, earlier_end, superseded_by
-from hpcorch.runtime.output import say, show_error
+from hpcorch.runtime.output import flush, say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import Prepared, prepare
 from hpcorch.runtime.requeue import requeue, timeouts_before
@@ -38,17 +38,11 @@ def lead(place: Place, signals: SignalOwner) -> int:
 
     :raises RecordError: another process has claimed this attempt; nothing was done
     """
+    leader = os.getpid()
     with claim(place) as journal:
-        try:
-            end = _attempt(place, journal, signals)
-        except Stopped as stop:
-            end = _stopped(stop.name)
-        except DriftError as error:
-            say(str(error))
-            end = AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever went wrong must be on record
-            end = _failed(error)
-        signals.ignore_stops()
+        end = _end_of_attempt(place, journal, signals)
+        if os.getpid() != leader:
+            os._exit(end.exit_code)  # a process that the task forked came back from it; its parent records the end
         for name in signals.received:
             journal.append(AttemptSignalled(signal=name))
         journal.append(end, durable=True)
@@ -57,13 +51,31 @@ def lead(place: Place, signals: SignalOwner) -> int:
     return end.exit_code
 
 
+def _end_of_attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> AttemptEnded:
+    try:
+        end = _attempt(place, journal, signals)
+    except Stopped as stop:
+        return _stopped(stop.name)
+    except DriftError as error:
+        say(str(error))
+        return AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
+    except BaseException as error:  # noqa: BLE001 - whatever went wrong must be on record
+        end = _failed(error)
+    if end.outcome == "failed" and signals.stopped_by is not None:
+        # What a task raises while it is being stopped is a consequence: a save that was cut short, a dead worker.
+        stopped = _stopped(signals.stopped_by)
+        return replace(end, outcome="stopped", exit_code=stopped.exit_code, signal=stopped.signal)
+    return end
+
+
 def _attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> AttemptEnded:
     if (later := superseded_by(place.layout, place.attempt)) is not None:
         return AttemptEnded(outcome="superseded", exit_code=0, reason=f"attempt {later} has taken over")
     if (ended := earlier_end(place.layout, place.attempt)) is not None:
         say(f"run {place.attempt.run} was completed by attempt {ended}; nothing to do")
         return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
-    prepared = prepare(place)
+    with signals.stops_raise():
+        prepared = prepare(place)
     run = prepared.frozen.run
     journal.append(AttemptVerified(config_digest=run.config_digest, task_digest=prepared.frozen.header.task_digest))
     journal.append(AttemptSeeded(seed=run.seed, libraries=seed_libraries(run.seed)))
@@ -78,8 +90,8 @@ def _attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> Atte
 def _call(place: Place, prepared: Prepared, signals: SignalOwner) -> AttemptEnded:
     from hpcorch.runtime.call import call_task
 
-    called = call_task(prepared.task, prepared.config)
-    signals.ignore_stops()
+    with signals.stops_raise():
+        called = call_task(prepared.task, prepared.config)
     if called.error is not None:
         return _failed(called.error, working_dir=called.working_dir, task_name=called.task_name)
     encoded = encode_result(called.value, place.layout, place.attempt)
@@ -120,15 +132,17 @@ def _stopped(signal_name: str) -> AttemptEnded:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of a task that raised: what it asked for with ``sys.exit(n)``, else 1."""
+    """The exit code of a task that raised: what it asked for with ``sys.exit(n)``, else 1; never 0."""
     if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return error.code
+        return error.code & 0xFF or EXIT_FAILED  # the kernel keeps eight bits
     return EXIT_FAILED
 
 
 def _log_size() -> int | None:
     """Where this attempt ends in its log, if the output is a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    status = os.fstat(1)
+    flush()
+    try:
+        status = os.fstat(1)
+    except OSError:  # the task closed it
+        return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -18,22 +18,23 @@ from hpcorch.runtime.output import say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import prepare
 from hpcorch.runtime.seeding import seed_libraries
-from hpcorch.runtime.signals import Stopped
+from hpcorch.runtime.signals import SignalOwner, Stopped
 
 # A network file system may show rank 0's journal late, and importing the user's modules takes minutes there.
 LEADER_WAIT_S = 1800.0
 
 
-def follow(place: Place) -> int:
+def follow(place: Place, signals: SignalOwner) -> int:
     """Execute the run as a rank other than 0 and return the exit code for srun."""
     try:
-        said = _leader_said(place)
-        if said is None:
-            say(f"rank {place.rank} saw nothing of rank 0 for {LEADER_WAIT_S:g} s and ends")
-            return EXIT_FAILED
-        if isinstance(said, AttemptEnded):
-            return said.exit_code
-        return _call(place)
+        with signals.stops_raise():
+            said = _leader_said(place)
+            if said is None:
+                say(f"rank {place.rank} saw nothing of rank 0 for {LEADER_WAIT_S:g} s and ends")
+                return EXIT_FAILED
+            if isinstance(said, AttemptEnded):
+                return said.exit_code
+            return _call(place)
     except Stopped as stop:
         return EXIT_SIGNAL_BASE + signal.Signals[stop.name].value
 

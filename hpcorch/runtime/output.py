@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
+
+
+def flush() -> None:
+    """Let everything that was printed reach the log. A task may have closed or replaced its streams."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
 
 def say(text: str) -> None:
     """One line of ours in the log."""
-    sys.stdout.flush()
-    sys.stderr.write(f"hpcorch: {text}\n")
-    sys.stderr.flush()
+    flush()
+    with suppress(Exception):
+        sys.stderr.write(f"hpcorch: {text}\n")
+    flush()
 
 
 def show_error(error: BaseException) -> None:
     """Show a task's exception where Python would have shown it."""
-    sys.stdout.flush()
-    traceback.print_exception(type(error), error, error.__traceback__)
-    sys.stderr.flush()
+    flush()
+    with suppress(Exception):
+        traceback.print_exception(type(error), error, error.__traceback__)
+    flush()

@@ -30,7 +30,12 @@ def timeouts_before(layout: SweepLayout, attempt: AttemptId) -> int:
 
 
 def requeue(place: Place) -> None:
-    """Put this array element back into the queue; Slurm ends this process. A failure is said in the log."""
+    """Put this array element back into the queue; Slurm ends this process. A failure is said in the log.
+
+    Where no scheduler started the task, nothing happens.
+    """
+    if place.array_job_id is None:
+        return
     from hpcorch import process  # few runs come here, and every run would wait for the import
 
     element = place.hydra_job_id

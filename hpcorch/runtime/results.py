@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import pickle
 import traceback
@@ -18,6 +19,8 @@ from hpcorch.model.ids import AttemptId
 # A journal line stays small enough to be read with one request; larger objects get a file of their own.
 INLINE_LIMIT_BYTES = 32 * 1024
 _TRACEBACK_LIMIT_CHARS = 16 * 1024
+_MESSAGE_LIMIT_CHARS = 2000
+_REPR_LIMIT_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +34,9 @@ class EncodedResult:
 
 def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> EncodedResult:
     """A task's return value for the journal. What cannot be pickled keeps its JSON form or ``repr``."""
-    if is_plain(value):
-        return EncodedResult(result=value)
-    readable = json_form(value)
+    readable, exact = _readable(value)
+    if exact:
+        return EncodedResult(result=readable)
     try:
         import cloudpickle
 
@@ -46,6 +49,24 @@ def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> Encode
     layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
     write_whole(path, content)
     return EncodedResult(result=readable, result_file=layout.relative(path))
+
+
+def _readable(value: Any) -> tuple[Any, bool]:
+    """What a journal line shows of a value, and whether that is all of it, exactly."""
+    try:
+        form = json_form(value)
+        if len(json.dumps(form)) <= INLINE_LIMIT_BYTES:
+            return form, is_plain(value)
+    except Exception:  # noqa: BLE001 - values that hold themselves, and objects whose methods raise
+        return _repr(value), False
+    return _repr(value), False
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)[:_REPR_LIMIT_CHARS]
+    except Exception:  # noqa: BLE001 - a task's own class may raise anything
+        return f"<{type(value).__name__} without a repr>"
 
 
 def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
@@ -83,9 +104,9 @@ def json_form(value: Any) -> Any:
         return {str(key): json_form(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_form(item) for item in value]
-    if hasattr(value, "tolist") and getattr(value, "size", INLINE_LIMIT_BYTES) <= INLINE_LIMIT_BYTES // 16:
+    if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= INLINE_LIMIT_BYTES // 16:
         return json_form(value.tolist())  # NumPy scalars and small arrays, small tensors
-    return repr(value)[:1000]
+    return _repr(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +130,17 @@ def encode_error(error: BaseException) -> EncodedError:
         content = b""
     fits = 0 < len(content) < INLINE_LIMIT_BYTES
     return EncodedError(
-        error=f"{type(error).__name__}: {error}"[:2000],
+        error=f"{type(error).__name__}: {_message(error)}"[:_MESSAGE_LIMIT_CHARS],
         traceback=text[-_TRACEBACK_LIMIT_CHARS:],
         error_pickle=base64.b64encode(content).decode("ascii") if fits else None,
     )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a task's own exception may raise anything
+        return "its text cannot be read: its __str__ raises"
 
 
 def decode_error(end: AttemptEnded, *, run: int, log: str | None) -> Exception:

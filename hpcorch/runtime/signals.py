@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -30,12 +32,16 @@ class Stopped(BaseException):
 class SignalOwner:
     """Installs the handlers of a run and remembers what arrived.
 
-    Further stopping signals are only remembered: raising twice would interrupt the clean-up of the first.
+    A stopping signal raises only inside of :meth:`stops_raise`, so that none interrupts the writing of a journal.
+    Further ones are only remembered: raising twice would interrupt the clean-up of the first.
+
+    :ivar stopped_by: the first stopping signal, once there was one
     """
 
     def __init__(self) -> None:
         self.received: list[str] = []
-        self._stopping = False
+        self.stopped_by: str | None = None
+        self._raises = False
         self._stop_on_warning = False
 
     def install(self) -> None:
@@ -43,14 +49,25 @@ class SignalOwner:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._warn)
+        os.register_at_fork(after_in_child=_give_up_signals)
+
+    @contextmanager
+    def stops_raise(self) -> Iterator[None]:
+        """Within the block the first stopping signal raises, also one that arrived before.
+
+        :raises Stopped: it arrived
+        """
+        self._raises = True
+        try:
+            if self.stopped_by is not None:
+                raise Stopped(self.stopped_by)
+            yield
+        finally:
+            self._raises = False
 
     def stop_on_warning(self) -> None:
         """From here on the warning before the time limit stops the task: it will be requeued."""
         self._stop_on_warning = True
-
-    def ignore_stops(self) -> None:
-        """From here on stopping signals are only remembered: the end is being recorded."""
-        self._stopping = True
 
     def _warn(self, number: int, frame: FrameType | None) -> None:
         if self._stop_on_warning:
@@ -61,17 +78,40 @@ class SignalOwner:
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         self.received.append(name)
-        if not self._stopping:
-            self._stopping = True
-            raise Stopped(name)
+        if self.stopped_by is None:
+            self.stopped_by = name
+            if self._raises:
+                raise Stopped(name)
 
 
-def end_with_parent() -> None:
+def _give_up_signals() -> None:
+    """A process that the task forks dies of signals like any other: ``Pool.terminate()`` sends SIGTERM.
+
+    The warning before the time limit, which srun sends to every process, is not meant for it.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+
+
+def end_with_parent() -> int:
     """Have the kernel send SIGTERM to this process when the thread that started it ends.
 
     For the tasks of a local pool: if the launching process is killed, nobody else would stop them.
+
+    :return: the parent's pid
     """
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGTERM)
+    return parent
+
+
+def end_group_of_orphan(parent: int) -> None:
+    """If the parent is gone, kill this process with all that it started: nobody is left to see to that.
+
+    To be called last, by the leader of a process group.
+    """
+    if os.getppid() != parent and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)

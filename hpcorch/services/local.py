@@ -22,12 +22,19 @@ from typing import Any
 
 import psutil
 
-from hpcorch.errors import UsageError
+from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import FILE_MODE, SweepLayout
 from hpcorch.model.entities import Run, Submission
-from hpcorch.model.events import JobObserved, SubmissionAccepted, SubmissionIntended, SubmissionReleased
-from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.model.events import (
+    AttemptEnded,
+    JobObserved,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionReleased,
+)
+from hpcorch.model.ids import AttemptId, format_ranges, new_token, utc_now
+from hpcorch.runtime.claim import read_attempt
 from hpcorch.services.logs import LogFiles
 from hpcorch.services.past import read_past
 from hpcorch.services.submit import script_exports
@@ -35,6 +42,8 @@ from hpcorch.services.submit import script_exports
 # Time for a task to unwind and record its end after SIGTERM; Slurm's KillWait is 30 s by default.
 GRACE_S = 10.0
 _POLL_S = 0.05
+# The start of a process is derived from the clock of the host, which is set while the process runs.
+_START_DRIFT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +126,12 @@ class LocalPool:
                     self._start(waiting.pop(0))
                 time.sleep(_POLL_S)
                 self._reap()
-                tick()
+                with suppress(UnavailableError):  # that others hold the ledger for long is no reason to stop
+                    tick()
             if self._interrupted_by is not None:
                 self._stop(waiting)
-                tick()
+                with suppress(UnavailableError):
+                    tick()
                 raise Interrupted(self._interrupted_by)
 
     def _record_submission(self) -> None:
@@ -205,8 +216,16 @@ class LocalPool:
         if task.timed_out:
             return self._word(index, "TIMEOUT", "it reached hydra.launcher.timeout_min")
         if code < 0:
-            return self._word(index, "FAILED", f"the process was killed by {signal.Signals(-code).name}", -code)
-        return self._word(index, "FAILED", f"the process ended with exit code {code}") if code else None
+            return self._word(index, "FAILED", f"the process was killed by {_signal_name(-code)}", -code)
+        if code:
+            return self._word(index, "FAILED", f"the process ended with exit code {code}", exit_code=code)
+        if self._recorded_end(index):
+            return None
+        return self._word(index, "COMPLETED", "the process ended with exit code 0, and the run recorded no end")
+
+    def _recorded_end(self, index: int) -> bool:
+        attempt = AttemptId(run=self._request.runs[index], submission=self._number, restart=0)
+        return any(isinstance(event.fact, AttemptEnded) for event in read_attempt(self._layout, attempt))
 
     def _stop(self, waiting: Sequence[int]) -> None:
         """Ask every task to stop, give it time to record its end, then kill; record what was not started."""
@@ -220,10 +239,12 @@ class LocalPool:
             task.signal(signal.SIGKILL)
             task.process.wait()
         self._running.clear()
-        reason = f"stopped by {signal.Signals(self._interrupted_by or signal.SIGINT).name}"
+        reason = f"stopped by {_signal_name(self._interrupted_by or signal.SIGINT)}"
         self._observe([self._word(index, "CANCELLED", reason) for index in (*stopped, *waiting)])
 
-    def _word(self, index: int, state: str, reason: str, number: int | None = None) -> JobObserved:
+    def _word(
+        self, index: int, state: str, reason: str, number: int | None = None, *, exit_code: int | None = None
+    ) -> JobObserved:
         return JobObserved(
             submission=self._number,
             run=self._request.runs[index],
@@ -231,6 +252,7 @@ class LocalPool:
             state=state,
             witness="local",
             reason=reason,
+            exit_code=exit_code,
             signal=number,
         )
 
@@ -292,6 +314,13 @@ class _Task:
         self.signal(signal.SIGKILL)
 
 
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 def pool_id(pid: int) -> str:
     """A local pool's id, which stays unique when pids are used again: ``host:pid:start time``."""
     return f"{socket.gethostname()}:{pid}:{int(psutil.Process(pid).create_time())}"
@@ -299,11 +328,14 @@ def pool_id(pid: int) -> str:
 
 def _pool_is_gone(job_id: str) -> bool:
     """Whether a pool of this host has ended. Of other hosts nothing is known."""
-    host, pid, _ = job_id.rsplit(":", 2)
+    host, pid, started = job_id.rsplit(":", 2)
     if host != socket.gethostname():
         return False
     try:
-        return pool_id(int(pid)) != job_id
+        process = psutil.Process(int(pid))
+        if process.status() == psutil.STATUS_ZOMBIE:  # dead, and its parent does not ask for its exit code
+            return True
+        return abs(process.create_time() - float(started)) > _START_DRIFT_S
     except psutil.NoSuchProcess:
         return True
 

@@ -57,7 +57,6 @@ class Known:
     attempts: Mapping[tuple[int, int], Attempt]
     observed: Mapping[AttemptId, JobObserved]
 
-
     def is_over(self, attempt: AttemptId) -> bool:
         """Whether the scheduler has said that this attempt ended."""
         return attempt in self.observed and self.observed[attempt].state in _ENDED
@@ -134,17 +133,22 @@ def _facts_of_row(row: QueueRow, number: int, run: int, known: Known) -> list[Jo
 def _spoken_of(attempt: AttemptId, state: JobState, known: Known) -> AttemptId:
     """The attempt that squeue's state is about: from ``attempt`` on, the first that can be in that state."""
     while _is_before(attempt, state, known):
-        attempt = replace(attempt, restart=attempt.restart + 1)
+        attempt = _next(attempt)
     return attempt
 
 
 def _is_before(attempt: AttemptId, state: JobState, known: Known) -> bool:
     if not state.is_final:
         return known.is_over(attempt)
-    # What ended is shown until it is forgotten, so that an end is news of the next attempt only if there is one.
-    later = replace(attempt, restart=attempt.restart + 1)
-    back = attempt in known.observed and known.observed[attempt].state in _BACK_IN_QUEUE
-    return back and (later in known.observed or known.observed[attempt].state != state.value)
+    # An end is shown until it is forgotten: it is the next attempt's only where there is known to be one.
+    last = known.observed.get(attempt)
+    if last is None or last.state not in _BACK_IN_QUEUE:
+        return False
+    return last.state == JobState.REQUEUED.value or _next(attempt) in known.observed
+
+
+def _next(attempt: AttemptId) -> AttemptId:
+    return replace(attempt, restart=attempt.restart + 1)
 
 
 def from_accounting(
@@ -154,10 +158,10 @@ def from_accounting(
 
     The rows of one element come in the order of its attempts, so the n-th one that is over speaks of restart n.
 
-    :param alive: (array, index) that squeue showed as not over just before. Its last row, if that is over, may be of
-        the attempt that squeue saw or of one before it: that is settled by the next look
+    :param alive: (array, index) that squeue showed as not over just before. Its last row, if that is over, may be
+        of the attempt that squeue saw or of one before it: that is settled by the next look
     """
-    facts = []
+    facts: list[JobObserved] = []
     by_element: dict[tuple[str, int | None], list[AccountingRow]] = {}
     for row in _elements(rows, known):
         by_element.setdefault((row.array_job_id, row.index), []).append(row)
@@ -200,7 +204,7 @@ def from_silence(
     is noted first, and concluded from when it has not changed for a time: an element that never started, or was
     to start again, was cancelled while it waited; of one that ran nobody knows.
 
-    :param elements: (run, submission) of each
+    :param elements: (run, submission) of each; the submissions are known
     :param now: the current time, aware
     :param accounting: whether there is a database that may still speak
     """
@@ -208,9 +212,12 @@ def from_silence(
     for run, submission in elements:
         seen = known.attempts.get((run, submission))
         attempt = AttemptId(run=run, submission=submission, restart=seen.restart if seen else 0)
-        while _is_to_be_continued(attempt, known) or replace(attempt, restart=attempt.restart + 1) in known.observed:
-            attempt = replace(attempt, restart=attempt.restart + 1)
-        facts.extend(_silence(attempt, seen, known, now, accounting=accounting))
+        while _is_to_be_continued(attempt, known) or _next(attempt) in known.observed:
+            attempt = _next(attempt)
+        last = known.observed.get(attempt)
+        if not known.is_over(attempt) and (last is None or last.state != "LOST"):
+            ran = (seen is not None and seen.restart == attempt.restart) or (last is not None and bool(last.node))
+            facts.extend(_silence(attempt, last, now, ran=ran, accounting=accounting))
     return facts
 
 
@@ -219,9 +226,8 @@ def _is_to_be_continued(attempt: AttemptId, known: Known) -> bool:
 
 
 def _silence(
-    attempt: AttemptId, seen: Attempt | None, known: Known, now: datetime, *, accounting: bool
+    attempt: AttemptId, last: JobObserved | None, now: datetime, *, ran: bool, accounting: bool
 ) -> list[JobObserved]:
-    last = known.observed.get(attempt)
     word = JobObserved(
         submission=attempt.submission,
         run=attempt.run,
@@ -229,22 +235,20 @@ def _silence(
         state=FORGOTTEN,
         witness="squeue",
         reason="Slurm has forgotten the job, and of its end nothing is known yet",
+        node=last.node if last is not None else None,
         end=format_time(now),
     )
-    if last is not None and (known.is_over(attempt) or last.state == "LOST"):
-        return []
-    noted = last if last is not None and last.state == FORGOTTEN else None
+    noted = last.end if last is not None and last.state == FORGOTTEN else None
     if accounting and noted is None:
         return [word]
-    if noted is not None and noted.end is not None and now - parse_time(noted.end) < FORGOTTEN_TIME:
+    if noted is not None and now - parse_time(noted) < FORGOTTEN_TIME:
         return []
-    if attempt.restart > 0 and (seen is None or seen.restart < attempt.restart):
-        return [replace(word, state="CANCELLED", reason="its last attempt was stopped, and it was not queued again")]
-    if seen is None and (last is None or last.state == "PENDING" or noted is not None) and accounting:
+    if not ran and attempt.restart > 0:
+        return [replace(word, state="CANCELLED", reason="its last attempt was stopped, and it did not start again")]
+    if not ran and accounting:
         return [replace(word, state="CANCELLED", reason="cancelled while it waited")]
-    return [
-        replace(word, state="LOST", reason="Slurm has forgotten the job, and the run recorded no end", end=None)
-    ]
+    reason = "Slurm has forgotten the job, nobody remembers its end, and the run recorded none"
+    return [replace(word, state="LOST", reason=reason)]
 
 
 def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow]:

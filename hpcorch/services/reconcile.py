@@ -6,12 +6,12 @@ that a lost ledger can be made again from the sweep directories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from hpcorch.errors import RecordError
+from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_sweep
@@ -22,10 +22,13 @@ from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_time, parse_time, utc_now
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.local import orphaned
-from hpcorch.services.observe import Known, from_accounting, from_queue
+from hpcorch.services.observe import Known, from_accounting, from_queue, from_silence
 from hpcorch.services.past import read_past
-from hpcorch.services.submit import CLOCK_SKEW, SETTLING_TIME, settle
+from hpcorch.services.submit import CLOCK_SKEW, settle
 from hpcorch.slurm.client import SlurmClient
+
+# For so long a network file system may show the end of a run late.
+LATE_END = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +63,52 @@ class Reconciler:
 
         At most three requests, whatever the number of runs.
 
-        :raises SlurmUnavailableError: Slurm does not answer; what was known stays
+        :raises SlurmUnavailableError: Slurm does not answer, or its database does not; what was known stays
         """
         self.ingest()
         if settle(self.layout, self.sweep, client, now=utc_now()):
             self.ingest()
-        unfinished = self._unfinished()
-        known = self._known(unfinished)
+        asked = self._runs(state for state in RunState if not state.is_final or state is RunState.LOST)
+        known = self._known(asked)
         if not known.submissions:
             return
-        rows = client.queue(known.submissions)
-        facts = from_queue(rows, known)
-        alive = {row.job_id for row in rows if not row.state.is_final}
-        silent = [run for run in unfinished if run.job_id is not None and run.job_id not in alive]
-        if silent:
-            forgotten = [run for run in silent if run.job_id not in {row.job_id for row in rows}]
-            facts = self._ask_accounting(client, known, facts, forgotten)
-        self._append(_settled(facts))
+        self._append(_settled(self._ask(client, known, asked)))
         self.ingest()
+
+    def _ask(self, client: SlurmClient, known: Known, asked: Sequence[Run]) -> list[JobObserved]:
+        rows = client.queue(known.submissions)
+        alive = {(row.array_job_id, row.index) for row in rows if not row.state.is_final}
+        names = {f"{array}_{index}" for array, index in alive}
+        silent = [run for run in asked if run.job_id is not None and run.job_id not in names]
+        if not silent:
+            return from_queue(rows, known)
+        try:
+            accounted = client.accounting(known.submissions, _earliest(known) - CLOCK_SKEW)
+        except SlurmUnavailableError:
+            self._append(_settled(from_queue(rows, known)))  # the controller's word counts without the database's
+            self.ingest()
+            raise
+        ends = from_accounting(accounted or [], known, alive)
+        facts = [*ends, *from_queue(rows, known.with_facts(ends))]
+        known = known.with_facts(facts)
+        now = datetime.now(timezone.utc)
+        asked_about = {submission.submission for submission in known.submissions.values()}
+        elements = [(run.run, run.submission) for run in silent if run.submission in asked_about]
+        return [*facts, *from_silence(elements, known, now=now, accounting=accounted is not None)]
 
     def look_local(self) -> None:
         """Conclude what became of runs whose local pool is gone."""
         self.ingest()
-        facts = orphaned(read_past(self.layout, self.sweep).submissions.values(), self._unfinished())
-        self._append(facts)
+        unfinished = self._runs(state for state in RunState if not state.is_final)
+        self._append(orphaned(read_past(self.layout, self.sweep).submissions.values(), unfinished))
         self.ingest()
 
-    def _unfinished(self) -> list[Run]:
-        return self.ledger.runs(self.sweep, states=[state for state in RunState if not state.is_final])
+    def _runs(self, states: Iterable[RunState]) -> list[Run]:
+        return self.ledger.runs(self.sweep, states=list(states))
 
-    def _known(self, unfinished: Iterable[Run]) -> Known:
+    def _known(self, asked: Iterable[Run]) -> Known:
         past = read_past(self.layout, self.sweep)
-        wanted = {run.submission for run in unfinished}
+        wanted = {run.submission for run in asked}
         return Known(
             submissions={
                 submission.job_id: submission
@@ -103,18 +120,6 @@ class Reconciler:
             attempts=_highest(self.ledger.attempts(self.sweep)),
             observed=past.observed,
         )
-
-    def _ask_accounting(
-        self, client: SlurmClient, known: Known, facts: list[JobObserved], forgotten: list[Run]
-    ) -> list[JobObserved]:
-        """What sacct says, and of the rest what squeue said; without accounting, what being forgotten means."""
-        submitted = min(parse_time(submission.intended_at) for submission in known.submissions.values())
-        rows = client.accounting(known.submissions, submitted - CLOCK_SKEW)
-        if rows is None:
-            return [*facts, *_lost(forgotten)]
-        spoken = from_accounting(rows, known)
-        about = {(fact.submission, fact.run, fact.restart) for fact in spoken}
-        return [*spoken, *(f for f in facts if (f.submission, f.run, f.restart) not in about)]
 
     def _append(self, facts: Iterable[JobObserved]) -> None:
         facts = list(facts)
@@ -142,27 +147,15 @@ def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:
     return highest
 
 
+def _earliest(known: Known) -> datetime:
+    return min(parse_time(submission.intended_at) for submission in known.submissions.values())
+
+
 def _settled(facts: Iterable[JobObserved]) -> list[JobObserved]:
     """The facts that can be concluded from now.
 
     Slurm's COMPLETED about a run without a recorded end means that nobody knows its result. Since a network file
     system may show the end late, that is concluded only when the settling time has passed since.
     """
-    latest = format_time(datetime.now(timezone.utc) - SETTLING_TIME)
+    latest = format_time(datetime.now(timezone.utc) - LATE_END)
     return [fact for fact in facts if fact.state != "COMPLETED" or (fact.end is not None and fact.end < latest)]
-
-
-def _lost(forgotten: Iterable[Run]) -> list[JobObserved]:
-    """Runs that ended without a word, that squeue has forgotten, and that no accounting remembers."""
-    return [
-        JobObserved(
-            submission=run.submission,
-            run=run.run,
-            restart=max(run.attempts - 1, 0),
-            state="LOST",
-            witness="squeue",
-            reason="Slurm has forgotten the job, there is no accounting, and the run recorded no end",
-        )
-        for run in forgotten
-        if run.submission is not None
-    ]

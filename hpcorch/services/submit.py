@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -38,9 +39,9 @@ from hpcorch.slurm.options import JobOptions
 
 # The clocks of login node and controller differ; a look-up starts this much before the intent.
 CLOCK_SKEW = timedelta(minutes=10)
-# For so long after its intent a job that sbatch did submit may still be invisible to squeue and sacct: the script is
-# checked and then submitted, each within a time limit (an sbatch may outlive the launcher that was killed), and a
-# short job was visible nowhere for seconds after that (measured).
+# For so long after its intent a job that sbatch did submit may still be invisible to squeue and sacct: the script
+# is checked and then submitted, each within a time limit (an sbatch may outlive the launcher that was killed), and
+# a short job was visible nowhere for seconds after that (measured).
 SETTLING_TIME = timedelta(seconds=60 + 2 * SUBMIT_TIMEOUT_S)
 
 
@@ -90,8 +91,8 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
             _release(control, client, number, job_id)
         except (SubmissionUnknownError, SlurmUnavailableError) as error:
             raise SubmissionUnknownError(
-                f"{error} Whether the array exists and may start is not settled yet: `hpcorch status {request.sweep}"
-                " --refresh` looks again and settles it. Nothing runs twice: the array, if it exists, is held"
+                f"{error} Whether the array exists, and may start, is not settled: `hpcorch status --refresh"
+                f" {request.sweep}` looks again and settles it. Nothing runs twice: if it exists, it is held"
             ) from error
     return job_id
 
@@ -147,10 +148,9 @@ def _accept(
 
 
 def _release(control: JournalWriter, client: SlurmClient, number: int, job_id: str) -> None:
-    try:
+    # Somebody may have cancelled it while it was held; what became of its elements is asked for as of any other.
+    with suppress(NotFoundError):
         client.release([job_id])
-    except NotFoundError:
-        pass  # somebody cancelled it while it was held; what became of its elements is asked for like of any other
     control.append(SubmissionReleased(submission=number), durable=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpcorch.errors import UnavailableError
@@ -50,9 +51,10 @@ PAUSE_PER_LOOK = 4.0
 def wait_for_runs(
     reconciler: Reconciler, client: SlurmClient, progress: Callable[[Mapping[RunState, int]], None]
 ) -> None:
-    """Return when every run of the sweep is in a final state.
+    """Return when every run of the sweep that was submitted is in a final state.
 
-    While Slurm does not answer, the journals carry on.
+    One that Slurm refused, or never got, stays PLANNED and is not waited for. While Slurm does not answer, the
+    journals carry on; while the ledger cannot be written, it is tried again.
 
     :param progress: called with the count of runs in each state whenever it may have changed
     """
@@ -62,10 +64,11 @@ def wait_for_runs(
     before: Mapping[RunState, int] = {}
     while True:
         began = time.monotonic()
-        reconciler.ingest()
+        with suppress(UnavailableError):  # somebody else holds the ledger
+            reconciler.ingest()
         counts = reconciler.ledger.counts(reconciler.sweep)
         progress(counts)
-        if all(state.is_final for state, count in counts.items() if count):
+        if all(state.is_final or state is RunState.PLANNED for state, count in counts.items() if count):
             return
         if counts != before:
             journal_pauses.reset()

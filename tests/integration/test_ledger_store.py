@@ -73,6 +73,12 @@ def test_absent_ledger_is_a_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "ledger.db").exists()
 
 
+def test_place_that_cannot_hold_a_ledger_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError, match=r"cannot be opened .*check that the folder is yours"):
+        Ledger.open(tmp_path / "file" / "ledger.db", write=True, create=True)
+
+
 def test_run_knows_its_plan_and_its_end(ledger: Ledger) -> None:
     run = ledger.run(SWEEP, 0)
     assert (run.state, run.result, run.params, run.seed) == (RunState.COMPLETED, 0.0, {"lr": 0.1}, 100)
@@ -244,7 +250,7 @@ def test_settled_source_is_marked(path: Path) -> None:
         ("SELECT run, state, error FROM v_failures", (1, "FAILED", "ValueError: no")),
         (
             "SELECT name, params, result, duration_s, node, seed FROM v_runs",
-            ("train", '{"lr":0.1}', "0.0", 4.0, "n1", 100),
+            ("train", '{"lr":0.1}', 0.0, 4.0, "n1", 100),
         ),
         ("SELECT avg(result) FROM v_params WHERE key = 'lr' AND value < 0.15", (0.0,)),
         ("SELECT run, restart, state, duration_s FROM v_attempts WHERE exit_code = 1", (1, 0, "FAILED", 4.0)),

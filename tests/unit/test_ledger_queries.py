@@ -61,7 +61,6 @@ def test_each_part_of_an_event_changes_its_hash() -> None:
         (sqlite3.OperationalError("disk I/O error"), UnavailableError, "mounted"),
         (sqlite3.OperationalError("attempt to write a readonly database"), UnavailableError, "yours"),
         (sqlite3.DatabaseError("file is not a database"), RecordError, "ledger check"),
-        (PermissionError(13, "Permission denied"), UnavailableError, "Permission denied"),
     ],
 )
 def test_errors_of_sqlite_name_the_ledger_and_a_likely_cause(

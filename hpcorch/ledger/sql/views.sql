@@ -1,5 +1,6 @@
 -- Views for people: open the ledger with `hpcorch query`, `sqlite-utils` or datasette and ask these.
--- In all of them `sweep` is the sweep's id and `run` the run's index; times are UTC text that sorts.
+-- In all of them `sweep` is the sweep's id and `run` the run's index; times are UTC text that sorts, results are
+-- numbers or text where the task returned one, else JSON.
 --
 --   v_sweeps     one row a sweep: state, how many runs in all, completed, failed, alive
 --   v_runs       one row a run: state, params (JSON), result, duration_s, node, attempts, seed
@@ -45,7 +46,7 @@ SELECT
     r.run,
     r.state,
     json_extract(p.body, '$.params') AS params,
-    r.result,
+    json_extract(r.result, '$') AS result,
     round((julianday(r.ended_at) - julianday(r.started_at)) * 86400, 3) AS duration_s,
     r.node,
     r.attempts,
@@ -69,7 +70,7 @@ SELECT
     i.id AS sweep,
     r.run,
     r.state,
-    r.result,
+    json_extract(r.result, '$') AS result,
     param.key,
     param.value
 FROM runs AS r
@@ -94,7 +95,7 @@ SELECT
     a.slurm_state,
     a.reason,
     a.error,
-    a.result,
+    json_extract(a.result, '$') AS result,
     a.log,
     a.log_start,
     a.log_end
