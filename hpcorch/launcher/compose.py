@@ -17,7 +17,7 @@ from hydra.errors import ConfigCompositionException
 
 from hpcorch.errors import UsageError
 from hpcorch.launcher.composition import Base, Composition, Parsed
-from hpcorch.launcher.effects import UnprovableError
+from hpcorch.launcher.effects import Effect, UnprovableError
 from hpcorch.launcher.scratch import Scratch
 from hpcorch.runtime.configuration import plain, task_plain
 
@@ -63,18 +63,35 @@ class Composer:
             directory depends on something late, or the configuration cannot be pickled
         """
         parsed = [self._understand(text) for text in overrides]
-        if _is_orderly(parsed):
-            selecting = tuple(item.text for item in parsed if not item.is_value)
-            scratch = self._shared.get(selecting)
-            if scratch is None:
-                scratch = self._shared[selecting] = self._scratch(selecting)
-            try:
-                effects = scratch.effects([item for item in parsed if item.is_value])
-            except UnprovableError:
-                pass
-            else:
-                return scratch.compose(parsed, effects, job_num, self._master)
+        shared = self._shared_base(parsed)
+        if shared is not None:
+            scratch, effects = shared
+            return scratch.compose(parsed, effects, job_num, self._master)
         return self._scratch(tuple(overrides)).compose(parsed, (), job_num, self._master)
+
+    def load(self, overrides: Sequence[str]) -> DictConfig | None:
+        """What ``load_sweep_config(master, overrides)`` returns, made from a shared base.
+
+        :return: None if equality with Hydra cannot be shown
+        :raises hydra.errors.HydraException: Hydra cannot compose it; its own error
+        :raises hpcorch.errors.UsageError: the configuration cannot be pickled
+        """
+        parsed = [self._understand(text) for text in overrides]
+        shared = self._shared_base(parsed)
+        return None if shared is None else shared[0].load(parsed, self._master)
+
+    def _shared_base(self, parsed: Sequence[Parsed]) -> tuple[Scratch, Sequence[Effect]] | None:
+        """The base to share, and what the values do to it; None if equality with Hydra cannot be shown."""
+        if not _is_orderly(parsed):
+            return None
+        selecting = tuple(item.text for item in parsed if not item.is_value)
+        scratch = self._shared.get(selecting)
+        if scratch is None:
+            scratch = self._shared[selecting] = self._scratch(selecting)
+        try:
+            return scratch, scratch.effects([item for item in parsed if item.is_value])
+        except UnprovableError:
+            return None
 
     def _scratch(self, overrides: tuple[str, ...]) -> Scratch:
         config = self._loader.load_sweep_config(self._master, list(overrides))

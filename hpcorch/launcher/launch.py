@@ -20,6 +20,7 @@ from hpcorch.errors import HpcorchError
 from hpcorch.launcher.errors import LaunchError
 
 if TYPE_CHECKING:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.utils import JobReturn
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
@@ -52,7 +53,9 @@ class SweepLauncher(Launcher):
         :raises LaunchError: the sweep directory cannot be written, or the sweeper needs values at once and the
             keys say to return without them
         """
-        self.hydra_context = hydra_context
+        from hpcorch.launcher.sharing import share_composer
+
+        self.hydra_context, self.composer = share_composer(hydra_context, _loader(hydra_context), config)
         self.task_function = task_function
         self.config = config
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
@@ -105,6 +108,18 @@ class SweepLauncher(Launcher):
     @abstractmethod
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         """Say what would be done, and return handles to runs that are only planned."""
+
+
+def _loader(context: HydraContext) -> ConfigLoaderImpl:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    loader = context.config_loader
+    if not isinstance(loader, ConfigLoaderImpl):
+        raise LaunchError(
+            f"hpcorch composes with Hydra's own ConfigLoaderImpl, not with {type(loader).__name__}: use the Hydra"
+            " that pip installs"
+        )
+    return loader
 
 
 def _check_writable(sweep_dir: Path) -> None:

@@ -7,14 +7,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
-from omegaconf import OmegaConf, StringNode
+from omegaconf import MISSING, OmegaConf, StringNode
 
 from hpcorch.launcher.composition import Base, Composition, Parsed
 from hpcorch.launcher.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.freezing import Freezer, store
 from hpcorch.launcher.interpolation import LATE, Expression, at_submission, expressions, ordered
 from hpcorch.model.config import patched
-from hpcorch.runtime.configuration import digest, plain, raw
+from hpcorch.runtime.configuration import digest, plain, raw, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,6 +96,21 @@ class Scratch:
             output_dir=output_dir,
             params=dict(item.param for item in task),
         )
+
+    def load(self, parsed: Sequence[Parsed], master: DictConfig) -> DictConfig:
+        """The run's configuration as Hydra composes it, before a launcher gives it an id and a number."""
+        task = [item for item in parsed if not item.is_hydra]
+        config = rebuild(
+            self.base.pickle,
+            overrides=[item.text for item in task if item.is_value],
+            task_overrides=[item.text for item in task],
+            override_dirname=get_overrides_dirname(overrides=[item.override for item in task], **self._naming),
+            frozen={},
+            job_num=MISSING,
+            job_id=MISSING,
+        )
+        OmegaConf.copy_cache(from_config=master, to_config=config)  # as Hydra does: one timestamp for all runs
+        return config
 
     def _set_job(self, job_num: int, dirname: str, task: Sequence[Parsed]) -> None:
         store(self._job["num"], job_num)

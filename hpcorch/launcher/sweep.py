@@ -15,11 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, open_dict, read_write
 
-from hpcorch.errors import RecordError, UsageError
+from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout, default_ledger
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader, ManifestRun, digest
 from hpcorch.launcher.compose import Composer
@@ -98,7 +97,7 @@ class OpenSweep:
                 hydra_context=launcher.hydra_context,
                 singletons=Singleton.get_state(),
             ),
-            composer=Composer(_loader(launcher), launcher.config),
+            composer=launcher.composer,
             planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
         )
 
@@ -264,16 +263,6 @@ class OpenSweep:
                 raise RecordError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
-
-
-def _loader(launcher: SweepLauncher) -> ConfigLoaderImpl:
-    loader = launcher.hydra_context.config_loader
-    if not isinstance(loader, ConfigLoaderImpl):
-        raise UsageError(
-            f"hpcorch composes with Hydra's own ConfigLoaderImpl, not with {type(loader).__name__}: use the Hydra"
-            " that pip installs"
-        )
-    return loader
 
 
 def _value(outcome: Outcome, layout: SweepLayout) -> Any:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hpcorch.errors import UsageError
+from hpcorch.launcher.sharing import SharingLoader
 from hpcorch.model.config import patched
 from hpcorch.runtime.configuration import digest, fix, raw, task_plain
 from tests.unit.compose_support import Sweep, anatomy, rebuilt, resolvers
@@ -211,6 +212,21 @@ def test_composed_and_rebuilt_run_equals_hydras_own(sweep, overrides):
     plain = task_plain(node)
     assert plain == patched(run.base.config, run.changes)
     assert digest(plain) == run.config_digest
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(overrides=runs())
+@example(overrides=["model=cnn", "model.pooling.size=3", "seed=4"])
+@example(overrides=["+new.x=1", "+new.y='${test.join:${seed},z}'"])
+def test_what_a_sweeper_validates_equals_hydras_own(sweep, overrides):
+    expected, refusal = outcome(sweep.loader.load_sweep_config, sweep.master, overrides)
+    found, error = outcome(
+        SharingLoader(sweep.loader, sweep.composer, sweep.master).load_sweep_config, sweep.master, overrides
+    )
+    assert (type(error), str(error)) == (type(refusal), str(refusal))
+    if found is not None:
+        assert anatomy(found) == anatomy(expected)
+        assert OmegaConf.get_cache(found) == OmegaConf.get_cache(expected)
 
 
 def assert_hydra_fails_to_resolve(config):
