@@ -196,3 +196,21 @@ def test_hydras_own_launcher_suites_pass(as_alice, workspace):
     command = ["python", "-B", "-m", "pytest", *options, "."]
     done = as_alice(command, cwd=suite, env={"HPCORCH_SUITE_LAUNCHER": "hpcorch_slurm"}, timeout_s=280)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_a_run_near_its_time_limit_is_requeued_as_often_as_allowed(as_alice, workspace):
+    slow = workspace / "slow.py"
+    slow.write_text(
+        "import os, time, hydra\n"
+        "@hydra.main(version_base=None, config_path=None)\n"
+        "def main(cfg):\n"
+        "    time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 200)\n"
+        "    return cfg.x\n"
+        "main()\n"
+    )
+    keys = ["timeout_min=1", "signal_delay_s=55", "max_num_timeout=1"]
+    done = launch(as_alice, slow, "+x=1", *(f"hydra.launcher.{key}" for key in keys))
+    assert done.returncode == 0, done.stderr
+    (run,) = status(as_alice)["runs"]
+    assert [attempt["signal"] for attempt in run["attempts"]] == ["SIGUSR1", None]
+    assert run["result"] == 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
-from hpcorch.model.fold import RunEvidence, fold_run, fold_submissions
+from hpcorch.model.fold import FoldedRun, RunEvidence, fold_run, fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from tests.ledger_support import (
@@ -219,3 +219,112 @@ def test_fact_of_a_newer_version_survives_being_read(kind: str) -> None:
     fact = ev.from_body(f"{kind}-2", body)
     assert isinstance(fact, ev.UnknownFact)
     assert (ev.kind_of(fact), ev.to_body(fact)) == (f"{kind}-2", body)
+
+
+# The table of witnesses: what the journal says x what Slurm says -> what became of attempt and run.
+# "later" is an attempt that waits or runs again, of which Slurm speaks after the word in the row.
+SLURM_ENDS = {
+    "FAILED": (AttemptState.FAILED, RunState.FAILED),
+    "TIMEOUT": (AttemptState.TIMEOUT, RunState.TIMEOUT),
+    "DEADLINE": (AttemptState.DEADLINE, RunState.TIMEOUT),
+    "OUT_OF_MEMORY": (AttemptState.OUT_OF_MEMORY, RunState.OUT_OF_MEMORY),
+    "CANCELLED": (AttemptState.CANCELLED, RunState.CANCELLED),
+    "NODE_FAIL": (AttemptState.NODE_FAIL, RunState.NODE_FAIL),
+    "BOOT_FAIL": (AttemptState.BOOT_FAIL, RunState.NODE_FAIL),
+    "PREEMPTED": (AttemptState.PREEMPTED, RunState.PENDING),
+    "REQUEUED": (AttemptState.REQUEUED, RunState.PENDING),
+    "COMPLETED": (AttemptState.LOST, RunState.LOST),
+    "LOST": (AttemptState.LOST, RunState.LOST),
+}
+JOURNAL_ENDS = {
+    "completed": (AttemptState.COMPLETED, RunState.COMPLETED),
+    "failed": (AttemptState.FAILED, RunState.FAILED),
+    "refused": (AttemptState.REFUSED, RunState.FAILED),
+}
+JOURNALS = {
+    **{outcome: attempt(outcome=outcome, result=None) for outcome in (*JOURNAL_ENDS, "stopped")},
+    "nothing": attempt()[:-1],
+}
+
+
+def witnesses(journal: str, *slurm: ev.JobObserved) -> FoldedRun:
+    said = segment("control", slurm, first=10).events
+    return fold_run(
+        evidence(("0.s0.r0", JOURNALS[journal]), observed=said, submissions=submissions(*submitted(0, "0")))
+    )
+
+
+def word(state: str, restart: int = 0) -> ev.JobObserved:
+    return ev.JobObserved(submission=0, run=0, restart=restart, state=state, witness="squeue")
+
+
+@pytest.mark.parametrize("slurm", SLURM_ENDS)
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_the_journal_says_what_the_task_did_and_slurm_what_it_could_not_say(journal: str, slurm: str) -> None:
+    folded = witnesses(journal, word(slurm))
+    expected = JOURNAL_ENDS.get(journal, SLURM_ENDS[slurm])
+    assert (folded.attempts[0].state, folded.run.state) == expected
+    assert folded.attempts[0].slurm_state == slurm
+
+
+@pytest.mark.parametrize("slurm", ["RUNNING", "PENDING", "UNKNOWN", "FORGOTTEN"])
+@pytest.mark.parametrize(
+    ("journal", "state"),
+    [
+        ("completed", RunState.COMPLETED),
+        ("failed", RunState.FAILED),
+        ("stopped", RunState.UNCERTAIN),
+        ("nothing", RunState.RUNNING),
+    ],
+)
+def test_a_word_that_is_no_end_leaves_the_journals_word(journal: str, slurm: str, state: RunState) -> None:
+    assert witnesses(journal, word(slurm)).run.state is state
+
+
+@pytest.mark.parametrize("slurm", ["PENDING", "RUNNING", "CANCELLED", "NODE_FAIL", "FORGOTTEN"])
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_back_in_the_queue_the_next_attempt_says_where_the_run_stands(journal: str, slurm: str) -> None:
+    states = {"FORGOTTEN": RunState.UNCERTAIN}
+    expected = RunState.COMPLETED if journal == "completed" else states.get(slurm) or RunState[slurm]
+    assert witnesses(journal, word("REQUEUED"), word(slurm, restart=1)).run.state is expected
+
+
+@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize("slurm", [None, "RUNNING", "NODE_FAIL", "CANCELLED"])
+def test_a_completed_run_stays_completed_whatever_becomes_of_a_second_start(length: int, slurm: str | None) -> None:
+    """It would have found the first one's end, had it lived to look."""
+    said = segment("control", [word(slurm, restart=1)] if slurm else []).events
+    second = attempt(None)[:length]
+    folded = fold_run(evidence(("0.s0.r0", attempt(0.5)), ("0.s0.r1", second), observed=said))
+    assert (folded.run.state, folded.run.result) == (RunState.COMPLETED, 0.5)
+
+
+def test_a_second_start_that_did_execute_decides() -> None:
+    """On a node that did not see the first one's end: its files are the newer ones."""
+    folded = fold_run(evidence(("0.s0.r0", attempt("first")), ("0.s0.r1", attempt("second"))))
+    assert folded.run.result == "second"
+    folded = fold_run(evidence(("0.s0.r0", attempt("first")), ("0.s0.r1", attempt()[:4])))
+    assert folded.run.state is RunState.RUNNING
+
+
+@pytest.mark.parametrize("facts", [submitted(1, "0"), [intended(1, "0")]])
+def test_a_run_that_completed_late_is_completed_although_it_was_submitted_again(facts: list[ev.Fact]) -> None:
+    both = submissions(*submitted(0, "0"), *facts)
+    folded = fold_run(evidence(("0.s0.r0", attempt(0.5)), submissions=both))
+    assert (folded.run.state, folded.run.result) == (RunState.COMPLETED, 0.5)
+    failed = evidence(("0.s0.r0", JOURNALS["failed"]), submissions=both)
+    assert fold_run(failed).run.state is not RunState.FAILED
+
+
+@pytest.mark.parametrize("journal", ["nothing", "stopped"])
+def test_an_attempt_that_slurm_started_again_was_requeued(journal: str) -> None:
+    first, second = fold_run(
+        evidence(("0.s0.r0", JOURNALS[journal]), ("0.s0.r1", attempt()), submissions=submissions())
+    ).attempts
+    assert (first.state, second.state) == (AttemptState.REQUEUED, AttemptState.COMPLETED)
+
+
+def test_slurms_own_word_on_an_attempt_that_was_started_again_counts() -> None:
+    said = segment("control", [word("PREEMPTED")]).events
+    folded = fold_run(evidence(("0.s0.r0", JOURNALS["stopped"]), ("0.s0.r1", attempt()), observed=said))
+    assert folded.attempts[0].state is AttemptState.PREEMPTED
