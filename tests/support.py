@@ -19,7 +19,7 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId, format_ranges
-from hpcorch.services.local import pool_id
+from hpcorch.services.pools import pool_id
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, record_launch
 

@@ -100,6 +100,7 @@ class SubmissionIntended(Fact):
     backend: str
     host: str
     script: str  # path relative to the sweep directory
+    changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,22 @@ class SubmissionUnknown(Fact):
     kind = "submission-unknown"
     submission: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRequested(Fact):
+    """Somebody asked for these runs of a submission to be cancelled, held or released.
+
+    Written before the scheduler is told, so that what it says afterwards can be put down to whom it belongs.
+    """
+
+    kind = "control-requested"
+    submission: int
+    action: str  # cancel | hold | release
+    runs: str  # run indices: "0-4,7"
+    user: str
+    uid: int
+    host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +272,7 @@ FACTS: Mapping[str, type[Fact]] = {
         SubmissionReleased,
         SubmissionRejected,
         SubmissionUnknown,
+        ControlRequested,
         JobObserved,
         AttemptClaimed,
         AttemptVerified,

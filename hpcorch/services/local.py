@@ -20,8 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
-
 from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import FILE_MODE, SweepLayout
@@ -37,13 +35,13 @@ from hpcorch.model.ids import AttemptId, format_ranges, new_token, utc_now
 from hpcorch.runtime.claim import read_attempt
 from hpcorch.services.logs import LogFiles
 from hpcorch.services.past import read_past
+from hpcorch.services.pools import pool_id, pool_is_gone
+from hpcorch.services.requests import attributed, cancelled_runs
 from hpcorch.services.submit import script_exports
 
 # Time for a task to unwind and record its end after SIGTERM; Slurm's KillWait is 30 s by default.
 GRACE_S = 10.0
 _POLL_S = 0.05
-# The start of a process is derived from the clock of the host, which is set while the process runs.
-_START_DRIFT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +116,12 @@ class LocalPool:
         :param tick: called often, in this thread, to take over and show progress
         :raises Interrupted: after an orderly stop on SIGINT or SIGTERM
         """
-        self._record_submission()
+        self.record()
         waiting = list(range(len(self._request.runs)))
         with self._signals():
             while (waiting or self._running) and self._interrupted_by is None:
                 while waiting and len(self._running) < self._request.slots:
-                    self._start(waiting.pop(0))
+                    self._start_unless_cancelled(waiting.pop(0))
                 time.sleep(_POLL_S)
                 self._reap()
                 with suppress(UnavailableError):  # that others hold the ledger for long is no reason to stop
@@ -134,7 +132,10 @@ class LocalPool:
                     tick()
                 raise Interrupted(self._interrupted_by)
 
-    def _record_submission(self) -> None:
+    def record(self) -> None:
+        """Make the submission known: from now on its runs are this pool's. Done once; :meth:`run` does it too."""
+        if self._job_id:
+            return
         request = self._request
         with control_journal(self._layout) as control:
             self._number = read_past(self._layout, request.sweep).next_submission
@@ -152,6 +153,13 @@ class LocalPool:
             )
             control.append(SubmissionAccepted(submission=self._number, job_id=self._job_id))
             control.append(SubmissionReleased(submission=self._number), durable=True)
+
+    def _start_unless_cancelled(self, index: int) -> None:
+        requests = read_past(self._layout, self._request.sweep).requests
+        if self._request.runs[index] in cancelled_runs(requests, self._number):
+            self._observe([self._word(index, "CANCELLED", "cancelled while it waited")])
+        else:
+            self._start(index)
 
     def _start(self, index: int) -> None:
         gpus = [self._free_gpus.pop(0) for _ in range(self._request.gpus_per_task or 0)]
@@ -259,7 +267,7 @@ class LocalPool:
     def _observe(self, facts: Sequence[JobObserved]) -> None:
         if facts:
             with control_journal(self._layout) as control:
-                for fact in facts:
+                for fact in attributed(facts, read_past(self._layout, self._request.sweep).requests):
                     control.append(fact)
 
     @contextmanager
@@ -321,25 +329,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def pool_id(pid: int) -> str:
-    """A local pool's id, which stays unique when pids are used again: ``host:pid:start time``."""
-    return f"{socket.gethostname()}:{pid}:{int(psutil.Process(pid).create_time())}"
-
-
-def _pool_is_gone(job_id: str) -> bool:
-    """Whether a pool of this host has ended. Of other hosts nothing is known."""
-    host, pid, started = job_id.rsplit(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(int(pid))
-        if process.status() == psutil.STATUS_ZOMBIE:  # dead, and its parent does not ask for its exit code
-            return True
-        return abs(process.create_time() - float(started)) > _START_DRIFT_S
-    except psutil.NoSuchProcess:
-        return True
-
-
 def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> list[JobObserved]:
     """What became of unfinished runs whose local pool died without a word: their tasks were stopped with it."""
     now = utc_now()
@@ -354,7 +343,7 @@ def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> li
             end=now,
         )
         for submission in submissions
-        if submission.backend == "local" and submission.job_id and _pool_is_gone(submission.job_id)
+        if submission.backend == "local" and submission.job_id and pool_is_gone(submission.job_id)
         for run in unfinished
         if run.submission == submission.submission
     ]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import CONTROL_SOURCE, Event, JobObserved
+from hpcorch.model.events import CONTROL_SOURCE, ControlRequested, Event, JobObserved
 from hpcorch.model.fold import fold_submissions
 from hpcorch.model.ids import AttemptId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """Submissions by number, and the scheduler's last word on each attempt."""
+    """Submissions by number, the scheduler's last word on each attempt, and what people asked of it."""
 
     submissions: Mapping[int, Submission]
     observed: Mapping[AttemptId, JobObserved]
+    requests: Sequence[ControlRequested]
 
     @property
     def next_submission(self) -> int:
@@ -29,7 +30,11 @@ class Past:
 def read_past(layout: SweepLayout, sweep: str) -> Past:
     """Read the control journal. Call it under the sweep's lock if something is to be decided from it."""
     events = read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=0).events
-    return Past(submissions=fold_submissions(events), observed=_last_words(events))
+    return Past(
+        submissions=fold_submissions(events),
+        observed=_last_words(events),
+        requests=[event.fact for event in events if isinstance(event.fact, ControlRequested)],
+    )
 
 
 def _last_words(events: tuple[Event, ...]) -> dict[AttemptId, JobObserved]:

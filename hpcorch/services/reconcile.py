@@ -24,6 +24,7 @@ from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.local import orphaned
 from hpcorch.services.observe import Known, from_accounting, from_queue, from_silence
 from hpcorch.services.past import read_past
+from hpcorch.services.requests import attributed
 from hpcorch.services.submit import CLOCK_SKEW, settle
 from hpcorch.slurm.client import SlurmClient
 
@@ -126,7 +127,7 @@ class Reconciler:
         if not facts:
             return
         with control_journal(self.layout) as control:
-            for fact in facts:
+            for fact in attributed(facts, read_past(self.layout, self.sweep).requests):
                 control.append(fact)
 
 

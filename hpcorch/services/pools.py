@@ -1,0 +1,61 @@
+"""Local pools as processes: their ids, whether they live, and which of their children executes which task."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection
+
+import psutil
+
+# The start of a process is derived from the clock of the host, which is set while the process runs.
+_START_DRIFT_S = 30.0
+
+
+def pool_id(pid: int) -> str:
+    """A local pool's id, which stays unique when pids are used again: ``host:pid:start time``."""
+    return f"{socket.gethostname()}:{pid}:{int(psutil.Process(pid).create_time())}"
+
+
+def pool_host(job_id: str) -> str:
+    """The host that a pool is or was on."""
+    return job_id.rsplit(":", 2)[0]
+
+
+def pool_process(job_id: str) -> psutil.Process | None:
+    """The process of a pool on this host; None if it has ended, or if the pool is another host's."""
+    host, pid, started = job_id.rsplit(":", 2)
+    if host != socket.gethostname():
+        return None
+    try:
+        process = psutil.Process(int(pid))
+        if process.status() == psutil.STATUS_ZOMBIE:  # dead, and its parent does not ask for its exit code
+            return None
+        return process if abs(process.create_time() - float(started)) <= _START_DRIFT_S else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def pool_is_gone(job_id: str) -> bool:
+    """Whether a pool of this host has ended. Of other hosts nothing is known."""
+    return pool_host(job_id) == socket.gethostname() and pool_process(job_id) is None
+
+
+def task_processes(pool: psutil.Process, submission: int, tasks: Collection[int]) -> list[psutil.Process]:
+    """The children of a pool that execute these tasks (array indices) of a submission."""
+    try:
+        children = pool.children()
+    except psutil.NoSuchProcess:
+        return []
+    wanted = {str(task) for task in tasks}
+    return [child for child in children if _task_of(child, submission) in wanted]
+
+
+def _task_of(child: psutil.Process, submission: int) -> str | None:
+    try:
+        words = child.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    given = dict(zip(words, words[1:], strict=False))
+    if "hpcorch.runtime" not in words or given.get("--submission") != str(submission):
+        return None
+    return given.get("--task")
