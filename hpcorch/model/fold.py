@@ -62,8 +62,17 @@ _SLURM_ENDS: Mapping[str, AttemptState] = {
     "LOST": AttemptState.LOST,
 }
 
+# Of a run of several ranks only rank 0 keeps a journal. When it has completed, another rank may still fail, and
+# then Slurm says so; if nobody remembers the job any more, nothing contradicts rank 0.
+_ENDS_OF_COMPLETING: Mapping[str, AttemptState] = {
+    **_SLURM_ENDS,
+    "COMPLETED": AttemptState.COMPLETED,
+    "LOST": AttemptState.COMPLETED,
+}
+
 _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
     AttemptState.RUNNING: RunState.RUNNING,
+    AttemptState.COMPLETING: RunState.RUNNING,
     AttemptState.STOPPED: RunState.UNCERTAIN,
     AttemptState.COMPLETED: RunState.COMPLETED,
     AttemptState.FAILED: RunState.FAILED,
@@ -254,6 +263,8 @@ def _fold_attempt(
     values: dict[str, Any] = {"state": AttemptState.RUNNING}
     for event in sorted(events, key=lambda item: item.seq):
         values.update(_journal_fact(event))
+    if values.pop("tasks", 1) > 1 and values["state"] is AttemptState.COMPLETED:
+        values["state"] = AttemptState.COMPLETING
     said = observed.get((attempt.submission, attempt.restart))
     if said is not None:
         values.update(_scheduler_fact(values, said))
@@ -279,6 +290,7 @@ def _journal_fact(event: Event) -> dict[str, Any]:
             "started_at": event.time,
             "log": fact.log,
             "log_start": fact.log_offset,
+            "tasks": fact.tasks,
         }
     if isinstance(fact, AttemptSeeded):
         return {"seed": fact.seed}
@@ -301,10 +313,11 @@ def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved) -> dict[str, 
     added: dict[str, Any] = {"slurm_state": said.state, "node": journal.get("node") or said.node}
     if journal["state"].is_final or said.state not in _SLURM_ENDS:
         return added
+    ends = _ENDS_OF_COMPLETING if journal["state"] is AttemptState.COMPLETING else _SLURM_ENDS
     exit_code = journal.get("exit_code")
     return {
         **added,
-        "state": _SLURM_ENDS[said.state],
+        "state": ends[said.state],
         "reason": said.reason or journal.get("reason"),
         "ended_at": journal.get("ended_at") or said.end,
         "exit_code": said.exit_code if exit_code is None else exit_code,

@@ -83,6 +83,7 @@ class AttemptState(str, Enum):
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"  # ended on a signal; why is not known yet
+    COMPLETING = "COMPLETING"  # rank 0 of several has completed; the others are Slurm's to judge
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     REFUSED = "REFUSED"  # drift: what would have run is not what was submitted
@@ -101,7 +102,7 @@ class AttemptState(str, Enum):
     @property
     def is_final(self) -> bool:
         """The attempt is over and it is known how it ended."""
-        return self not in (AttemptState.RUNNING, AttemptState.STOPPED)
+        return self not in (AttemptState.RUNNING, AttemptState.STOPPED, AttemptState.COMPLETING)
 
 
 class SubmissionState(str, Enum):

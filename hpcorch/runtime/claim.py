@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.journal.writer import JournalWriter
-from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event
+from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event, Fact
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.place import Place, cpu_count, log_file
 
@@ -68,10 +68,15 @@ def earlier_end(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
     end before it executes. Names are probed, not listed: a listing of a journal folder grows with the sweep.
     """
     for earlier in _earlier_attempts(layout, attempt):
-        events = read_attempt(layout, earlier)
-        if any(isinstance(e.fact, AttemptEnded) and e.fact.outcome == "completed" for e in events):
+        if _completed_alone([event.fact for event in read_attempt(layout, earlier)]):
             return earlier
     return None
+
+
+def _completed_alone(facts: Sequence[Fact]) -> bool:
+    """Whether an attempt completed; of several ranks the first cannot say that for the others."""
+    several = any(isinstance(fact, AttemptClaimed) and fact.tasks > 1 for fact in facts)
+    return not several and any(isinstance(fact, AttemptEnded) and fact.outcome == "completed" for fact in facts)
 
 
 def superseded_by(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:

@@ -16,6 +16,7 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
@@ -46,10 +47,16 @@ class SignalOwner:
 
     def install(self) -> None:
         """Take over SIGTERM, SIGINT and SIGUSR1. Main thread only."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._warn)
-        os.register_at_fork(after_in_child=_give_up_signals)
+        # A signal to the new process waits until it has the handlers of any other process: one that arrived before
+        # Python is ready there would be lost, and Pool.terminate() would wait for ever.
+        os.register_at_fork(
+            before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS),
+            after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS),
+            after_in_child=_give_up_signals,
+        )
 
     @contextmanager
     def stops_raise(self) -> Iterator[None]:
@@ -85,13 +92,14 @@ class SignalOwner:
 
 
 def _give_up_signals() -> None:
-    """A process that the task forks dies of signals like any other: ``Pool.terminate()`` sends SIGTERM.
+    """A process that the task forks dies of signals like any other.
 
     The warning before the time limit, which srun sends to every process, is not meant for it.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def end_with_parent() -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import AttemptId, format_time, parse_time
+from hpcorch.model.ids import AttemptId, format_time
+from hpcorch.slurm.executor import TOKEN_PREFIX
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
 from hpcorch.slurm.states import JobState
@@ -34,14 +34,8 @@ _STOPPED = frozenset({JobState.SUSPENDED, JobState.STOPPED})
 _ENDED = frozenset(state.value for state in JobState if state.ends_attempt)
 # After these words an element may run again, and what squeue says next is about the next restart.
 _BACK_IN_QUEUE = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
-# These promise that it will, so that a run is not over with them.
-_TO_BE_CONTINUED = frozenset({"REQUEUED", "PREEMPTED"})
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
-# Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
-FORGOTTEN = "FORGOTTEN"
-# For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
-FORGOTTEN_TIME = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +62,15 @@ class Known:
 
 def _about(fact: JobObserved) -> AttemptId:
     return AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)
+
+
+def own_rows(rows: Iterable[QueueRow], known: Known) -> list[QueueRow]:
+    """The rows without those of a job that got an id of ours again, and bears another submission's token."""
+    return [row for row in rows if not _is_anothers(row, known.submissions.get(row.array_job_id))]
+
+
+def _is_anothers(row: QueueRow, submission: Submission | None) -> bool:
+    return submission is not None and TOKEN_PREFIX in row.comment and submission.token not in row.comment
 
 
 def from_queue(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
@@ -133,7 +136,7 @@ def _facts_of_row(row: QueueRow, number: int, run: int, known: Known) -> list[Jo
 def _spoken_of(attempt: AttemptId, state: JobState, known: Known) -> AttemptId:
     """The attempt that squeue's state is about: from ``attempt`` on, the first that can be in that state."""
     while _is_before(attempt, state, known):
-        attempt = _next(attempt)
+        attempt = next_attempt(attempt)
     return attempt
 
 
@@ -144,10 +147,11 @@ def _is_before(attempt: AttemptId, state: JobState, known: Known) -> bool:
     last = known.observed.get(attempt)
     if last is None or last.state not in _BACK_IN_QUEUE:
         return False
-    return last.state == JobState.REQUEUED.value or _next(attempt) in known.observed
+    return last.state == JobState.REQUEUED.value or next_attempt(attempt) in known.observed
 
 
-def _next(attempt: AttemptId) -> AttemptId:
+def next_attempt(attempt: AttemptId) -> AttemptId:
+    """The restart of the same element that follows."""
     return replace(attempt, restart=attempt.restart + 1)
 
 
@@ -193,62 +197,6 @@ def _end_of(row: AccountingRow, attempt: AttemptId) -> JobObserved:
         start=format_time(row.started_at) if row.started_at else None,
         end=format_time(row.ended_at) if row.ended_at else None,
     )
-
-
-def from_silence(
-    elements: Iterable[tuple[int, int]], known: Known, *, now: datetime, accounting: bool
-) -> list[JobObserved]:
-    """What it means that squeue does not show elements as alive, and nobody told of an end of their runs.
-
-    squeue forgets a job some minutes after its end, so sacct has it by then, or is late, or was never told. That
-    is noted first, and concluded from when it has not changed for a time: an element that never started, or was
-    to start again, was cancelled while it waited; of one that ran nobody knows.
-
-    :param elements: (run, submission) of each; the submissions are known
-    :param now: the current time, aware
-    :param accounting: whether there is a database that may still speak
-    """
-    facts = []
-    for run, submission in elements:
-        seen = known.attempts.get((run, submission))
-        attempt = AttemptId(run=run, submission=submission, restart=seen.restart if seen else 0)
-        while _is_to_be_continued(attempt, known) or _next(attempt) in known.observed:
-            attempt = _next(attempt)
-        last = known.observed.get(attempt)
-        if not known.is_over(attempt) and (last is None or last.state != "LOST"):
-            ran = (seen is not None and seen.restart == attempt.restart) or (last is not None and bool(last.node))
-            facts.extend(_silence(attempt, last, now, ran=ran, accounting=accounting))
-    return facts
-
-
-def _is_to_be_continued(attempt: AttemptId, known: Known) -> bool:
-    return attempt in known.observed and known.observed[attempt].state in _TO_BE_CONTINUED
-
-
-def _silence(
-    attempt: AttemptId, last: JobObserved | None, now: datetime, *, ran: bool, accounting: bool
-) -> list[JobObserved]:
-    word = JobObserved(
-        submission=attempt.submission,
-        run=attempt.run,
-        restart=attempt.restart,
-        state=FORGOTTEN,
-        witness="squeue",
-        reason="Slurm has forgotten the job, and of its end nothing is known yet",
-        node=last.node if last is not None else None,
-        end=format_time(now),
-    )
-    noted = last.end if last is not None and last.state == FORGOTTEN else None
-    if accounting and noted is None:
-        return [word]
-    if noted is not None and now - parse_time(noted) < FORGOTTEN_TIME:
-        return []
-    if not ran and attempt.restart > 0:
-        return [replace(word, state="CANCELLED", reason="its last attempt was stopped, and it did not start again")]
-    if not ran and accounting:
-        return [replace(word, state="CANCELLED", reason="cancelled while it waited")]
-    reason = "Slurm has forgotten the job, nobody remembers its end, and the run recorded none"
-    return [replace(word, state="LOST", reason=reason)]
 
 
 def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow]:

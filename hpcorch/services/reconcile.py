@@ -20,11 +20,12 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_time, parse_time, utc_now
-from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.local import orphaned
-from hpcorch.services.observe import Known, from_accounting, from_queue, from_silence
+from hpcorch.services.observe import Known, from_accounting, from_queue, own_rows
 from hpcorch.services.past import read_past
 from hpcorch.services.requests import attributed
+from hpcorch.services.silence import from_silence
 from hpcorch.services.submit import CLOCK_SKEW, settle
 from hpcorch.slurm.client import SlurmClient
 
@@ -73,11 +74,11 @@ class Reconciler:
         known = self._known(asked)
         if not known.submissions:
             return
-        self._append(_settled(self._ask(client, known, asked)))
+        self._append(_settled(self._ask(client, known, asked), known))
         self.ingest()
 
     def _ask(self, client: SlurmClient, known: Known, asked: Sequence[Run]) -> list[JobObserved]:
-        rows = client.queue(known.submissions)
+        rows = own_rows(client.queue(known.submissions), known)
         alive = {(row.array_job_id, row.index) for row in rows if not row.state.is_final}
         names = {f"{array}_{index}" for array, index in alive}
         silent = [run for run in asked if run.job_id is not None and run.job_id not in names]
@@ -86,7 +87,9 @@ class Reconciler:
         try:
             accounted = client.accounting(known.submissions, _earliest(known) - CLOCK_SKEW)
         except SlurmUnavailableError:
-            self._append(_settled(from_queue(rows, known)))  # the controller's word counts without the database's
+            self._append(
+                _settled(from_queue(rows, known), known)
+            )  # the controller's word counts without the database's
             self.ingest()
             raise
         ends = from_accounting(accounted or [], known, alive)
@@ -152,11 +155,22 @@ def _earliest(known: Known) -> datetime:
     return min(parse_time(submission.intended_at) for submission in known.submissions.values())
 
 
-def _settled(facts: Iterable[JobObserved]) -> list[JobObserved]:
+def _settled(facts: Iterable[JobObserved], known: Known) -> list[JobObserved]:
     """The facts that can be concluded from now.
 
     Slurm's COMPLETED about a run without a recorded end means that nobody knows its result. Since a network file
     system may show the end late, that is concluded only when the settling time has passed since.
     """
     latest = format_time(datetime.now(timezone.utc) - LATE_END)
-    return [fact for fact in facts if fact.state != "COMPLETED" or (fact.end is not None and fact.end < latest)]
+    return [
+        fact
+        for fact in facts
+        if fact.state != "COMPLETED"
+        or (fact.end is not None and fact.end < latest)
+        or _awaits_the_other_ranks(fact, known)
+    ]
+
+
+def _awaits_the_other_ranks(fact: JobObserved, known: Known) -> bool:
+    attempt = known.attempts.get((fact.run, fact.submission))
+    return attempt is not None and attempt.state is AttemptState.COMPLETING

@@ -94,6 +94,13 @@ def terminates_a_worker():
     return worker.exitcode
 
 
+def has_a_child():
+    child = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "60")
+    with open(os.environ["COUNT_FILE"] + ".child", "w") as file:
+        file.write(f"{child}\\n")
+    time.sleep(60)
+
+
 def prints_a_lot():
     for _ in range(100):
         os.write(1, b"x" * 2**20)
@@ -122,6 +129,7 @@ TASKS = {
     "stays": stays,
     "terminates-a-worker": terminates_a_worker,
     "prints-a-lot": prints_a_lot,
+    "has-a-child": has_a_child,
     "counts": lambda: 1,
 }
 

@@ -8,11 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hpcorch.journal.layout import SweepLayout
@@ -88,7 +90,7 @@ class Node:
             before()
             arguments = ["--batch", "0", "--submission", str(attempt.submission), "--runs", str(attempt.run)]
             os._exit(main([str(self.layout.directory), *arguments]))
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - nothing may come back into the test
             traceback.print_exc()
             os._exit(111)
 
@@ -232,12 +234,12 @@ def stop_at(kind: type[ev.Fact]) -> Callable[[], None]:
         append = JournalWriter.append
 
         def interrupted(writer: JournalWriter, fact: ev.Fact, *, durable: bool = False) -> None:
-            encoded = writer.seq
+            before = writer.seq
             append(writer, fact, durable=durable)
-            if isinstance(fact, kind):
-                writer.seq = encoded
+            if isinstance(fact, kind):  # the line is written, and not yet counted
+                after, writer.seq = writer.seq, before
                 os.kill(os.getpid(), signal.SIGTERM)
-                writer.seq = encoded + 1
+                writer.seq = after
 
         JournalWriter.append = interrupted  # type: ignore[method-assign] - this process is a copy
 
@@ -269,6 +271,32 @@ def test_a_signal_while_the_users_modules_are_imported_stops_the_run(node: Node)
     done = node.start("counts", before=before)
     assert (done.code, done.end.outcome) == (128 + signal.SIGTERM, "stopped")
     assert node.executed() == []
+
+
+def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(node: Node) -> None:
+    child_file = node.count.with_suffix(".child")
+    run = NAMES.index("has-a-child")
+    launcher = os.fork()
+    if launcher == 0:
+        if os.fork() == 0:
+            os.setsid()
+            os.environ["COUNT_FILE"] = str(node.count)
+            arguments = ["--batch", "0", "--submission", "0", "--runs", str(run), "--task", "0", "--job-id", "p"]
+            os._exit(main([str(node.layout.directory), *arguments]))
+        wait_until(lambda: child_file.exists() and child_file.read_text().endswith("\n"))
+        os._exit(0)
+    assert os.waitpid(launcher, 0)[1] == 0
+    child = int(child_file.read_text())
+    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    events = node.events(AttemptId(run=run, submission=0, restart=0))
+    assert [event.fact.outcome for event in events if isinstance(event.fact, ev.AttemptEnded)] == ["stopped"]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 # Claims

@@ -328,3 +328,26 @@ def test_slurms_own_word_on_an_attempt_that_was_started_again_counts() -> None:
     said = segment("control", [word("PREEMPTED")]).events
     folded = fold_run(evidence(("0.s0.r0", JOURNALS["stopped"]), ("0.s0.r1", attempt()), observed=said))
     assert folded.attempts[0].state is AttemptState.PREEMPTED
+
+
+RANKS = [ev.AttemptClaimed(host="n1", pid=1, tasks=4), ev.AttemptEnded(outcome="completed", exit_code=0, result=7)]
+
+
+@pytest.mark.parametrize(
+    ("slurm", "state"),
+    [
+        ([], RunState.RUNNING),
+        ([word("RUNNING")], RunState.RUNNING),
+        ([word("COMPLETED")], RunState.COMPLETED),
+        ([word("LOST")], RunState.COMPLETED),
+        ([word("FAILED")], RunState.FAILED),
+        ([word("OUT_OF_MEMORY")], RunState.OUT_OF_MEMORY),
+        ([word("PREEMPTED")], RunState.PENDING),
+    ],
+)
+def test_a_run_of_several_ranks_completes_when_slurm_says_that_all_did(
+    slurm: list[ev.JobObserved], state: RunState
+) -> None:
+    said = segment("control", slurm, first=10).events
+    folded = fold_run(evidence(("0.s0.r0", RANKS), observed=said, submissions=submissions(*submitted(0, "0"))))
+    assert folded.run.state is state

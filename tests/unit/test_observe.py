@@ -12,7 +12,8 @@ from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, SubmissionState
-from hpcorch.services.observe import FORGOTTEN_TIME, Known, from_accounting, from_queue, from_silence
+from hpcorch.services.observe import Known, from_accounting, from_queue, own_rows
+from hpcorch.services.silence import FORGOTTEN_TIME, from_silence
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
 from hpcorch.slurm.states import JobState
@@ -190,6 +191,13 @@ def test_rows_of_other_jobs_indices_and_whole_arrays_are_left_alone() -> None:
     rows = [*OTHERS, queued(2, "PENDING"), queued(3, "FAILED"), queued(None, "FAILED")]
     rows.append(queued(2, "FAILED", array_job_id="41"))
     assert words(from_queue(rows, known(*QUIET))) == [(7, 0, "PENDING")]
+
+
+def test_a_job_that_got_an_old_id_again_says_nothing_of_our_runs() -> None:
+    ours = queued(2, "RUNNING", comment=f"mine hpcorch:{SUBMISSION.token}")
+    anothers = queued(2, "FAILED", comment=f"hpcorch:{'0' * 32}")
+    changed_by_hand = queued(1, "RUNNING", comment="please do not touch")
+    assert own_rows([ours, anothers, changed_by_hand], known()) == [ours, changed_by_hand]
 
 
 # sacct

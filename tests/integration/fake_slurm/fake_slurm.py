@@ -117,21 +117,26 @@ def new_job(job_id, flags, text, line):
     array = flags.get("array")
     (ROOT / f"script-{job_id}").write_text(text)
     element = {"state": "PENDING", "restarts": 0, "start": None, "end": None, "exit": 0, "signal": 0, "past": []}
+    element["held"] = "hold" in flags
     return {
         "id": job_id, "flags": flags, "line": " ".join(line), "cwd": str(Path.cwd()),
-        "env": dict(os.environ), "held": "hold" in flags, "runner": False, "submit": time.time(),
+        "env": dict(os.environ), "runner": False, "submit": time.time(),
         "throttle": int(array.partition("%")[2] or 0) if array else 0,
         "tasks": {str(i): dict(element) for i in (indices(array) if array else [""])},
     }  # fmt: skip
 
 
 def start_runner(job):
-    if not job["held"] and not job["runner"]:
+    if not job["runner"] and any(is_ready(task) for task in job["tasks"].values()):
         job["runner"] = True
         subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "run", job["id"]], start_new_session=True, cwd="/",
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+
+
+def is_ready(task):
+    return task["state"] == "PENDING" and not task["held"]
 
 
 def run_array(job_id):
@@ -142,12 +147,12 @@ def run_array(job_id):
             job = jobs[job_id]
             for index, child in list(children.items()):
                 tend(job, index, child, children)
-            ready = [i for i, t in job["tasks"].items() if t["state"] == "PENDING"]
-            if not children and (job["held"] or not ready):
+            ready = [i for i, t in job["tasks"].items() if is_ready(t)]
+            if not children and not ready:
                 job["runner"] = False
                 return
             limit = min(job["throttle"] or 10**6, int(os.environ.get("FAKE_SLURM_CPUS", "4")))
-            if not job["held"] and not waits(job, jobs):
+            if not waits(job, jobs):
                 for index in ready[: max(0, limit - len(children))]:
                     children[index] = start(job, index)
         time.sleep(0.03)
@@ -263,7 +268,7 @@ def scontrol(argv):
                 stop(job["tasks"][index], "REQUEUED")
                 start_runner(job)
             else:
-                job["held"] = verb == "hold"
+                job["tasks"][index]["held"] = verb == "hold"
                 start_runner(job)
 
 
@@ -280,7 +285,7 @@ def squeue(argv):
     for job in (jobs[i] for i in wanted if i in jobs):
         for index, task in job["tasks"].items():
             if task["state"] in ACTIVE or "all" in argv:
-                reason = "JobHeldUser" if job["held"] else "Priority"
+                reason = "JobHeldUser" if task["held"] else "Priority"
                 values = {
                     "i": shown(job, index), "A": raw_id(job, index), "F": job["id"], "K": index or "N/A",
                     "T": task["state"].split()[0], "V": when(job["submit"]), "N": "f1" if task["start"] else "",
