@@ -169,7 +169,7 @@ def make_sweep(
         "root_seed": 7,
         "sweeper": "BasicSweeper",
     }
-    create_sweep(made.layout, ev.SweepCreated(sweep=sweep, **{**values, **created}), reuse=False)
+    create_sweep(made.layout, ev.SweepCreated(sweep=sweep, **{**values, **created}))
     made.plan(overrides, config=config)
     return made
 

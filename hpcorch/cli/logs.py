@@ -13,7 +13,7 @@ from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place, selector_argument, states_option
 from hpcorch.errors import NotFoundError
 from hpcorch.ledger import Ledger
-from hpcorch.services.attempt_logs import LogPart, find_part, read_part
+from hpcorch.services.attempt_logs import LogPart, error_file, find_part, read_part, tail_lines
 from hpcorch.services.report import StatusReport, report_status
 from hpcorch.services.select import Selector, parse_selector
 
@@ -112,6 +112,9 @@ def _head(part: LogPart) -> None:
 def _write_blocks(part: LogPart, lines: int | None) -> None:
     for block in read_part(part, lines=lines):
         _write(block)
+    if (errors := error_file(part.path)) is not None:
+        output.write(f"==> standard error: {errors} <==")
+        _write(b"".join(tail_lines(errors, lines)))
 
 
 def _write(block: bytes) -> None:

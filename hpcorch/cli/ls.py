@@ -15,11 +15,13 @@ from hpcorch.cli.options import (
     quiet_option,
     refresh_option,
     states_option,
+    where_option,
 )
 from hpcorch.cli.text import ago, counts_text, local_time
 from hpcorch.ledger import Ledger
 from hpcorch.services.report import SweepList, SweepReport, list_sweeps
 from hpcorch.services.select import parse_since, parse_states
+from hpcorch.services.where import parse_condition
 
 _LIMIT = 20
 
@@ -28,6 +30,7 @@ _LIMIT = 20
     epilog=examples(
         "hpcorch ls --since 2d -s F,TO",
         "hpcorch ls --name train --tag paper --limit 0",
+        "hpcorch ls --where 'model.lr>0.05' --where 'result>=0.9'",
         "hpcorch ls -q --since 1w | xargs -n 1 hpcorch status",
     )
 )
@@ -35,6 +38,7 @@ _LIMIT = 20
 @states_option("Only sweeps in these states, such as F,TO,R.")
 @click.option("--name", metavar="TEXT", help="Only sweeps whose name contains this, in any case.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only sweeps with this tag; repeat for several.")
+@where_option
 @click.option(
     "-n",
     "--limit",
@@ -54,6 +58,7 @@ def command(
     states: str | None,
     name: str | None,
     tags: tuple[str, ...],
+    conditions: tuple[str, ...],
     limit: int,
     refresh: bool,
     as_json: bool,
@@ -65,9 +70,17 @@ def command(
     """
     wanted = None if states is None else parse_states(states)
     moment = None if since is None else parse_since(since, datetime.now(timezone.utc))
+    like = [parse_condition(text) for text in conditions]
     with Ledger.open(place.ledger_path()) as ledger:
         found = list_sweeps(
-            ledger, limit=limit or None, since=moment, states=wanted, name=name, tags=tags, refresh=refresh
+            ledger,
+            limit=limit or None,
+            since=moment,
+            states=wanted,
+            name=name,
+            tags=tags,
+            conditions=like,
+            refresh=refresh,
         )
     if as_json:
         output.write_json([sweep.as_plain() for sweep in found.sweeps])

@@ -43,6 +43,16 @@ pass_place = click.make_pass_decorator(Place)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 refresh_option = click.option("--refresh", is_flag=True, help="Ask Slurm, instead of the journals alone.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask whether it is meant.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, do nothing.")
+where_option = click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only with runs like this: 'model.lr>0.05', 'result>=0.9', model=mlp; repeat for several.",
+)
 selector_argument = click.argument("selector", default="last", metavar="[SELECTOR]")
 
 

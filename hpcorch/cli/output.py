@@ -11,9 +11,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcorch.cli.text import printable, shortened
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 # Longer cells would push the others out of sight; --json has all of it.
 _WIDEST_CELL = 100
@@ -88,6 +91,12 @@ def _aligned(table: Table) -> Iterator[str]:
 
 def _draw(table: Table) -> None:
     from rich.console import Console
+
+    Console(file=sys.stdout).print(drawn(table))
+
+
+def drawn(table: Table) -> RichTable:
+    """A table as rich draws it on a terminal."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -96,10 +105,10 @@ def _draw(table: Table) -> None:
         shown = shortened(printable(cell), _WIDEST_CELL)
         return Text(shown, style=_STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis")
 
-    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+    made = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
         # Where the terminal is narrow, rich takes width from the columns that may wrap; cells themselves never do.
-        drawn.add_column(text(column.upper()), no_wrap=column not in table.flexible)
+        made.add_column(text(column.upper()), no_wrap=column not in table.flexible)
     for row in table.rows:
-        drawn.add_row(*map(text, row))
-    Console(file=sys.stdout).print(drawn)
+        made.add_row(*map(text, row))
+    return made

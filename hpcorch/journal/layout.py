@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch.model.ids import AttemptId
@@ -39,13 +39,16 @@ class SweepLayout:
     """Paths below one sweep directory.
 
     :param directory: absolute path of the sweep directory
+    :param aside: folder below ``.hpcorch`` that the record was set aside in, when another sweep took the directory
     """
 
     directory: Path
+    aside: str | None = None
 
     @property
     def state(self) -> Path:
-        return self.directory / STATE_DIR
+        state = self.directory / STATE_DIR
+        return state if self.aside is None else state / self.aside
 
     @property
     def control(self) -> Path:
@@ -84,6 +87,16 @@ class SweepLayout:
 
     def log(self, submission: int, array_index: int | str) -> Path:
         return self.logs / f"s{submission}_{array_index}.log"
+
+    def set_aside_records(self) -> list[SweepLayout]:
+        """The records of earlier sweeps in the same directory, the latest first."""
+        folders = sorted((self.directory / STATE_DIR).glob("earlier-*"), reverse=True)
+        return [replace(self, aside=folder.name) for folder in folders]
+
+    def present(self, recorded: Path) -> Path:
+        """Where a file of the record is now, whose path was recorded before the record was set aside."""
+        home = replace(self, aside=None).state
+        return self.state / recorded.relative_to(home) if recorded.is_relative_to(home) else recorded
 
     def relative(self, path: Path) -> str:
         """A path as events store it: relative to the sweep directory."""

@@ -142,6 +142,19 @@ def read_run(path: Path, index: int) -> FrozenRun:
     return FrozenRun(header=header, base=base, run=run)
 
 
+def read_header(path: Path) -> ManifestHeader:
+    """Read what all runs of a launch share.
+
+    :raises RecordError: the manifest is damaged
+    :raises OSError: it cannot be read
+    """
+    with path.open("rb") as file:
+        try:
+            return _header(file.readline())
+        except (DamagedLineError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"the manifest {path} is damaged at its start: {error}") from error
+
+
 def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[ManifestRun]]:
     """Read a whole manifest.
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode
-from hpcorch.model.events import CONTROL_SOURCE, Event
+from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +75,27 @@ def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -
             yield read_segment(entry, sweep=sweep, source=source, offset=offset)
 
 
-def sweep_id(layout: SweepLayout) -> str | None:
-    """The id of the sweep that owns a sweep directory; None if the directory has no whole first event."""
-    with layout.control.open("rb") as file:
-        first = file.readline()
+def owner(layout: SweepLayout) -> str | None:
+    """The id of the sweep whose record lies there; None if there is no record, or its first event is not whole."""
     try:
+        with layout.control.open("rb") as file:
+            first = file.readline()
         event = decode(first, sweep="", source=CONTROL_SOURCE)
-    except DamagedLineError:
+    except (FileNotFoundError, DamagedLineError):
         return None
-    return str(getattr(event.fact, "sweep", "")) or None
+    return event.fact.sweep if isinstance(event.fact, SweepCreated) else None
+
+
+def locate(directory: Path, sweep: str) -> SweepLayout:
+    """The record of a sweep in its directory, in place or set aside.
+
+    :raises RecordError: it is not there
+    """
+    layout = SweepLayout(directory)
+    for candidate in (layout, *layout.set_aside_records()):
+        if owner(candidate) == sweep:
+            return candidate
+    raise RecordError(
+        f"the record of sweep {sweep} is not in {directory}: the sweep directory was moved or deleted, or"
+        " is another sweep's now; what the ledger knows of the sweep stays as it was"
+    )

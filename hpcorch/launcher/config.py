@@ -7,7 +7,9 @@ same log (one file a run instead of two), and logs lie beside the journals unles
 
 # No ``from __future__ import annotations``: OmegaConf reads the annotations of structured configurations.
 
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -66,13 +68,41 @@ class SlurmConf(CommonConf):
 
 
 @dataclass
-class LocalConf(CommonConf):
-    """Keys of ``hydra/launcher=hpcorch_local``."""
+class LocalConf(SlurmConf):
+    """Keys of ``hydra/launcher=hpcorch_local``: Slurm's too, so that a project's configuration serves both.
+
+    What one machine has no use for is named and ignored.
+    """
 
     _target_: str = "hydra_plugins.hpcorch_launcher.LocalLauncher"
 
     timeout_min: int = 0  # 0: no limit
     slots: int | None = None  # runs at once; as many as CPUs and GPUs allow if not given
+
+
+# Keys of the local launcher that change nothing on one machine.
+IGNORED_LOCALLY = (
+    *("partition", "qos", "account", "constraint", "exclude", "nodelist", "reservation", "dependency", "nice"),
+    *("gpus_per_task", "cpus_per_gpu", "mem_gb", "mem_per_gpu", "mem_per_cpu", "licenses", "array_parallelism"),
+    *("signal_delay_s", "max_num_timeout", "comment", "additional_parameters", "setup", "srun_args", "python"),
+    "detach",
+)
+
+
+def unknown_key(params: Iterable[str]) -> str | None:
+    """A sentence about a key that no launcher has, if there is one: Hydra lets ``+`` add any."""
+    known = {item.name for item in fields(LocalConf)}
+    for key in params:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            return f"hydra.launcher.{key} is not a key of hpcorch{f'; did you mean {close[0]}?' if close else ''}"
+    return None
+
+
+def ignored_locally(params: Mapping[str, Any]) -> list[str]:
+    """The keys that were set and that the local launcher ignores."""
+    plain = LocalConf()
+    return sorted(key for key in IGNORED_LOCALLY if params.get(key) not in (None, getattr(plain, key)))
 
 
 def register() -> None:

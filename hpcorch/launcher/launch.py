@@ -50,11 +50,14 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by the sweeper before its first launch.
 
-        :raises LaunchError: the sweep directory cannot be written, or the sweeper needs values at once and the
-            keys say to return without them
+        :raises LaunchError: a key is unknown, the sweep directory cannot be written, or the sweeper needs values
+            at once and the keys say to return without them
         """
+        from hpcorch.launcher.config import unknown_key
         from hpcorch.launcher.sharing import share_composer
 
+        if (unknown := unknown_key(self.params)) is not None:
+            raise LaunchError(f"hpcorch: {unknown}")
         self.hydra_context, self.composer = share_composer(hydra_context, _loader(hydra_context), config)
         self.task_function = task_function
         self.config = config
@@ -176,7 +179,7 @@ class LocalSweepLauncher(SweepLauncher):
     backend = "local"
 
     def check(self, runs: int) -> None:  # noqa: ARG002 - any number can wait for the slots
-        from hpcorch.launcher.local import check_local
+        from hpcorch.services.local_options import check_local
 
         check_local(self.params)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import UsageError
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from hpcorch.ledger.store import Ledger
 
 log = logging.getLogger(__name__)
-_OPTION_KEYS = frozenset(item.name for item in fields(JobOptions))
 
 
 def check_slurm(params: Mapping[str, Any], runs: int) -> str | None:
@@ -34,7 +36,7 @@ def check_slurm(params: Mapping[str, Any], runs: int) -> str | None:
     :raises UsageError: a key has a value that Slurm cannot be given, or no array takes so many runs
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
-    job_options(params)
+    JobOptions.from_launcher(params)
     if params.get("dry_run"):
         return None
     config = CliClient().config()
@@ -47,20 +49,12 @@ def check_slurm(params: Mapping[str, Any], runs: int) -> str | None:
     return config.cluster
 
 
-def job_options(params: Mapping[str, Any]) -> JobOptions:
-    """What the launcher's keys ask of Slurm.
-
-    :raises UsageError: a key has a value that Slurm cannot be given
-    """
-    return JobOptions.from_mapping({key: value for key, value in params.items() if key in _OPTION_KEYS})
-
-
 def _request(sweep: OpenSweep, launch: PlannedLaunch) -> Request:
     return Request(
         sweep=sweep.id,
         batch=launch.frozen.header.batch,
         runs=launch.indices,
-        options=job_options(sweep.params),
+        options=JobOptions.from_launcher(sweep.params),
         environ=os.environ,
         host=sweep.host,
         log_folder=sweep.params.get("submitit_folder"),
@@ -93,12 +87,48 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
 
 def _waited(sweep: OpenSweep, launch: PlannedLaunch, ledger: Ledger, client: CliClient) -> Sequence[JobReturn]:
     try:
-        with progress(f"sweep {sweep.id}") as display:
+        with left_by_signal(), progress(f"sweep {sweep.id}") as display:
             wait_for_runs(sweep.reconciler(ledger), client, display.show)
-    except KeyboardInterrupt:
+    except LeftBySignalError as left:
         sys.stderr.write(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
-            f"  hpcorch status {sweep.id}\n"
+            f"  hpcorch status {sweep.id}\n{_later_batches(sweep)}"
         )
-        raise SystemExit(130) from None
+        raise SystemExit(128 + left.number) from None
     return sweep.results(launch, ledger)
+
+
+def _later_batches(sweep: OpenSweep) -> str:
+    """What a sweeper that launches batch after batch will not do any more."""
+    if not sweep.config.hydra.sweeper.get("max_batch_size"):
+        return ""
+    return "Batches that were not launched yet will not be: max_batch_size launches one after another.\n"
+
+
+class LeftBySignalError(Exception):
+    """SIGINT, SIGTERM or SIGHUP arrived while the launcher waited."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def left_by_signal() -> Iterator[None]:
+    """While the block runs, the signals that end a session end only the waiting.
+
+    :raises LeftBySignalError: one arrived
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise LeftBySignalError(number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

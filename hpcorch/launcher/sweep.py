@@ -7,36 +7,30 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.singleton import Singleton
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout, default_ledger
-from hpcorch.journal.manifest import FrozenRun, ManifestHeader, ManifestRun, digest
+from hpcorch.journal.manifest import ManifestHeader, digest
 from hpcorch.launcher.compose import Composer
-from hpcorch.launcher.errors import RunFailedError
 from hpcorch.launcher.launch import BASIC_SWEEPER
 from hpcorch.launcher.plan import Planner, manifest_bases
-from hpcorch.launcher.returns import CompletedJobReturn, FailedJobReturn, RunHandle, UnfinishedJobReturn
+from hpcorch.launcher.results import LaunchResults
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
-from hpcorch.model.states import RunState
-from hpcorch.runtime.call import frozen_config
-from hpcorch.runtime.results import decode_error, decode_result
 from hpcorch.runtime.task import Task, dump_task
-from hpcorch.services.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
 from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.record import Launch, create_sweep, record_launch
+from hpcorch.services.record import Launch, create_sweep, make_room, record_launch
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -147,7 +141,9 @@ class OpenSweep:
         """
         with self.ledger() as ledger:  # opened first: a ledger that cannot be written stops the launch here
             if not self._created:
-                create_sweep(self.layout, self._created_fact(), reuse=bool(self.params.get("reuse_sweep_dir")))
+                reuse = bool(self.params.get("reuse_sweep_dir"))
+                make_room(self.layout, ledger, reuse=reuse)
+                create_sweep(self.layout, self._created_fact())
                 self._set_mode()
                 self._created = True
             record_launch(self.layout, launch.frozen)
@@ -165,56 +161,22 @@ class OpenSweep:
 
     def results(self, launch: PlannedLaunch, ledger: Ledger) -> list[JobReturn]:
         """One JobReturn for each run of a launch that is over."""
-        outcomes = read_outcomes(ledger, self.layout, self.id, launch.indices)
-        failed = failures(outcomes)
-        return [
-            self._result(launch, outcome, run, failed)
-            for outcome, run in zip(outcomes, launch.frozen.runs, strict=True)
-        ]
+        return self._results(launch).read(ledger)
 
     def handles(self, launch: PlannedLaunch, ledger: Ledger | None = None) -> list[JobReturn]:
         """One JobReturn for each run of a launch that was left, or never submitted."""
         states = {run.run: run.state for run in ledger.runs(self.id)} if ledger is not None else {}
-        return [
-            UnfinishedJobReturn(
-                RunHandle(
-                    sweep=self.id,
-                    run=run.run,
-                    state=states.get(run.run, RunState.PLANNED),
-                    directory=run.directory,
-                ),
-                overrides=run.overrides,
-                rebuild=self._rebuilder(launch, run, job_id=None),
-            )
-            for run in launch.frozen.runs
-        ]
+        return self._results(launch).handles(states)
 
-    def _result(
-        self, launch: PlannedLaunch, outcome: Outcome, run: ManifestRun, failed: Sequence[Outcome]
-    ) -> JobReturn:
-        rebuild = self._rebuilder(launch, run, job_id=outcome.run.job_id)
-        done: JobReturn
-        if outcome.run.state is RunState.COMPLETED:
-            value = None if outcome.end is None else _value(outcome, self.layout)
-            done = CompletedJobReturn(value, overrides=run.overrides, rebuild=rebuild)
-        else:
-            done = FailedJobReturn(self._error(outcome, failed, launch), overrides=run.overrides, rebuild=rebuild)
-        done.working_dir = outcome.end.working_dir if outcome.end is not None else run.directory
-        done.task_name = outcome.end.task_name if outcome.end is not None else launch.frozen.header.job_name
-        return done
-
-    def _error(self, outcome: Outcome, failed: Sequence[Outcome], launch: PlannedLaunch) -> RunFailedError:
-        """The error of one failed run, which tells of the other failed ones too: a sweeper shows only the first."""
-        others = [other for other in failed if other is not outcome]
-        text = failure_report([outcome, *others], total=len(launch.indices), sweep=self.id)
-        error = RunFailedError(
-            text + self._batch_hint() if others else f"{failure_text(outcome)}{self._batch_hint()}",
-            run=outcome.run.run,
-            log=outcome.run.log,
+    def _results(self, launch: PlannedLaunch) -> LaunchResults:
+        frozen = launch.frozen
+        return LaunchResults(
+            layout=self.layout,
+            header=frozen.header,
+            bases={base.base: base for base in frozen.bases},
+            runs=frozen.runs,
+            hint=self._batch_hint(),
         )
-        if outcome.end is not None and outcome.end.outcome == "failed":
-            error.__cause__ = decode_error(outcome.end, run=outcome.run.run, log=outcome.run.log)
-        return error
 
     def _batch_hint(self) -> str:
         """Hydra's basic sweeper stops at the first batch that has a failed run, which no launcher can prevent."""
@@ -226,13 +188,6 @@ class OpenSweep:
             " hydra.sweeper.max_batch_size, so that all runs are one launch, and limit how many run at once with"
             " hydra.launcher.array_parallelism (or slots)"
         )
-
-    def _rebuilder(
-        self, launch: PlannedLaunch, run: ManifestRun, *, job_id: str | None
-    ) -> Callable[[], DictConfig]:
-        bases = {base.base: base for base in launch.frozen.bases}
-        frozen = FrozenRun(header=launch.frozen.header, base=bases[run.base], run=run)
-        return partial(_rebuilt, frozen, job_id or f"{self.id}/{run.run}")
 
     def _created_fact(self) -> SweepCreated:
         return SweepCreated(
@@ -263,24 +218,6 @@ class OpenSweep:
                 raise RecordError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
-
-
-def _value(outcome: Outcome, layout: SweepLayout) -> Any:
-    assert outcome.end is not None
-    try:
-        return decode_result(outcome.end, layout)
-    except Exception as error:
-        raise RecordError(
-            f"the result of run {outcome.run.run} cannot be read back ({type(error).__name__}: {error}): its class"
-            f" must be importable here; in JSON form it is {outcome.end.result!r}"
-        ) from error
-
-
-def _rebuilt(frozen: FrozenRun, job_id: str) -> DictConfig:
-    config = frozen_config(frozen, job_id=job_id)
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = frozen.run.directory
-    return config
 
 
 def _versions() -> dict[str, str]:

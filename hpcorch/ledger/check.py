@@ -1,23 +1,28 @@
-"""Whether a ledger is what it claims to be: whole as a file, unbroken as a chain, true to its events."""
+"""Whether a ledger is what it claims to be: whole as a file, unbroken as a chain, true to its events.
+
+Each examination reads a part of the ledger, so that several processes can share the work.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from hpcorch.ledger.chain import GENESIS, link
-from hpcorch.ledger.projection import fold_all_runs
+from hpcorch.ledger.projection import fold_span
 from hpcorch.ledger.queries import QUERIES
-from hpcorch.ledger.rows import Row
-from hpcorch.ledger.stored import SweepKey
-from hpcorch.ledger.sweep_tables import fact_rows, fold_facts, read_tallies
+from hpcorch.ledger.rows import Row, digest_of
+from hpcorch.ledger.stored import RunSpan, SweepKey
+from hpcorch.ledger.sweep_tables import fact_rows, fold_facts
 from hpcorch.model.states import RunState
 
 # A damaged ledger differs in every later row; nobody reads more than the first few.
 MAX_FINDINGS = 20
+
+_STATES = {state.value: state for state in RunState}
+_REMEDY = "`hpcorch ledger rebuild` makes the tables anew from the events"
 
 
 class FindingKind(str, Enum):
@@ -47,10 +52,11 @@ def check_file(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding(kind=FindingKind.FILE, text=f"the file is damaged: {text}")
 
 
-def check_chain(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Every event whose hash is not that of its content and its predecessor's hash."""
-    previous, expected = GENESIS, 1
-    cursor = connection.execute(QUERIES["chain"])
+def check_chain(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Finding]:
+    """Every event of a stretch whose hash is not that of its content and its predecessor's hash."""
+    before = connection.execute(QUERIES["hash_of"], (first - 1,)).fetchone()
+    previous, expected = before[0] if before else GENESIS, first
+    cursor = connection.execute(QUERIES["chain"], (first, last))
     for seq, source_seq, run, kind, time, body, stored, source, sweep in cursor:
         if seq != expected:
             yield _broken(f"events {expected} to {seq - 1} are missing")
@@ -60,45 +66,62 @@ def check_chain(connection: sqlite3.Connection) -> Iterator[Finding]:
             )
         # Going on from what is stored names each altered event once, and not all that follow it.
         previous, expected = stored, seq + 1
+    if expected <= last:
+        yield _broken(f"events {expected} to {last} are missing")
 
 
 def _broken(text: str) -> Finding:
     return Finding(kind=FindingKind.CHAIN, text=text)
 
 
-def check_projections(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Every sweep whose tables differ from a fresh fold of its events."""
-    for key, sweep_id in connection.execute(QUERIES["sweep_keys"]).fetchall():
-        for text in _differences(connection, SweepKey(id=sweep_id, key=key)):
-            yield Finding(
-                kind=FindingKind.PROJECTION,
-                text=f"sweep {sweep_id}: {text}; `hpcorch ledger rebuild` makes the tables anew from the events",
-            )
+def check_sweep(connection: sqlite3.Connection, sweep: SweepKey) -> Iterator[Finding]:
+    """What differs between a sweep's own tables and a fresh fold of its events, and whether rows are missing."""
+    counted = dict(connection.execute(*_asked("counted_states", sweep)))
+    if counted != dict(connection.execute(*_asked("tallies", sweep))):
+        yield _untrue(sweep, "the counts of runs by state are wrong, or rows of runs are missing")
+    told, found = connection.execute(*_asked("counted_attempts", sweep)).fetchone()
+    if told != found:
+        yield _untrue(sweep, f"attempts has {found} rows, and its runs tell of {told:.0f}")
+    bases = [(sweep.key, *row) for row in connection.execute(*_asked("bases_of_sweep", sweep))]
+    states = {_STATES[state]: runs for state, runs in counted.items() if state in _STATES}
+    facts = fact_rows(sweep, fold_facts(connection, sweep), states)
+    for table, rows in {**facts, "bases": bases}.items():
+        yield from _unequal(connection, sweep, table, rows, (sweep.key,))
 
 
-def _differences(connection: sqlite3.Connection, sweep: SweepKey) -> Iterator[str]:
-    facts = fold_facts(connection, sweep)
-    states: Counter[RunState] = Counter()
-    below = -1
-    for through, folded in fold_all_runs(connection, sweep, facts):
-        states.update(item.state for item in folded)
-        for table, rows in (
-            ("runs", [item.run for item in folded]),
-            ("attempts", [row for item in folded for row in item.attempts]),
-        ):
-            yield from _unequal(connection, table, rows, (sweep.key, below, through))
-        below = through
-    if read_tallies(connection, sweep) != states:
-        yield "the counts of runs by state are wrong"
-    bases = [(sweep.key, *row) for row in connection.execute(QUERIES["bases_of_sweep"], (sweep.key,))]
-    for table, rows in {**fact_rows(sweep, facts, states), "bases": bases}.items():
-        yield from _unequal(connection, table, rows, (sweep.key,))
+def _asked(query: str, sweep: SweepKey) -> tuple[str, Row]:
+    return QUERIES[query], (sweep.key,)
 
 
-def _unequal(connection: sqlite3.Connection, table: str, rows: Sequence[Row], part: Row) -> Iterator[str]:
+def check_rows(connection: sqlite3.Connection, sweep: SweepKey, span: RunSpan) -> Iterator[Finding]:
+    """Every row of runs and attempts that is not as it was folded, by its digest."""
+    for table in ("runs", "attempts"):
+        for row in connection.execute(QUERIES[f"all_{table}"], (sweep.key, *span)):
+            if digest_of(row[:-1]) != row[-1]:
+                yield _untrue(sweep, f"the row of {table} with key {row[1]} was changed after it was folded")
+
+
+def check_folds(connection: sqlite3.Connection, sweep: SweepKey, span: RunSpan) -> Iterator[Finding]:
+    """What differs between the rows of runs and attempts and a fresh fold of their events."""
+    folded = fold_span(connection, sweep, span)
+    for table, rows in (
+        ("runs", [item.run for item in folded]),
+        ("attempts", [row for item in folded for row in item.attempts]),
+    ):
+        yield from _unequal(connection, sweep, table, rows, (sweep.key, *span))
+
+
+def _unequal(
+    connection: sqlite3.Connection, sweep: SweepKey, table: str, rows: Sequence[Row], part: Row
+) -> Iterator[Finding]:
     """What differs between the rows that part of a table should have and those that it has."""
     should, has = set(rows), set(connection.execute(QUERIES[f"all_{table}"], part))
     for row in sorted(should - has, key=lambda item: item[:2]):
-        yield f"the row of {table} with key {row[1]} is missing or not what its events say"
+        yield _untrue(sweep, f"the row of {table} with key {row[1]} is missing or not what its events say")
     if surplus := {row[1] for row in has - should} - {row[1] for row in should}:
-        yield f"{table} has rows without events, with keys {', '.join(map(str, sorted(surplus)[:MAX_FINDINGS]))}"
+        keys = ", ".join(map(str, sorted(surplus)[:MAX_FINDINGS]))
+        yield _untrue(sweep, f"{table} has rows without events, with keys {keys}")
+
+
+def _untrue(sweep: SweepKey, text: str) -> Finding:
+    return Finding(kind=FindingKind.PROJECTION, text=f"sweep {sweep.id}: {text}; {_REMEDY}")

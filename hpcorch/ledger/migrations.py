@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from hpcorch.journal.layout import FILE_MODE
+from hpcorch.ledger.backup import back_up
 from hpcorch.ledger.connection import APPLICATION_ID, transaction
 from hpcorch.ledger.queries import script
 
@@ -29,6 +28,14 @@ def events(db: Database) -> None:
 @MIGRATIONS(name="0002_projections")
 def projections(db: Database) -> None:
     """Sweeps, batches, bases, submissions, runs, attempts, and the views over them."""
+    _run(db, "projections")
+    _run(db, "views")
+
+
+@MIGRATIONS(name="0003_digests")
+def digests(db: Database) -> None:
+    """Each row of runs and attempts carries a digest; events are found by submission."""
+    _run(db, "submission_index")
     _run(db, "projections")
     _run(db, "views")
 
@@ -70,7 +77,5 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
     number = 0
     while (backup := path.with_name(f"{path.name}.v{version}{f'.{number}' if number else ''}.backup")).exists():
         number += 1
-    backup.touch(FILE_MODE, exist_ok=False)
-    with closing(sqlite3.connect(backup)) as copy:
-        connection.backup(copy)
+    back_up(connection, backup)
     return backup

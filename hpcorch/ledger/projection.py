@@ -9,16 +9,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcorch.ledger.expansion import batch_of
 from hpcorch.ledger.queries import QUERIES, script
 from hpcorch.ledger.rows import Row, attempt_of, attempt_row, event_from, run_row
-from hpcorch.ledger.stored import StoredEvent, SweepKey, sliced
-from hpcorch.ledger.sweep_tables import SweepFacts, fold_facts, put_base, put_facts, refresh_state
+from hpcorch.ledger.stored import EVERY_RUN, RunSpan, StoredEvent, SweepKey, sliced
+from hpcorch.ledger.sweep_tables import (
+    fold_facts,
+    put_base,
+    put_facts,
+    refresh_state,
+    submissions_of,
+    update_facts,
+)
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import BasePlanned, Event, JobObserved, RunPlanned
+from hpcorch.model.events import CONTROL_SOURCE, BasePlanned, Event, JobObserved, RunPlanned
 from hpcorch.model.fold import EVIDENCE, RunEvidence, fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
@@ -45,24 +52,17 @@ def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[Stored
     :param new: all events of the sweep from ``first_seq`` on
     """
     by_run: dict[int, list[StoredEvent]] = defaultdict(list)
-    decided = False
-    touched: set[int] = set()
+    decided: list[StoredEvent] = []
     for stored in new:
         if stored.run is not None:
             if isinstance(stored.event.fact, EVIDENCE):
                 by_run[stored.run].append(stored)
         elif isinstance(stored.event.fact, BasePlanned):
             put_base(connection, sweep, stored)
-        else:
-            decided = True
-            touched.add(getattr(stored.event.fact, "submission", -1))
-    facts = fold_facts(connection, sweep)
-    if decided:
-        put_facts(connection, sweep, facts)
-    runs = set(by_run)
-    for number in touched & facts.submissions.keys():
-        runs.update(facts.submissions[number].runs)
-    written = _update_runs(connection, sweep, sorted(runs), facts.submissions, by_run, first_seq - 1)
+        elif stored.event.source == CONTROL_SOURCE:
+            decided.append(stored)
+    touched = update_facts(connection, sweep, decided) if decided else set()
+    written = _update_runs(connection, sweep, sorted(touched | by_run.keys()), by_run, first_seq - 1)
     if written or decided:
         refresh_state(connection, sweep)
     return written
@@ -72,7 +72,6 @@ def _update_runs(
     connection: sqlite3.Connection,
     sweep: SweepKey,
     runs: Sequence[int],
-    submissions: Mapping[int, Submission],
     known: Mapping[int, Sequence[StoredEvent]],
     last_stored: int,
 ) -> int:
@@ -82,7 +81,7 @@ def _update_runs(
         for stored in _events_of(connection, sweep, some, last_stored):
             assert stored.run is not None
             evidence[stored.run].append(stored)
-        rows = list(fold_runs(sweep, evidence, submissions))
+        rows = list(fold_runs(sweep, evidence, submissions_of(connection, sweep, some)))
         _write_runs(connection, sweep, some, rows)
         written += len(rows)
     return written
@@ -94,14 +93,32 @@ def _events_of(
     if last <= 0:
         return
     for row in connection.execute(QUERIES["events_of_runs"], (json.dumps(runs), sweep.key, last, _EVIDENCE)):
-        yield StoredEvent(row[0], row[1], attempt_of(row[2]), event_from(sweep.id, row))
+        event = _plan_of(sweep, row) if row[6] is None else event_from(sweep.id, row)
+        yield StoredEvent(row[0], row[1], attempt_of(row[2]), event)
+
+
+def _plan_of(sweep: SweepKey, row: Row) -> Event:
+    """A run's plan as far as the run's row depends on it: that there is one, and where."""
+    _, run, source, source_seq, time, _, _ = row
+    fact = RunPlanned(
+        run=run,
+        base=0,
+        overrides=[],
+        params={},
+        changes={},
+        config_digest="",
+        seed=0,
+        seed_source="",
+        directory="",
+    )
+    return Event(sweep=sweep.id, source=source, seq=source_seq, time=time, fact=fact)
 
 
 def fold_runs(
-    sweep: SweepKey, evidence: Mapping[int, Sequence[StoredEvent]], submissions: Mapping[int, Submission]
+    sweep: SweepKey, evidence: Mapping[int, Sequence[StoredEvent]], submissions: Iterable[Submission]
 ) -> Iterator[RunRows]:
     """The rows of runs, each from all that is known of it. Runs that were never planned have none."""
-    serving = _submissions_of(evidence.keys(), submissions)
+    serving = _serving(evidence.keys(), submissions)
     for run, events in evidence.items():
         planned: StoredEvent | None = None
         observed: list[Event] = []
@@ -135,10 +152,10 @@ def _place(stored: StoredEvent) -> tuple[int, int]:
     return batch_of(stored.event.source), stored.event.seq
 
 
-def _submissions_of(runs: Collection[int], submissions: Mapping[int, Submission]) -> dict[int, list[Submission]]:
+def _serving(runs: Collection[int], submissions: Iterable[Submission]) -> dict[int, list[Submission]]:
     serving: dict[int, list[Submission]] = defaultdict(list)
     wanted = frozenset(runs)
-    for submission in submissions.values():
+    for submission in submissions:
         for run in wanted.intersection(submission.runs):
             serving[run].append(submission)
     return serving
@@ -147,10 +164,15 @@ def _submissions_of(runs: Collection[int], submissions: Mapping[int, Submission]
 def _write_runs(
     connection: sqlite3.Connection, sweep: SweepKey, runs: Sequence[int], rows: Sequence[RunRows]
 ) -> None:
+    had: dict[int, tuple[str, bytes]] = {
+        run: (state, digest)
+        for run, state, digest in connection.execute(QUERIES["rows_of_runs"], (json.dumps(runs), sweep.key))
+    }
     change: Counter[str] = Counter(row.state.value for row in rows)
-    for _, state in connection.execute(QUERIES["states_of_runs"], (json.dumps(runs), sweep.key)):
-        change[state] -= 1
-    connection.executemany(QUERIES["put_run"], (row.run for row in rows))
+    change.subtract(state for state, _ in had.values())
+    # Slurm's confirmation of a run's end, the commonest news, changes its attempt alone.
+    changed = (row.run for row in rows if had.get(row.run[1], ("", b""))[1] != row.run[-1])
+    connection.executemany(QUERIES["put_run"], changed)
     connection.executemany(QUERIES["put_attempt"], (attempt for row in rows for attempt in row.attempts))
     connection.executemany(
         QUERIES["add_to_tally"], [(sweep.key, state, count) for state, count in change.items() if count]
@@ -165,35 +187,28 @@ def rebuild(connection: sqlite3.Connection) -> int:
     total = 0
     for key, sweep_id in connection.execute(QUERIES["sweep_keys"]).fetchall():
         sweep = SweepKey(id=sweep_id, key=key)
-        facts = fold_facts(connection, sweep)
-        put_facts(connection, sweep, facts)
+        put_facts(connection, sweep, fold_facts(connection, sweep))
         bases = connection.execute(QUERIES["bases_of_sweep"], (key,)).fetchall()
         connection.executemany(QUERIES["put_base"], [(key, *row) for row in bases])
-        for some in sliced(runs_with_events(connection, sweep), SLICE_RUNS):
-            total += _update_runs(connection, sweep, some, facts.submissions, {}, _EVERYTHING)
+        for some in sliced(runs_with_events(connection, sweep, EVERY_RUN), SLICE_RUNS):
+            total += _update_runs(connection, sweep, some, {}, _EVERYTHING)
         refresh_state(connection, sweep)
     return total
 
 
-def fold_all_runs(
-    connection: sqlite3.Connection, sweep: SweepKey, facts: SweepFacts
-) -> Iterator[tuple[int, list[RunRows]]]:
-    """A fresh fold of all runs of a sweep, some at a time in order of their index, with the highest index covered.
-
-    The last pair covers all that is left.
-    """
-    for some in sliced(runs_with_events(connection, sweep), SLICE_RUNS):
-        evidence: dict[int, list[StoredEvent]] = {run: [] for run in some}
-        for stored in _events_of(connection, sweep, some, _EVERYTHING):
-            assert stored.run is not None
-            evidence[stored.run].append(stored)
-        yield some[-1], list(fold_runs(sweep, evidence, facts.submissions))
-    yield _EVERYTHING, []
+def fold_span(connection: sqlite3.Connection, sweep: SweepKey, span: RunSpan) -> list[RunRows]:
+    """A fresh fold of some runs of a sweep, in order of their index."""
+    runs = runs_with_events(connection, sweep, span)
+    evidence: dict[int, list[StoredEvent]] = {run: [] for run in runs}
+    for stored in _events_of(connection, sweep, runs, _EVERYTHING):
+        assert stored.run is not None
+        evidence[stored.run].append(stored)
+    return list(fold_runs(sweep, evidence, submissions_of(connection, sweep, runs)))
 
 
 _EVERYTHING = (1 << 63) - 1
 
 
-def runs_with_events(connection: sqlite3.Connection, sweep: SweepKey) -> list[int]:
+def runs_with_events(connection: sqlite3.Connection, sweep: SweepKey, span: RunSpan) -> list[int]:
     """The runs of a sweep that any event speaks of, in order."""
-    return [run for (run,) in connection.execute(QUERIES["runs_with_events"], (sweep.key,))]
+    return [run for (run,) in connection.execute(QUERIES["runs_with_events"], (sweep.key, *span))]

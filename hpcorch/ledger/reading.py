@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hpcorch.model.states import RunState
 
 LAST = "last"
 _NO_LIMIT = -1
+_PAGE = 10_000  # indices read at once
 _SHOWN = 5  # one less than sweep_ids_with_prefix finds
 
 
@@ -39,6 +41,11 @@ class LedgerReading:
         """How far each source of a sweep is read; empty for a sweep that nothing was ingested of."""
         rows_ = self._rows("sources", self._known_key(sweep))
         return {name: SourceState(offset=offset, settled=bool(settled)) for name, offset, settled in rows_}
+
+    def offset(self, sweep: str, source: str) -> int:
+        """Where to go on reading one source: 0 if it is not known."""
+        found = self._rows("source", self._known_key(sweep), source)
+        return int(found[0][1]) if found else 0
 
     def offsets(self, sweep: str) -> dict[str, int]:
         """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
@@ -116,9 +123,15 @@ class LedgerReading:
     def _counts(self, key: int) -> dict[RunState, int]:
         return {RunState(state): runs for state, runs in self._rows("tallies", key)}
 
-    def counts(self, sweep: str) -> dict[RunState, int]:
-        """How many runs of a sweep are in which state; only states that some run is in."""
-        return self._counts(self._key(sweep).key)
+    def counts(self, sweep: str, *, indices: Collection[int] | None = None) -> dict[RunState, int]:
+        """How many runs of a sweep are in which state; only states that some run is in.
+
+        :param indices: only of these runs; one that the sweep does not have is passed over
+        """
+        key = self._key(sweep).key
+        if indices is None:
+            return self._counts(key)
+        return {RunState(state): runs for state, runs in self._rows("tallies_of_runs", _list(indices), key)}
 
     def batches(self, sweep: str) -> list[Batch]:
         """The launches of a sweep, in order of their first run."""
@@ -154,10 +167,26 @@ class LedgerReading:
             runs = (rows.run_from(sweep, row) for row in found)
             return list(islice((run for run in runs if states is None or run.state in states), limit))
         if states is not None:
-            found = self._rows("read_runs_in_states", _list(state.value for state in states), key, most, key)
+            each = (self._rows("read_runs_in_state", key, state.value, most, key) for state in set(states))
+            found = sorted(chain.from_iterable(each), key=itemgetter(0))[:limit]
         else:
             found = self._rows("read_runs", key, most)
         return [rows.run_from(sweep, row) for row in found]
+
+    def indices(self, sweep: str, *, states: Collection[RunState] | None = None) -> Iterator[int]:
+        """The indices of a sweep's runs, in order. All runs' are read as they are asked for, a page at a time.
+
+        :param states: only of runs in one of these states
+        """
+        key = self._key(sweep).key
+        if states is not None:
+            found = self._rows("read_indices_in_states", _list(state.value for state in states), key)
+            yield from (run for (run,) in found)
+            return
+        last = -1
+        while page := self._rows("read_indices", key, last, _PAGE):
+            yield from (run for (run,) in page)
+            last = page[-1][0]
 
     def run(self, sweep: str, index: int) -> Run:
         """One run.
@@ -169,10 +198,14 @@ class LedgerReading:
             raise NotFoundError(f"sweep {sweep} has no run {index}; it has {sum(self.counts(sweep).values())} runs")
         return found[0]
 
-    def attempts(self, sweep: str, run: int | None = None) -> list[Attempt]:
-        """Attempts of one run, or of all runs, in order of run, submission and restart."""
+    def attempts(self, sweep: str, run: int | None = None, *, runs: Collection[int] | None = None) -> list[Attempt]:
+        """Attempts of one run, of some runs, or of all, in order of run, submission and restart."""
         key = self._key(sweep).key
-        found = self._rows("read_attempts", key) if run is None else self._rows("read_attempts_of_run", key, run)
+        wanted = [run] if run is not None else runs
+        if wanted is None:
+            found = self._rows("read_attempts", key)
+        else:
+            found = self._rows("read_attempts_of_runs", _list(wanted), key)
         return [rows.attempt_from(sweep, row) for row in found]
 
     def config(self, sweep: str, run: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 from hpcorch.model.entities import Attempt, Run, Submission
@@ -47,8 +48,22 @@ def event_from(sweep: str, row: Row) -> Event:
     return Event(sweep=sweep, source=source, seq=source_seq, time=time, fact=from_body(kind, _decode_json(body)[0]))
 
 
+def digest_of(row: Row) -> bytes:
+    """What a row of runs or attempts carries in its last column: 8 bytes over all its other columns.
+
+    It tells a row that was folded from one that was edited. Whoever edits a row can also make its digest anew; that
+    only a fresh fold shows.
+    """
+    return sha256(repr(row).encode()).digest()[:8]
+
+
+def _with_digest(row: Row) -> Row:
+    return (*row, digest_of(row))
+
+
 def run_row(sweep: int, planned: int, run: Run) -> Row:
-    return (
+    """The row of a run, digest included."""
+    row = (
         sweep,
         run.run,
         planned,
@@ -66,6 +81,7 @@ def run_row(sweep: int, planned: int, run: Run) -> Row:
         _text(run.error),
         _text(run.log),
     )
+    return _with_digest(row)
 
 
 def run_from(sweep: str, row: Row) -> Run:
@@ -100,7 +116,8 @@ def run_from(sweep: str, row: Row) -> Run:
 
 
 def attempt_row(sweep: int, attempt: Attempt) -> Row:
-    return (
+    """The row of an attempt, digest included."""
+    row = (
         sweep,
         attempt.run,
         attempt.submission,
@@ -122,6 +139,7 @@ def attempt_row(sweep: int, attempt: Attempt) -> Row:
         _json(attempt.result),
         _text(attempt.error),
     )
+    return _with_digest(row)
 
 
 _ATTEMPT_FIELDS = tuple(item.name for item in fields(Attempt) if item.name != "sweep")
@@ -148,6 +166,8 @@ def submission_row(sweep: int, submission: Submission) -> Row:
         _text(submission.job_id),
         _text(submission.cluster),
         _text(submission.reason),
+        min(submission.runs),
+        max(submission.runs),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger import check, ingest, projection
+from hpcorch.ledger import backup, ingest, projection
 from hpcorch.ledger.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.check import Finding
 from hpcorch.ledger.connection import connect_reader, lock_of, transaction, translated
 from hpcorch.ledger.expansion import Manifests
 from hpcorch.ledger.opening import open_connection
@@ -22,8 +22,6 @@ from hpcorch.ledger.sandbox import QueryResult, run_query
 from hpcorch.ledger.stored import collector_paused
 
 __all__ = ["LAST", "Head", "Ledger", "SourceState", "SweepSummary"]
-
-_EXAMINATIONS = (check.check_file, check.check_chain, check.check_projections)
 
 
 class Ledger(LedgerReading):
@@ -111,16 +109,32 @@ class Ledger(LedgerReading):
         with closing(connection):
             return run_query(connection, sql, self.path)
 
-    def check(self) -> list[check.Finding]:
+    def back_up(self, target: str | os.PathLike[str]) -> Head:
+        """Copy the whole ledger to a new file, mode 0600; the end of the chain in it. Writers wait for seconds.
+
+        :raises UsageError: there is something at ``target`` already
+        :raises UnavailableError: it cannot be written
+        """
+        with translated(self.path):
+            backup.back_up(self._connection, Path(target))
+        with Ledger.open(target) as copy:
+            return copy.head()
+
+    def check(self, *, deep: bool = False, processes: int = 1) -> list[Finding]:
         """What is wrong with this ledger: the file, the chain, the tables. Empty if nothing is.
 
-        Reads everything in one view of the file, so writers wait meanwhile (minutes for a million runs; they may
-        give up). At most :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
+        Always: SQLite's own check of the file, every hash of the chain, a fresh fold of each sweep as a whole (its
+        batches, bases, submissions, counts), and the digest that each row of runs and attempts got when it was
+        folded. So what was altered by a fault or by hand shows, unless that hand made the digest anew as well.
+        Deep: a fresh fold of all runs too, which proves each row from its events, whoever wrote it.
+
+        It looks at a copy in the folder for temporary files ($TMPDIR), so writers wait for seconds at most. At most
+        :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
+
+        :param processes: how many may share the work; above 1 the main module must be safe to import
+            (:mod:`multiprocessing`, "spawn")
         """
-        with translated(self.path), collector_paused():
-            self._connection.execute("BEGIN")
-            try:
-                findings = chain(*(examine(self._connection) for examine in _EXAMINATIONS))
-                return list(islice(findings, check.MAX_FINDINGS))
-            finally:
-                self._connection.execute("ROLLBACK")
+        from hpcorch.ledger.examination import examine
+
+        with translated(self.path):
+            return examine(self._connection, deep=deep, processes=processes)

@@ -23,6 +23,17 @@ class SweepKey:
     key: int
 
 
+class RunSpan(NamedTuple):
+    """The runs of a sweep with an index above the first number, through the second."""
+
+    above: int
+    through: int
+
+
+# Whatever SQLite can hold, so that a row that nobody should have written is covered too.
+EVERY_RUN = RunSpan(-(1 << 63), (1 << 63) - 1)
+
+
 class StoredEvent(NamedTuple):  # made for every event, four times as fast as a dataclass
     """An event, where it is stored, and which run and attempt it is about."""
 

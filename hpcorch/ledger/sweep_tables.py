@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hpcorch.ledger.expansion import batch_of
 from hpcorch.ledger.queries import QUERIES
-from hpcorch.ledger.rows import Row, event_from, submission_row, sweep_row
+from hpcorch.ledger.rows import Row, event_from, submission_from, submission_row, sweep_row
 from hpcorch.ledger.stored import StoredEvent, SweepKey
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import BasePlanned, BatchPlanned, Event, SweepCreated
@@ -32,12 +33,16 @@ def fold_facts(connection: sqlite3.Connection, sweep: SweepKey) -> SweepFacts:
     for row in connection.execute(QUERIES["events_of_sweep"], (sweep.key,)):
         event = event_from(sweep.id, row)
         events.append(event)
-        if isinstance(event.fact, SweepCreated):
-            facts.created = facts.created or (row[0], event)
-        elif isinstance(event.fact, BatchPlanned):
-            facts.batches.setdefault(event.fact.batch, (row[0], event.fact))
+        _note(facts, row[0], event)
     facts.submissions = fold_submissions(events)
     return facts
+
+
+def _note(facts: SweepFacts, seq: int, event: Event) -> None:
+    if isinstance(event.fact, SweepCreated):
+        facts.created = facts.created or (seq, event)
+    elif isinstance(event.fact, BatchPlanned):
+        facts.batches.setdefault(event.fact.batch, (seq, event.fact))
 
 
 def fact_rows(sweep: SweepKey, facts: SweepFacts, tallies: Mapping[RunState, int]) -> dict[str, list[Row]]:
@@ -57,7 +62,32 @@ def put_facts(connection: sqlite3.Connection, sweep: SweepKey, facts: SweepFacts
         connection.executemany(QUERIES[f"put_{table}"], rows)
 
 
+def update_facts(connection: sqlite3.Connection, sweep: SweepKey, new: Iterable[StoredEvent]) -> set[int]:
+    """Bring a sweep's own tables up to date with events of its control journal; the runs that they may change.
+
+    Only what the events speak of is read back: a sweep may have ten thousand launches.
+    """
+    facts = SweepFacts()
+    numbers: set[int] = set()
+    for stored in sorted(new, key=lambda item: item.event.seq):
+        _note(facts, stored.seq, stored.event)
+        numbers.add(getattr(stored.event.fact, "submission", -1))
+    told = connection.execute(QUERIES["events_of_submissions"], (json.dumps(sorted(numbers)), sweep.key))
+    facts.submissions = fold_submissions([event_from(sweep.id, row) for row in told])
+    put_facts(connection, sweep, facts)
+    return {run for submission in facts.submissions.values() for run in submission.runs}
+
+
+def submissions_of(connection: sqlite3.Connection, sweep: SweepKey, runs: Collection[int]) -> list[Submission]:
+    """The submissions that include some of these runs, and perhaps others near."""
+    if not runs:
+        return []
+    found = connection.execute(QUERIES["submissions_around"], (sweep.key, min(runs), max(runs)))
+    return [submission_from(sweep.id, row) for row in found]
+
+
 def put_base(connection: sqlite3.Connection, sweep: SweepKey, stored: StoredEvent) -> None:
+    """Write which event a base's configuration is in."""
     assert isinstance(stored.event.fact, BasePlanned)
     row = (sweep.key, batch_of(stored.event.source), stored.event.fact.base, stored.seq)
     connection.execute(QUERIES["put_base"], row)

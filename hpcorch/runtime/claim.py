@@ -40,7 +40,7 @@ def claim(place: Place) -> JournalWriter:
 
 def _claimed(place: Place, path: Path) -> JournalWriter:
     journal = JournalWriter.create(path)
-    log = log_file(place)
+    log = log_file()
     journal.append(
         AttemptClaimed(
             host=place.host,

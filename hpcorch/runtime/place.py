@@ -6,6 +6,7 @@ The variables are those that slurmstepd sets (sbatch(1) and srun(1), OUTPUT ENVI
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -94,19 +95,17 @@ def _integer(environ: Mapping[str, str], name: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def log_file(place: Place) -> Path | None:
+def log_file() -> Path | None:
     """The file that this process' output goes to, if it is one.
 
-    Under srun the output is a pipe, and the file is where the submission put it.
+    Under srun the output is a pipe, and the batch script has said which file is behind it.
     """
-    try:
+    with contextlib.suppress(OSError):
         target = Path("/proc/self/fd/1").readlink()
         if target.is_file():
             return target
-    except OSError:
-        pass
-    expected = place.layout.log(place.attempt.submission, place.array_task)
-    return expected if expected.exists() else None
+    said = os.environ.get("HPCORCH_LOG")
+    return Path(said) if said and Path(said).is_file() else None
 
 
 def cpu_count() -> int:

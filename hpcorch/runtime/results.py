@@ -77,7 +77,8 @@ def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
     if end.result_pickle is not None:
         return pickle.loads(base64.b64decode(end.result_pickle))  # noqa: S301 - written by the user's own job
     if end.result_file is not None:
-        return pickle.loads((layout.directory / end.result_file).read_bytes())  # noqa: S301 - likewise
+        path = layout.present(layout.directory / end.result_file)
+        return pickle.loads(path.read_bytes())  # noqa: S301 - likewise
     return end.result
 
 

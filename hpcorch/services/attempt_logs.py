@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hpcorch.errors import NotFoundError
+from hpcorch.errors import NotFoundError, RecordError
+from hpcorch.journal.layout import STATE_DIR
+from hpcorch.journal.reader import locate
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import AttemptState
 from hpcorch.services.plain import attempt_name
@@ -57,10 +61,32 @@ def find_part(run: Run, attempts: Sequence[Attempt], name: str | None = None) ->
     return LogPart(
         run=run.run,
         attempt=attempt,
-        path=Path(attempt.log),
+        path=_present(Path(attempt.log), run.sweep),
         start=attempt.log_start or 0,
         end=_end(attempt, attempts),
     )
+
+
+def _present(recorded: Path, sweep: str) -> Path:
+    """Where a log is now: with its record, which may have been set aside since."""
+    if recorded.parent.parent.name != STATE_DIR:
+        return recorded  # submitit_folder, or output that the site sends elsewhere
+    with suppress(RecordError, OSError):
+        return locate(recorded.parents[2], sweep).present(recorded)
+    return recorded
+
+
+def error_file(log: Path) -> Path | None:
+    """The file of standard error beside a log, where ``stderr_to_stdout=false`` asked for one."""
+    errors = log.with_suffix(".err")
+    return errors if errors != log and errors.is_file() else None
+
+
+def tail_lines(path: Path, lines: int | None) -> list[bytes]:
+    """The last lines of a whole file, line ends included; None for all of them."""
+    with path.open("rb") as file:
+        kept: deque[bytes] = deque(file, maxlen=lines)
+    return list(kept)
 
 
 def _latest(attempts: Sequence[Attempt]) -> Attempt | None:

@@ -132,10 +132,13 @@ class LocalPool:
                     tick()
                 raise Interrupted(self._interrupted_by)
 
-    def record(self) -> None:
-        """Make the submission known: from now on its runs are this pool's. Done once; :meth:`run` does it too."""
+    def record(self) -> str:
+        """Make the submission known: from now on its runs are this pool's. Done once; :meth:`run` does it too.
+
+        :return: the pool's id
+        """
         if self._job_id:
-            return
+            return self._job_id
         request = self._request
         with control_journal(self._layout) as control:
             self._number = read_past(self._layout, request.sweep).next_submission
@@ -153,6 +156,7 @@ class LocalPool:
             )
             control.append(SubmissionAccepted(submission=self._number, job_id=self._job_id))
             control.append(SubmissionReleased(submission=self._number), durable=True)
+        return self._job_id
 
     def _start_unless_cancelled(self, index: int) -> None:
         requests = read_past(self._layout, self._request.sweep).requests

@@ -6,6 +6,7 @@ although an attempt of it has been seen was requeued, but one that waited first 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -190,22 +191,37 @@ def _end_of(row: AccountingRow, attempt: AttemptId) -> JobObserved:
         restart=attempt.restart,
         state=row.state.value,
         witness="sacct",
-        reason=row.reason if row.cancelled_by is None else f"cancelled by uid {row.cancelled_by}",
+        reason=_why(row),
         node=row.nodes or None,
-        exit_code=row.exit_code,
+        exit_code=None if row.signal else row.exit_code,  # sacct says 0 of what a signal killed
         signal=row.signal or None,
         start=format_time(row.started_at) if row.started_at else None,
         end=format_time(row.ended_at) if row.ended_at else None,
     )
 
 
+def _why(row: AccountingRow) -> str | None:
+    """Why an attempt ended, where its state does not say it. (sacct's own Reason is why it last waited.)"""
+    if row.cancelled_by is not None:
+        return f"cancelled by uid {row.cancelled_by}"
+    if not row.signal or row.state is not JobState.FAILED:
+        return None
+    known = row.signal in {number.value for number in signal.Signals}
+    name = signal.Signals(row.signal).name if known else f"signal {row.signal}"
+    # Without the cgroup plugin Slurm kills a job over its memory limit so, and says FAILED (measured).
+    return f"killed by {name}{', as a job over its memory limit is' if row.signal == signal.SIGKILL else ''}"
+
+
 def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow]:
     """Rows of elements; a row of a whole array, cancelled as one while it waited, becomes one for each element.
 
-    Elements that have rows of their own are left out of that.
+    Elements that have rows of their own are left out of that, and of a row that stood for several at once: such a
+    row may be left over from before they started (measured on 22.05).
     """
-    own = {(row.array_job_id, row.index) for row in rows if row.index is not None}
-    elements = [row for row in rows if row.index is not None]
+    own = {(row.array_job_id, row.index) for row in rows if row.index is not None and not row.together}
+    elements = [
+        row for row in rows if row.index is not None and not (row.together and (row.array_job_id, row.index) in own)
+    ]
     for row in rows:
         submission = known.submissions.get(row.array_job_id)
         if row.index is None and submission is not None:

@@ -14,6 +14,7 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState
+from hpcorch.services.attempt_logs import error_file
 
 TAIL_LINES = 10
 _TAIL_BYTES = 8 * 1024
@@ -61,6 +62,9 @@ def failure_text(outcome: Outcome) -> str:
     if run.log is not None:
         lines.append(f"  log: {run.log}")
         lines.extend(f"  | {line}" for line in log_tail(outcome))
+        if (errors := error_file(Path(run.log))) is not None:
+            lines.append(f"  standard error: {errors}")
+            lines.extend(f"  | {line}" for line in tail(errors, start=0, end=None, lines=TAIL_LINES))
     return "\n".join(lines)
 
 

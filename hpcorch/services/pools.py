@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection
+from itertools import pairwise
 
 import psutil
 
@@ -55,7 +56,7 @@ def _task_of(child: psutil.Process, submission: int) -> str | None:
         words = child.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(pairwise(words))
     if "hpcorch.runtime" not in words or given.get("--submission") != str(submission):
         return None
     return given.get("--task")

@@ -14,7 +14,7 @@ from pathlib import Path
 from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import read_sweep
+from hpcorch.journal.reader import locate, read_sweep
 from hpcorch.ledger.expansion import manifests_in
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Attempt, Run
@@ -138,9 +138,10 @@ def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
     """A reconciler for a sweep that the ledger knows.
 
     :raises NotFoundError: it knows none of that id
+    :raises RecordError: the sweep's record is not in its directory
     """
     known = ledger.sweep(sweep).sweep
-    return Reconciler(ledger, SweepLayout(Path(known.directory)), known.id)
+    return Reconciler(ledger, locate(Path(known.directory), known.id), known.id)
 
 
 def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:

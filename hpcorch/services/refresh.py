@@ -76,7 +76,7 @@ def _may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
         size = SweepLayout(Path(summary.sweep.directory)).control.stat().st_size
     except OSError:
         return False  # nothing more is expected of it, so that it is gone does not matter here
-    return size > ledger.offsets(summary.sweep.id).get(CONTROL_SOURCE, 0)
+    return size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
 
 
 def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any
 
 from hpcorch.ledger import Ledger, SweepSummary
@@ -12,7 +13,8 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import RunState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
-from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.select import Selector, count_selected, select_runs
+from hpcorch.services.where import Condition, all_hold
 
 # Looking at a sweep lists a directory, perhaps on a busy network file system; older sweeps show their age.
 MOST_LOOKED_AT = 50
@@ -78,24 +80,35 @@ class SweepList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """Where a sweep and the selected ones of its runs stand."""
+    """Where a sweep and the selected ones of its runs stand.
+
+    :param selected: how many of the selected runs are in which state
+    :param runs: the selected runs in order of their index, or of very many some
+    """
 
     sweep: SweepReport
+    selected: Mapping[RunState, int]
     runs: Sequence[RunReport]
     look: Look
+
+    @property
+    def left_out(self) -> int:
+        """How many of the selected runs are not in ``runs``."""
+        return sum(self.selected.values()) - len(self.runs)
 
     @property
     def exit_code(self) -> int:
         """3 if Slurm was asked and did not answer, 1 if a selected run did not end well, else 0."""
         if self.look.exit_code:
             return self.look.exit_code
-        return int(any(report.run.state in NOT_FINE for report in self.runs))
+        return int(not NOT_FINE.isdisjoint(self.selected))
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
         return {
             **self.sweep.as_plain(),
             "notices": list(self.look.notices),
+            "left_out": self.left_out,
             "runs": [run.as_plain() for run in self.runs],
         }
 
@@ -108,33 +121,58 @@ def list_sweeps(
     states: Collection[RunState] | None = None,
     name: str | None = None,
     tags: Collection[str] = (),
+    conditions: Sequence[Condition] = (),
     refresh: bool = False,
 ) -> SweepList:
     """Sweeps that match, the latest first, those that are not over brought up to date.
 
     The parameters are those of :meth:`hpcorch.ledger.store.Ledger.sweeps`.
 
+    :param conditions: only sweeps with a run of which all of these hold
     :param refresh: ask Slurm about those that are not over
     """
     unsettled = ledger.sweeps(limit=MOST_LOOKED_AT, since=since, states=UNSETTLED, name=name, tags=tags)
     look = bring_up_to_date(ledger, unsettled, refresh=refresh)
     asked = None if limit is None else limit + 1
-    found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
+    if conditions:
+        every = ledger.sweeps(since=since, states=states, name=name, tags=tags)
+        found = list(islice((summary for summary in every if _has_run(ledger, summary, conditions)), asked))
+    else:
+        found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
     more = limit is not None and len(found) > limit
     return SweepList(sweeps=[_sweep_report(summary, look) for summary in found[:limit]], more=more, look=look)
 
 
-def report_status(ledger: Ledger, selector: Selector, *, refresh: bool = False) -> StatusReport:
+def _has_run(ledger: Ledger, summary: SweepSummary, conditions: Sequence[Condition]) -> bool:
+    return any(all_hold(conditions, run) for run in ledger.runs(summary.sweep.id))
+
+
+def report_status(
+    ledger: Ledger, selector: Selector, *, refresh: bool = False, limit: int | None = None
+) -> StatusReport:
     """Where the selected runs stand.
 
     :param refresh: ask Slurm about runs that are not over
+    :param limit: at most so many runs, first of all those that are over and did not end well
     :raises NotFoundError: no sweep or run is selected
     """
     known = ledger.sweep(selector.sweep)
     look = bring_up_to_date(ledger, [known], refresh=refresh)
-    sweep = _sweep_report(ledger.sweep(known.sweep.id), look)
-    runs = select_runs(ledger, known.sweep.id, selector)
-    attempts = _attempts(ledger, known.sweep.id, runs)
+    return report_known(ledger, known.sweep.id, selector, look, limit=limit)
+
+
+def report_known(
+    ledger: Ledger, known: str, selector: Selector, look: Look, *, limit: int | None = None
+) -> StatusReport:
+    """Where the selected runs stand by what the ledger has.
+
+    :param known: the sweep's id
+    :param look: what came of looking, just before
+    :raises NotFoundError: no run is selected
+    """
+    sweep = _sweep_report(ledger.sweep(known), look)
+    runs = _shown(ledger, known, selector, limit)
+    attempts = _attempts(ledger, known, runs)
     common = _common_overrides(runs)
     reports = [
         RunReport(
@@ -145,7 +183,17 @@ def report_status(ledger: Ledger, selector: Selector, *, refresh: bool = False) 
         )
         for run in runs
     ]
-    return StatusReport(sweep=sweep, runs=reports, look=look)
+    selected = count_selected(ledger, known, selector)
+    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look)
+
+
+def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) -> list[Run]:
+    if limit is None:
+        return select_runs(ledger, sweep, selector)
+    wanted = selector.states if selector.states is not None else frozenset(RunState)
+    first = select_runs(ledger, sweep, replace(selector, states=wanted & NOT_FINE), limit=limit)
+    others = replace(selector, states=wanted - NOT_FINE)
+    return sorted([*first, *select_runs(ledger, sweep, others, limit=limit - len(first))], key=lambda run: run.run)
 
 
 def _sweep_report(summary: SweepSummary, look: Look) -> SweepReport:
@@ -155,7 +203,7 @@ def _sweep_report(summary: SweepSummary, look: Look) -> SweepReport:
 
 def _attempts(ledger: Ledger, sweep: str, runs: Sequence[Run]) -> dict[int, list[Attempt]]:
     found: dict[int, list[Attempt]] = {}
-    for attempt in ledger.attempts(sweep, runs[0].run if len(runs) == 1 else None):
+    for attempt in ledger.attempts(sweep, runs=[run.run for run in runs]):
         found.setdefault(attempt.run, []).append(attempt)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -88,20 +89,45 @@ def parse_since(text: str, now: datetime) -> str:
         ) from error
 
 
-def select_runs(ledger: Ledger, sweep: str, selector: Selector) -> list[Run]:
+def select_runs(ledger: Ledger, sweep: str, selector: Selector, *, limit: int | None = None) -> list[Run]:
     """The selected runs of a sweep, in order of their index.
 
     :param sweep: the sweep's whole id, found with :meth:`hpcorch.ledger.store.Ledger.sweep`
+    :param limit: at most so many
     :raises NotFoundError: a run that is named does not exist
     """
+    indices = _named(ledger, sweep, selector)
+    return ledger.runs(sweep, indices=indices, states=selector.states, limit=limit)
+
+
+def select_indices(ledger: Ledger, sweep: str, selector: Selector) -> Iterator[int]:
+    """The indices of the selected runs, in order, read as they are asked for where all runs are selected.
+
+    The parameters and errors are those of :func:`select_runs`.
+    """
     if selector.ranges is None:
-        return ledger.runs(sweep, states=selector.states)
+        return ledger.indices(sweep, states=selector.states)
+    return (run.run for run in select_runs(ledger, sweep, selector))
+
+
+def count_selected(ledger: Ledger, sweep: str, selector: Selector) -> dict[RunState, int]:
+    """How many of the selected runs are in which state.
+
+    The parameters and errors are those of :func:`select_runs`.
+    """
+    counts = ledger.counts(sweep, indices=_named(ledger, sweep, selector))
+    return {state: runs for state, runs in counts.items() if selector.states is None or state in selector.states}
+
+
+def _named(ledger: Ledger, sweep: str, selector: Selector) -> list[int] | None:
+    """The indices that a selector names, in order; None for all."""
+    if selector.ranges is None:
+        return None
     total = sum(ledger.counts(sweep).values())
     highest = max(part[-1] for part in selector.ranges)
     if highest >= total:
         raise NotFoundError(f"sweep {sweep} has no run {highest}: {_extent(total)}")
-    indices = sorted({index for part in selector.ranges for index in part})
-    return ledger.runs(sweep, indices=indices, states=selector.states)
+    return sorted({index for part in selector.ranges for index in part})
 
 
 def _extent(total: int) -> str:

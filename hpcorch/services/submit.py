@@ -14,8 +14,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from hpcorch.errors import NotFoundError, SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
+from hpcorch.errors import (
+    NotFoundError,
+    RecordError,
+    SlurmUnavailableError,
+    SubmissionRejectedError,
+    SubmissionUnknownError,
+)
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -47,7 +54,10 @@ SETTLING_TIME = timedelta(seconds=60 + 2 * SUBMIT_TIMEOUT_S)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Runs of one batch that one array is to execute; array index i executes ``runs[i]``."""
+    """Runs of one batch that one array is to execute; array index i executes ``runs[i]``.
+
+    :param changed: launcher keys in ``options`` that differ from those that the batch was launched with
+    """
 
     sweep: str
     batch: int
@@ -56,6 +66,7 @@ class Request:
     environ: Mapping[str, str]
     host: str
     log_folder: str | None = None
+    changed: Mapping[str, Any] | None = None
 
 
 def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
@@ -64,7 +75,19 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
     :raises SubmissionRejectedError: Slurm will not take it; nothing is left behind
     :raises SlurmUnavailableError: Slurm was not reached; nothing is left behind
     :raises SubmissionUnknownError: it may exist, held; ``hpcorch status`` will settle it
+    :raises RecordError: it could not be recorded; if it exists, it is held, and ``hpcorch status`` will settle it
     """
+    try:
+        return _submit(layout, request, client)
+    except OSError as error:
+        raise RecordError(
+            f"the submission cannot be recorded ({error.strerror}: {error.filename or layout.state}): free space or"
+            f" inodes there. Then `hpcorch status --refresh {request.sweep}` settles what was begun; nothing starts"
+            " before"
+        ) from error
+
+
+def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
     with control_journal(layout) as control:
         number = read_past(layout, request.sweep).next_submission
         token = new_token()
@@ -80,6 +103,7 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
                 backend="slurm",
                 host=request.host,
                 script=layout.relative(script),
+                changed=dict(request.changed) if request.changed else None,
             ),
             durable=True,
         )

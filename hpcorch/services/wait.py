@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -48,6 +48,30 @@ SLURM_PAUSES_S = (5.0, 60.0)
 PAUSE_PER_LOOK = 4.0
 
 
+def looks(look: Callable[[], Mapping[RunState, int]], ask: Callable[[], None]) -> Iterator[Mapping[RunState, int]]:
+    """What ``look`` finds, again and again, with growing pauses; shortly after news they begin small again.
+
+    :param look: reads the journals; the count of runs in each state
+    :param ask: asks the scheduler, at longer intervals
+    """
+    journal_pauses = Pauses(first_s=JOURNAL_PAUSES_S[0], limit_s=JOURNAL_PAUSES_S[1])
+    slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
+    ask_at = time.monotonic() + slurm_pauses.take()
+    before: Mapping[RunState, int] = {}
+    while True:
+        began = time.monotonic()
+        counts = look()
+        looked_s = time.monotonic() - began
+        yield counts
+        if counts != before:
+            journal_pauses.reset()
+            before = counts
+        time.sleep(max(journal_pauses.take(), looked_s * PAUSE_PER_LOOK))
+        if time.monotonic() >= ask_at:
+            ask()
+            ask_at = time.monotonic() + slurm_pauses.take()
+
+
 def wait_for_runs(
     reconciler: Reconciler, client: SlurmClient, progress: Callable[[Mapping[RunState, int]], None]
 ) -> None:
@@ -58,30 +82,17 @@ def wait_for_runs(
 
     :param progress: called with the count of runs in each state whenever it may have changed
     """
-    journal_pauses = Pauses(first_s=JOURNAL_PAUSES_S[0], limit_s=JOURNAL_PAUSES_S[1])
-    slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
-    ask_at = time.monotonic() + slurm_pauses.take()
-    before: Mapping[RunState, int] = {}
-    while True:
-        began = time.monotonic()
+
+    def look() -> Mapping[RunState, int]:
         with suppress(UnavailableError):  # somebody else holds the ledger
             reconciler.ingest()
-        counts = reconciler.ledger.counts(reconciler.sweep)
+        return reconciler.ledger.counts(reconciler.sweep)
+
+    def ask() -> None:
+        with suppress(UnavailableError):  # asked again after the next, longer pause; the journals tell of good ends
+            reconciler.ask_slurm(client)
+
+    for counts in looks(look, ask):
         progress(counts)
         if all(state.is_final or state is RunState.PLANNED for state, count in counts.items() if count):
             return
-        if counts != before:
-            journal_pauses.reset()
-            before = counts
-        looked_s = time.monotonic() - began
-        time.sleep(max(journal_pauses.take(), looked_s * PAUSE_PER_LOOK))
-        if time.monotonic() >= ask_at:
-            _ask(reconciler, client)
-            ask_at = time.monotonic() + slurm_pauses.take()
-
-
-def _ask(reconciler: Reconciler, client: SlurmClient) -> None:
-    try:
-        reconciler.ask_slurm(client)
-    except UnavailableError:
-        return  # asked again after the next, longer pause; the journals tell of everything that ends well

@@ -115,7 +115,9 @@ class ArrayExecutor(submitit.SlurmExecutor):
         cpus = self._additional.get("cpus_per_task", self._options.cpus_per_task)
         if cpus is not None:
             srun.append(f"--cpus-per-task={cpus}")  # since 22.05 srun does not take it over from sbatch
-        return " ".join(["exec", *map(for_bash, [*srun, *self._options.srun_args]), python])
+        step = " ".join(["exec", *map(for_bash, [*srun, *self._options.srun_args]), python])
+        # Tasks of a step write into a pipe; only the script itself sees which file is behind it.
+        return f'export HPCORCH_LOG="$(readlink "/proc/$$/fd/1")"\n{step}'
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         return commands.sbatch(str(submission_file_path))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
@@ -74,11 +74,25 @@ class JobOptions:
 
         :raises UsageError: a key is unknown, or a value has the wrong type or cannot be written in a script
         """
-        known = {one.name for one in fields(cls)}
+        known = cls.keys()
         for key in values:
             if key not in known:
                 raise UsageError(f"{key!r} is not a Slurm option of hpcorch{_suggestion(key, known)}.")
         return cls(**{key: _CHECKS[key](key, value) for key, value in values.items() if value is not None})
+
+    @classmethod
+    def from_launcher(cls, params: Mapping[str, Any]) -> JobOptions:
+        """What a launcher's keys ask of Slurm; those that Slurm has nothing to do with are passed over.
+
+        :raises UsageError: a key has a value that Slurm cannot be given
+        """
+        known = cls.keys()
+        return cls.from_mapping({key: value for key, value in params.items() if key in known})
+
+    @classmethod
+    def keys(cls) -> frozenset[str]:
+        """The names of all options."""
+        return frozenset(one.name for one in fields(cls))
 
     @property
     def licenses_text(self) -> str | None:
@@ -88,7 +102,7 @@ class JobOptions:
         return ",".join(f"{name}:{count}" for name, count in self.licenses.items()) or None
 
 
-def _suggestion(key: str, known: set[str]) -> str:
+def _suggestion(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -27,6 +27,7 @@ class AccountingRow:
     :param exit_code: the batch script's exit code
     :param signal: the signal that ended it, 0 for none
     :param cancelled_by: uid that cancelled it
+    :param together: the row stood for several waiting elements at once (``369_[0-3]``)
     """
 
     job_id: str
@@ -42,6 +43,7 @@ class AccountingRow:
     nodes: str
     reason: str | None
     cancelled_by: int | None
+    together: bool = False
 
 
 def parse(text: str, fields: Sequence[str] = ACCOUNTING_FIELDS) -> list[AccountingRow]:
@@ -82,6 +84,7 @@ def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
             nodes="" if columns["NodeList"] in _NOTHING else columns["NodeList"],
             reason=None if columns["Reason"] in _NOTHING else columns["Reason"],
             cancelled_by=int(canceller[1]) if canceller else None,
+            together=waiting is not None,
         )
 
 

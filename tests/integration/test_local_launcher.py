@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -268,3 +270,48 @@ def test_dataclasses_and_enums_of_the_script_are_the_tasks_own(tmp_path):
     done = app.launch("color=BLUE")
     assert done.returncode == 0, done.stderr
     assert [run.result for run in app.runs()] == [[True, True]]
+
+
+def hpcorch(app: App, *arguments: str) -> str:
+    command = [str(Path(sys.executable).parent / "hpcorch"), *arguments]
+    return subprocess.run(command, cwd=app.folder, text=True, capture_output=True, timeout=60).stdout
+
+
+def test_a_directory_used_again_keeps_the_records_of_both_sweeps_apart(app):
+    assert app.launch("x=1", "fail=1", "hydra.sweep.dir=out").returncode == 1
+    first = app.summary().sweep.id
+    assert app.launch("x=2,3", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true").returncode == 0
+    assert "about to fail" in hpcorch(app, "logs", first)
+    told = json.loads(hpcorch(app, "status", first, "--refresh", "--json"))
+    assert [(run["state"], run["result"]) for run in told["runs"]] == [("FAILED", None)]
+    assert [run.result for run in app.runs()] == [2, 3]
+
+
+def test_a_directory_whose_runs_are_not_over_is_never_given_away(app):
+    sweep = app.start("x=1", "wait_for=go", "hydra.sweep.dir=out")
+    wait_until((app.folder / "started-1").exists)
+    done = app.launch("x=2", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true")
+    (app.folder / "go").touch()
+    assert sweep.wait(timeout=60) == 0, app.output
+    assert done.returncode == 1
+    assert "1 runs are not over" in done.stderr
+
+
+def test_a_key_that_no_launcher_has_is_refused_with_a_suggestion(app):
+    done = app.launch("x=1", "+hydra.launcher.max_num_timeouts=1")
+    assert done.returncode == 1
+    assert "did you mean max_num_timeout?" in done.stderr
+
+
+def test_keys_for_slurm_are_named_and_ignored_on_this_machine(app):
+    done = app.launch(
+        "x=1", "hydra.launcher.partition=gpu", "hydra.launcher.gres=gpu:a100:1", env={"CUDA_VISIBLE_DEVICES": "3"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no use for hydra.launcher keys partition" in done.stdout + done.stderr
+
+
+def test_standard_error_in_a_file_of_its_own_is_shown_too(app):
+    done = app.launch("x=1", "fail=1", "hydra.launcher.stderr_to_stdout=false")
+    assert "| ValueError: no good: 1" in done.stderr
+    assert "ValueError: no good: 1" in hpcorch(app, "logs", "last/0")

@@ -241,7 +241,7 @@ def test_a_controller_that_goes_down_after_sbatch_leaves_a_held_array_that_the_n
     client = Overridden(**{call: raising(SlurmUnavailableError("squeue did not answer."))})
     with pytest.raises(SubmissionUnknownError, match="status --refresh"):
         campaign.submit(client=client)
-    assert campaign.cluster.jobs()["1"]["held"]
+    assert [row.reason for row in CliClient().queue(["1"])] == ["JobHeldUser"]
     campaign.ask_slurm()
     campaign.cluster.wait_until_idle()
     assert campaign.cluster.started() == ["1"]

@@ -17,7 +17,7 @@ from hpcorch.ledger.queries import QUERIES, script
 @pytest.fixture
 def database() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:")
-    for name in ("events", "projections", "views"):
+    for name in ("events", "submission_index", "projections", "views"):
         for statement in script(name):
             connection.execute(statement)
     return connection

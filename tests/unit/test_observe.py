@@ -311,3 +311,21 @@ def test_an_element_that_ended_is_not_forgotten(end: str) -> None:
 def test_accounting_that_comes_back_tells_how_a_lost_run_ended() -> None:
     lost = known(said(7, "LOST"), journals=[(7, 0)])
     assert words(from_accounting([accounted(2, "OUT_OF_MEMORY")], lost)) == [(7, 0, "OUT_OF_MEMORY")]
+
+
+def test_a_left_over_row_of_waiting_elements_says_nothing_of_one_that_started() -> None:
+    ended = accounted(2, "CANCELLED", cancelled_by=1000)
+    stale = [accounted(index, "CANCELLED", started_at=None, nodes="", together=True) for index in range(3)]
+    facts = from_accounting([ended, *stale], known(journals=[(7, 0)]))
+    assert words(facts) == [(7, 0, "CANCELLED"), (5, 0, "CANCELLED"), (6, 0, "CANCELLED")]
+
+
+def test_what_a_signal_killed_has_no_exit_code_and_a_reason() -> None:
+    (fact,) = from_accounting([accounted(2, "FAILED", signal=9)], known())
+    assert (fact.exit_code, fact.signal) == (None, 9)
+    assert fact.reason == "killed by SIGKILL, as a job over its memory limit is"
+
+
+def test_why_an_element_last_waited_is_not_why_it_ended() -> None:
+    (fact,) = from_accounting([accounted(2, "TIMEOUT", reason="BeginTime")], known())
+    assert fact.reason is None

@@ -63,6 +63,8 @@ CREATE TABLE submissions (
     job_id TEXT,
     cluster TEXT,
     reason TEXT,
+    lowest INTEGER NOT NULL,            -- of its runs
+    highest INTEGER NOT NULL,
     PRIMARY KEY (sweep, submission)
 ) WITHOUT ROWID;
 
@@ -83,6 +85,7 @@ CREATE TABLE runs (
     result TEXT,                        -- JSON
     error TEXT,
     log TEXT,
+    digest BLOB NOT NULL,               -- of the other columns: a row edited by hand shows without a fold
     PRIMARY KEY (sweep, run)
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_state ON runs (sweep, state);
@@ -108,5 +111,6 @@ CREATE TABLE attempts (
     log_end INTEGER,
     result TEXT,                        -- JSON
     error TEXT,
+    digest BLOB NOT NULL,               -- as in runs
     PRIMARY KEY (sweep, run, submission, restart)
 ) WITHOUT ROWID;

@@ -49,15 +49,13 @@ INSERT INTO events (seq, source, source_seq, sweep, run, kind, time, body, hash)
 
 -- Folding ----------------------------------------------------------------------------------------------------
 
--- name: last_run_with_events
-SELECT max(run) FROM events WHERE sweep = ? AND run IS NOT NULL
-
 -- name: runs_with_events
-SELECT DISTINCT run FROM events WHERE sweep = ? AND run IS NOT NULL ORDER BY run
+SELECT DISTINCT run FROM events WHERE sweep = ? AND run > ? AND run <= ? AND run IS NOT NULL ORDER BY run
 
--- Events of some runs (a JSON list) of some kinds (likewise) that were known up to a point. The runs drive.
+-- Events of some runs (a JSON list) of some kinds (likewise) that were known up to a point. The runs drive. A plan's
+-- body, the largest of all, is left out: rows of runs refer to it.
 -- name: events_of_runs
-SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, CASE e.kind WHEN 'run-planned' THEN NULL ELSE e.body END
 FROM json_each(?) AS wanted
 CROSS JOIN events AS e ON e.sweep = ? AND e.run = wanted.value AND e.run IS NOT NULL
 CROSS JOIN sources AS o ON o.source = e.source
@@ -70,43 +68,66 @@ FROM events AS e JOIN sources AS o ON o.source = e.source
 WHERE e.sweep = ? AND e.run IS NULL AND o.name = 'control'
 ORDER BY e.source_seq
 
+-- name: events_of_submissions
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM json_each(?) AS wanted
+CROSS JOIN events AS e
+    ON e.sweep = ? AND json_extract(e.body, '$.submission') = wanted.value AND e.run IS NULL
+CROSS JOIN sources AS o ON o.source = e.source
+WHERE o.name = 'control'
+ORDER BY e.source_seq
+
 -- name: bases_of_sweep
 SELECT CAST(substr(o.name, 7) AS INTEGER), json_extract(e.body, '$.base'), e.seq
 FROM events AS e JOIN sources AS o ON o.source = e.source
 WHERE e.sweep = ? AND e.run IS NULL AND e.kind = 'base-planned'
 ORDER BY 1, 2
 
--- name: states_of_runs
-SELECT r.run, r.state
+-- Submissions that may include runs with an index from one number through another.
+-- name: submissions_around
+SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason
+FROM submissions WHERE sweep = ? AND highest >= ? AND lowest <= ? ORDER BY submission
+
+-- name: rows_of_runs
+SELECT r.run, r.state, r.digest
 FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
 
+-- The first word on a sweep or a batch counts, in whatever order they arrive.
 -- name: put_sweeps
 INSERT INTO sweeps (sweep, id, created, name, backend, directory, user, host, created_at, tags, state, runs)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (sweep) DO UPDATE SET state = excluded.state, runs = excluded.runs
+ON CONFLICT (sweep) DO UPDATE SET
+    created = excluded.created, name = excluded.name, backend = excluded.backend, directory = excluded.directory,
+    user = excluded.user, host = excluded.host, created_at = excluded.created_at, tags = excluded.tags
+WHERE (SELECT source_seq FROM events WHERE seq = excluded.created)
+    < (SELECT source_seq FROM events WHERE seq = sweeps.created)
 
 -- name: put_batches
-INSERT OR REPLACE INTO batches (sweep, batch, planned, count) VALUES (?, ?, ?, ?)
+INSERT INTO batches (sweep, batch, planned, count) VALUES (?, ?, ?, ?)
+ON CONFLICT (sweep, batch) DO UPDATE SET planned = excluded.planned, count = excluded.count
+WHERE (SELECT source_seq FROM events WHERE seq = excluded.planned)
+    < (SELECT source_seq FROM events WHERE seq = batches.planned)
 
 -- name: put_base
 INSERT OR IGNORE INTO bases (sweep, batch, base, planned) VALUES (?, ?, ?, ?)
 
 -- name: put_submissions
 INSERT OR REPLACE INTO submissions
-    (sweep, submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (sweep, submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, lowest,
+     highest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_run
 INSERT OR REPLACE INTO runs
     (sweep, run, planned, batch, state, job_id, submission, attempts, node, started_at, ended_at, exit_code,
-     reason, result, error, log)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     reason, result, error, log, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_attempt
 INSERT OR REPLACE INTO attempts
     (sweep, run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal,
-     slurm_state, reason, seed, log, log_start, log_end, result, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     slurm_state, reason, seed, log, log_start, log_end, result, error, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_to_tally
 INSERT INTO tallies (sweep, state, runs) VALUES (?, ?, ?)
@@ -150,12 +171,10 @@ FROM runs AS r JOIN events AS e ON e.seq = r.planned
 WHERE r.sweep = ?
 ORDER BY r.run LIMIT ?
 
--- The index on states alone chooses which runs; only those rows and plans are read.
--- name: read_runs_in_states
+-- The index on states has them in order, so that no more rows and plans are read than asked for.
+-- name: read_runs_in_state
 WITH chosen AS (
-    SELECT r.run
-    FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.state = wanted.value
-    ORDER BY r.run LIMIT ?
+    SELECT run FROM runs WHERE sweep = ? AND state = ? ORDER BY run LIMIT ?
 )
 SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
        r.reason, r.result, r.error, r.log, e.body
@@ -172,15 +191,29 @@ CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
 CROSS JOIN events AS e ON e.seq = r.planned
 ORDER BY r.run LIMIT ?
 
+-- name: read_indices
+SELECT run FROM runs WHERE sweep = ? AND run > ? ORDER BY run LIMIT ?
+
+-- name: read_indices_in_states
+SELECT r.run
+FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.state = wanted.value
+ORDER BY r.run
+
+-- name: tallies_of_runs
+SELECT r.state, count(*)
+FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
+GROUP BY r.state
+
+-- name: read_attempts_of_runs
+SELECT a.run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
+       reason, seed, log, log_start, log_end, result, error
+FROM json_each(?) AS wanted CROSS JOIN attempts AS a ON a.sweep = ? AND a.run = wanted.value
+ORDER BY a.run, submission, restart
+
 -- name: read_attempts
 SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
        reason, seed, log, log_start, log_end, result, error
 FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
-
--- name: read_attempts_of_run
-SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
-       reason, seed, log, log_start, log_end, result, error
-FROM attempts WHERE sweep = ? AND run = ? ORDER BY submission, restart
 
 -- name: read_submissions
 SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason
@@ -217,7 +250,21 @@ SELECT e.seq, e.source_seq, e.run, e.kind, e.time, e.body, e.hash, o.name, i.id
 FROM events AS e
 LEFT JOIN sources AS o ON o.source = e.source
 LEFT JOIN sweep_ids AS i ON i.sweep = e.sweep AND i.sweep = o.sweep
+WHERE e.seq BETWEEN ? AND ?
 ORDER BY e.seq
+
+-- name: hash_of
+SELECT hash FROM events WHERE seq = ?
+
+-- name: counted_states
+SELECT state, count(*) FROM runs WHERE sweep = ? GROUP BY state
+
+-- How many attempts the runs of a sweep tell of, and how many there are.
+-- name: counted_attempts
+WITH asked (sweep) AS (VALUES (?))
+SELECT (SELECT total(r.attempts) FROM runs AS r WHERE r.sweep = asked.sweep),
+       (SELECT count(*) FROM attempts AS a WHERE a.sweep = asked.sweep)
+FROM asked
 
 -- name: all_sweeps
 SELECT * FROM sweeps WHERE sweep = ?

@@ -120,7 +120,7 @@ def new_job(job_id, flags, text, line):
     element["held"] = "hold" in flags
     return {
         "id": job_id, "flags": flags, "line": " ".join(line), "cwd": str(Path.cwd()),
-        "env": dict(os.environ), "runner": False, "submit": time.time(),
+        "env": dict(os.environ), "held": "hold" in flags, "runner": False, "submit": time.time(),
         "throttle": int(array.partition("%")[2] or 0) if array else 0,
         "tasks": {str(i): dict(element) for i in (indices(array) if array else [""])},
     }  # fmt: skip
@@ -269,6 +269,7 @@ def scontrol(argv):
                 start_runner(job)
             else:
                 job["tasks"][index]["held"] = verb == "hold"
+                job["held"] = all(task["held"] for task in job["tasks"].values())
                 start_runner(job)
 
 

@@ -1,0 +1,36 @@
+"""``hpcorch cancel``"""
+
+from __future__ import annotations
+
+import click
+
+from hpcorch.cli.acting import act
+from hpcorch.cli.options import (
+    Place,
+    dry_run_option,
+    examples,
+    json_option,
+    pass_place,
+    selector_argument,
+    states_option,
+    yes_option,
+)
+from hpcorch.services.requests import CANCEL
+
+
+@click.command(
+    epilog=examples("hpcorch cancel last", "hpcorch cancel last/3-5,9 --dry-run", "hpcorch cancel last -s PD -y")
+)
+@selector_argument
+@states_option("Only runs in these states, such as PD,R.")
+@yes_option
+@dry_run_option
+@json_option
+@pass_place
+def command(place: Place, *, selector: str, states: str | None, yes: bool, dry_run: bool, as_json: bool) -> int:
+    """Cancel runs.
+
+    Runs that are over are left alone. One request to Slurm, whatever the number of runs; of a local sweep, the pool
+    or single tasks of it are stopped. Who asked is on record, and is the reason that `hpcorch status` shows.
+    """
+    return act(place, CANCEL, selector, states, as_json=as_json, yes=yes, dry_run=dry_run)

@@ -1,0 +1,60 @@
+"""``hpcorch.collect``: the results of a sweep that was left, as the launcher would have returned them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch.journal.layout import SweepLayout, find_ledger
+from hpcorch.journal.manifest import read_all
+from hpcorch.journal.reader import locate
+from hpcorch.launcher.results import LaunchResults
+from hpcorch.ledger import LAST, Ledger
+from hpcorch.services.refresh import bring_up_to_date
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+
+def collect(
+    sweep: str = LAST, ledger: str | os.PathLike[str] | None = None, *, refresh: bool = False
+) -> list[list[JobReturn]]:
+    """The results of a sweep: for each launch, in order, one JobReturn for each run, as the launcher returns them.
+
+    A completed run has its task's own return value. ``return_value`` of a failed one raises; that of a run that is
+    not over is a handle with the state that the run is in.
+
+    :param sweep: its id, the beginning of it, or ``last``
+    :param ledger: the ledger's file; by default $HPCORCH_LEDGER, else the nearest one walking up
+    :param refresh: ask Slurm about runs that are not over, instead of the journals alone
+    :raises NotFoundError: there is no such sweep or ledger
+    :raises RecordError: the sweep directory is gone, or a result cannot be read back here
+    :raises UnavailableError: Slurm was to be asked and did not answer
+    """
+    path = Path(ledger) if ledger is not None else find_ledger(Path.cwd())
+    if path is None:
+        raise NotFoundError(
+            f"there is no ledger in {Path.cwd()} or above: name it, as in collect(sweep, ledger=path)"
+        )
+    with Ledger.open(path) as found:
+        summary = found.sweep(sweep)
+        look = bring_up_to_date(found, [summary], refresh=refresh)
+        if look.exit_code:
+            raise UnavailableError("; ".join(look.notices))
+        layout = locate(Path(summary.sweep.directory), summary.sweep.id)
+        return [
+            _results(layout, layout.manifest(batch.batch)).read(found) for batch in found.batches(summary.sweep.id)
+        ]
+
+
+def _results(layout: SweepLayout, manifest: Path) -> LaunchResults:
+    try:
+        header, bases, runs = read_all(manifest)
+    except OSError as error:
+        raise RecordError(
+            f"the manifest {manifest} cannot be read ({error.strerror}): results are rebuilt"
+            " from the sweep directory, which was moved or deleted"
+        ) from error
+    return LaunchResults(layout=layout, header=header, bases=bases, runs=runs)

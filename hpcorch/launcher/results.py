@@ -1,0 +1,107 @@
+"""The results of a launch, rebuilt from the record: what the launcher returns, and ``hpcorch.collect`` too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, open_dict, read_write
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.manifest import FrozenRun, ManifestBase, ManifestHeader, ManifestRun
+from hpcorch.launcher.errors import RunFailedError
+from hpcorch.launcher.returns import CompletedJobReturn, FailedJobReturn, RunHandle, UnfinishedJobReturn
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.states import RunState
+from hpcorch.runtime.call import frozen_config
+from hpcorch.runtime.results import decode_error, decode_result
+from hpcorch.services.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchResults:
+    """Makes the JobReturns of one launch.
+
+    :param bases: the manifest's bases by number
+    :param runs: the manifest's runs, in order
+    :param hint: what an error of a failed run adds
+    """
+
+    layout: SweepLayout
+    header: ManifestHeader
+    bases: Mapping[int, ManifestBase]
+    runs: Sequence[ManifestRun]
+    hint: str = ""
+
+    def read(self, ledger: Ledger) -> list[JobReturn]:
+        """One JobReturn for each run; of one that is not over, a handle with the state that it is in."""
+        outcomes = read_outcomes(ledger, self.layout, self.header.sweep, [run.run for run in self.runs])
+        failed = failures(outcomes)
+        return [
+            self._ended(outcome, run, failed)
+            if outcome.run.state.is_final
+            else self._handle(run, outcome.run.state)
+            for outcome, run in zip(outcomes, self.runs, strict=True)
+        ]
+
+    def handles(self, states: Mapping[int, RunState]) -> list[JobReturn]:
+        """One handle for each run.
+
+        :param states: run -> state; a run that is missing is PLANNED
+        """
+        return [self._handle(run, states.get(run.run, RunState.PLANNED)) for run in self.runs]
+
+    def _handle(self, run: ManifestRun, state: RunState) -> JobReturn:
+        handle = RunHandle(sweep=self.header.sweep, run=run.run, state=state, directory=run.directory)
+        return UnfinishedJobReturn(handle, overrides=run.overrides, rebuild=self._rebuilder(run, job_id=None))
+
+    def _ended(self, outcome: Outcome, run: ManifestRun, failed: Sequence[Outcome]) -> JobReturn:
+        rebuild = self._rebuilder(run, job_id=outcome.run.job_id)
+        done: JobReturn
+        if outcome.run.state is RunState.COMPLETED:
+            value = None if outcome.end is None else _value(outcome, self.layout)
+            done = CompletedJobReturn(value, overrides=run.overrides, rebuild=rebuild)
+        else:
+            done = FailedJobReturn(self._error(outcome, failed), overrides=run.overrides, rebuild=rebuild)
+        done.working_dir = outcome.end.working_dir if outcome.end is not None else run.directory
+        done.task_name = outcome.end.task_name if outcome.end is not None else self.header.job_name
+        return done
+
+    def _error(self, outcome: Outcome, failed: Sequence[Outcome]) -> RunFailedError:
+        """The error of one failed run, which tells of the other failed ones too: a sweeper shows only the first."""
+        others = [other for other in failed if other is not outcome]
+        report = failure_report([outcome, *others], total=len(self.runs), sweep=self.header.sweep)
+        error = RunFailedError(
+            (report if others else failure_text(outcome)) + self.hint, run=outcome.run.run, log=outcome.run.log
+        )
+        if outcome.end is not None and outcome.end.outcome == "failed":
+            error.__cause__ = decode_error(outcome.end, run=outcome.run.run, log=outcome.run.log)
+        return error
+
+    def _rebuilder(self, run: ManifestRun, *, job_id: str | None) -> Callable[[], DictConfig]:
+        frozen = FrozenRun(header=self.header, base=self.bases[run.base], run=run)
+        return partial(_rebuilt, frozen, job_id or f"{self.header.sweep}/{run.run}")
+
+
+def _value(outcome: Outcome, layout: SweepLayout) -> Any:
+    assert outcome.end is not None
+    try:
+        return decode_result(outcome.end, layout)
+    except Exception as error:
+        raise RecordError(
+            f"the result of run {outcome.run.run} cannot be read back ({type(error).__name__}: {error}): its class"
+            f" must be importable here; in JSON form it is {outcome.end.result!r}"
+        ) from error
+
+
+def _rebuilt(frozen: FrozenRun, job_id: str) -> DictConfig:
+    config = frozen_config(frozen, job_id=job_id)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = frozen.run.directory
+    return config

@@ -1,0 +1,64 @@
+"""Copies of a ledger: whole, and as of one moment, while others write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.files import sync_directory
+from hpcorch.journal.layout import FILE_MODE
+
+
+def back_up(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy the ledger to a new file, for its owner alone, that stays after a power cut.
+
+    Writers wait while pages are copied (seconds a gigabyte), readers do not. Killed in the middle, it leaves a file
+    that opens as an empty ledger.
+
+    :raises UsageError: there is something at ``target`` already
+    :raises UnavailableError: it cannot be written
+    """
+    try:
+        _copy(connection, target)
+        sync_directory(target.parent)
+    except FileExistsError as error:
+        raise UsageError(f"there is a file at {target} already: name one that does not exist") from error
+    except OSError as error:
+        raise UnavailableError(
+            f"the backup {target} cannot be written ({error.strerror}): check that its folder exists and is yours"
+        ) from error
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[Path]:
+    """A copy for as long as the block lasts, in the folder for temporary files ($TMPDIR).
+
+    :raises UnavailableError: there is no room for it
+    """
+    with TemporaryDirectory(prefix="hpcorch-ledger-") as folder:
+        target = Path(folder) / "ledger.db"
+        _copy(connection, target, durable=False)
+        yield target
+
+
+def _copy(connection: sqlite3.Connection, target: Path, *, durable: bool = True) -> None:
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    try:
+        with closing(sqlite3.connect(target)) as copy:
+            if not durable:
+                copy.execute("PRAGMA synchronous=OFF")
+            # All pages in one step. In several, each write in between would start the copy over, for ever perhaps.
+            connection.backup(copy)
+    except BaseException as error:
+        target.unlink()
+        if isinstance(error, sqlite3.Error) and "full" in str(error):
+            raise UnavailableError(
+                f"there is no room for a copy of the ledger in {target.parent} ({error}): free some, or choose"
+                " another folder ($TMPDIR for temporary files)"
+            ) from error
+        raise

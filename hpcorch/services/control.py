@@ -1,0 +1,185 @@
+"""Cancelling, holding and releasing runs: one request to Slurm for a selection, and a fact that says who asked.
+
+Runs of a local sweep can be cancelled: the pool is stopped, or single tasks of it are.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hpcorch.errors import NotFoundError, UnavailableError, UsageError
+from hpcorch.journal.control import control_journal
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Sweep
+from hpcorch.model.events import ControlRequested
+from hpcorch.model.ids import format_ranges
+from hpcorch.services.elements import HOLD, RELEASE, Target, Targets, choose
+from hpcorch.services.pools import pool_host, pool_process, task_processes
+from hpcorch.services.reconcile import Reconciler, open_reconciler
+from hpcorch.services.requests import CANCEL
+from hpcorch.services.select import Selector, select_runs
+from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.protocol import SlurmClient
+
+__all__ = ["CANCEL", "HOLD", "RELEASE", "Control", "ControlPlan", "check_own", "open_control"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlan:
+    """What an action would do to which runs of a sweep."""
+
+    sweep: str
+    action: str
+    targets: Targets
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "sweep": self.sweep,
+            "action": self.action,
+            "runs": self.targets.runs,
+            "elements": [target.element for target in self.targets.targets],
+            "unsettled": list(self.targets.unsettled),
+            "passed_over": {str(run): why for run, why in self.targets.passed_over.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """Acts on runs of one's own sweep, on the cluster or host where they are."""
+
+    sweep: Sweep
+    reconciler: Reconciler
+    client: SlurmClient
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the runs are processes of a pool, and not jobs of Slurm."""
+        return self.sweep.backend == "local"
+
+    def look(self) -> None:
+        """Bring the ledger up to date with what the scheduler says.
+
+        :raises UnavailableError: Slurm does not answer, or the journals cannot be read
+        """
+        if self.is_local:
+            self.reconciler.look_local()
+        else:
+            self.reconciler.ask_slurm(self.client)
+
+    def plan(self, action: str, selector: Selector) -> ControlPlan:
+        """What the action is for, by what the ledger has.
+
+        :raises NotFoundError: a run that is named does not exist
+        :raises UsageError: a local sweep has no queue to hold runs in
+        """
+        if self.is_local and action != CANCEL:
+            raise UsageError(
+                f"sweep {self.sweep.id} runs on {self.sweep.host} without Slurm, and has no queue in which runs"
+                " could be held: `hpcorch cancel` stops them, `hpcorch retry` runs them again"
+            )
+        ledger = self.reconciler.ledger
+        submissions = {one.submission: one for one in ledger.submissions(self.sweep.id)}
+        selected = select_runs(ledger, self.sweep.id, selector)
+        targets = choose(action, selected, ledger.runs(self.sweep.id), submissions)
+        return ControlPlan(sweep=self.sweep.id, action=action, targets=targets)
+
+    def carry_out(self, plan: ControlPlan) -> None:
+        """Record the request and pass it on.
+
+        :raises UnavailableError: it could not be passed on; that somebody asked is on record, and doing it again is
+            harmless
+        """
+        targets = plan.targets.targets
+        if not targets:
+            return
+        if self.is_local:
+            _check_hosts(targets)
+        with control_journal(self.reconciler.layout) as control:
+            for target in targets:
+                control.append(_requested(plan.action, target), durable=True)
+        if self.is_local:
+            for target in targets:
+                _stop_locally(target)
+        else:
+            self._tell_slurm(plan.action, [target.element for target in targets])
+        # What came of it is seen by the next look, too.
+        with suppress(UnavailableError):
+            self.look()
+
+    def _tell_slurm(self, action: str, elements: Sequence[str]) -> None:
+        tell = {CANCEL: self.client.cancel, HOLD: self.client.hold, RELEASE: self.client.release}[action]
+        with suppress(NotFoundError):  # an array that ended and was forgotten since; the others are acted on
+            tell(elements)
+
+
+def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None = None) -> Control:
+    """Control over the sweep that is selected.
+
+    :param writer: open for writing
+    :raises NotFoundError: no sweep is selected
+    :raises UsageError: it is another user's, or on another cluster
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    sweep = writer.sweep(selector.sweep).sweep
+    client = client or CliClient()
+    check_own(sweep, client)
+    return Control(sweep=sweep, reconciler=open_reconciler(writer, sweep.id), client=client)
+
+
+def check_own(sweep: Sweep, client: SlurmClient) -> None:
+    """Refuse another user's sweep, and one that is on another cluster than this machine.
+
+    :raises UsageError: it is one of these
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    if sweep.user != getpass.getuser():
+        raise UsageError(
+            f"sweep {sweep.id} is {sweep.user}'s, and only {sweep.user} can act on its jobs and see all of them"
+        )
+    if sweep.backend == "local" or sweep.cluster is None:
+        return
+    here = client.config().cluster
+    if here != sweep.cluster:
+        raise UsageError(
+            f"sweep {sweep.id} is on the cluster {sweep.cluster}, and this machine belongs to {here}, where the"
+            f" same job ids are other people's jobs: log in to {sweep.cluster}"
+        )
+
+
+def _requested(action: str, target: Target) -> ControlRequested:
+    return ControlRequested(
+        submission=target.submission.submission,
+        action=action,
+        runs=format_ranges(target.runs),
+        user=getpass.getuser(),
+        uid=os.getuid(),
+        host=socket.gethostname(),
+    )
+
+
+def _check_hosts(targets: Sequence[Target]) -> None:
+    for target in targets:
+        host = pool_host(target.submission.job_id or "::")
+        if host != socket.gethostname():
+            raise UsageError(f"the runs {format_ranges(target.runs)} are processes on {host}: log in there")
+
+
+def _stop_locally(target: Target) -> None:
+    """Stop a pool, or single tasks of it. Tasks that it has not started yet it finds cancelled in the journal."""
+    pool = pool_process(target.submission.job_id or "::")
+    if pool is None:
+        return
+    if target.whole:
+        pool.send_signal(signal.SIGTERM)
+        return
+    for task in task_processes(pool, target.submission.submission, target.indices):
+        with suppress(ProcessLookupError):
+            os.killpg(task.pid, signal.SIGTERM)  # each leads a session, so that all it started is reached

@@ -1,0 +1,107 @@
+"""Which array elements selected runs are, and which of them an action is for. Pure decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcorch.model.entities import Run, Submission
+from hpcorch.model.ids import format_ranges
+from hpcorch.model.states import RunState
+from hpcorch.services.requests import CANCEL
+
+HOLD, RELEASE = "hold", "release"
+_WAITING = frozenset({RunState.SUBMITTED, RunState.PENDING})
+_ALIVE = frozenset(state for state in RunState if not state.is_final and state is not RunState.PLANNED)
+_ACTS_ON: Mapping[str, frozenset[RunState]] = {CANCEL: _ALIVE, HOLD: _WAITING, RELEASE: _WAITING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Runs of one submission, which an action is for.
+
+    :param whole: whether no other run is alive in the same job
+    """
+
+    submission: Submission
+    runs: tuple[int, ...]
+    whole: bool
+
+    @property
+    def indices(self) -> list[int]:
+        """The array indices of the runs, ascending."""
+        places = {run: index for index, run in enumerate(self.submission.runs)}
+        return sorted(places[run] for run in self.runs)
+
+    @property
+    def element(self) -> str:
+        """The elements as Slurm's commands take them: ``369`` for all, else ``369_[0,2-4]``."""
+        assert self.submission.job_id is not None
+        return self.submission.job_id if self.whole else elements_of(self.submission.job_id, self.indices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What an action is for, and why it is not for the other selected runs.
+
+    :param unsettled: runs of which nobody knows yet whether Slurm has them
+    :param passed_over: run -> why nothing is done
+    """
+
+    targets: Sequence[Target]
+    unsettled: Sequence[int]
+    passed_over: Mapping[int, str]
+
+    @property
+    def runs(self) -> list[int]:
+        """The runs that the action is for, ascending."""
+        return sorted(run for target in self.targets for run in target.runs)
+
+
+def elements_of(job_id: str, indices: Collection[int]) -> str:
+    """Elements of one array in one word: ``369_3``, ``369_[0,2-4]``."""
+    text = format_ranges(sorted(indices))
+    return f"{job_id}_{text}" if len(indices) == 1 else f"{job_id}_[{text}]"
+
+
+def choose(
+    action: str, selected: Iterable[Run], every: Iterable[Run], submissions: Mapping[int, Submission]
+) -> Targets:
+    """The elements of the selected runs that an action is for.
+
+    :param every: all runs of the sweep
+    """
+    chosen: dict[int, list[int]] = {}
+    unsettled: list[int] = []
+    passed_over: dict[int, str] = {}
+    for run in selected:
+        submission = _submission_of(run, submissions)
+        if run.state not in _ACTS_ON[action]:
+            passed_over[run.run] = _why_not(run)
+        elif submission is None or submission.job_id is None:
+            unsettled.append(run.run)
+        else:
+            chosen.setdefault(submission.submission, []).append(run.run)
+    left = {run.run: run for run in every if run.state in _ALIVE}
+    for runs in chosen.values():
+        for index in runs:
+            left.pop(index, None)
+    # By job, not by submission: a local pool may serve several, one after the other.
+    partial = {one.job_id for run in left.values() if (one := _submission_of(run, submissions)) is not None}
+    targets = [
+        Target(submission=submissions[number], runs=tuple(runs), whole=submissions[number].job_id not in partial)
+        for number, runs in sorted(chosen.items())
+    ]
+    return Targets(targets=targets, unsettled=unsettled, passed_over=passed_over)
+
+
+def _submission_of(run: Run, submissions: Mapping[int, Submission]) -> Submission | None:
+    return None if run.submission is None else submissions.get(run.submission)
+
+
+def _why_not(run: Run) -> str:
+    if run.state is RunState.PLANNED:
+        return "it was never submitted"
+    if run.state.is_final:
+        return f"it is over ({run.state.value})"
+    return f"it does not wait ({run.state.value})"

@@ -1,0 +1,319 @@
+"""Running failed, cancelled, timed-out or lost runs of a sweep again: same identity, directory and seed.
+
+What runs is what was frozen at the launch. A retry adds submissions to the sweep, one array a launch, with
+numbers that go on. It decides under the sweep's lock from what is on record there, so that two retries at once
+submit once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import HpcorchError, UnavailableError, UsageError
+from hpcorch.journal.lock import exclusive
+from hpcorch.journal.manifest import ManifestHeader, read_header
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Batch, Run, Submission
+from hpcorch.model.states import RunState
+from hpcorch.services.control import Control, open_control
+from hpcorch.services.elements import elements_of
+from hpcorch.services.local import LocalPool, LocalRequest
+from hpcorch.services.local_options import local_request
+from hpcorch.services.report import NOT_FINE
+from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.submit import Request, submit_array
+from hpcorch.slurm.client import SlurmClient
+from hpcorch.slurm.options import JobOptions
+
+# Slurm kills what does not heed SIGTERM after KillWait, 30 s by default, and an epilog may take its time.
+_END_WAIT_S = 120.0
+_END_POLL_S = 2.0
+_LOCAL_KEYS = frozenset(
+    {"timeout_min", "cpus_per_task", "gpus_per_node", "slots", "stderr_to_stdout", "submitit_folder"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPlan:
+    """Which runs would be run again, and why others would not.
+
+    :param batches: first run of a launch -> its runs that are run again
+    :param passed_over: run -> why it is not run again
+    """
+
+    sweep: str
+    backend: str
+    batches: Mapping[int, Sequence[int]]
+    passed_over: Mapping[int, str]
+
+    @property
+    def runs(self) -> list[int]:
+        """The runs to run again, ascending."""
+        return sorted(run for runs in self.batches.values() for run in runs)
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "sweep": self.sweep,
+            "runs": self.runs,
+            "passed_over": {str(run): why for run, why in self.passed_over.items()},
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Retried:
+    """What a retry did: batch -> the job id of its new array (or pool), and what stopped it on the way."""
+
+    plan: RetryPlan
+    job_ids: dict[int, str] = field(default_factory=dict)
+    error: HpcorchError | None = None
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        done = [
+            {"batch": batch, "runs": list(self.plan.batches[batch]), "job_id": job_id}
+            for batch, job_id in self.job_ids.items()
+        ]
+        return {
+            **self.plan.as_plain(),
+            "submitted": done,
+            "error": None if self.error is None else str(self.error),
+        }
+
+
+def parse_changes(words: Sequence[str]) -> dict[str, Any]:
+    """Read launcher keys as ``key=value``, the value as JSON has it, or else text.
+
+    :raises UsageError: a text has another form
+    """
+    changes: dict[str, Any] = {}
+    for word in words:
+        key, separator, text = word.partition("=")
+        if not separator:
+            raise UsageError(f"{word!r} changes no key of the launcher: write key=value, such as mem_gb=16")
+        try:
+            changes[key.removeprefix("hydra.launcher.")] = json.loads(text)
+        except ValueError:
+            changes[key.removeprefix("hydra.launcher.")] = text
+    return changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Runs of one's own sweep, to be run again with the launcher's keys as they were, or changed."""
+
+    control: Control
+    selector: Selector
+    changes: Mapping[str, Any]
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self.control.reconciler.ledger
+
+    @property
+    def _sweep(self) -> str:
+        return self.control.sweep.id
+
+    def plan(self) -> RetryPlan:
+        """What would be run again, by what the ledger has.
+
+        :raises NotFoundError: a run that is named does not exist
+        :raises UsageError: a changed key does not exist, or has a value that cannot be
+        """
+        batches: dict[int, list[int]] = {}
+        passed_over: dict[int, str] = {}
+        named = self.selector.ranges is not None or self.selector.states is not None
+        for run in select_runs(self._ledger, self._sweep, self.selector):
+            if run.state in NOT_FINE:
+                batches.setdefault(run.batch, []).append(run.run)
+            elif named or run.state is not RunState.COMPLETED:
+                passed_over[run.run] = _why_not(run)
+        plan = RetryPlan(
+            sweep=self._sweep,
+            backend=self.control.sweep.backend,
+            batches=dict(sorted(batches.items())),
+            passed_over=passed_over,
+        )
+        for batch in self._batches(plan):
+            self._checked(batch)
+        return plan
+
+    def submit(self) -> Retried:
+        """Submit what is to be run again, one array a launch.
+
+        :return: what was submitted, with the error that stopped it where there was one
+        :raises UnavailableError: Slurm does not answer, an earlier element does not end, or somebody else is busy
+            with the sweep; nothing was submitted
+        """
+        self._end_elements(self.plan())
+        with self._decided() as plan:
+            done = Retried(plan=plan)
+            for batch in self._batches(plan):
+                request = self._request(batch, plan.batches[batch.batch])
+                try:
+                    layout, client = self.control.reconciler.layout, self.control.client
+                    done.job_ids[batch.batch] = submit_array(layout, request, client)
+                except HpcorchError as error:
+                    done.error = error
+                    break
+            self.control.reconciler.ingest()
+        return done
+
+    def run_here(self, tick: Callable[[Mapping[RunState, int]], None]) -> Retried:
+        """Run what is to be run again on this machine, and return when it is over.
+
+        :param tick: called often with the count of the sweep's runs in each state
+        :raises hpcorch.services.local.Interrupted: SIGINT or SIGTERM arrived; every run is stopped and recorded
+        """
+        layout = self.control.reconciler.layout
+        with self._decided() as plan:
+            done = Retried(plan=plan)
+            pools = [LocalPool(layout, self._local_request(b, plan.batches[b.batch])) for b in self._batches(plan)]
+            for batch, pool in zip(plan.batches, pools, strict=True):
+                done.job_ids[batch] = pool.record()
+
+        def take_over() -> None:
+            self.control.reconciler.ingest()
+            tick(self._ledger.counts(self._sweep))
+
+        for pool in pools:
+            pool.run(take_over)
+        self.control.reconciler.ingest()
+        return done
+
+    def completed(self, plan: RetryPlan) -> bool:
+        """Whether every run of a plan has completed by now."""
+        runs = self._ledger.runs(self._sweep, indices=plan.runs)
+        return all(run.state is RunState.COMPLETED for run in runs)
+
+    @contextmanager
+    def _decided(self) -> Iterator[RetryPlan]:
+        """The plan by everything that is on record, with the sweep's lock held: nobody else submits meanwhile."""
+        with exclusive(self.control.reconciler.layout.lock):
+            self.control.reconciler.ingest()
+            yield self.plan()
+
+    def _batches(self, plan: RetryPlan) -> list[Batch]:
+        return [batch for batch in self._ledger.batches(self._sweep) if batch.batch in plan.batches]
+
+    def _header(self, batch: Batch) -> ManifestHeader:
+        path = self.control.reconciler.layout.manifest(batch.batch)
+        try:
+            return read_header(path)
+        except OSError as error:
+            raise UnavailableError(
+                f"the manifest {path} cannot be read ({error.strerror}): without it the runs cannot be run again"
+            ) from error
+
+    def _options(self, batch: Batch) -> dict[str, Any]:
+        """The launcher's keys for a batch: as recorded, a relative folder as it was meant, the changes last."""
+        folder = batch.options.get("submitit_folder")
+        place = {} if folder is None else {"submitit_folder": str(Path(self._header(batch).cwd) / str(folder))}
+        return {**batch.options, **place, **self.changes}
+
+    def _checked(self, batch: Batch) -> None:
+        known = _LOCAL_KEYS if self.control.is_local else JobOptions.keys()
+        for key in self.changes:
+            if key not in known:
+                raise UsageError(
+                    f"{key!r} is no key that can be changed for a retry; these are: {', '.join(sorted(known))}"
+                )
+        if self.control.is_local:
+            self._local_request(batch, ())
+        else:
+            JobOptions.from_launcher(self._options(batch))
+
+    def _request(self, batch: Batch, runs: Sequence[int]) -> Request:
+        options = self._options(batch)
+        return Request(
+            sweep=self._sweep,
+            batch=batch.batch,
+            runs=runs,
+            options=_with_python(JobOptions.from_launcher(options), self._header(batch).python),
+            environ=os.environ,
+            host=socket.gethostname(),
+            log_folder=options.get("submitit_folder"),
+            changed=self.changes,
+        )
+
+    def _local_request(self, batch: Batch, runs: Sequence[int]) -> LocalRequest:
+        python = self._header(batch).python
+        return local_request(self._options(batch), sweep=self._sweep, batch=batch.batch, runs=runs, python=python)
+
+    def _end_elements(self, plan: RetryPlan) -> None:
+        """Cancel elements of the runs that Slurm still shows, and see them end.
+
+        A run is over by its own journal while its element still ends; a lost one may live on a node that does not
+        answer.
+        """
+        submissions = {one.job_id: one for one in self._ledger.submissions(self._sweep) if one.job_id is not None}
+        wanted = set(plan.runs)
+        concerned = {job_id: one for job_id, one in submissions.items() if wanted & set(one.runs)}
+        left = _alive(self.control.client, concerned, wanted)
+        if left:
+            self.control.client.cancel([elements_of(job_id, indices) for job_id, indices in left.items()])
+        deadline = time.monotonic() + _END_WAIT_S
+        while left:
+            if time.monotonic() >= deadline:
+                elements = ", ".join(elements_of(job_id, indices) for job_id, indices in left.items())
+                raise UnavailableError(
+                    f"{elements} of an earlier submission was cancelled and has not ended within {_END_WAIT_S:g} s,"
+                    " and a run must not run twice: see `squeue`, and try again when it is gone; nothing was"
+                    " submitted"
+                )
+            time.sleep(_END_POLL_S)
+            left = _alive(self.control.client, concerned, wanted)
+
+
+def open_retry(
+    writer: Ledger, selector: Selector, changes: Mapping[str, Any], client: SlurmClient | None = None
+) -> Retry:
+    """A retry of the sweep that is selected, with what Slurm says of it now.
+
+    :param writer: open for writing
+    :raises NotFoundError: no sweep is selected
+    :raises UsageError: it is another user's, on another cluster, or another sweep has its directory
+    :raises UnavailableError: Slurm does not answer, or the journals cannot be read
+    """
+    control = open_control(writer, selector, client)
+    if control.reconciler.layout.aside is not None:
+        raise UsageError(
+            f"the directory {control.sweep.directory} belongs to another sweep now, and the record of"
+            f" {control.sweep.id} was set aside: its runs cannot be run again there; launch them as a new sweep"
+        )
+    control.look()
+    return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)
+
+
+def _alive(client: SlurmClient, submissions: Mapping[str, Submission], runs: set[int]) -> dict[str, list[int]]:
+    """The elements of these runs that Slurm shows as not over: job id -> array indices."""
+    alive: dict[str, list[int]] = {}
+    for row in client.queue(submissions):
+        submission = submissions.get(row.array_job_id)
+        if submission is None or row.index is None or row.state.is_final or row.index >= len(submission.runs):
+            continue
+        if submission.runs[row.index] in runs:
+            alive.setdefault(row.array_job_id, []).append(row.index)
+    return alive
+
+
+def _with_python(options: JobOptions, python: str) -> JobOptions:
+    """The interpreter that the launch had, unless the keys say how Python is started."""
+    return options if options.python else replace(options, python=shlex.quote(python))
+
+
+def _why_not(run: Run) -> str:
+    if run.state is RunState.COMPLETED:
+        return "it completed"
+    if run.state is RunState.PLANNED:
+        return f"it was never submitted{f': {run.reason}' if run.reason else ''}"
+    return f"it is not over ({run.state.value})"
