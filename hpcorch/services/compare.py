@@ -11,9 +11,8 @@ from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
-from hpcorch.services.refresh import Look
-from hpcorch.services.report import report_status
-from hpcorch.services.select import Selector
+from hpcorch.services.refresh import Look, bring_up_to_date
+from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.where import Condition, all_hold, result_values, value_of
 
 
@@ -94,14 +93,18 @@ def compare(
     :raises NotFoundError: no sweep or run is selected
     :raises UsageError: there is no such column
     """
-    statuses = [report_status(ledger, selector, refresh=refresh) for selector in selectors]
-    found = {(report.run.sweep, report.run.run): report.run for status in statuses for report in status.runs}
+    found: dict[tuple[str, int], Run] = {}
+    looks = []
+    for selector in selectors:
+        known = ledger.sweep(selector.sweep)
+        looks.append(bring_up_to_date(ledger, [known], refresh=refresh))
+        found.update(((run.sweep, run.run), run) for run in select_runs(ledger, known.sweep.id, selector))
     runs = [run for run in found.values() if all_hold(conditions, run)]
     comparison = Comparison(
         runs=runs,
         params=list(dict.fromkeys(key for run in runs for key in run.params)),
         results=list(dict.fromkeys(key for run in runs for key in result_values(run))),
-        looks=[status.look for status in statuses],
+        looks=looks,
     )
     return comparison if sort is None else _sorted(comparison, sort, descending=descending)
 

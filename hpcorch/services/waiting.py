@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -18,7 +17,7 @@ from hpcorch.services.plain import counts_as_plain
 from hpcorch.services.reconcile import Reconciler, open_reconciler
 from hpcorch.services.refresh import Look
 from hpcorch.services.report import StatusReport, report_known
-from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.select import Selector, count_selected, select_runs
 from hpcorch.services.wait import looks
 from hpcorch.slurm.client import CliClient
 
@@ -102,9 +101,7 @@ class Follower:
                 raise UnavailableError(f"the time is over, and the runs are not: {states}")
 
     def _counts(self) -> Mapping[RunState, int]:
-        if self._selector.ranges is None:
-            return self._ledger.counts(self._sweep.id)
-        return Counter(run.state for run in self.runs())
+        return count_selected(self._ledger, self._sweep.id, self._selector)
 
     def _is_over(self, counts: Mapping[RunState, int]) -> bool:
         open_ = {state for state, count in counts.items() if count and not state.is_final}
