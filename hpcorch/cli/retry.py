@@ -60,7 +60,7 @@ def command(
 
     Never one that is alive or completed. They keep their numbers, directories and seeds, and what runs is what was
     frozen when the sweep was launched. Slurm gets one array a launch of the sweep; runs of a local sweep are run
-    here, and the command ends with them.
+    here, and the command ends with them. The jobs get the environment of this shell.
     """
     from hpcorch.services.retry import open_retry, parse_changes  # loads the way to Slurm
 

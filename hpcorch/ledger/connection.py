@@ -36,8 +36,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
     connection = _connect(path, "rw", WRITER_WAIT_S)
-    for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{_CACHE_KIB}"):
-        connection.execute(f"PRAGMA {pragma}")
+    with _closed_on_error(connection):
+        for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{_CACHE_KIB}"):
+            connection.execute(f"PRAGMA {pragma}")
     return connection
 
 
@@ -51,16 +52,20 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         raise NotFoundError(
             f"there is no ledger at {path}: run a sweep first, or name another with --ledger or $HPCORCH_LEDGER"
         )
-    connection = _connect(path, "ro", READER_WAIT_S)
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return _reader(path)
     except sqlite3.OperationalError as error:
         if not _interrupted_writer(error, path):
             raise
-        connection.close()
-        _roll_back(path)
-        connection = _connect(path, "ro", READER_WAIT_S)
-    connection.execute("PRAGMA query_only=ON")
+    _roll_back(path)
+    return _reader(path)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "ro", READER_WAIT_S)
+    with _closed_on_error(connection):
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA query_only=ON")
     return connection
 
 
@@ -68,6 +73,15 @@ def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None
     )
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _interrupted_writer(error: sqlite3.OperationalError, path: Path) -> bool:

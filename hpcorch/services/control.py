@@ -9,10 +9,13 @@ import getpass
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import psutil
 
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.control import control_journal
@@ -21,6 +24,7 @@ from hpcorch.model.entities import Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.ids import format_ranges
 from hpcorch.services.elements import HOLD, RELEASE, Target, Targets, choose
+from hpcorch.services.local import GRACE_S
 from hpcorch.services.pools import pool_host, pool_process, task_processes
 from hpcorch.services.reconcile import Reconciler, open_reconciler
 from hpcorch.services.requests import CANCEL
@@ -28,15 +32,22 @@ from hpcorch.services.select import Selector, select_runs
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
 
+# A pool starts a task so soon after it has looked for requests.
+_STARTING_S = 0.2
+
 __all__ = ["CANCEL", "HOLD", "RELEASE", "Control", "ControlPlan", "check_own", "open_control"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlan:
-    """What an action would do to which runs of a sweep."""
+    """What an action would do to which runs of a sweep.
+
+    :param whole_sweep: whether the sweep itself was named, and not some of its runs
+    """
 
     sweep: str
     action: str
+    whole_sweep: bool
     targets: Targets
 
     def as_plain(self) -> dict[str, Any]:
@@ -89,7 +100,8 @@ class Control:
         submissions = {one.submission: one for one in ledger.submissions(self.sweep.id)}
         selected = select_runs(ledger, self.sweep.id, selector)
         targets = choose(action, selected, ledger.runs(self.sweep.id), submissions)
-        return ControlPlan(sweep=self.sweep.id, action=action, targets=targets)
+        whole = selector.ranges is None and selector.states is None
+        return ControlPlan(sweep=self.sweep.id, action=action, whole_sweep=whole, targets=targets)
 
     def carry_out(self, plan: ControlPlan) -> None:
         """Record the request and pass it on.
@@ -107,7 +119,7 @@ class Control:
                 control.append(_requested(plan.action, target), durable=True)
         if self.is_local:
             for target in targets:
-                _stop_locally(target)
+                _stop_locally(target, with_pool=plan.whole_sweep)
         else:
             self._tell_slurm(plan.action, [target.element for target in targets])
         # What came of it is seen by the next look, too.
@@ -172,14 +184,29 @@ def _check_hosts(targets: Sequence[Target]) -> None:
             raise UsageError(f"the runs {format_ranges(target.runs)} are processes on {host}: log in there")
 
 
-def _stop_locally(target: Target) -> None:
-    """Stop a pool, or single tasks of it. Tasks that it has not started yet it finds cancelled in the journal."""
+def _stop_locally(target: Target, *, with_pool: bool) -> None:
+    """Stop a pool, or single tasks of it. Tasks that it has not started yet it finds cancelled in the journal.
+
+    :param with_pool: also what the pool's process would launch next: it ends
+    """
     pool = pool_process(target.submission.job_id or "::")
     if pool is None:
         return
-    if target.whole:
+    if with_pool:
         pool.send_signal(signal.SIGTERM)
         return
-    for task in task_processes(pool, target.submission.submission, target.indices):
-        with suppress(ProcessLookupError):
-            os.killpg(task.pid, signal.SIGTERM)  # each leads a session, so that all it started is reached
+    signalled: set[psutil.Process] = set()
+    for _ in range(2):  # the pool may have been about to start one when the request was written
+        for task in task_processes(pool, target.submission.submission, target.indices):
+            if task not in signalled:
+                signalled.add(task)
+                _signal_session(task, signal.SIGTERM)
+        time.sleep(_STARTING_S)
+    _, stubborn = psutil.wait_procs(signalled, timeout=GRACE_S)
+    for task in stubborn:
+        _signal_session(task, signal.SIGKILL)
+
+
+def _signal_session(task: psutil.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(task.pid, number)  # each task leads a session, so that all it started is reached

@@ -12,7 +12,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from hpcorch.slurm.options import JobOptions
 _END_WAIT_S = 120.0
 _END_POLL_S = 2.0
 _LOCAL_KEYS = frozenset(
-    {"timeout_min", "cpus_per_task", "gpus_per_node", "slots", "stderr_to_stdout", "submitit_folder"}
+    {"timeout_min", "cpus_per_task", "gpus_per_node", "gres", "slots", "stderr_to_stdout", "submitit_folder"}
 )
 
 
@@ -123,9 +123,10 @@ class Retry:
     def _sweep(self) -> str:
         return self.control.sweep.id
 
-    def plan(self) -> RetryPlan:
+    def plan(self, among: Collection[int] | None = None) -> RetryPlan:
         """What would be run again, by what the ledger has.
 
+        :param among: only of these runs; None for all that are selected
         :raises NotFoundError: a run that is named does not exist
         :raises UsageError: a changed key does not exist, or has a value that cannot be
         """
@@ -133,6 +134,8 @@ class Retry:
         passed_over: dict[int, str] = {}
         named = self.selector.ranges is not None or self.selector.states is not None
         for run in select_runs(self._ledger, self._sweep, self.selector):
+            if among is not None and run.run not in among:
+                continue
             if run.state in NOT_FINE:
                 batches.setdefault(run.batch, []).append(run.run)
             elif named or run.state is not RunState.COMPLETED:
@@ -154,8 +157,9 @@ class Retry:
         :raises UnavailableError: Slurm does not answer, an earlier element does not end, or somebody else is busy
             with the sweep; nothing was submitted
         """
-        self._end_elements(self.plan())
-        with self._decided() as plan:
+        ended = self.plan().runs
+        self._end_elements(ended)
+        with self._decided(ended) as plan:
             done = Retried(plan=plan)
             for batch in self._batches(plan):
                 request = self._request(batch, plan.batches[batch.batch])
@@ -196,11 +200,11 @@ class Retry:
         return all(run.state is RunState.COMPLETED for run in runs)
 
     @contextmanager
-    def _decided(self) -> Iterator[RetryPlan]:
+    def _decided(self, among: Collection[int] | None = None) -> Iterator[RetryPlan]:
         """The plan by everything that is on record, with the sweep's lock held: nobody else submits meanwhile."""
         with exclusive(self.control.reconciler.layout.lock):
             self.control.reconciler.ingest()
-            yield self.plan()
+            yield self.plan(among)
 
     def _batches(self, plan: RetryPlan) -> list[Batch]:
         return [batch for batch in self._ledger.batches(self._sweep) if batch.batch in plan.batches]
@@ -249,14 +253,14 @@ class Retry:
         python = self._header(batch).python
         return local_request(self._options(batch), sweep=self._sweep, batch=batch.batch, runs=runs, python=python)
 
-    def _end_elements(self, plan: RetryPlan) -> None:
+    def _end_elements(self, runs: Collection[int]) -> None:
         """Cancel elements of the runs that Slurm still shows, and see them end.
 
         A run is over by its own journal while its element still ends; a lost one may live on a node that does not
         answer.
         """
         submissions = {one.job_id: one for one in self._ledger.submissions(self._sweep) if one.job_id is not None}
-        wanted = set(plan.runs)
+        wanted = set(runs)
         concerned = {job_id: one for job_id, one in submissions.items() if wanted & set(one.runs)}
         left = _alive(self.control.client, concerned, wanted)
         if left:

@@ -144,7 +144,7 @@ def test_an_end_by_another_hand_is_not_put_down_to_hpcorch(hpcorch, on_slurm):
     wait_until(lambda: started(on_slurm, 1, 2))
     hpcorch("cancel", "last/0", "-y")
     subprocess.run(["scancel", "1_1"], check=True)
-    assert hpcorch("wait", "--timeout", "60").code == 1
+    wait_until(lambda: '"CANCELLED": 2' in hpcorch("status", "--refresh", "--json").out)
     assert [run["reason"] for run in runs(hpcorch)] == [BY_ME, f"cancelled by uid {os.getuid()}"]
 
 
@@ -173,6 +173,7 @@ def test_who_asked_for_what_is_in_the_record(hpcorch, on_slurm):
     asked = [event["body"] for event in events if event["kind"] == "control-requested"]
     assert asked[-1]["action"] == "cancel"
     assert (asked[-1]["runs"], asked[-1]["user"]) == ("0-1", getpass.getuser())
+    assert hpcorch("ledger", "check").code == 0
 
 
 def test_only_ones_own_sweep_on_its_own_cluster(hpcorch, slurm, tmp_path, monkeypatch):
@@ -336,6 +337,25 @@ def test_single_tasks_of_a_local_sweep_are_cancelled_and_the_others_go_on(hpcorc
     assert [run["state"] for run in found] == ["CANCELLED", "COMPLETED", "CANCELLED"]
     assert [run["reason"] for run in found] == [BY_ME, None, BY_ME]
     assert not started(here, 3)
+
+
+def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, monkeypatch):
+    monkeypatch.setattr("hpcorch.services.control.GRACE_S", 0.5)
+    (here.folder / "app.py").write_text(
+        "import pathlib, signal, time, hydra\n"
+        "@hydra.main(version_base=None, config_path=None)\n"
+        "def main(cfg):\n"
+        "    if cfg.x == 1:\n"
+        "        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "        pathlib.Path('started-1').touch()\n"
+        "        time.sleep(60)\n"
+        "main()\n"
+    )
+    sweep = here.start("+x=1,2")
+    wait_until(lambda: started(here, 1))
+    assert hpcorch("cancel", "last/0", "-y").code == 0
+    assert sweep.wait(timeout=30) == 1
+    assert [(run["state"], run["reason"]) for run in runs(hpcorch)] == [("CANCELLED", BY_ME), ("COMPLETED", None)]
 
 
 def test_a_process_that_only_has_the_pools_number_is_left_alone(hpcorch, tmp_path, monkeypatch):

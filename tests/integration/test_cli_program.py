@@ -78,7 +78,7 @@ def test_json_on_a_terminal_is_indented(tmp_path):
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
     sweep = make_sweep(tmp_path, overrides=[[f"x={index}"] for index in range(3000)])
     sweep.ingest()
-    script = f"{shlex.join([*PROGRAM, 'status'])} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    script = f"{shlex.join([*PROGRAM, 'status', '--limit', '0'])} | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
     first, code = done.stdout.splitlines()
     assert first.startswith(f"sweep {SWEEP}")

@@ -125,6 +125,34 @@ def test_status_exits_0_if_the_selected_runs_are_fine(hpcorch, tmp_path):
     assert hpcorch("status", "last/0-1", "-s", "F").code == 1
 
 
+def test_status_of_many_runs_shows_some_and_says_so(hpcorch, tmp_path):
+    sweep = make_sweep(tmp_path, overrides=[[f"x={index}"] for index in range(150)])
+    sweep.submit(range(150))
+    for run in (3, 149):
+        sweep.start(run).end(error="ValueError: no good")
+    sweep.ingest()
+
+    def shown(*words: str) -> list[int]:
+        lines = hpcorch("status", *words).out.splitlines()
+        return [int(line.split()[0]) for line in lines if line[:1].isdigit()]
+
+    assert shown() == [*range(99), 149]
+    assert shown("-n", "3") == [0, 3, 149]
+    assert shown("last/0-9", "-n", "2") == [0, 3]
+    assert shown("--limit", "0") == list(range(150))
+    ran = hpcorch("status", "-s", "SUBMITTED")
+    assert "48 more runs are selected" in ran.err
+    assert ran.code == 0
+    ran = hpcorch("status", "last/0-9", "-n", "0", "-q")
+    assert (ran.code, ran.out.split()) == (1, [f"{SWEEP}/{run}" for run in range(10)])
+    assert (
+        len(hpcorch("status", "-q").out.split()) == len(json.loads(hpcorch("status", "--json").out)["runs"]) == 150
+    )
+    assert hpcorch("status", "-q", "-n", "1").out == f"{SWEEP}/3\n"
+    assert hpcorch("status", "-q", "-s", "F").out == f"{SWEEP}/3\n{SWEEP}/149\n"
+    assert json.loads(hpcorch("status", "--json", "-n", "5").out)["left_out"] == 145
+
+
 def test_status_json_has_what_scripts_rely_on(hpcorch, tmp_path):
     sweep = finished_sweep(tmp_path, tags=["paper"])
     ran = hpcorch("status", SWEEP, "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from hpcorch.model.config import patched
 from hpcorch.runtime.configuration import digest, fix, raw, task_plain
 from tests.unit.compose_support import Sweep, anatomy, rebuilt, resolvers
 
+# Hydra itself takes most of the time; `scripts/test all` asks for more.
+EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "8"))
 GROUPS = [
     "model=mlp",
     "model=cnn",
@@ -186,7 +189,7 @@ def outcome(compose, *args):
         return None, error
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(overrides=runs())
 @example(overrides=["model=cnn", "model.pooling.size=3", "model.pooling={kind:avg}", "seed=4"])
 @example(overrides=["+new.x=1", "+new.y='${test.join:${seed},z}'"])
@@ -214,7 +217,7 @@ def test_composed_and_rebuilt_run_equals_hydras_own(sweep, overrides):
     assert digest(plain) == run.config_digest
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(overrides=runs())
 @example(overrides=["model=cnn", "model.pooling.size=3", "seed=4"])
 @example(overrides=["+new.x=1", "+new.y='${test.join:${seed},z}'"])

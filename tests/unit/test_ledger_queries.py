@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,12 @@ from hpcorch.ledger.queries import QUERIES, script
 
 
 @pytest.fixture
-def database() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:")
-    for name in ("events", "submission_index", "projections", "views"):
-        for statement in script(name):
-            connection.execute(statement)
-    return connection
+def database() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for name in ("events", "submission_index", "projections", "views"):
+            for statement in script(name):
+                connection.execute(statement)
+        yield connection
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))

@@ -1,0 +1,383 @@
+"""One sweep of alice's on a cluster of its own, and what all witnesses say of it. Used by faults.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcorch.journal.reader import read_segment
+from hpcorch.model.events import AttemptEnded
+from hpcorch.model.states import RunState
+
+LAB_SCRIPT = Path(__file__).parents[1] / "slurm-lab"
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+LAUNCH_TIMEOUT_S = 240
+# sacct is late by seconds; after the database was down by some more.
+SACCT_TIMEOUT_S = 45
+
+APP = """
+import os, time, uuid
+import hydra
+
+NOTES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "notes")
+
+def note(word, cfg, nonce):
+    line = f"{word} {cfg.x} {nonce}\\n".encode()
+    descriptor = os.open(NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(descriptor, line)
+    os.close(descriptor)
+
+@hydra.main(version_base=None, config_path=None)
+def main(cfg):
+    nonce = uuid.uuid4().hex
+    note("called", cfg, nonce)
+    time.sleep(cfg.sleep)
+    note("done", cfg, nonce)
+    return {"x": cfg.x, "nonce": nonce}
+
+main()
+"""
+
+# What sacct's last word on an element should be where the ledger says this; LOST is what nobody knows.
+SACCT_WORDS = {
+    "COMPLETED": {"COMPLETED"},
+    "FAILED": {"FAILED"},
+    "CANCELLED": {"CANCELLED", "PREEMPTED"},  # cancelled by preemption, and not started again
+    "TIMEOUT": {"TIMEOUT"},
+    "NODE_FAIL": {"NODE_FAIL"},
+    "LOST": {"COMPLETED"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A lab whose daemons may be killed: nobody else uses it."""
+
+    folder: Path
+    venv: Path
+    release: str
+
+    @property
+    def state(self) -> Path:
+        return self.folder / self.release
+
+    def command(self, *words: str) -> list[str]:
+        return ["env", f"HPCORCH_LAB={self.folder}", str(LAB_SCRIPT), "--release", self.release, *words]
+
+    def root(self, *argv: str, timeout_s: float = 60) -> str:
+        """The output of a command of the administrator, who must succeed."""
+        done = subprocess.run(self.command("run", *argv), capture_output=True, text=True, timeout=timeout_s)
+        if done.returncode != 0:
+            raise RuntimeError(f"{argv} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def inside(self, path: Path) -> Path:
+        """The same path as the cluster sees it, mounts of its own included."""
+        return Path(f"/proc/{self._first_pid()}/root{path}")
+
+    def _first_pid(self) -> int:
+        return int((self.state / "ns.pid").read_text())
+
+    def processes(self, *words: str) -> list[int]:
+        """Pids, as the host counts, of the cluster's processes whose command line has all of these words."""
+        namespace = os.readlink(f"/proc/{self._first_pid()}/ns/pid")
+        return [pid for pid in _pids() if _namespace(pid) == namespace and _has_words(pid, words)]
+
+    def signal(self, number: signal.Signals, *words: str) -> int:
+        """Send a signal to all such processes; how many there were."""
+        pids = self.processes(*words)
+        for pid in pids:
+            os.kill(pid, number)
+        return len(pids)
+
+    def start(self, daemon: str, *options: str) -> None:
+        """Start a daemon again."""
+        log = self.state / "log" / f"{daemon}.again"
+        self.root("sh", "-c", f"setsid {daemon} -D {' '.join(options)} >>{log} 2>&1 </dev/null &")
+
+    def mend(self) -> None:
+        """Whatever a fault left behind: all daemons run, all nodes serve."""
+        for daemon in ("slurmdbd", "slurmctld", "slurmd"):
+            self.signal(signal.SIGCONT, daemon)
+        if not self.processes("slurmdbd", "-D"):
+            self.start("slurmdbd")
+            wait_until(lambda: self._answers("sacctmgr", "-n", "show", "cluster"))
+        if not self.processes("slurmctld", "-D"):
+            self.start("slurmctld")
+        for node in ("n1", "n2", "n3", "n4"):
+            if not self.processes("slurmd", "-D", node):
+                self.start("slurmd", "-N", node)
+        wait_until(self._serves)
+
+    def _serves(self) -> bool:
+        if not self._answers("scontrol", "ping"):
+            return False
+        for line in self.root("sinfo", "-h", "-N", "-p", "normal", "-o", "%N %T").splitlines():
+            node, state = line.split()
+            if "down" in state or "drain" in state:
+                self._answers("scontrol", "update", f"nodename={node}", "state=resume")
+                return False
+            if state.endswith("*"):
+                return False
+        return True
+
+    def _answers(self, *argv: str) -> bool:
+        try:
+            self.root("timeout", "15", *argv)
+        except RuntimeError:
+            return False
+        return True
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _namespace(pid: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
+
+
+def _has_words(pid: int, words: Sequence[str]) -> bool:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return False
+    return bool(line) and all(word in line for word in words)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60, interval_s: float = 0.1) -> None:
+    """Poll a condition until it is true.
+
+    :raises TimeoutError: it never was
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {timeout_s:g} s: {condition}")
+        time.sleep(interval_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class Trial:
+    """One sweep in a folder of its own, whose task notes each call and each completion in a file."""
+
+    cluster: Cluster
+    name: str
+    runs: int = 3
+    seen: dict[str, Any] = field(default_factory=dict)
+    torn: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.cluster.folder / "work" / self.name
+
+    @property
+    def journals(self) -> Path:
+        return self.folder / "out" / ".hpcorch" / "journal"
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.folder / "bin").mkdir(parents=True)
+        (self.folder / "app.py").write_text(APP)
+        shutil.chown(self.folder, "alice", "alice")
+
+    def replace(self, program: str, *, when: str, action: str) -> None:
+        """Put a program in front of Slurm's on the launcher's PATH.
+
+        :param when: shell condition on the arguments; otherwise it is Slurm's program
+        :param action: shell lines, in which ``$real`` is Slurm's program and ``$PPID`` the launcher
+        """
+        path = self.folder / "bin" / program
+        path.write_text(f'#!/bin/bash\nreal=/usr/bin/{program}\n{when} || exec $real "$@"\n{action}\n')
+        path.chmod(0o755)
+
+    def gate(self) -> None:
+        """Make the launcher's sbatch wait until ``open_gate`` is called."""
+        action = f'touch {self.folder}/gate; while [ ! -e {self.folder}/go ]; do sleep 0.05; done; exec $real "$@"'
+        self.replace("sbatch", when='[[ "$*" != *--test-only* ]]', action=action)
+
+    def wait_at_gate(self) -> None:
+        wait_until((self.folder / "gate").exists)
+
+    def open_gate(self) -> None:
+        (self.folder / "go").touch()
+
+    def start(self, *keys: str, sleep: float = 1, detach: bool = True) -> subprocess.Popen[str]:
+        """Start the launcher."""
+        keys = (f"detach={str(detach).lower()}", *(keys or ('exclude="n3,n4"',)))
+        words = [f"+x={','.join(map(str, range(self.runs)))}", f"+sleep={sleep}", "hydra.sweep.dir=out"]
+        argv = ["python", "app.py", "-m", "hydra/launcher=hpcorch_slurm", *words]
+        argv += [f"hydra.launcher.{key}" for key in keys]
+        path = f"{self.folder}/bin:{self.cluster.venv}/bin:{SYSTEM_PATH}"
+        with (self.folder / "launcher.out").open("w") as out:
+            return subprocess.Popen(
+                self._as_alice(argv, path), cwd=self.folder, stdout=out, stderr=subprocess.STDOUT, text=True
+            )
+
+    def launch(self, *keys: str, sleep: float = 1, detach: bool = True) -> None:
+        """Start the launcher and wait for its end, whatever that is."""
+        self.start(*keys, sleep=sleep, detach=detach).wait(LAUNCH_TIMEOUT_S)
+
+    def kill_launcher(self) -> int:
+        pids = [pid for pid in self.cluster.processes("app.py", "hpcorch_slurm") if self._is_in_folder(pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    def tasks(self) -> list[int]:
+        """Pids of the sweep's tasks that run now."""
+        return self.cluster.processes("hpcorch.runtime", f"{self.folder}/")
+
+    def _is_in_folder(self, pid: int) -> bool:
+        try:
+            return os.readlink(f"/proc/{pid}/cwd").startswith(str(self.folder))
+        except OSError:
+            return False
+
+    def _as_alice(self, argv: Sequence[str], path: str | None = None) -> list[str]:
+        path = path or f"{self.cluster.venv}/bin:{SYSTEM_PATH}"
+        return self.cluster.command("user", "alice", "env", f"PATH={path}", *argv)
+
+    def alice(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """A command that alice types in the folder."""
+        return subprocess.run(
+            self._as_alice(argv), cwd=self.folder, capture_output=True, text=True, timeout=LAUNCH_TIMEOUT_S
+        )
+
+    def wait_for_notes(self, word: str, count: int) -> None:
+        wait_until(lambda: sum(self.noted(word).values()) >= count)
+
+    def noted(self, word: str) -> Counter[int]:
+        """How often each run's function noted this."""
+        return Counter(run for said, run, _ in self._notes() if said == word)
+
+    def _notes(self) -> list[tuple[str, int, str]]:
+        path = self.folder / "notes"
+        rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [(word, int(run), nonce) for word, run, nonce in rows]
+
+    def array(self) -> str:
+        """The id of the sweep's job array."""
+        (job,) = {row.split()[0].split("_")[0] for row in self.queue("all")}
+        return job
+
+    def queue(self, states: str = "PD,R,CG,S,RQ") -> list[str]:
+        """Rows of squeue about the sweep's jobs."""
+        rows = self.cluster.root("squeue", "-h", "-r", "-u", "alice", "-t", states, "-o", "%i %T %r %Z")
+        return [row for row in rows.splitlines() if row.split()[-1] == str(self.folder)]
+
+    def refresh(self) -> bool:
+        """Ask hpcorch anew; whether everything is settled."""
+        done = self.alice("hpcorch", "status", "last", "--refresh", "--json")
+        self.seen = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        states = [RunState(run["state"]) for run in self.rows()]
+        known = bool(self.seen) or not self.queue()
+        return known and all(state.is_final or state is RunState.PLANNED for state in states)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.seen.get("runs", [])
+
+    def states(self) -> list[str]:
+        return [run["state"] for run in self.rows()]
+
+    # What must hold once everything is settled
+
+    def violations(self, allowed: set[str]) -> list[str]:
+        """What the witnesses say that does not fit; empty if the fault was survived.
+
+        :param allowed: states that runs may have ended in
+        """
+        return [
+            *(f"run {run['index']} is {run['state']}" for run in self.rows() if run["state"] not in allowed),
+            *self._calls(),
+            *self._left_in_queue(),
+            *self._against_journals(),
+            *self._against_accounting(),
+            *self._ledger(),
+        ]
+
+    def _calls(self) -> Iterator[str]:
+        rows = {run["index"]: run for run in self.rows()}
+        for word in ("called", "done"):
+            for run, count in self.noted(word).items():
+                attempts = len(rows[run]["attempts"]) if run in rows else 0
+                if count > max(1, attempts):
+                    yield f"run {run} was {word} {count} times in {attempts} attempts"
+        for run in rows.values():
+            nonces = {nonce for word, index, nonce in self._notes() if (word, index) == ("done", run["index"])}
+            if run["state"] == "COMPLETED" and run["result"]["nonce"] not in nonces:
+                yield f"run {run['index']} has a result that no call returned"
+            if run["state"] in ("PLANNED", "CANCELLED") and nonces:
+                yield f"run {run['index']} is {run['state']}, and was done"
+
+    def _left_in_queue(self) -> Iterator[str]:
+        yield from (f"left in the queue: {row}" for row in self.queue())
+
+    def _against_journals(self) -> Iterator[str]:
+        completed = {int(name.split(".")[0]) for name in self.completed_journals()}
+        for run in self.rows():
+            if run["index"] in completed and run["state"] != "COMPLETED":
+                yield f"run {run['index']} is {run['state']}, and a journal says completed"
+            if run["index"] not in completed and run["state"] == "COMPLETED" and not self.torn:
+                yield f"run {run['index']} is COMPLETED, and no journal says so"
+
+    def completed_journals(self) -> list[str]:
+        """Names of the journals that end with a completion."""
+        folder = self.cluster.inside(self.journals)
+        names = []
+        for path in sorted(folder.glob("*.jsonl")) if folder.exists() else ():
+            events = read_segment(path, sweep="", source="", offset=0).events
+            if any(isinstance(event.fact, AttemptEnded) and event.fact.outcome == "completed" for event in events):
+                names.append(path.name)
+        return names
+
+    def _against_accounting(self) -> Iterator[str]:
+        deadline = time.monotonic() + SACCT_TIMEOUT_S
+        while (wrong := list(self._disagreements())) and time.monotonic() < deadline:
+            time.sleep(1)
+        yield from wrong
+
+    def _disagreements(self) -> Iterator[str]:
+        words = self.accounting()
+        started = {element.split("_")[0] for element, states in words.items() if states != ["CANCELLED"]}
+        if len(started) > 1:
+            yield f"arrays {sorted(started)} of one submission started"
+        for run in self.rows():
+            said = words.get(run["job_id"] or "", [])
+            if run["state"] == "PLANNED" or not said:
+                continue  # a row of a whole array that was cancelled while it waited has no element
+            expected = SACCT_WORDS.get(run["state"], set())
+            if not expected & set(said if run["state"] == "COMPLETED" else said[-1:]):
+                yield f"run {run['index']} is {run['state']}, and sacct says {said}"
+
+    def accounting(self) -> dict[str, list[str]]:
+        """sacct's words on each attempt of each element."""
+        fields = "JobID,State,SubmitLine"
+        rows = self.cluster.root("sacct", "-X", "-D", "-P", "-n", "-u", "alice", "-o", fields).splitlines()
+        words: dict[str, list[str]] = {}
+        for element, state, line in (row.split("|", 2) for row in rows):
+            if f"{self.folder}/" in line:
+                words.setdefault(element, []).append(state.split()[0])
+        return words
+
+    def _ledger(self) -> Iterator[str]:
+        if not self.seen:
+            return
+        if (checked := self.alice("hpcorch", "ledger", "check")).returncode != 0:
+            yield f"ledger check: {checked.stdout.strip()} {checked.stderr.strip()}"
+        before = self.alice("hpcorch", "query", "--json", "select * from v_runs order by run").stdout
+        self.alice("hpcorch", "ledger", "rebuild")
+        if self.alice("hpcorch", "query", "--json", "select * from v_runs order by run").stdout != before:
+            yield "ledger rebuild yields other runs"
