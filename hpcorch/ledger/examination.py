@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice, pairwise
@@ -41,8 +41,8 @@ def examine(connection: sqlite3.Connection, *, deep: bool, processes: int) -> li
         with closing(connect_reader(path)) as copy:
             parts = _parts(copy, deep=deep)
         some = min(processes, 1 + head(connection)[0] // PART_EVENTS)
-        found = _in_turn(path, parts) if some < 2 else _at_once(path, parts, some)
-        return list(islice(chain.from_iterable(found), MAX_FINDINGS))
+        with closing(_in_turn(path, parts) if some < 2 else _at_once(path, parts, some)) as found:
+            return list(islice(chain.from_iterable(found), MAX_FINDINGS))
 
 
 def _parts(connection: sqlite3.Connection, *, deep: bool) -> list[Part]:
@@ -65,13 +65,13 @@ def _spans(connection: sqlite3.Connection, sweep: SweepKey) -> Iterator[RunSpan]
         yield RunSpan(above, through)
 
 
-def _in_turn(path: Path, parts: Sequence[Part]) -> Iterator[list[Finding]]:
+def _in_turn(path: Path, parts: Sequence[Part]) -> Generator[list[Finding], None, None]:
     with closing(connect_reader(path)) as connection:
         for part in parts:
             yield _examined(connection, part)
 
 
-def _at_once(path: Path, parts: Sequence[Part], processes: int) -> Iterator[list[Finding]]:
+def _at_once(path: Path, parts: Sequence[Part], processes: int) -> Generator[list[Finding], None, None]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 

@@ -5,6 +5,8 @@ The comment of a kind that allows LOST says why nobody can know.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
 import time
@@ -189,22 +191,21 @@ def task_killed_at_any_time(trial: Trial, chance: random.Random) -> None:
 def _kill(trial: Trial, pid: int) -> None:
     """A pid, unless it is over already or is another's."""
     if pid in trial.tasks():
-        trial.cluster.root("true")
-        import os
-
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 # Of a step whose daemon died Slurm says NODE_FAIL, and requeues it; or it takes the task's own end for granted.
 @kind("kill -9 of slurmstepd", frozenset({"COMPLETED", "NODE_FAIL", "FAILED"}))
 def stepd_killed(trial: Trial, chance: random.Random) -> None:
     _running(trial)
-    array = trial.array()
-    steps = trial.cluster.processes("slurmstepd", f"[{array}")
-    steps = steps or trial.cluster.processes("slurmstepd: [")
-    import os
-
+    steps = trial.cluster.processes("slurmstepd: [")
     os.kill(chance.choice(steps), signal.SIGKILL)
+    time.sleep(chance.uniform(0, 8))
+    # Only when a node registers anew does the controller learn that its step is gone.
+    trial.cluster.signal(signal.SIGKILL, "slurmd", "-D")
+    trial.cluster.mend()
+    wait_until(lambda: not [row for row in trial.queue() if "RUNNING" in row], timeout_s=90)
 
 
 # Nodes
@@ -400,7 +401,7 @@ def _on_small_disk(trial: Trial, *, free_bytes: int) -> None:
     trial.cluster.root("rm", f"{disk}/filler")
 
 
-# A journal of which the end is gone says nothing of it, and Slurm says only that the job completed: the run is LOST.
+# A journal of which the end is gone does not tell it, and Slurm tells only that the job completed: nobody knows.
 @kind("torn journals", frozenset({"COMPLETED", "LOST"}))
 def journals_torn_before_anybody_looked(trial: Trial, chance: random.Random) -> None:
     _completed(trial)

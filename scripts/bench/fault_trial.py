@@ -89,7 +89,7 @@ class Cluster:
 
     def processes(self, *words: str) -> list[int]:
         """Pids, as the host counts, of the cluster's processes whose command line has all of these words."""
-        namespace = os.readlink(f"/proc/{self._first_pid()}/ns/pid")
+        namespace = _namespace(self._first_pid())
         return [pid for pid in _pids() if _namespace(pid) == namespace and _has_words(pid, words)]
 
     def signal(self, number: signal.Signals, *words: str) -> int:
@@ -144,7 +144,7 @@ def _pids() -> Iterator[int]:
 
 def _namespace(pid: int) -> str | None:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return None
 
@@ -174,6 +174,7 @@ class Trial:
     """One sweep in a folder of its own, whose task notes each call and each completion in a file."""
 
     cluster: Cluster
+    campaign: str
     name: str
     runs: int = 3
     seen: dict[str, Any] = field(default_factory=dict)
@@ -181,7 +182,7 @@ class Trial:
 
     @property
     def folder(self) -> Path:
-        return self.cluster.folder / "work" / self.name
+        return self.cluster.folder / "work" / self.campaign / self.name
 
     @property
     def journals(self) -> Path:
@@ -242,7 +243,7 @@ class Trial:
 
     def _is_in_folder(self, pid: int) -> bool:
         try:
-            return os.readlink(f"/proc/{pid}/cwd").startswith(str(self.folder))
+            return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(self.folder)
         except OSError:
             return False
 

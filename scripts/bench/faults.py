@@ -82,8 +82,9 @@ def _cluster(options: argparse.Namespace) -> Cluster:
 
 def _campaign(cluster: Cluster, options: argparse.Namespace) -> list[Outcome]:
     names = options.only.split(",") if options.only else list(KINDS)
+    campaign = f"campaign-{os.getpid()}"  # accounting remembers the folders of earlier ones
     outcomes = [
-        _inject(cluster, KINDS[name], f"{name}-{number}", options.seed)
+        _inject(KINDS[name], Trial(cluster=cluster, campaign=campaign, name=f"{name}-{number}"), options.seed)
         for number in range(options.rounds)
         for name in names
     ]
@@ -101,15 +102,14 @@ def _campaign(cluster: Cluster, options: argparse.Namespace) -> list[Outcome]:
     return outcomes
 
 
-def _inject(cluster: Cluster, kind: Kind, name: str, seed: int) -> Outcome:
-    trial = Trial(cluster=cluster, name=name)
+def _inject(kind: Kind, trial: Trial, seed: int) -> Outcome:
     outcome = Outcome(kind=kind, trial=trial, violations=[])
     trial.prepare()
     try:
-        kind.inject(trial, random.Random(f"{seed} {name}"))
+        kind.inject(trial, random.Random(f"{seed} {trial.name}"))
     except (TimeoutError, subprocess.TimeoutExpired, RuntimeError, ValueError, IndexError) as error:
         outcome.violations.append(f"the fault could not be brought about: {error!r}")
-    cluster.mend()
+    trial.cluster.mend()
     deadline = time.monotonic() + QUICK_SETTLE_S
     while not outcome.violations and time.monotonic() < deadline:
         if trial.refresh():
