@@ -98,10 +98,22 @@ class StatusReport:
 
     @property
     def exit_code(self) -> int:
-        """3 if Slurm was asked and did not answer, 1 if a selected run did not end well, else 0."""
+        """3 if Slurm was asked and did not answer, 1 if a selected run did not end well or was refused, else 0."""
         if self.look.exit_code:
             return self.look.exit_code
-        return int(not NOT_FINE.isdisjoint(self.selected))
+        return int(not NOT_FINE.isdisjoint(self.selected) or any(map(was_refused, self.runs)))
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about runs whose state nobody can tell from the journals alone."""
+        uncertain = self.selected.get(RunState.UNCERTAIN, 0)
+        if not uncertain or self.sweep.summary.sweep.backend != "slurm":
+            return None
+        sweep = self.sweep.summary.sweep.id
+        return (
+            f"{uncertain} runs are UNCERTAIN, because a submission was left half-done, or a run was stopped and Slurm"
+            f" has not been asked why: `hpcorch status {sweep} --refresh` asks, and settles it"
+        )
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -111,6 +123,11 @@ class StatusReport:
             "left_out": self.left_out,
             "runs": [run.as_plain() for run in self.runs],
         }
+
+
+def was_refused(report: RunReport) -> bool:
+    """Whether Slurm refused the submission of a run, which was not submitted since."""
+    return report.run.state is RunState.PLANNED and report.run.reason is not None
 
 
 def list_sweeps(

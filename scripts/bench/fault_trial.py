@@ -21,8 +21,8 @@ from hpcorch.model.states import RunState
 LAB_SCRIPT = Path(__file__).parents[1] / "slurm-lab"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 LAUNCH_TIMEOUT_S = 240
-# sacct is late by seconds; after the database was down by some more.
-SACCT_TIMEOUT_S = 45
+# squeue and sacct hear of an end seconds after the journal; after the database was down by some more.
+LATENESS_S = 45
 
 APP = """
 import os, time, uuid
@@ -324,7 +324,7 @@ class Trial:
                 yield f"run {run['index']} is {run['state']}, and was done"
 
     def _left_in_queue(self) -> Iterator[str]:
-        yield from (f"left in the queue: {row}" for row in self.queue())
+        yield from self._lasting(lambda: [f"left in the queue: {row}" for row in self.queue()])
 
     def _against_journals(self) -> Iterator[str]:
         completed = {int(name.split(".")[0]) for name in self.completed_journals()}
@@ -345,10 +345,14 @@ class Trial:
         return names
 
     def _against_accounting(self) -> Iterator[str]:
-        deadline = time.monotonic() + SACCT_TIMEOUT_S
-        while (wrong := list(self._disagreements())) and time.monotonic() < deadline:
+        yield from self._lasting(lambda: list(self._disagreements()))
+
+    def _lasting(self, look: Callable[[], list[str]]) -> list[str]:
+        """What is still so when Slurm and its database have had time to hear of everything."""
+        deadline = time.monotonic() + LATENESS_S
+        while (found := look()) and time.monotonic() < deadline:
             time.sleep(1)
-        yield from wrong
+        return found
 
     def _disagreements(self) -> Iterator[str]:
         words = self.accounting()

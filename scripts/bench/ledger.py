@@ -63,7 +63,7 @@ def timed_command(path: Path, *words: str) -> str:
     for _ in range(REPETITIONS):
         with Stopwatch() as watch:
             # A run of the sweep failed, so status ends with 1.
-            subprocess.run(_hpcorch(path, *words), check=False, stdout=subprocess.DEVNULL)
+            subprocess.run(_hpcorch(path, *words), check=False, capture_output=True)
         walls.append(watch.wall)
     return f"{min(walls):.3f} s"
 
@@ -137,12 +137,12 @@ def report(root: Path, runs: int, *, by_sacct: bool) -> None:
     row("hpcorch status last", timed_command(path, "status", "last"), "below 0.3 s")
     row("hpcorch status last -q | head", first_lines(path, "status", "last", "-q"), "below 0.3 s")
     with Stopwatch() as watch:
-        subprocess.run(_hpcorch(path, "ledger", "backup", str(root / "copy.db")), check=True)
+        subprocess.run(_hpcorch(path, "ledger", "backup", str(root / "copy.db")), check=True, capture_output=True)
     row("hpcorch ledger backup", watch.rate(events))
     (root / "copy.db").unlink()
     for words in ((), ("--deep",)):
         with Stopwatch() as watch:
-            subprocess.run(_hpcorch(path, "ledger", "check", *words), check=True)
+            subprocess.run(_hpcorch(path, "ledger", "check", *words), check=True, capture_output=True)
         row(
             " ".join(("hpcorch ledger check", *words)),
             watch.rate(events),

@@ -20,6 +20,8 @@ from hpcorch.slurm.client import CliClient
 from tests.integration.apps import App, make_app
 from tests.support import SWEEP, CommandLine, finished_sweep, make_sweep
 
+pytestmark = pytest.mark.programs
+
 FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 BY_ME = f"cancelled by {getpass.getuser()} with hpcorch cancel"
 # Fails until somebody repairs the world; ``linger`` keeps the process alive after its end is on record.

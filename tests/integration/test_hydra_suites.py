@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
 from tests.hydra_suites import TestIntegration, TestLauncher, _own_ledger
+
+pytestmark = pytest.mark.programs
 
 __all__ = ["TestIntegration", "TestLauncher", "_own_ledger"]
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.integration.apps import App, make_app
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def app(tmp_path) -> App:

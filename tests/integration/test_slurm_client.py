@@ -14,6 +14,8 @@ from hpcorch.errors import SlurmUnavailableError, SubmissionRejectedError, Submi
 from hpcorch.slurm.client import CliClient
 from tests.conformance import Scripts, SlurmClientConformance
 
+pytestmark = pytest.mark.programs
+
 FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 
 
