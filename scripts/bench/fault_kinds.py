@@ -199,13 +199,18 @@ def _kill(trial: Trial, pid: int) -> None:
 @kind("kill -9 of slurmstepd", frozenset({"COMPLETED", "NODE_FAIL", "FAILED"}))
 def stepd_killed(trial: Trial, chance: random.Random) -> None:
     _running(trial)
-    steps = trial.cluster.processes("slurmstepd: [")
+    steps = [pid for job in trial.raw_ids() for pid in trial.cluster.processes(f"slurmstepd: [{job}.")]
     os.kill(chance.choice(steps), signal.SIGKILL)
     time.sleep(chance.uniform(0, 8))
     # Only when a node registers anew does the controller learn that its step is gone.
     trial.cluster.signal(signal.SIGKILL, "slurmd", "-D")
     trial.cluster.mend()
-    wait_until(lambda: not [row for row in trial.queue() if "RUNNING" in row], timeout_s=90)
+    wait_until(lambda: _no_longer_thought_to_run(trial), timeout_s=150, interval_s=5)
+
+
+def _no_longer_thought_to_run(trial: Trial) -> bool:
+    trial.cluster.root("scontrol", "reconfigure")
+    return not [row for row in trial.queue() if "RUNNING" in row]
 
 
 # Nodes
@@ -232,7 +237,8 @@ def slurmd_killed_and_restarted(trial: Trial, chance: random.Random) -> None:
 def node_dies(trial: Trial, _chance: random.Random) -> None:
     _running(trial, "nodelist=n3", sleep=8)
     trial.cluster.signal(signal.SIGKILL, "slurmd", "-D", "n3")
-    trial.cluster.signal(signal.SIGKILL, "slurmstepd: [" + trial.array())
+    for job in trial.raw_ids():
+        trial.cluster.signal(signal.SIGKILL, f"slurmstepd: [{job}.")
     for pid in trial.tasks():
         _kill(trial, pid)
     trial.cluster.root("scontrol", "update", "nodename=n3", "state=down", "reason=fault")
@@ -250,6 +256,9 @@ def node_cut_off_while_its_tasks_go_on(trial: Trial, _chance: random.Random) -> 
 
 
 # Daemons while it runs
+
+# slurmctld writes down what changed within so many seconds.
+STATE_SAVED_S = 6
 
 
 @kind("slurmctld restarted in the middle")
@@ -269,15 +278,42 @@ def controller_and_database_restarted(trial: Trial, chance: random.Random) -> No
 
 def _restarted(trial: Trial, chance: random.Random, *daemons: str) -> None:
     """The tasks may end while nobody listens; the launcher waits all the while."""
-    launcher = trial.start("exclude='n3,n4'", sleep=2, detach=False)
+    launcher = trial.start('exclude="n3,n4"', sleep=2, detach=False)
     trial.wait_for_notes("called", 1)
     time.sleep(chance.uniform(0, 1.5))
     for daemon in daemons:
-        trial.cluster.signal(signal.SIGKILL, daemon, "-D")
+        trial.cluster.signal(signal.SIGTERM, daemon, "-D")
     trial.refresh()
     time.sleep(chance.uniform(1, 6))
     trial.cluster.mend()
     launcher.wait(200)
+
+
+@kind("slurmctld killed in the middle")
+def controller_killed(trial: Trial, chance: random.Random) -> None:
+    _running(trial, sleep=10)
+    time.sleep(STATE_SAVED_S)
+    trial.cluster.signal(signal.SIGKILL, "slurmctld", "-D")
+    time.sleep(chance.uniform(0, 6))
+    trial.cluster.mend()
+
+
+# Slurm itself forgets here what was not saved yet: the whole job, or that it was released, or that it ran. It kills
+# a task that it has forgotten to have started; a job that it does not know at all counts as cancelled.
+@kind("slurmctld killed before it saved its state", frozenset({"COMPLETED", "CANCELLED", "FAILED", "LOST"}))
+def controller_forgets(trial: Trial, chance: random.Random) -> None:
+    launcher = trial.start(sleep=1)
+    launcher.wait(60)
+    time.sleep(chance.uniform(0, 2))
+    trial.cluster.signal(signal.SIGKILL, "slurmctld", "-D")
+    trial.cluster.mend()
+    time.sleep(4)
+    trial.refresh()
+    if any("JobHeldUser" in row for row in trial.queue()):
+        if set(trial.states()) == {"COMPLETED"}:
+            trial.alice("scancel", trial.array())
+        else:  # it is shown as held, and its owner knows what to do
+            trial.alice("hpcorch", "release", "last")
 
 
 # Others act

@@ -274,6 +274,10 @@ class Trial:
         (job,) = {row.split()[0].split("_")[0] for row in self.queue("all")}
         return job
 
+    def raw_ids(self) -> list[str]:
+        """The ids that the elements on a node have there."""
+        return self.cluster.root("squeue", "-h", "-r", "-j", self.array(), "-t", "R", "-o", "%A").split()
+
     def queue(self, states: str = "PD,R,CG,S,RQ") -> list[str]:
         """Rows of squeue about the sweep's jobs."""
         rows = self.cluster.root("squeue", "-h", "-r", "-u", "alice", "-t", states, "-o", "%i %T %r %Z")

@@ -14,7 +14,6 @@ CAMPAIGN = Path(__file__).parents[2] / "scripts" / "bench" / "faults.py"
 # Of each way to die one that is settled at once; what takes minutes is for the whole campaign.
 KINDS = (
     "launcher-after-sbatch",
-    "sbatch-after",
     "sbatch-twice-and-launcher-killed",
     "task-killed",
     "one-running-element-cancelled",

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,11 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str) -> 
 
 
 @pytest.fixture
-def on_slurm(slurm, tmp_path, monkeypatch) -> App:
-    return _project(tmp_path, monkeypatch, "hpcorch_slurm")
+def on_slurm(slurm, tmp_path, monkeypatch) -> Iterator[App]:
+    yield _project(tmp_path, monkeypatch, "hpcorch_slurm")
+    jobs = Path(os.environ["FAKE_SLURM_DIR"]) / "jobs.json"
+    if jobs.exists():  # what still runs would wait for ever
+        subprocess.run([FAKE_SLURM / "scancel", *json.loads(jobs.read_text())], check=True)
 
 
 @pytest.fixture

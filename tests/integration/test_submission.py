@@ -37,7 +37,7 @@ from tests.integration.apps import App, make_app
 from tests.support import SweepOnDisk, make_sweep
 
 # Forking a test is what makes hundreds of deaths cheap; nothing runs beside it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 RUNS = 40
