@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from hpcorch.errors import RecordError, SlurmUnavailableError
+from hpcorch.errors import RecordError, SlurmUnavailableError, UnavailableError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import locate, read_sweep
@@ -66,8 +66,10 @@ class Reconciler:
         At most three requests, whatever the number of runs.
 
         :raises SlurmUnavailableError: Slurm does not answer, or its database does not; what was known stays
+        :raises UnavailableError: this machine belongs to another cluster, where the same ids are other jobs
         """
         self.ingest()
+        self._check_cluster(client)
         if settle(self.layout, self.sweep, client, now=utc_now()):
             self.ingest()
         asked = self._runs(state for state in RunState if not state.is_final or state is RunState.LOST)
@@ -76,6 +78,15 @@ class Reconciler:
             return
         self._append(_settled(self._ask(client, known, asked), known))
         self.ingest()
+
+    def _check_cluster(self, client: SlurmClient) -> None:
+        """Only a look at the sweep's own cluster may conclude that a job is absent."""
+        theirs = self.ledger.sweep(self.sweep).sweep.cluster
+        if theirs is not None and (ours := client.config().cluster) != theirs:
+            raise UnavailableError(
+                f"sweep {self.sweep} is on the cluster {theirs}, and this machine belongs to {ours}, where the same"
+                f" job ids are other jobs: ask from a login node of {theirs}"
+            )
 
     def _ask(self, client: SlurmClient, known: Known, asked: Sequence[Run]) -> list[JobObserved]:
         rows = own_rows(client.queue(known.submissions), known)

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Attempt, Run
-from hpcorch.model.states import RunState
+from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
 from hpcorch.services.select import Selector, count_selected, select_runs
@@ -84,12 +84,14 @@ class StatusReport:
 
     :param selected: how many of the selected runs are in which state
     :param runs: the selected runs in order of their index, or of very many some
+    :param refused: Slurm refused a submission, and a selected run was not submitted since
     """
 
     sweep: SweepReport
     selected: Mapping[RunState, int]
     runs: Sequence[RunReport]
     look: Look
+    refused: bool = False
 
     @property
     def left_out(self) -> int:
@@ -101,7 +103,7 @@ class StatusReport:
         """3 if Slurm was asked and did not answer, 1 if a selected run did not end well or was refused, else 0."""
         if self.look.exit_code:
             return self.look.exit_code
-        return int(not NOT_FINE.isdisjoint(self.selected) or any(map(was_refused, self.runs)))
+        return int(not NOT_FINE.isdisjoint(self.selected) or self.refused)
 
     @property
     def advice(self) -> str | None:
@@ -111,8 +113,8 @@ class StatusReport:
             return None
         sweep = self.sweep.summary.sweep.id
         return (
-            f"{uncertain} runs are UNCERTAIN, because a submission was left half-done, or a run was stopped and Slurm"
-            f" has not been asked why: `hpcorch status {sweep} --refresh` asks, and settles it"
+            f"{uncertain} runs are UNCERTAIN, because a submission was left half-done, or a run was stopped and"
+            f" Slurm has not been asked why: `hpcorch status {sweep} --refresh` asks, and settles it"
         )
 
     def as_plain(self) -> dict[str, Any]:
@@ -123,11 +125,6 @@ class StatusReport:
             "left_out": self.left_out,
             "runs": [run.as_plain() for run in self.runs],
         }
-
-
-def was_refused(report: RunReport) -> bool:
-    """Whether Slurm refused the submission of a run, which was not submitted since."""
-    return report.run.state is RunState.PLANNED and report.run.reason is not None
 
 
 def list_sweeps(
@@ -201,7 +198,10 @@ def report_known(
         for run in runs
     ]
     selected = count_selected(ledger, known, selector)
-    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look)
+    refused = bool(selected.get(RunState.PLANNED)) and any(
+        submission.state is SubmissionState.REJECTED for submission in ledger.submissions(known)
+    )
+    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, refused=refused)
 
 
 def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) -> list[Run]:

@@ -326,6 +326,26 @@ def test_only_the_owner_asks_slurm(hpcorch, tmp_path, slurm):
     assert "only alice" in ran.err
 
 
+def test_another_cluster_with_the_same_job_ids_concludes_nothing(hpcorch, tmp_path, slurm):
+    sweep = make_sweep(tmp_path, backend="slurm", cluster="elsewhere")
+    sweep.submit([0, 1], job_id="4711", backend="slurm")
+    sweep.ingest()
+    ran = hpcorch("status", "--refresh", "--json")
+    assert ran.code == 3
+    assert "is on the cluster elsewhere, and this machine belongs to fake" in ran.err
+    assert json.loads(ran.out)["counts"] == {"SUBMITTED": 2}
+
+
+def test_a_sweep_that_slurm_refused_is_not_fine(hpcorch, tmp_path):
+    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep.submit([0, 1], backend="slurm")
+    sweep.record(ev.SubmissionRejected(submission=0, reason="there is no such partition"))
+    sweep.ingest()
+    ran = hpcorch("status")
+    assert ran.code == 1
+    assert "there is no such partition" in ran.out
+
+
 # show -------------------------------------------------------------------------------------------------------------
 
 
