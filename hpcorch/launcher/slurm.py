@@ -92,7 +92,7 @@ def _waited(sweep: OpenSweep, launch: PlannedLaunch, ledger: Ledger, client: Cli
     except LeftBySignalError as left:
         sys.stderr.write(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
-            f"  hpcorch status {sweep.id}\n{_later_batches(sweep)}"
+            f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_batches(sweep)}"
         )
         raise SystemExit(128 + left.number) from None
     return sweep.results(launch, ledger)

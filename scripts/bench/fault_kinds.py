@@ -415,26 +415,39 @@ def _preempted(trial: Trial, partition: str) -> None:
 
 @kind("the journal's disk is full", frozenset({"FAILED"}))
 def disk_full_at_the_claim(trial: Trial, _chance: random.Random) -> None:
-    _on_small_disk(trial, free_bytes=0)
+    _on_small_disk(trial)
+    _fill(trial)
+    trial.open_gate()
+    _over(trial)
 
 
-# A task may have completed with no room left to say so: Slurm knows that it failed, nobody its result.
+# A task that completed finds no room to say so: its result is lost, and the run has failed.
 @kind("the journal's disk is full", frozenset({"COMPLETED", "FAILED"}))
-def disk_full_in_the_middle(trial: Trial, chance: random.Random) -> None:
-    _on_small_disk(trial, free_bytes=4096 * chance.randrange(1, 3))
+def disk_full_while_tasks_run(trial: Trial, chance: random.Random) -> None:
+    _on_small_disk(trial)
+    trial.open_gate()
+    trial.wait_for_notes("called", chance.randrange(1, 4))
+    _fill(trial)
+    _over(trial)
 
 
-def _on_small_disk(trial: Trial, *, free_bytes: int) -> None:
+def _on_small_disk(trial: Trial) -> None:
+    """Stop the launcher before it submits, and mount a small disk where the journals will be."""
     trial.gate()
-    launcher = trial.start(sleep=1)
+    trial.start(sleep=2, ballast=9000)
     trial.wait_at_gate()
     disk = str(trial.journals)
     trial.cluster.root("mount", "-t", "tmpfs", "-o", "size=64k,uid=alice,mode=700", "tmpfs", disk)
-    trial.cluster.root("dd", "if=/dev/zero", f"of={disk}/filler", "bs=1024", f"count={64 - free_bytes // 1024}")
-    trial.open_gate()
-    launcher.wait(100)
-    wait_until(lambda: len(trial.queue()) == 0)
-    trial.cluster.root("rm", f"{disk}/filler")
+
+
+def _fill(trial: Trial) -> None:
+    trial.cluster.root("sh", "-c", f"cat /dev/zero >{trial.journals}/filler || true")
+
+
+def _over(trial: Trial) -> None:
+    """Wait for the end of the jobs, and make room again."""
+    wait_until(lambda: not trial.is_being_launched() and not trial.queue())
+    trial.cluster.root("rm", f"{trial.journals}/filler")
 
 
 # A journal of which the end is gone does not tell it, and Slurm tells only that the job completed: nobody knows.

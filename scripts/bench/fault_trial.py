@@ -42,7 +42,7 @@ def main(cfg):
     note("called", cfg, nonce)
     time.sleep(cfg.sleep)
     note("done", cfg, nonce)
-    return {"x": cfg.x, "nonce": nonce}
+    return {"x": cfg.x, "nonce": nonce, "ballast": "." * cfg.get("ballast", 0)}
 
 main()
 """
@@ -215,10 +215,18 @@ class Trial:
     def open_gate(self) -> None:
         (self.folder / "go").touch()
 
-    def start(self, *keys: str, sleep: float = 1, detach: bool = True) -> subprocess.Popen[str]:
-        """Start the launcher."""
+    def start(self, *keys: str, sleep: float = 1, detach: bool = True, ballast: int = 0) -> subprocess.Popen[str]:
+        """Start the launcher.
+
+        :param ballast: bytes that each result is larger than need be
+        """
         keys = (f"detach={str(detach).lower()}", *(keys or ('exclude="n3,n4"',)))
-        words = [f"+x={','.join(map(str, range(self.runs)))}", f"+sleep={sleep}", "hydra.sweep.dir=out"]
+        words = [
+            f"+x={','.join(map(str, range(self.runs)))}",
+            f"+sleep={sleep}",
+            f"+ballast={ballast}",
+            "hydra.sweep.dir=out",
+        ]
         argv = ["python", "app.py", "-m", "hydra/launcher=hpcorch_slurm", *words]
         argv += [f"hydra.launcher.{key}" for key in keys]
         path = f"{self.folder}/bin:{self.cluster.venv}/bin:{SYSTEM_PATH}"
@@ -231,11 +239,15 @@ class Trial:
         """Start the launcher and wait for its end, whatever that is."""
         self.start(*keys, sleep=sleep, detach=detach).wait(LAUNCH_TIMEOUT_S)
 
-    def kill_launcher(self) -> int:
-        pids = [pid for pid in self.cluster.processes("app.py", "hpcorch_slurm") if self._is_in_folder(pid)]
-        for pid in pids:
+    def is_being_launched(self) -> bool:
+        return bool(self._launcher())
+
+    def kill_launcher(self) -> None:
+        for pid in self._launcher():
             os.kill(pid, signal.SIGKILL)
-        return len(pids)
+
+    def _launcher(self) -> list[int]:
+        return [pid for pid in self.cluster.processes("app.py", "hpcorch_slurm") if self._is_in_folder(pid)]
 
     def tasks(self) -> list[int]:
         """Pids of the sweep's tasks that run now."""
