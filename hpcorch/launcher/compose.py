@@ -3,7 +3,8 @@
 Hydra takes tens of milliseconds for one composition, most of it the same for all runs of a sweep. Here Hydra
 composes one *base* for each combination of overrides that select configurations; what overrides of values do to
 a base is tried once per override, by Hydra's own code (:mod:`hpcorch.launcher.effects`), and put together per run.
-A run for which equality with Hydra cannot be shown becomes a base of its own: slower, never different.
+A run for which equality with Hydra cannot be shown becomes a base of its own: slower, never different. With a
+Hydra for which it has not been shown at all (:mod:`hpcorch.runtime.hydra_versions`), that is every run.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from hpcorch.launcher.composition import Base, Composition, Parsed
 from hpcorch.launcher.effects import Effect, UnprovableError
 from hpcorch.launcher.scratch import Scratch
 from hpcorch.runtime.configuration import plain, task_plain
+from hpcorch.runtime.hydra_versions import SHORTCUTS_PROVEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.config_repository import CachingConfigRepository
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
@@ -42,10 +45,7 @@ class Composer:
         self._loader = config_loader
         self._master = master_config
         self._parser = OverridesParser.create(config_loader=config_loader)
-        given = plain(master_config.hydra.overrides.hydra)  # unresolved: they may name what only a run has
-        _, self._repository = config_loader._parse_overrides_and_create_caching_repo(  # noqa: SLF001
-            master_config.hydra.job.config_name, given
-        )
+        self._repository = _repository(config_loader, master_config) if SHORTCUTS_PROVEN else None
         self._parsed: dict[str, Parsed] = {}
         self._shared: dict[tuple[str, ...], Scratch] = {}
         self._bases: list[Base] = []
@@ -82,7 +82,7 @@ class Composer:
 
     def _shared_base(self, parsed: Sequence[Parsed]) -> tuple[Scratch, Sequence[Effect]] | None:
         """The base to share, and what the values do to it; None if equality with Hydra cannot be shown."""
-        if not _is_orderly(parsed):
+        if self._repository is None or not _is_orderly(parsed):
             return None
         selecting = tuple(item.text for item in parsed if not item.is_value)
         scratch = self._shared.get(selecting)
@@ -126,12 +126,21 @@ class Composer:
         )
 
     def _is_config(self, override: Override) -> bool:
-        if override.is_sweep_override():
+        if self._repository is None or override.is_sweep_override():
             return False
         try:
             return bool(Overrides(self._repository, [override]).config_overrides)
         except (ConfigCompositionException, ValueError):
             return False  # Hydra refuses it; it shall do so when it composes
+
+
+def _repository(loader: ConfigLoaderImpl, master: DictConfig) -> CachingConfigRepository:
+    """The configurations that the sweep may select from."""
+    given = plain(master.hydra.overrides.hydra)  # unresolved: they may name what only a run has
+    _, repository = loader._parse_overrides_and_create_caching_repo(  # noqa: SLF001
+        master.hydra.job.config_name, given
+    )
+    return repository
 
 
 def _is_orderly(parsed: Sequence[Parsed]) -> bool:

@@ -16,6 +16,7 @@ from omegaconf.grammar_visitor import GrammarVisitor
 
 from hpcorch.launcher.interpolation import analyse
 from hpcorch.runtime.configuration import raw
+from hpcorch.runtime.hydra_versions import SHORTCUTS_PROVEN
 
 if TYPE_CHECKING:
     from omegaconf import Container
@@ -75,7 +76,7 @@ def resolved(expression: Expression) -> Any:
 
     :raises Exception: whatever a resolver raises, or OmegaConf's own errors
     """
-    taken_apart = steps(expression.text)
+    taken_apart = steps(expression.text) if SHORTCUTS_PROVEN else None
     if taken_apart is None:
         value = resolved_part(expression, expression.analysis.tree)
     elif len(taken_apart) == 1:

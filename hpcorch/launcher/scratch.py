@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from omegaconf import MISSING, OmegaConf, StringNode
 
 from hpcorch.launcher.composition import Base, Composition, Parsed
@@ -15,6 +14,7 @@ from hpcorch.launcher.freezing import Freezer, store
 from hpcorch.launcher.interpolation import LATE, Expression, at_submission, expressions, ordered
 from hpcorch.model.config import patched
 from hpcorch.runtime.configuration import digest, plain, raw, rebuild
+from hpcorch.runtime.hydra_versions import override_dirname
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +33,7 @@ class Scratch:
         self._config = config
         self._job = raw(config.hydra.job)
         store(self._job["id"], LATE)
+        self._written_dirname = raw(self._job["override_dirname"])
         store(self._job["override_dirname"], "")  # each run's own
         store(raw(config.hydra.runtime)["output_dir"], LATE)
         self._task_overrides = raw(config.hydra.overrides)["task"]
@@ -72,7 +73,7 @@ class Scratch:
     ) -> Composition:
         """The run that ``parsed`` describes; ``effects`` are those of its values, none for a base of its own."""
         task = [item for item in parsed if not item.is_hydra]
-        dirname = get_overrides_dirname(overrides=[item.override for item in task], **self._naming)
+        dirname = self._dirname(task)
         self._set_job(job_num, dirname, task)
         self._set_cache(master)
         for one in effects:
@@ -104,13 +105,16 @@ class Scratch:
             self.base.pickle,
             overrides=[item.text for item in task if item.is_value],
             task_overrides=[item.text for item in task],
-            override_dirname=get_overrides_dirname(overrides=[item.override for item in task], **self._naming),
+            override_dirname=self._dirname(task),
             frozen={},
             job_num=MISSING,
             job_id=MISSING,
         )
         OmegaConf.copy_cache(from_config=master, to_config=config)  # as Hydra does: one timestamp for all runs
         return config
+
+    def _dirname(self, task: Sequence[Parsed]) -> str:
+        return override_dirname(self._written_dirname, [item.override for item in task], self._naming)
 
     def _set_job(self, job_num: int, dirname: str, task: Sequence[Parsed]) -> None:
         store(self._job["num"], job_num)

@@ -7,15 +7,17 @@ measured. It does so by the loader in Hydra's context, so that is where the shar
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.types import HydraContext
 
 from hpcorch.errors import HpcorchError
 from hpcorch.launcher.compose import Composer
+from hpcorch.runtime.hydra_versions import SHORTCUTS_PROVEN
 
 if TYPE_CHECKING:
+    from hydra.types import HydraContext
     from omegaconf import DictConfig
 
 
@@ -48,8 +50,8 @@ def share_composer(
     :param loader: the one in ``context``
     :return: a context as it was before, for the task, and the composer that sweeper and launcher share
     """
-    own = HydraContext(config_loader=loader, callbacks=context.callbacks)
+    own = copy.copy(context)
     composer = Composer(loader, master_config)
-    if type(loader) is ConfigLoaderImpl:  # a subclass may compose in ways that we know nothing of
+    if SHORTCUTS_PROVEN and type(loader) is ConfigLoaderImpl:  # a subclass may compose in ways that we know nothing of
         context.config_loader = SharingLoader(loader, composer, master_config)
     return own, composer

@@ -1,6 +1,7 @@
 """The call of the user's function, through Hydra's own ``run_job``.
 
-The only module besides :mod:`hpcorch.runtime.configuration` below the launcher that imports Hydra.
+With :mod:`hpcorch.runtime.configuration` and :mod:`hpcorch.runtime.hydra_versions`, all that imports Hydra below
+the launcher.
 """
 
 from __future__ import annotations

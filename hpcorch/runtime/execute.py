@@ -8,7 +8,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from hpcorch.errors import DriftError
+from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
     AttemptCalled,
@@ -36,19 +36,29 @@ def lead(place: Place, signals: SignalOwner) -> int:
     Every way out that Python can see ends with an ``attempt-ended`` fact; a way that it cannot see (SIGKILL, a
     dead node) leaves none, and the scheduler is asked instead.
 
-    :raises RecordError: another process has claimed this attempt; nothing was done
+    :raises RecordError: another process has claimed this attempt, and nothing was done; or the end is not recorded
     """
     leader = os.getpid()
     with claim(place) as journal:
         end = _end_of_attempt(place, journal, signals)
         if os.getpid() != leader:
             os._exit(end.exit_code)  # a process that the task forked came back from it; its parent records the end
-        for name in signals.received:
-            journal.append(AttemptSignalled(signal=name))
-        journal.append(end, durable=True)
+        _record(end, journal, signals)
     if end.signal == WARNING_SIGNAL:
         requeue(place)
     return end.exit_code
+
+
+def _record(end: AttemptEnded, journal: JournalWriter, signals: SignalOwner) -> None:
+    try:
+        for name in signals.received:
+            journal.append(AttemptSignalled(signal=name))
+        journal.append(end, durable=True)
+    except OSError as error:
+        raise RecordError(
+            f"the attempt ended as {end.outcome}, and that cannot be recorded, because {journal.path} cannot be"
+            f" written ({error.strerror}): it counts as failed. Free space or inodes there, and retry the run"
+        ) from error
 
 
 def _end_of_attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> AttemptEnded:

@@ -35,6 +35,8 @@ _STOPPED = frozenset({JobState.SUSPENDED, JobState.STOPPED})
 _ENDED = frozenset(state.value for state in JobState if state.ends_attempt)
 # After these words an element may run again, and what squeue says next is about the next restart.
 _BACK_IN_QUEUE = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
+# Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
+FORGOTTEN = "FORGOTTEN"
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
 
@@ -148,7 +150,20 @@ def _is_before(attempt: AttemptId, state: JobState, known: Known) -> bool:
     last = known.observed.get(attempt)
     if last is None or last.state not in _BACK_IN_QUEUE:
         return False
-    return last.state == JobState.REQUEUED.value or next_attempt(attempt) in known.observed
+    return last.state == JobState.REQUEUED.value or _has_successor(attempt, state, known)
+
+
+def _has_successor(attempt: AttemptId, state: JobState, known: Known) -> bool:
+    """Whether the element started again after an attempt, so that squeue's state is about a later one.
+
+    With PreemptMode=CANCEL it does not: squeue goes on to show PREEMPTED (measured), and what was concluded about a
+    next attempt because nothing was heard of one is no sign of a start.
+    """
+    following = known.observed.get(next_attempt(attempt))
+    if following is None or following.state == FORGOTTEN:
+        return False
+    still_shown = known.observed[attempt].state == state.value != following.state
+    return not (still_shown and known.is_over(next_attempt(attempt)))
 
 
 def next_attempt(attempt: AttemptId) -> AttemptId:

@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time
-from hpcorch.services.observe import Known, next_attempt
+from hpcorch.services.observe import FORGOTTEN, Known, next_attempt
 
-# Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
-FORGOTTEN = "FORGOTTEN"
 # For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
 FORGOTTEN_TIME = timedelta(minutes=5)
 # These words promise that the element runs again, so that a run is not over with them.

@@ -81,7 +81,7 @@ def _cluster(options: argparse.Namespace) -> Cluster:
 
 
 def _campaign(cluster: Cluster, options: argparse.Namespace) -> list[Outcome]:
-    names = options.only.split(",") if options.only else list(KINDS)
+    names = list(dict.fromkeys(options.only.split(","))) if options.only else list(KINDS)
     campaign = f"campaign-{os.getpid()}"  # accounting remembers the folders of earlier ones
     outcomes = [
         _inject(KINDS[name], Trial(cluster=cluster, campaign=campaign, name=f"{name}-{number}"), options.seed)

@@ -298,6 +298,17 @@ def test_a_forgotten_element_ends_after_a_time(before: Known, end: tuple[int, in
     assert silence(noted.with_facts(ends), 2 * FORGOTTEN_TIME) == []
 
 
+def test_a_preempted_element_that_never_starts_again_ends_once_while_squeue_goes_on_to_show_it() -> None:
+    rows = [*OTHERS, queued(2, "PREEMPTED")]
+    before = known(*QUIET, said(7, "PREEMPTED"), journals=[(7, 0)])
+    noted = before.with_facts(silence(before))
+    assert from_queue(rows, noted) == []
+    ends = silence(noted, FORGOTTEN_TIME)
+    assert words(ends) == [(7, 1, "CANCELLED")]
+    assert from_queue(rows, noted.with_facts(ends)) == []
+    assert words(from_queue([*OTHERS, queued(2, "PENDING")], noted)) == [(7, 1, "PENDING")]
+
+
 def test_without_accounting_nobody_else_is_waited_for() -> None:
     assert words(silence(known(said(7, "PENDING")), accounting=False)) == [(7, 0, "LOST")]
     assert words(silence(known(said(7, "REQUEUED"), journals=[(7, 1)]), accounting=False)) == [(7, 1, "LOST")]
