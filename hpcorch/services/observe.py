@@ -76,6 +76,20 @@ def _is_anothers(row: QueueRow, submission: Submission | None) -> bool:
     return submission is not None and TOKEN_PREFIX in row.comment and submission.token not in row.comment
 
 
+def own_accounts(rows: Iterable[AccountingRow], known: Known, directory: str) -> list[AccountingRow]:
+    """The rows without those of a job that got an id of ours again: another script was submitted then.
+
+    :param directory: the sweep directory, which the submissions' scripts are below
+    """
+    return [row for row in rows if _is_ours(row, known.submissions.get(row.array_job_id), directory)]
+
+
+def _is_ours(row: AccountingRow, submission: Submission | None, directory: str) -> bool:
+    if submission is None or not submission.script or not row.command_line:
+        return True
+    return f"{directory}/{submission.script}" in row.command_line
+
+
 def from_queue(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
     """New facts in an answer of squeue."""
     facts = _vanished(rows, known)

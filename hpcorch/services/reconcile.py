@@ -22,7 +22,7 @@ from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_time, parse_time, utc_now
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.local import orphaned
-from hpcorch.services.observe import Known, from_accounting, from_queue, own_rows
+from hpcorch.services.observe import Known, from_accounting, from_queue, own_accounts, own_rows
 from hpcorch.services.past import read_past
 from hpcorch.services.requests import attributed
 from hpcorch.services.silence import from_silence
@@ -98,12 +98,12 @@ class Reconciler:
         try:
             accounted = client.accounting(known.submissions, _earliest(known) - CLOCK_SKEW)
         except SlurmUnavailableError:
-            self._append(
-                _settled(from_queue(rows, known), known)
-            )  # the controller's word counts without the database's
+            # The controller's word counts without the database's.
+            self._append(_settled(from_queue(rows, known), known))
             self.ingest()
             raise
-        ends = from_accounting(accounted or [], known, alive)
+        ours = own_accounts(accounted or [], known, str(self.layout.directory))
+        ends = from_accounting(ours, known, alive)
         facts = [*ends, *from_queue(rows, known.with_facts(ends))]
         known = known.with_facts(facts)
         now = datetime.now(timezone.utc)

@@ -28,7 +28,7 @@ SUBMIT_TIMEOUT_S = 60.0
 _NOBODY_KNOWS = "nobody knows yet whether the job was submitted; look for its token before trying again."
 _UNKNOWN_ID = "Invalid job id specified"
 # Answers of scontrol that leave nothing to be done: the job is over, or released and waiting for its partition.
-_HARMLESS = ("Job has already finished", "Requested partition configuration not available now")
+_HARMLESS = ("No error", "Job has already finished", "Requested partition configuration not available now")
 
 
 class CliClient:
@@ -90,7 +90,11 @@ class CliClient:
         ids = list(job_ids)
         if not self.config().accounting:
             return None
-        return sacct.parse(_answer(self._run(commands.sacct(ids, since)))) if ids else []
+        if not ids:
+            return []
+        line = [field for field in (commands.COMMAND_LINE_FIELD,) if field in self._sacct_fields]
+        fields = (*commands.ACCOUNTING_FIELDS, *line)
+        return sacct.parse(_answer(self._run(commands.sacct(ids, since, fields))), fields)
 
     def find_token(self, token: str, since: datetime) -> list[str]:
         listed = _answer(self._run(commands.squeue_comments(os.getuid())))

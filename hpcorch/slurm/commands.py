@@ -13,7 +13,9 @@ from datetime import datetime, timezone
 # Fields of squeue that squeue.parse expects; the comment is last, since only it may hold the separator.
 QUEUE_FORMAT = "%i|%A|%F|%K|%T|%V|%N|%r|%k"
 TOKEN_FORMAT = "%F|%k"  # noqa: S105 - a submission's token is no secret
+# In sacct's the command line is last for the same reason, and left out where a release has no such field.
 ACCOUNTING_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Reason")
+COMMAND_LINE_FIELD = "SubmitLine"
 TOKEN_FIELDS = ("JobID", "SubmitLine", "Comment")
 _SUBMITTED = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
 _SUBMITTED_IN_WORDS = re.compile(r"Submitted batch job (\d+)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hpcorch.model.ids import parse_ranges
-from hpcorch.slurm.commands import ACCOUNTING_FIELDS
+from hpcorch.slurm.commands import ACCOUNTING_FIELDS, COMMAND_LINE_FIELD
 from hpcorch.slurm.states import JobState
 from hpcorch.slurm.times import parse_utc
 
@@ -27,6 +27,7 @@ class AccountingRow:
     :param exit_code: the batch script's exit code
     :param signal: the signal that ended it, 0 for none
     :param cancelled_by: uid that cancelled it
+    :param command_line: what submitted it, where the release records that
     :param together: the row stood for several waiting elements at once (``369_[0-3]``)
     """
 
@@ -44,6 +45,7 @@ class AccountingRow:
     reason: str | None
     cancelled_by: int | None
     together: bool = False
+    command_line: str = ""
 
 
 def parse(text: str, fields: Sequence[str] = ACCOUNTING_FIELDS) -> list[AccountingRow]:
@@ -85,6 +87,7 @@ def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
             reason=None if columns["Reason"] in _NOTHING else columns["Reason"],
             cancelled_by=int(canceller[1]) if canceller else None,
             together=waiting is not None,
+            command_line=columns.get(COMMAND_LINE_FIELD, ""),
         )
 
 

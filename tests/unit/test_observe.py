@@ -12,7 +12,7 @@ from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, SubmissionState
-from hpcorch.services.observe import Known, from_accounting, from_queue, own_rows
+from hpcorch.services.observe import Known, from_accounting, from_queue, own_accounts, own_rows
 from hpcorch.services.silence import FORGOTTEN_TIME, from_silence
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
@@ -340,3 +340,12 @@ def test_what_a_signal_killed_has_no_exit_code_and_a_reason() -> None:
 def test_why_an_element_last_waited_is_not_why_it_ended() -> None:
     (fact,) = from_accounting([accounted(2, "TIMEOUT", reason="BeginTime")], known())
     assert fact.reason is None
+
+
+def test_a_job_that_got_our_id_again_says_nothing_of_ours() -> None:
+    ours = replace(SUBMISSION, script=".hpcorch/submissions/s0.sbatch")
+    now = replace(known(), submissions={ARRAY: ours})
+    mine = accounted(0, "FAILED", command_line="sbatch --parsable /d/.hpcorch/submissions/s0.sbatch")
+    other = accounted(1, "CANCELLED", command_line="sbatch /home/bob/job.sh")
+    silent = accounted(2, "TIMEOUT")  # a release that does not record it
+    assert own_accounts([mine, other, silent], now, "/d") == [mine, silent]
