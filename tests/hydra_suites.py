@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from hydra.core.plugins import Plugins
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 
+from hpcorch.launcher.errors import RunFailedError
+
 LAUNCHER = os.environ.get("HPCORCH_SUITE_LAUNCHER", "hpcorch_local")
+# Hydra's fixtures put its singletons back to what they were; Hydra 1.4 imports plugins only once, so before that.
+Plugins.instance()
 # Hydra's suites make several sweeps in one directory, which hpcorch does only when asked to.
 FLAGS = ["hydra.launcher.reuse_sweep_dir=true"]
 
@@ -24,6 +29,26 @@ def _own_ledger(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(("launcher_name", "overrides"), [(LAUNCHER, FLAGS)])
 class TestLauncher(LauncherTestSuite):
     """What Hydra asks of every launcher."""
+
+    def test_failure_preserves_task_traceback(self, hydra_sweep_runner, launcher_name, overrides, tmpdir) -> None:
+        """Hydra 1.4 wants the task's exception itself; ours names the run and its log, and has it as its cause."""
+
+        def task(_) -> None:
+            raise RuntimeError("launcher failure")
+
+        sweep = hydra_sweep_runner(
+            calling_file=None,
+            calling_module="hydra.test_utils.a_module",
+            task_function=task,
+            config_path="configs",
+            config_name="compose.yaml",
+            overrides=[f"hydra/launcher={launcher_name}", *overrides],
+            temp_dir=tmpdir,
+        )
+        with pytest.raises(RunFailedError, match="run 0 failed: RuntimeError: launcher failure") as raised, sweep:
+            pass
+        assert "in task" in str(raised.value)
+        assert repr(raised.value.__cause__) == "RuntimeError('launcher failure')"
 
 
 @pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", f"hydra/launcher={LAUNCHER}", *FLAGS])])

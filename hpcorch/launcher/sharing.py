@@ -52,6 +52,7 @@ def share_composer(
     """
     own = copy.copy(context)
     composer = Composer(loader, master_config)
-    if SHORTCUTS_PROVEN and type(loader) is ConfigLoaderImpl:  # a subclass may compose in ways that we know nothing of
+    # A subclass may compose in ways that we know nothing of.
+    if SHORTCUTS_PROVEN and type(loader) is ConfigLoaderImpl:
         context.config_loader = SharingLoader(loader, composer, master_config)
     return own, composer

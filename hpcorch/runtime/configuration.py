@@ -32,7 +32,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from omegaconf import DictConfig, Node, flag_override, open_dict
+from omegaconf import DictConfig, ListConfig, Node, flag_override, open_dict
 
 from hpcorch.model.config import split_path
 
@@ -167,9 +167,12 @@ def fix(config: DictConfig, path: str, value: Any) -> None:
     parent: Container = config
     for key in parents:
         _, parent = _child(parent, key)
-    name, _ = _child(parent, last)
+    name, node = _child(parent, last)
     with flag_override(parent, ["struct", "readonly"], [False, False]):
-        parent[name] = from_plain(value)
+        if isinstance(parent, (DictConfig, ListConfig)):
+            parent[name] = from_plain(value)
+        else:  # OmegaConf 2.4 has tuples, which take no items
+            node._set_value(from_plain(value))  # noqa: SLF001 - no public way in
 
 
 def _child(parent: Container, key: str) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """What differs between Hydra 1.3 and 1.4, in one place.
 
-Hydra 1.4, with OmegaConf 2.4, is the only one that works on Python 3.14. It composes by other rules (aliases, keys with
-escapes, tuples), for which our shortcuts have not been shown to equal Hydra's own way, so they are not taken.
+Hydra 1.4, with OmegaConf 2.4, is the only one that works on Python 3.14. It composes by other rules (aliases, keys
+with escapes, tuples), for which our shortcuts have not been shown to equal Hydra's own way: they are not taken.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -32,6 +33,7 @@ class Typed:
     sizes: list[int] = field(default_factory=lambda: [1, 2])
 
 
+@cache  # a second schema of the same name would be suspicious to Hydra
 def register() -> None:
     """Store the schema that ``data/compose/config.yaml`` names."""
     ConfigStore.instance().store(name="schema", node={"typed": Typed(), "anything": None})

@@ -16,12 +16,16 @@ from omegaconf import OmegaConf, UnionNode, open_dict
 
 from hpcorch.launcher.compose import Composer, Composition
 from hpcorch.runtime.configuration import raw, rebuild
+from hpcorch.runtime.hydra_versions import SHORTCUTS_PROVEN
 from tests.unit.compose_schema import register
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from omegaconf import DictConfig, Node
+
+#: OmegaConf 2.4 deprecates the name that 2.3 calls new.
+register_resolver = OmegaConf.register_new_resolver if SHORTCUTS_PROVEN else OmegaConf.register_resolver
 
 CONFIGS = Path(__file__).parent / "data" / "compose"
 
@@ -73,9 +77,9 @@ def resolvers() -> Iterator[None]:
     counter = itertools.count()
     setup_globals()
     register()
-    OmegaConf.register_new_resolver("test.count", lambda: next(counter))
-    OmegaConf.register_new_resolver("test.count_cached", lambda _: next(counter), use_cache=True)
-    OmegaConf.register_new_resolver("test.join", lambda *parts: "+".join(map(str, parts)))
+    register_resolver("test.count", lambda: next(counter))
+    register_resolver("test.count_cached", lambda _: next(counter), use_cache=True)
+    register_resolver("test.join", lambda *parts: "+".join(map(str, parts)))
     hydra = HydraConfig.instance()
     before = hydra.cfg
     try:

@@ -13,6 +13,7 @@ from hpcorch.model.config import ABSENT, join_path, patched, split_path
 from hpcorch.runtime.configuration import (
     canonical,
     digest,
+    fix,
     from_plain,
     plain,
     task_plain,
@@ -70,3 +71,9 @@ def test_patched_leaves_the_base_alone():
 @pytest.mark.parametrize("key", ["$path", "$$x", "$int:1", "a.b", "", "\\"])
 def test_odd_keys_are_told_apart_from_tags(key):
     assert from_plain(plain({key: "/x"})) == {key: "/x"}
+
+
+def test_value_is_put_inside_a_tuple():
+    config = OmegaConf.create({"pair": ("${now:%Y}", 2)})
+    fix(config, "pair.0", "2026")
+    assert list(config.pair) == ["2026", 2]
