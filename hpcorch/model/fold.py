@@ -9,7 +9,6 @@ scheduler about what became of a job that could not say so itself.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -455,12 +454,3 @@ def _array_index(runs: Sequence[int], run: int) -> int | None:
     if index < len(runs) and runs[index] == run:
         return index
     return runs.index(run) if run in runs else None
-
-
-def group_by_run(events: Iterable[Event]) -> dict[int, list[Event]]:
-    """JobObserved events by the run that they speak of."""
-    groups: dict[int, list[Event]] = defaultdict(list)
-    for event in events:
-        if isinstance(event.fact, JobObserved):
-            groups[event.fact.run].append(event)
-    return groups

@@ -36,6 +36,21 @@ def app(workspace):
     return path
 
 
+@pytest.fixture
+def slow(workspace):
+    """An application that is long at its first start, and done at once when it is started again."""
+    path = workspace / "slow.py"
+    path.write_text(
+        "import os, time, hydra\n"
+        "@hydra.main(version_base=None, config_path=None)\n"
+        "def main(cfg):\n"
+        "    time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 200)\n"
+        "    return cfg.x\n"
+        "main()\n"
+    )
+    return path
+
+
 def launch(as_alice, app, *arguments, timeout_s=200):
     return as_alice(["python", str(app), "-m", "hydra/launcher=hpcorch_slurm", *arguments], timeout_s=timeout_s)
 
@@ -166,16 +181,7 @@ def test_submitting_from_inside_a_job_does_not_leak_it_into_the_runs(as_alice, w
     assert run["result"] == {"SLURM_CPUS_PER_TASK": None, "SLURM_JOB_NAME": "child", "SLURM_CPU_BIND": None}
 
 
-def test_a_preempted_run_is_one_run_with_two_attempts(as_alice, workspace, eventually):
-    slow = workspace / "slow.py"
-    slow.write_text(
-        "import os, time, hydra\n"
-        "@hydra.main(version_base=None, config_path=None)\n"
-        "def main(cfg):\n"
-        "    time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 200)\n"
-        "    return cfg.x\n"
-        "main()\n"
-    )
+def test_a_preempted_run_is_one_run_with_two_attempts(as_alice, slow, eventually):
     keys = ["hydra.launcher.partition=preempt", "hydra.launcher.detach=true"]
     assert launch(as_alice, slow, "+x=1", *keys).returncode == 0
     eventually(lambda: status(as_alice)["runs"][0]["state"] == "RUNNING")
@@ -198,16 +204,7 @@ def test_hydras_own_launcher_suites_pass(as_alice, workspace):
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def test_a_run_near_its_time_limit_is_requeued_as_often_as_allowed(as_alice, workspace):
-    slow = workspace / "slow.py"
-    slow.write_text(
-        "import os, time, hydra\n"
-        "@hydra.main(version_base=None, config_path=None)\n"
-        "def main(cfg):\n"
-        "    time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 200)\n"
-        "    return cfg.x\n"
-        "main()\n"
-    )
+def test_a_run_near_its_time_limit_is_requeued_as_often_as_allowed(as_alice, slow):
     keys = ["timeout_min=1", "signal_delay_s=55", "max_num_timeout=1"]
     done = launch(as_alice, slow, "+x=1", *(f"hydra.launcher.{key}" for key in keys))
     assert done.returncode == 0, done.stderr
