@@ -4,11 +4,14 @@
 
     HpcorchError                 exit  transient   met when
     ├── UsageError                 2       no      the command line or configuration cannot be understood
-    │   └── NotFoundError          2       no      no such sweep, run, file or ledger
+    │   ├── NotFoundError          2       no      no such sweep, run, file or ledger
+    │   └── PolicyError            2       no      a limit or policy of the site profile forbids it
     ├── RunsNotFineError           1       no      the thing asked about is not fine (a run failed)
     │   └── TaskFailedError        1       no      one run's task raised, or its process died
     ├── DriftError                75       no      what would run is not what was submitted
     ├── RecordError                1       no      a journal, manifest or ledger is damaged or foreign
+    ├── CheckpointError            1       no      a checkpoint could not be saved, or does not fit the task
+    ├── LeaseLostError             1       no      a lease expired while its holder was stopped
     ├── SubmissionRejectedError    2       no      Slurm answered that it will not take the job
     └── UnavailableError           3      yes      Slurm or the file system did not answer
         ├── SlurmUnavailableError  3      yes      no Slurm commands, controller down, time-out
@@ -40,6 +43,10 @@ class NotFoundError(UsageError):
     """The sweep, run, file or ledger that was named does not exist."""
 
 
+class PolicyError(UsageError):
+    """A limit, an envelope or a policy of the site profile forbids what was asked for; nothing was submitted."""
+
+
 class RunsNotFineError(HpcorchError):
     """The thing asked about exists and is not fine."""
 
@@ -65,6 +72,14 @@ class DriftError(HpcorchError):
 
 class RecordError(HpcorchError):
     """A journal, manifest or ledger is damaged, or belongs to something else."""
+
+
+class CheckpointError(HpcorchError):
+    """A checkpoint could not be saved (earlier ones are as they were), or what it holds does not fit the task."""
+
+
+class LeaseLostError(HpcorchError):
+    """A lease expired while its holder was stopped or cut off: what it protected may have been used by others."""
 
 
 class SubmissionRejectedError(HpcorchError):

@@ -12,6 +12,7 @@
         journal/<run>.s<submission>.r<restart>.jsonl
         logs/s<submission>_<array index>.log
         results/<attempt>.pkl               results too large for the journal
+        checkpoints/<run>/                  checkpoints of one run, of all its attempts
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LEDGER_VARIABLE = "HPCORCH_LEDGER"
 
 SUBMISSIONS = "submissions"
 # What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
-_OWNED_BY_SWEEP = ("batch-", "control.jsonl", "journal", "logs", "results", SUBMISSIONS)
+_OWNED_BY_SWEEP = ("batch-", "checkpoints", "control.jsonl", "journal", "logs", "results", SUBMISSIONS)
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
@@ -69,6 +70,9 @@ class SweepLayout:
     @property
     def results(self) -> Path:
         return self.state / "results"
+
+    def checkpoints(self, run: int) -> Path:
+        return self.state / "checkpoints" / str(run)
 
     def batch(self, first_run: int) -> Path:
         return self.state / f"batch-{first_run:06d}"

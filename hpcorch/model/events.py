@@ -23,9 +23,13 @@ CONTROL_SOURCE = "control"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """Base of all facts. ``kind`` names the class on disk and never changes."""
+    """Base of all facts. ``kind`` names the class on disk and never changes.
+
+    :cvar archived: whether the ledger stores it; what is not stays in the journal alone
+    """
 
     kind: ClassVar[str]
+    archived: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,15 @@ class ControlRequested(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperSubmitted(Fact):
+    """A small job will look after the sweep when a submission's array is over, whoever is logged in then."""
+
+    kind = "keeper-submitted"
+    submission: int
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobObserved(Fact):
     """What the scheduler said of one array element. Written only when it differs from the last word."""
 
@@ -219,6 +232,66 @@ class AttemptCalled(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Fact):
+    """A checkpoint is on disk, whole and durable."""
+
+    kind = "checkpoint-saved"
+    step: int
+    file: str  # path relative to the sweep directory
+    size: int  # bytes, files of other frameworks included
+    digest: str  # of the file, which holds the digests of the others
+    seconds: float  # that the save took
+    removed: list[str] = field(default_factory=list)  # older checkpoints that made room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFailed(Fact):
+    """A checkpoint could not be saved; earlier ones are as they were."""
+
+    kind = "checkpoint-failed"
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRejected(Fact):
+    """A checkpoint is broken, and was passed over when the newest valid one was looked for."""
+
+    kind = "checkpoint-rejected"
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRestored(Fact):
+    """The attempt goes on from a checkpoint."""
+
+    kind = "checkpoint-restored"
+    step: int
+    file: str
+    digest: str
+    attempt: str  # that saved it
+    generators: list[str]  # whose random state was restored, such as random, numpy, torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsLogged(Fact):
+    """What the task logged, entry after entry. The curve stays in the journal; the ledger takes the summary."""
+
+    kind = "metrics-logged"
+    archived: ClassVar[bool] = False
+    entries: list[list[Any]]  # [step, {name: value}]; a value that is not finite is a string
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSummarised(Fact):
+    """Where the metrics stand, over all that this attempt goes on from."""
+
+    kind = "metrics-summarised"
+    metrics: dict[str, dict[str, list[Any]]]  # name -> {"last" | "min" | "max": [step, value]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSignalled(Fact):
     """A signal arrived. What it meant is settled afterwards from what Slurm says."""
 
@@ -273,11 +346,18 @@ FACTS: Mapping[str, type[Fact]] = {
         SubmissionRejected,
         SubmissionUnknown,
         ControlRequested,
+        KeeperSubmitted,
         JobObserved,
         AttemptClaimed,
         AttemptVerified,
         AttemptSeeded,
         AttemptCalled,
+        CheckpointSaved,
+        CheckpointFailed,
+        CheckpointRejected,
+        CheckpointRestored,
+        MetricsLogged,
+        MetricsSummarised,
         AttemptSignalled,
         AttemptEnded,
     )
