@@ -1,12 +1,13 @@
 """Train a small neural network on scikit-learn's handwritten digits: the example application of hpcorch.
 
-It is a plain Hydra application, it imports nothing of hpcorch:
+It is a plain Hydra application, and the lines with `run` make it one that may be preempted at any time:
 
     python scripts/train.py                                             one run, here and now
     python scripts/train.py -m hydra/launcher=hpcorch_slurm \\
         model.lr=0.05,0.1 seed=1,2,3                                    six runs, one Slurm job array
 
-Equal configurations give bit-identical results on the same hardware with the same libraries and thread count.
+Equal configurations give bit-identical results on the same hardware with the same libraries and thread count,
+whether or not the training was interrupted on its way.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import hydra
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+
+import hpcorch
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +158,7 @@ def shuffled_batches(images: Images, size: int, rng: np.random.Generator) -> Ite
 
 def train_epoch(state: TrainingState, images: Images, cfg: DictConfig) -> float:
     """Take `state` through one more epoch, in place; returns the mean loss of its batches."""
+    run = hpcorch.current_run()
     optimizer = OPTIMIZERS[cfg.optimizer.name]
     lr = cfg.model.lr * cfg.optimizer.lr_scale
     losses: list[float] = []
@@ -161,6 +167,7 @@ def train_epoch(state: TrainingState, images: Images, cfg: DictConfig) -> float:
         state.step += 1
         optimizer(state, gradients, lr, cfg.optimizer)
         losses.append(loss)
+        run.log(state.step, loss=loss)
     state.epoch += 1
     return sum(losses) / len(losses)
 
@@ -176,6 +183,7 @@ def train(state: TrainingState, cfg: DictConfig) -> float:
 
     Raises FloatingPointError when training diverges: the accuracy of such a network would look like a result.
     """
+    run = hpcorch.current_run()
     training, validation = load_images(cfg.data.validation_fraction, cfg.data.split_seed)
     for epoch in range(state.epoch, cfg.epochs):
         loss = train_epoch(state, training, cfg)
@@ -183,6 +191,8 @@ def train(state: TrainingState, cfg: DictConfig) -> float:
             raise FloatingPointError(f"training diverged in epoch {epoch + 1} (loss {loss}): lower model.lr")
         val_accuracy = accuracy(state.parameters, validation)
         log.info("epoch %d: training loss %.4f, validation accuracy %.4f", epoch + 1, loss, val_accuracy)
+        run.log(state.step, val_accuracy=val_accuracy)
+        run.checkpoint(state.epoch, state, every_minutes=cfg.checkpoint_minutes)
     return accuracy(state.parameters, validation)
 
 
@@ -190,8 +200,10 @@ def train(state: TrainingState, cfg: DictConfig) -> float:
 def main(cfg: DictConfig) -> float:
     """One run; what it returns is the run's result, and what a sweeper like Optuna's can maximise."""
     log.info("model %s, optimizer %s, seed %s", cfg.model.name, cfg.optimizer.name, cfg.seed)
-    state = initial_state(cfg.model.hidden, cfg.seed)
+    checkpoint = hpcorch.current_run().restore()
+    state = checkpoint.state if checkpoint is not None else initial_state(cfg.model.hidden, cfg.seed)
     val_accuracy = train(state, cfg)
+    np.savez(Path(HydraConfig.get().runtime.output_dir) / "weights.npz", *state.parameters)
     log.info("validation accuracy %.4f after %d epochs", val_accuracy, state.epoch)
     return val_accuracy
 

@@ -14,12 +14,18 @@ from hpcorch.cli.options import Place, examples, json_option, pass_place, select
 from hpcorch.cli.status import write_heading
 from hpcorch.cli.text import duration, local_time, printable, value_text
 from hpcorch.ledger import Ledger
-from hpcorch.model.entities import Attempt
+from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import Event, kind_of, to_body
+from hpcorch.services.checkpoints import CheckpointHistory
 from hpcorch.services.detail import RunDetail, SweepDetail, report_detail
-from hpcorch.services.plain import attempt_name, origin_as_plain, submission_as_plain
+from hpcorch.services.plain import attempt_name, origin_as_plain, restored_from, submission_as_plain
 from hpcorch.services.report import RunReport
 from hpcorch.services.select import parse_selector
+
+_METRIC_PARTS = ("last", "min", "max")
+
+# A full disk fails each save; a few of them tell it all.
+_MOST_TROUBLES = 10
 
 
 @click.command(
@@ -35,7 +41,7 @@ def command(place: Place, *, selector: str, events: bool, as_json: bool) -> None
     """Show everything about a sweep or one run.
 
     Of a sweep: where it came from, its launches and submissions. Of a run: overrides, seed, composed configuration,
-    directory, and each attempt with its part of the log.
+    directory, metrics, and each attempt with its part of the log and the checkpoint that it started from.
     """
     chosen = parse_selector(selector)
     with Ledger.open(place.ledger_path()) as ledger:
@@ -74,7 +80,9 @@ def _write_run(detail: RunDetail) -> None:
     _write_facts(_run_facts(detail.run))
     for attempt in detail.run.attempts:
         _head(f"attempt {attempt_name(attempt)}")
-        _write_facts(_attempt_facts(attempt))
+        _write_facts(_attempt_facts(attempt, keeps_checkpoints=bool(detail.checkpoints.saved)))
+    _write_metrics(detail.run.run)
+    _write_checkpoints(detail.checkpoints)
     _head("configuration")
     for key, value in _leaves(detail.config):
         output.write(printable(f"  {key:<30} {json.dumps(value, ensure_ascii=False)}"))
@@ -101,7 +109,7 @@ def _run_facts(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _attempt_facts(attempt: Attempt) -> dict[str, Any]:
+def _attempt_facts(attempt: Attempt, *, keeps_checkpoints: bool) -> dict[str, Any]:
     end = "" if attempt.log_end is None else attempt.log_end
     log = None if attempt.log is None else f"{attempt.log} (bytes {attempt.log_start or 0}-{end})"
     return {
@@ -118,7 +126,46 @@ def _attempt_facts(attempt: Attempt) -> dict[str, Any]:
         "seed": attempt.seed,
         "log": log,
         "error": attempt.error,
+        "restored": _restored_text(attempt) if keeps_checkpoints and attempt.seed is not None else None,
+        "last checkpoint": None if attempt.checkpoint is None else _checkpoint_text(attempt),
     }
+
+
+def _restored_text(attempt: Attempt) -> str:
+    if attempt.restored_step is None:
+        return "nothing: it started from the beginning"
+    return f"step {attempt.restored_step}, saved by {restored_from(attempt)}"
+
+
+def _checkpoint_text(attempt: Attempt) -> str:
+    return f"step {attempt.checkpoint_step}, {attempt.checkpoint}"
+
+
+def _write_metrics(run: Run) -> None:
+    if not run.metrics:
+        return
+    _head("metrics")
+    rows = [
+        [name, *(_value_at(metric.get(part)) for part in _METRIC_PARTS)] for name, metric in run.metrics.items()
+    ]
+    columns = ("metric", *_METRIC_PARTS)
+    output.write_table(output.Table(columns=columns, rows=rows, flexible=frozenset({"metric"})))
+
+
+def _value_at(entry: Sequence[Any] | None) -> str:
+    return "" if entry is None else f"{value_text(entry[1])} at step {entry[0]}"
+
+
+def _write_checkpoints(history: CheckpointHistory) -> None:
+    if not history.saved and not history.troubles:
+        return
+    _head("checkpoints")
+    output.write(f"  {len(history.saved)} saved, {history.kept} of them kept")
+    if hidden := len(history.troubles[:-_MOST_TROUBLES]):
+        output.write(f"  {hidden} more that failed or are broken: see --events")
+    for trouble in history.troubles[-_MOST_TROUBLES:]:
+        what = f"{trouble.subject} {trouble.problem}, says {trouble.attempt}: {trouble.reason}"
+        output.write(f"  {printable(what)}")
 
 
 def _write_events(events: Sequence[Event] | None) -> None:

@@ -123,6 +123,11 @@ def title(report: SweepReport) -> str:
     return printable("  ".join(facts))
 
 
+def step_text(report: RunReport) -> str:
+    """How far a run has come by its metrics and checkpoints; nothing if it keeps neither."""
+    return "" if report.step is None else f"step {report.step}"
+
+
 def _row(report: RunReport) -> list[str]:
     run = report.run
     return [
@@ -131,5 +136,5 @@ def _row(report: RunReport) -> list[str]:
         " ".join(report.distinct),
         run.node or "",
         duration(report.elapsed_s),
-        value_text(run.result) or run.error or run.reason or "",
+        value_text(run.result) or run.error or run.reason or step_text(report),
     ]

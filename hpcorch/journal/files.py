@@ -35,7 +35,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
     sync_directory(path.parent)
 
 
-def write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
     """Write all bytes, going on after short writes."""
     view = memoryview(content)
     while view:

@@ -13,6 +13,8 @@
         logs/s<submission>_<array index>.log
         results/<attempt>.pkl               results too large for the journal
         checkpoints/<run>/                  checkpoints of one run, of all its attempts
+        environment.json                    the launch's environment, for what is submitted later
+        tend.lock, tend.dirty               who looks after the sweep; that there is something to look after
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ LEDGER_VARIABLE = "HPCORCH_LEDGER"
 
 SUBMISSIONS = "submissions"
 # What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
-_OWNED_BY_SWEEP = ("batch-", "checkpoints", "control.jsonl", "journal", "logs", "results", SUBMISSIONS)
+_OWNED_BY_SWEEP = (
+    *("batch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
+    *(SUBMISSIONS, "tend."),
+)
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
@@ -60,6 +65,18 @@ class SweepLayout:
         return self.state / "control.lock"
 
     @property
+    def environment(self) -> Path:
+        return self.state / "environment.json"
+
+    @property
+    def tend_lock(self) -> Path:
+        return self.state / "tend.lock"
+
+    @property
+    def tend_mark(self) -> Path:
+        return self.state / "tend.dirty"
+
+    @property
     def journals(self) -> Path:
         return self.state / "journal"
 
@@ -85,6 +102,9 @@ class SweepLayout:
 
     def script(self, submission: int) -> Path:
         return self.state / SUBMISSIONS / f"s{submission}.sbatch"
+
+    def keeper_script(self, submission: int) -> Path:
+        return self.state / SUBMISSIONS / f"s{submission}-keeper.sbatch"
 
     def journal(self, attempt: AttemptId) -> Path:
         return self.journals / f"{attempt}.jsonl"

@@ -8,14 +8,17 @@ a look at its neighbours, and the file stays readable by anything that reads JSO
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from typing import Any
 
-from hpcorch.model.events import Event, Fact, from_body, kind_of, to_body
+from hpcorch.model.events import FACTS, Event, Fact, from_body, kind_of, to_body
 
 FORMAT_VERSION = 1
 _CRC_KEY = b',"crc":"'
 _CRC_TAIL_LENGTH = len(_CRC_KEY) + 8 + len(b'"}')
+_START = re.compile(rb'\{"v":\d+,"seq":\d+,"time":"[^"]*","kind":"([^"]*)"')
+_UNARCHIVED = frozenset(kind.encode() for kind, fact in FACTS.items() if not fact.archived)
 
 
 class DamagedLineError(ValueError):
@@ -37,12 +40,17 @@ def unseal(line: bytes) -> dict[str, Any]:
     :param line: one line without or with its newline
     :raises DamagedLineError: the line is not what was written
     """
+    record: dict[str, Any] = json.loads(_verified(line) + b"}")
+    return record
+
+
+def _verified(line: bytes) -> bytes:
+    """What a line holds before its checksum."""
     line = line.rstrip(b"\n")
     body, tail = line[:-_CRC_TAIL_LENGTH], line[-_CRC_TAIL_LENGTH:]
     if tail != _CRC_KEY + f"{zlib.crc32(body):08x}".encode() + b'"}':
         raise DamagedLineError("the line's checksum does not match its content")
-    record: dict[str, Any] = json.loads(body + b"}")
-    return record
+    return body
 
 
 def encode(fact: Fact, *, seq: int, time: str) -> bytes:
@@ -63,3 +71,15 @@ def decode(line: bytes, *, sweep: str, source: str) -> Event:
         raise DamagedLineError(f"the line has no {error}") from None
     record.pop("v", None)
     return Event(sweep=sweep, source=source, seq=seq, time=time, fact=from_body(kind, record))
+
+
+def is_unarchived(line: bytes) -> bool:
+    """Whether a line is whole and of a kind that the ledger does not store, seen by its start alone.
+
+    :raises DamagedLineError: it is of such a kind, and torn or altered
+    """
+    start = _START.match(line)
+    if start is None or start[1] not in _UNARCHIVED:
+        return False
+    _verified(line)
+    return True

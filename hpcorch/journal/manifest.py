@@ -33,7 +33,13 @@ _TRAILER_WIDTH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestHeader:
-    """What all runs of a launch share."""
+    """What all runs of a launch share.
+
+    :param max_num_timeout: a run that reaches its time limit is requeued at most so often
+    :param requeue_while_progress: and beyond that as long as each attempt has saved a later checkpoint
+    :param signal_delay_s: seconds from the warning to the time limit
+    :param kill_wait_s: seconds that a process has after SIGTERM, at least
+    """
 
     sweep: str
     batch: int
@@ -46,6 +52,9 @@ class ManifestHeader:
     task_digest: str
     compact: bool = False
     max_num_timeout: int = 0
+    requeue_while_progress: bool = False
+    signal_delay_s: int = 0
+    kill_wait_s: int = 30
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.lines import DamagedLineError, decode
+from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
 
 
@@ -33,9 +33,10 @@ class Segment:
     rest: int
 
 
-def read_segment(path: Path, *, sweep: str, source: str, offset: int) -> Segment:
+def read_segment(path: Path, *, sweep: str, source: str, offset: int, archived_only: bool = False) -> Segment:
     """Read the whole lines of a journal from ``offset`` on.
 
+    :param archived_only: verify and pass over what the ledger does not store, such as logged metrics
     :raises OSError: the file cannot be read
     """
     with path.open("rb") as file:
@@ -45,7 +46,9 @@ def read_segment(path: Path, *, sweep: str, source: str, offset: int) -> Segment
     good = 0
     while (newline := content.find(b"\n", good)) >= 0:
         try:
-            events.append(decode(content[good : newline + 1], sweep=sweep, source=source))
+            line = content[good : newline + 1]
+            if not (archived_only and is_unarchived(line)):
+                events.append(decode(line, sweep=sweep, source=source))
         except DamagedLineError:
             break
         good = newline + 1
@@ -61,6 +64,8 @@ def read_segment(path: Path, *, sweep: str, source: str, offset: int) -> Segment
 def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -> Iterator[Segment]:
     """New events of a sweep's control journal and of all its attempt journals, the control journal first.
 
+    What the ledger does not store is passed over.
+
     :param offsets: source -> where to go on reading; sources that are not named are read from the start.
         A source whose file has not grown is not opened.
     :raises OSError: the sweep directory cannot be read
@@ -72,7 +77,7 @@ def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -
         source = entry.stem
         offset = offsets.get(source, 0)
         if entry.stat().st_size > offset:
-            yield read_segment(entry, sweep=sweep, source=source, offset=offset)
+            yield read_segment(entry, sweep=sweep, source=source, offset=offset, archived_only=True)
 
 
 def owner(layout: SweepLayout) -> str | None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from hpcorch.runtime.configuration import register_resolver
+
 
 @dataclass
 class CommonConf:
@@ -32,6 +34,7 @@ class CommonConf:
     tags: list[str] = field(default_factory=list)
     compact: bool = False  # no .hydra folder and no Hydra log file: 2 files a run instead of 6
     dry_run: bool = False  # show what would be done, do nothing
+    max_retries: Any = 0  # run a failed run again so often; or by class: {NODE_FAIL: 3, OUT_OF_MEMORY: 0}
     reuse_sweep_dir: bool = False  # set the record of an earlier sweep in the same directory aside
 
 
@@ -59,11 +62,13 @@ class SlurmConf(CommonConf):
     comment: str | None = None
     signal_delay_s: int = 120  # SIGUSR1 so long before the time limit
     max_num_timeout: int = 0  # requeue a run that reaches its time limit at most so often
+    requeue_while_progress: bool = False  # and beyond that while each attempt saves a later checkpoint
     array_parallelism: int = 256  # at most so many runs at once
     additional_parameters: dict[str, Any] = field(default_factory=dict)  # sbatch flags by long name
     setup: list[str] | None = None  # shell lines before the run starts
     srun_args: list[str] | None = None
     python: str | None = None  # shell text that starts Python; this interpreter if not given
+    keeper: bool | None = None  # a small job that looks after the sweep when an array is over; if needed if not given
     detach: bool = False  # return at once; the results are handles to the runs
 
 
@@ -84,8 +89,17 @@ class LocalConf(SlurmConf):
 IGNORED_LOCALLY = (
     *("partition", "qos", "account", "constraint", "exclude", "nodelist", "reservation", "dependency", "nice"),
     *("gpus_per_task", "cpus_per_gpu", "mem_gb", "mem_per_gpu", "mem_per_cpu", "licenses", "array_parallelism"),
-    *("signal_delay_s", "max_num_timeout", "comment", "additional_parameters", "setup", "srun_args", "python"),
-    "detach",
+    *(
+        "signal_delay_s",
+        "max_num_timeout",
+        "requeue_while_progress",
+        "comment",
+        "additional_parameters",
+        "setup",
+        "srun_args",
+        "python",
+    ),
+    *("keeper", "detach"),
 )
 
 
@@ -106,7 +120,8 @@ def ignored_locally(params: Mapping[str, Any]) -> list[str]:
 
 
 def register() -> None:
-    """Make both launchers known to Hydra."""
+    """Make both launchers known to Hydra, and ``${hpcorch:...}`` to OmegaConf."""
     store = ConfigStore.instance()
     store.store(group="hydra/launcher", name="hpcorch_slurm", node=SlurmConf(), provider="hpcorch")
     store.store(group="hydra/launcher", name="hpcorch_local", node=LocalConf(), provider="hpcorch")
+    register_resolver()

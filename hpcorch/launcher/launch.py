@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
+    from hpcorch.slurm.scontrol import ClusterConfig
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +96,11 @@ class SweepLauncher(Launcher):
         return self.execute(self._sweep, launch)
 
     @abstractmethod
-    def check(self, runs: int) -> str | None:
+    def check(self, runs: int) -> ClusterConfig | None:
         """Refuse what cannot work before anything is composed.
 
         :param runs: how many runs the launch has
-        :return: the name of the cluster that runs will go to, if any
+        :return: the configuration of the cluster that runs will go to, if any
         :raises UsageError: a key is wrong
         :raises SlurmUnavailableError: there is no Slurm here
         """
@@ -156,7 +157,7 @@ class SlurmSweepLauncher(SweepLauncher):
 
     backend = "slurm"
 
-    def check(self, runs: int) -> str | None:
+    def check(self, runs: int) -> ClusterConfig | None:
         from hpcorch.launcher.slurm import check_slurm
 
         return check_slurm(self.params, runs)

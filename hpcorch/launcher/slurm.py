@@ -19,6 +19,7 @@ from hpcorch.services.submit import Request, script_text, submit_array
 from hpcorch.services.wait import wait_for_runs
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.options import JobOptions
+from hpcorch.slurm.scontrol import ClusterConfig
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_slurm(params: Mapping[str, Any], runs: int) -> str | None:
+def check_slurm(params: Mapping[str, Any], runs: int) -> ClusterConfig | None:
     """Refuse wrong keys, too many runs, and a machine without Slurm, before anything is composed.
 
-    :return: the cluster's name; None for a dry run, which does not ask
+    :return: the cluster's configuration; None for a dry run, which does not ask
 
     :raises UsageError: a key has a value that Slurm cannot be given, or no array takes so many runs
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
@@ -46,7 +47,7 @@ def check_slurm(params: Mapping[str, Any], runs: int) -> str | None:
             f"this launch has {runs} runs, but an array of this cluster takes at most {limit} (MaxArraySize in"
             f" `scontrol show config`): set hydra.sweeper.max_batch_size={limit}"
         )
-    return config.cluster
+    return config
 
 
 def _request(sweep: OpenSweep, launch: PlannedLaunch) -> Request:

@@ -29,6 +29,7 @@ from hpcorch.model.events import SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.runtime.task import Task, dump_task
+from hpcorch.services.local import GRACE_S
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, make_room, record_launch
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
     from hpcorch.launcher.launch import SweepLauncher
+    from hpcorch.slurm.scontrol import ClusterConfig
 
 _RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
 
@@ -66,15 +68,15 @@ class OpenSweep:
     task: Task
     composer: Composer
     planner: Planner
-    cluster: str | None = None
+    cluster: ClusterConfig | None = None
     host: str = field(default_factory=socket.gethostname)
     _created: bool = False
 
     @classmethod
-    def prepare(cls, launcher: SweepLauncher, cluster: str | None) -> OpenSweep:
+    def prepare(cls, launcher: SweepLauncher, cluster: ClusterConfig | None) -> OpenSweep:
         """A new sweep for a launcher; nothing is on disk yet.
 
-        :param cluster: Slurm's name of the cluster, if the sweep runs on one
+        :param cluster: the cluster's configuration, if the sweep runs on one
         """
         cwd = Path.cwd()
         root_seed: int | None = launcher.params.get("seed")
@@ -122,6 +124,9 @@ class OpenSweep:
             task_digest=digest(task),
             compact=bool(self.params.get("compact")),
             max_num_timeout=int(self.params.get("max_num_timeout") or 0),
+            requeue_while_progress=bool(self.params.get("requeue_while_progress")),
+            signal_delay_s=int(self.params.get("signal_delay_s") or 0),
+            kill_wait_s=self.cluster.kill_wait_s if self.cluster is not None else int(GRACE_S),
             versions=_versions(),
         )
         return PlannedLaunch(
@@ -201,7 +206,7 @@ class OpenSweep:
             cwd=str(Path.cwd()),
             argv=list(sys.argv),
             root_seed=self.planner.root_seed,
-            cluster=self.cluster,
+            cluster=self.cluster.cluster if self.cluster is not None else None,
             sweeper=str(self.config.hydra.sweeper._target_),
             tags=[str(tag) for tag in self.params.get("tags") or []],
             python=sys.executable,

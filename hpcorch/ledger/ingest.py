@@ -172,19 +172,20 @@ def _sources(connection: sqlite3.Connection, sweep: SweepKey, steps: Sequence[_S
 def _unknown(
     connection: sqlite3.Connection, sources: dict[str, _Source], steps: Sequence[_Step]
 ) -> Iterator[tuple[_Step, list[Event]]]:
-    """The events of each step that are neither stored nor in a step before."""
+    """The events of each step that are to be stored, and are neither stored yet nor in a step before."""
     seen: dict[str, set[int]] = {}
     for step in steps:
-        if not step.events:
+        archived = [event for event in step.events if event.fact.archived]
+        if not archived:
             continue
         known = seen.setdefault(step.source, set())
         source = sources[step.source]
         if not source.fresh:
-            numbers = [event.seq for event in step.events]
+            numbers = [event.seq for event in archived]
             stored = connection.execute(QUERIES["known_events"], (source.key, min(numbers), max(numbers)))
             known.update(number for (number,) in stored)
         events = []
-        for event in step.events:
+        for event in archived:
             if event.seq not in known:
                 known.add(event.seq)
                 events.append(event)

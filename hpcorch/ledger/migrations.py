@@ -40,6 +40,14 @@ def digests(db: Database) -> None:
     _run(db, "views")
 
 
+@MIGRATIONS(name="0004_checkpoints")
+def checkpoints(db: Database) -> None:
+    """What attempts tell often has its own index; checkpoints of attempts, metrics of runs, keepers of submissions."""
+    _run(db, "events_told_often")
+    _run(db, "projections")
+    _run(db, "views")
+
+
 def _run(db: Database, name: str) -> None:
     for statement in script(name):
         db.execute(statement)

@@ -25,8 +25,16 @@ from hpcorch.ledger.sweep_tables import (
     update_facts,
 )
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import CONTROL_SOURCE, BasePlanned, Event, JobObserved, RunPlanned
-from hpcorch.model.fold import EVIDENCE, RunEvidence, fold_run
+from hpcorch.model.events import (
+    CONTROL_SOURCE,
+    BasePlanned,
+    Event,
+    Fact,
+    JobObserved,
+    MetricsSummarised,
+    RunPlanned,
+)
+from hpcorch.model.fold import EVIDENCE, LAST_WORDS, RunEvidence, fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
 
@@ -57,6 +65,8 @@ def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[Stored
         if stored.run is not None:
             if isinstance(stored.event.fact, EVIDENCE):
                 by_run[stored.run].append(stored)
+            elif isinstance(stored.event.fact, LAST_WORDS):
+                by_run[stored.run]  # the last one alone is read back
         elif isinstance(stored.event.fact, BasePlanned):
             put_base(connection, sweep, stored)
         elif stored.event.source == CONTROL_SOURCE:
@@ -90,17 +100,26 @@ def _update_runs(
 def _events_of(
     connection: sqlite3.Connection, sweep: SweepKey, runs: Sequence[int], last: int
 ) -> Iterator[StoredEvent]:
-    if last <= 0:
-        return
-    for row in connection.execute(QUERIES["events_of_runs"], (json.dumps(runs), sweep.key, last, _EVIDENCE)):
-        event = _plan_of(sweep, row) if row[6] is None else event_from(sweep.id, row)
-        yield StoredEvent(row[0], row[1], attempt_of(row[2]), event)
+    """What the fold needs of some runs: evidence stored up to a seq, and the last words of their attempts."""
+    wanted = json.dumps(runs)
+    for query, values in (
+        ("events_of_runs", (wanted, sweep.key, last, _EVIDENCE)),
+        ("last_words_of_runs", (wanted, sweep.key)),
+    ):
+        for row in connection.execute(QUERIES[query], values):
+            event = _in_short(sweep, row) if row[6] is None else event_from(sweep.id, row)
+            yield StoredEvent(row[0], row[1], attempt_of(row[2]), event)
 
 
-def _plan_of(sweep: SweepKey, row: Row) -> Event:
-    """A run's plan as far as the run's row depends on it: that there is one, and where."""
-    _, run, source, source_seq, time, _, _ = row
-    fact = RunPlanned(
+def _in_short(sweep: SweepKey, row: Row) -> Event:
+    """An event as far as the run's row depends on it: that there is one, and where."""
+    _, run, source, source_seq, time, kind, _ = row
+    fact: Fact = MetricsSummarised(metrics={}) if kind == MetricsSummarised.kind else _plan_in_short(run)
+    return Event(sweep=sweep.id, source=source, seq=source_seq, time=time, fact=fact)
+
+
+def _plan_in_short(run: int) -> RunPlanned:
+    return RunPlanned(
         run=run,
         base=0,
         overrides=[],
@@ -111,7 +130,6 @@ def _plan_of(sweep: SweepKey, row: Row) -> Event:
         seed_source="",
         directory="",
     )
-    return Event(sweep=sweep.id, source=source, seq=source_seq, time=time, fact=fact)
 
 
 def fold_runs(
@@ -121,11 +139,14 @@ def fold_runs(
     serving = _serving(evidence.keys(), submissions)
     for run, events in evidence.items():
         planned: StoredEvent | None = None
+        summary: StoredEvent | None = None
         observed: list[Event] = []
         attempts: dict[AttemptId, list[Event]] = {}
         for stored in events:
             if stored.attempt is not None:
                 attempts.setdefault(stored.attempt, []).append(stored.event)
+                if isinstance(stored.event.fact, MetricsSummarised):
+                    summary = stored if summary is None else max(summary, stored, key=_moment)
             elif isinstance(stored.event.fact, JobObserved):
                 observed.append(stored.event)
             elif isinstance(stored.event.fact, RunPlanned):
@@ -142,7 +163,7 @@ def fold_runs(
             )
         )
         yield RunRows(
-            run_row(sweep.key, planned.seq, folded.run),
+            run_row(sweep.key, planned.seq, summary and summary.seq, folded.run),
             [attempt_row(sweep.key, attempt) for attempt in folded.attempts],
             folded.run.state,
         )
@@ -150,6 +171,11 @@ def fold_runs(
 
 def _place(stored: StoredEvent) -> tuple[int, int]:
     return batch_of(stored.event.source), stored.event.seq
+
+
+def _moment(stored: StoredEvent) -> tuple[AttemptId, int]:
+    assert stored.attempt is not None
+    return stored.attempt, stored.event.seq
 
 
 def _serving(runs: Collection[int], submissions: Iterable[Submission]) -> dict[int, list[Submission]]:

@@ -225,7 +225,7 @@ class LedgerReading:
         :param kinds: only these, such as ``attempt-ended``
         """
         key = self._key(sweep).key
-        found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", key, run)
+        found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", *(key, run) * 2)
         return [rows.event_from(sweep, row) for row in found if kinds is None or row[5] in kinds]
 
     # Below --------------------------------------------------------------------------------------------------

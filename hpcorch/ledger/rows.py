@@ -61,8 +61,12 @@ def _with_digest(row: Row) -> Row:
     return (*row, digest_of(row))
 
 
-def run_row(sweep: int, planned: int, run: Run) -> Row:
-    """The row of a run, digest included."""
+def run_row(sweep: int, planned: int, metrics: int | None, run: Run) -> Row:
+    """The row of a run, digest included.
+
+    :param planned: seq of the event that planned it
+    :param metrics: seq of the event that holds its metrics
+    """
     row = (
         sweep,
         run.run,
@@ -80,14 +84,17 @@ def run_row(sweep: int, planned: int, run: Run) -> Row:
         _json(run.result),
         _text(run.error),
         _text(run.log),
+        metrics,
     )
     return _with_digest(row)
 
 
 def run_from(sweep: str, row: Row) -> Run:
-    """A run from its row and, last, the body of its plan."""
-    run, batch, state, job_id, submission, attempts, node, start, end, code, reason, result, error, log, body = row
-    plan = json.loads(body)
+    """A run from its row and, last, the bodies of the summary of its metrics and of its plan."""
+    run, batch, state, job_id, submission, attempts, node, start, end, code, reason, result, error, log, *bodies = (
+        row
+    )
+    summary, plan = map(_from_json, bodies)
     return Run(
         sweep=sweep,
         run=run,
@@ -112,6 +119,7 @@ def run_from(sweep: str, row: Row) -> Run:
         result=_from_json(result),
         error=error,
         log=log,
+        metrics=summary["metrics"] if summary else {},
     )
 
 
@@ -138,6 +146,10 @@ def attempt_row(sweep: int, attempt: Attempt) -> Row:
         attempt.log_end,
         _json(attempt.result),
         _text(attempt.error),
+        _text(attempt.restored_from),
+        attempt.restored_step,
+        attempt.checkpoint_step,
+        _text(attempt.checkpoint),
     )
     return _with_digest(row)
 
@@ -166,13 +178,14 @@ def submission_row(sweep: int, submission: Submission) -> Row:
         _text(submission.job_id),
         _text(submission.cluster),
         _text(submission.reason),
+        _text(submission.keeper),
         min(submission.runs),
         max(submission.runs),
     )
 
 
 def submission_from(sweep: str, row: Row) -> Submission:
-    submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason = row
+    submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper = row
     return Submission(
         sweep=sweep,
         submission=submission,
@@ -186,6 +199,7 @@ def submission_from(sweep: str, row: Row) -> Submission:
         job_id=job_id,
         cluster=cluster,
         reason=reason,
+        keeper=keeper,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,11 +61,18 @@ class Submission:
     job_id: str | None = None
     cluster: str | None = None
     reason: str | None = None
+    keeper: str | None = None  # id of the job that looks after the sweep when this one is over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One execution of a run."""
+    """One execution of a run.
+
+    :param restored_from: the attempt that saved the checkpoint that this one goes on from; None if it began anew
+    :param restored_step: that checkpoint's step
+    :param checkpoint_step: the step of the last checkpoint that this attempt saved
+    :param checkpoint: that checkpoint's file, relative to the sweep directory
+    """
 
     sweep: str
     run: int
@@ -87,11 +94,19 @@ class Attempt:
     log_end: int | None = None
     result: Any = None
     error: str | None = None
+    restored_from: str | None = None
+    restored_step: int | None = None
+    checkpoint_step: int | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One combination of parameters; its identity is stable over requeues and retries."""
+    """One combination of parameters; its identity is stable over requeues and retries.
+
+    :param metrics: name -> {"last" | "min" | "max": [step, value]}, as last summarised by the highest attempt that
+        logged any; a value that is not finite is text
+    """
 
     sweep: str
     run: int
@@ -116,3 +131,4 @@ class Run:
     result: Any = None
     error: str | None = None
     log: str | None = None
+    metrics: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)

@@ -158,6 +158,7 @@ class ControlRequested(Fact):
     user: str
     uid: int
     host: str
+    checkpoint: bool = False  # they were asked to save a checkpoint first, and to end then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +186,7 @@ class JobObserved(Fact):
     signal: int | None = None
     start: str | None = None
     end: str | None = None
+    over_memory: bool | None = None  # whether the log of what SIGKILL ended says that it exceeded its memory limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +277,13 @@ class CheckpointRestored(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointAbsent(Fact):
+    """The task asked for a checkpoint to go on from, and there was no valid one: it starts at the beginning."""
+
+    kind = "checkpoint-absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsLogged(Fact):
     """What the task logged, entry after entry. The curve stays in the journal; the ledger takes the summary."""
 
@@ -356,6 +365,7 @@ FACTS: Mapping[str, type[Fact]] = {
         CheckpointFailed,
         CheckpointRejected,
         CheckpointRestored,
+        CheckpointAbsent,
         MetricsLogged,
         MetricsSummarised,
         AttemptSignalled,

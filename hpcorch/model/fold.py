@@ -21,9 +21,13 @@ from hpcorch.model.events import (
     AttemptEnded,
     AttemptSeeded,
     BatchPlanned,
+    CheckpointRestored,
+    CheckpointSaved,
     Event,
     Fact,
     JobObserved,
+    KeeperSubmitted,
+    MetricsSummarised,
     RunPlanned,
     SubmissionAccepted,
     SubmissionIntended,
@@ -111,7 +115,17 @@ _RUN_STATE_OF_JOB: Mapping[str, RunState] = {
 }
 
 # The facts that fold_run reads. Others may be many (and are kept); who gathers evidence may leave them out.
-EVIDENCE: tuple[type[Fact], ...] = (RunPlanned, JobObserved, AttemptClaimed, AttemptSeeded, AttemptEnded)
+EVIDENCE: tuple[type[Fact], ...] = (
+    RunPlanned,
+    JobObserved,
+    AttemptClaimed,
+    AttemptSeeded,
+    CheckpointRestored,
+    AttemptEnded,
+)
+
+# Further ones, of which an attempt may write thousands. Only the last of each kind of an attempt counts.
+LAST_WORDS: tuple[type[Fact], ...] = (CheckpointSaved, MetricsSummarised)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +221,8 @@ def _with_outcome(known: Submission, event: Event) -> Submission:
         return replace(known, state=SubmissionState.REJECTED, reason=fact.reason)
     if isinstance(fact, SubmissionUnknown):
         return replace(known, state=SubmissionState.UNKNOWN, reason=fact.reason)
+    if isinstance(fact, KeeperSubmitted):
+        return replace(known, keeper=fact.job_id)
     return known
 
 
@@ -239,8 +255,20 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
         seed_source=planned.seed_source,
         directory=planned.directory,
         attempts=len(attempts),
+        metrics=_metrics(evidence),
     )
     return FoldedRun(run=_settle_run(run, evidence, attempts, observed), attempts=attempts)
+
+
+def _metrics(evidence: RunEvidence) -> Mapping[str, Mapping[str, Sequence[Any]]]:
+    """The metrics of the highest attempt that summarised any, as it last did."""
+    told = [
+        ((attempt, event.seq), event.fact.metrics)
+        for attempt, events in evidence.attempts.items()
+        for event in events
+        if isinstance(event.fact, MetricsSummarised)
+    ]
+    return max(told, key=lambda item: item[0])[1] if told else {}
 
 
 def _last_words(observed: Iterable[Event]) -> dict[tuple[int, int], JobObserved]:
@@ -293,6 +321,10 @@ def _journal_fact(event: Event) -> dict[str, Any]:
         }
     if isinstance(fact, AttemptSeeded):
         return {"seed": fact.seed}
+    if isinstance(fact, CheckpointRestored):
+        return {"restored_from": fact.attempt, "restored_step": fact.step}
+    if isinstance(fact, CheckpointSaved):
+        return {"checkpoint_step": fact.step, "checkpoint": fact.file}
     if isinstance(fact, AttemptEnded):
         return {
             "state": _OUTCOMES.get(fact.outcome, AttemptState.LOST),

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
-from hpcorch.runtime.configuration import digest, rebuild, task_plain
+from hpcorch.runtime.configuration import digest, rebuild, register_resolver, task_plain
 from hpcorch.runtime.task import Task
 
 
@@ -99,3 +99,4 @@ def enter_hydra(task: Task) -> None:
 
     Singleton.set_state(dict(task.singletons))
     setup_globals()
+    register_resolver()

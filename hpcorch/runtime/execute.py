@@ -7,8 +7,10 @@ import signal
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcorch.errors import DriftError, RecordError
+from hpcorch.journal.manifest import ManifestHeader
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
     AttemptCalled,
@@ -21,10 +23,14 @@ from hpcorch.runtime.claim import claim, earlier_end, superseded_by
 from hpcorch.runtime.output import flush, say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import Prepared, prepare
-from hpcorch.runtime.requeue import requeue, timeouts_before
+from hpcorch.runtime.requeue import may_requeue, requeue
 from hpcorch.runtime.results import encode_error, encode_result
+from hpcorch.runtime.run import as_current
 from hpcorch.runtime.seeding import seed_libraries
 from hpcorch.runtime.signals import WARNING_SIGNAL, SignalOwner, Stopped
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.active import ActiveRun
 
 EXIT_FAILED = 1
 EXIT_SIGNAL_BASE = 128  # as a shell reports a process that died of a signal
@@ -40,18 +46,19 @@ def lead(place: Place, signals: SignalOwner) -> int:
     """
     leader = os.getpid()
     with claim(place) as journal:
-        end = _end_of_attempt(place, journal, signals)
+        attempt = _Attempt(place, journal, signals)
+        end = attempt.end()
         if os.getpid() != leader:
             os._exit(end.exit_code)  # a process that the task forked came back from it; its parent records the end
         _record(end, journal, signals)
-    if end.signal == WARNING_SIGNAL:
+    if end.signal == WARNING_SIGNAL and attempt.may_requeue():
         requeue(place)
     return end.exit_code
 
 
 def _record(end: AttemptEnded, journal: JournalWriter, signals: SignalOwner) -> None:
     try:
-        for name in signals.received:
+        for name in signals.unrecorded():
             journal.append(AttemptSignalled(signal=name))
         journal.append(end, durable=True)
     except OSError as error:
@@ -61,60 +68,87 @@ def _record(end: AttemptEnded, journal: JournalWriter, signals: SignalOwner) -> 
         ) from error
 
 
-def _end_of_attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> AttemptEnded:
-    try:
-        end = _attempt(place, journal, signals)
-    except Stopped as stop:
-        return _stopped(stop.name)
-    except DriftError as error:
-        say(str(error))
-        return AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
-    except BaseException as error:  # noqa: BLE001 - whatever went wrong must be on record
-        end = _failed(error)
-    if end.outcome == "failed" and signals.stopped_by is not None:
-        # What a task raises while it is being stopped is a consequence: a save that was cut short, a dead worker.
-        stopped = _stopped(signals.stopped_by)
-        return replace(end, outcome="stopped", exit_code=stopped.exit_code, signal=stopped.signal)
-    return end
+class _Attempt:
+    """The steps of one attempt, up to its end."""
 
+    def __init__(self, place: Place, journal: JournalWriter, signals: SignalOwner) -> None:
+        self._place = place
+        self._journal = journal
+        self._signals = signals
+        self._header: ManifestHeader | None = None
+        self._run: ActiveRun | None = None
 
-def _attempt(place: Place, journal: JournalWriter, signals: SignalOwner) -> AttemptEnded:
-    if (later := superseded_by(place.layout, place.attempt)) is not None:
-        return AttemptEnded(outcome="superseded", exit_code=0, reason=f"attempt {later} has taken over")
-    if (ended := earlier_end(place.layout, place.attempt)) is not None:
-        say(f"run {place.attempt.run} was completed by attempt {ended}; nothing to do")
-        return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
-    with signals.stops_raise():
-        prepared = prepare(place)
-    run = prepared.frozen.run
-    journal.append(AttemptVerified(config_digest=run.config_digest, task_digest=prepared.frozen.header.task_digest))
-    journal.append(AttemptSeeded(seed=run.seed, libraries=seed_libraries(run.seed)))
-    # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
-    Path(run.directory).mkdir(parents=True, exist_ok=True)
-    journal.append(AttemptCalled(), durable=place.tasks > 1)
-    if timeouts_before(place.layout, place.attempt) < prepared.frozen.header.max_num_timeout:
-        signals.stop_on_warning()
-    return _call(place, prepared, signals)
+    def end(self) -> AttemptEnded:
+        """Execute the attempt; how it ended."""
+        try:
+            end = self._attempted()
+        except Stopped as stop:
+            end = _stopped(stop.name)
+        except DriftError as error:
+            say(str(error))
+            return AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
+        except BaseException as error:  # noqa: BLE001 - whatever went wrong must be on record
+            end = _failed(error)
+        if self._run is not None:
+            self._run.close()
+        if end.outcome == "failed" and self._signals.stopped_by is not None:
+            # What a task raises while it is being stopped is a consequence: a save cut short, a dead worker.
+            stopped = _stopped(self._signals.stopped_by)
+            return replace(end, outcome="stopped", exit_code=stopped.exit_code, signal=stopped.signal)
+        return end
 
+    def may_requeue(self) -> bool:
+        """Whether the attempt, stopped near its time limit, may go back into the queue."""
+        if self._header is None:
+            return False
+        progressed = self._run is not None and self._run.has_progressed
+        return may_requeue(self._place, self._header, has_progressed=progressed)
 
-def _call(place: Place, prepared: Prepared, signals: SignalOwner) -> AttemptEnded:
-    from hpcorch.runtime.call import call_task
+    def _attempted(self) -> AttemptEnded:
+        place = self._place
+        if (later := superseded_by(place.layout, place.attempt)) is not None:
+            return AttemptEnded(outcome="superseded", exit_code=0, reason=f"attempt {later} has taken over")
+        if (ended := earlier_end(place.layout, place.attempt)) is not None:
+            say(f"run {place.attempt.run} was completed by attempt {ended}; nothing to do")
+            return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
+        with self._signals.stops_raise():
+            prepared = prepare(place)
+        frozen = prepared.frozen
+        self._journal.append(
+            AttemptVerified(config_digest=frozen.run.config_digest, task_digest=frozen.header.task_digest)
+        )
+        self._journal.append(AttemptSeeded(seed=frozen.run.seed, libraries=seed_libraries(frozen.run.seed)))
+        # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
+        Path(frozen.run.directory).mkdir(parents=True, exist_ok=True)
+        self._journal.append(AttemptCalled(), durable=place.tasks > 1)
+        self._header = frozen.header
+        # With the best progress that it can make: whether it has made it is known when it ends.
+        if may_requeue(place, frozen.header, has_progressed=True):
+            self._signals.stop_on_warning()
+        return self._called(prepared)
 
-    with signals.stops_raise():
-        called = call_task(prepared.task, prepared.config)
-    if called.error is not None:
-        return _failed(called.error, working_dir=called.working_dir, task_name=called.task_name)
-    encoded = encode_result(called.value, place.layout, place.attempt)
-    return AttemptEnded(
-        outcome="completed",
-        exit_code=0,
-        log_end=_log_size(),
-        working_dir=called.working_dir,
-        task_name=called.task_name,
-        result=encoded.result,
-        result_pickle=encoded.result_pickle,
-        result_file=encoded.result_file,
-    )
+    def _called(self, prepared: Prepared) -> AttemptEnded:
+        from hpcorch.runtime.active import ActiveRun
+        from hpcorch.runtime.call import call_task
+
+        run = self._run = ActiveRun(self._place, prepared.frozen, self._signals, self._journal)
+        with self._signals.stops_raise(), as_current(run):
+            called = call_task(prepared.task, prepared.config)
+        if called.error is not None:
+            return _failed(called.error, working_dir=called.working_dir, task_name=called.task_name)
+        if run.was_told_to_stop and self._signals.stopped_by is not None:
+            return _stopped(self._signals.stopped_by)
+        encoded = encode_result(called.value, self._place.layout, self._place.attempt)
+        return AttemptEnded(
+            outcome="completed",
+            exit_code=0,
+            log_end=_log_size(),
+            working_dir=called.working_dir,
+            task_name=called.task_name,
+            result=encoded.result,
+            result_pickle=encoded.result_pickle,
+            result_file=encoded.result_file,
+        )
 
 
 def _failed(error: BaseException, *, working_dir: str | None = None, task_name: str | None = None) -> AttemptEnded:

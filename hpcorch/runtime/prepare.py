@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import DriftError, RecordError
@@ -28,7 +29,7 @@ def prepare(place: Place) -> Prepared:
     """
     frozen = _read_frozen(place)
     # Exported before the user's modules are imported: they may read the seed at import time.
-    os.environ.update(run_variables(frozen))
+    os.environ.update(run_variables(frozen, place))
     os.chdir(frozen.header.cwd)
     task = load_task(place.layout.task(place.batch), frozen.header.task_digest)
     # Hydra is imported only now: a refused or skipped attempt does not pay for it.
@@ -41,14 +42,34 @@ def prepare(place: Place) -> Prepared:
     return Prepared(frozen=frozen, task=task, config=config)
 
 
-def run_variables(frozen: FrozenRun) -> dict[str, str]:
+def run_variables(frozen: FrozenRun, place: Place) -> dict[str, str]:
     """What a run's process finds in its environment, for code that imports nothing of ours."""
+    checkpoints = Path(frozen.run.directory) / "checkpoints"
     return {
         "HPCORCH_SWEEP": frozen.header.sweep,
         "HPCORCH_RUN": f"{frozen.header.sweep}/{frozen.run.run}",
+        "HPCORCH_ATTEMPT": str(place.attempt),
         "HPCORCH_SEED": str(frozen.run.seed),
         "HPCORCH_RUN_DIR": frozen.run.directory,
+        "HPCORCH_CHECKPOINT_DIR": str(checkpoints),
+        "HPCORCH_RESUME": str(newest_entry(checkpoints) or ""),
     }
+
+
+def newest_entry(directory: Path) -> Path | None:
+    """The file or directory that was written last, by whatever framework; None if there is none.
+
+    Names that begin with a dot or end in ``.tmp`` or ``.part`` are not finished.
+    """
+    try:
+        entries = [entry for entry in directory.iterdir() if not _is_unfinished(entry.name)]
+        return max(entries, key=lambda entry: entry.stat().st_mtime_ns, default=None)
+    except OSError:
+        return None
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".tmp", ".part"))
 
 
 def _read_frozen(place: Place) -> FrozenRun:

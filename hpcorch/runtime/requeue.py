@@ -1,4 +1,4 @@
-"""Requeueing this array element when its time limit is near, as ``max_num_timeout`` allows.
+"""Requeueing this array element when its time limit is near, as the launch allows.
 
 ``scontrol requeue`` of one's own element works from inside the job for an ordinary user, and leaves the
 other elements running (measured on 22.05, 24.11, 26.05).
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.manifest import ManifestHeader
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.claim import read_attempt
@@ -17,6 +18,16 @@ from hpcorch.runtime.place import Place
 from hpcorch.runtime.signals import WARNING_SIGNAL
 
 _SCONTROL_TIMEOUT_S = 60.0
+
+
+def may_requeue(place: Place, header: ManifestHeader, *, has_progressed: bool) -> bool:
+    """Whether the attempt may go back into the queue when its time limit is near.
+
+    :param has_progressed: whether it has saved a checkpoint beyond the one that it began from
+    """
+    if header.requeue_while_progress and has_progressed:
+        return True
+    return timeouts_before(place.layout, place.attempt) < header.max_num_timeout
 
 
 def timeouts_before(layout: SweepLayout, attempt: AttemptId) -> int:

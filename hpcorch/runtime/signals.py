@@ -1,8 +1,9 @@
 """The one owner of signals in a run.
 
 SIGTERM means preemption, scancel, a node going down or a memory limit, and the process cannot know which: the
-handler only unwinds the task, and why it was stopped is settled afterwards from what Slurm says. SIGUSR1 is
-the warning before the time limit (``--signal=B:USR1@N``); its default action would kill the process.
+handler only notes it or unwinds the task, and why it was stopped is settled afterwards from what Slurm says.
+SIGUSR1 is the warning before the time limit (``--signal=B:USR1@N``); its default action would kill the process.
+SIGUSR2 is our own: ``hpcorch cancel --checkpoint`` asks the task to save and to end.
 """
 
 from __future__ import annotations
@@ -10,19 +11,25 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
-_STOPS = (signal.SIGTERM, signal.SIGINT)
+ASKED_SIGNAL = signal.SIGUSR2.name
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class Stopped(BaseException):
-    """Raised in the main thread by the first stopping signal.
+    """The run is to end: preempted, cancelled, near its time limit, or its node goes down.
 
-    A BaseException, so that ``except Exception`` in user code lets it through and ``finally`` blocks run.
+    Raised in the main thread. A BaseException, so that ``except Exception`` in user code lets it through and
+    ``finally`` blocks run.
+
+    :ivar name: the signal that said so
     """
 
     def __init__(self, name: str) -> None:
@@ -33,20 +40,28 @@ class Stopped(BaseException):
 class SignalOwner:
     """Installs the handlers of a run and remembers what arrived.
 
-    A stopping signal raises only inside of :meth:`stops_raise`, so that none interrupts the writing of a journal.
-    Further ones are only remembered: raising twice would interrupt the clean-up of the first.
+    A stopping signal raises only inside of :meth:`stops_raise`, so that none interrupts the writing of a journal,
+    and not inside of :meth:`deferred`. Further ones are only remembered: raising twice would interrupt the
+    clean-up of the first.
 
     :ivar stopped_by: the first stopping signal, once there was one
+    :ivar stopped_at: when it arrived, by the monotonic clock
+    :ivar warned_at: when the warning before the time limit arrived, likewise
     """
 
     def __init__(self) -> None:
         self.received: list[str] = []
         self.stopped_by: str | None = None
+        self.stopped_at: float | None = None
+        self.warned_at: float | None = None
         self._raises = False
+        self._deferred = 0
+        self._due = False
         self._stop_on_warning = False
+        self._handed_out = 0
 
     def install(self) -> None:
-        """Take over SIGTERM, SIGINT and SIGUSR1. Main thread only."""
+        """Take over SIGTERM, SIGINT, SIGUSR1 and SIGUSR2. Main thread only."""
         for number in _STOPS:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._warn)
@@ -64,19 +79,49 @@ class SignalOwner:
 
         :raises Stopped: it arrived
         """
-        self._raises = True
+        before, self._raises = self._raises, True
         try:
             if self.stopped_by is not None:
                 raise Stopped(self.stopped_by)
             yield
         finally:
-            self._raises = False
+            self._raises = before
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within the block a stopping signal is only noted; one that would have raised does so at its end.
+
+        :raises Stopped: it arrived
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # handlers run in the main thread alone
+            return
+        self._deferred += 1
+        try:
+            yield
+        finally:
+            self._deferred -= 1
+        if self._due and not self._deferred:
+            self._due = False
+            if self._raises and self.stopped_by is not None:
+                raise Stopped(self.stopped_by)
+
+    def only_note(self) -> None:
+        """From here on a stopping signal does not raise: the task has said that it looks for itself."""
+        self._raises = False
 
     def stop_on_warning(self) -> None:
         """From here on the warning before the time limit stops the task: it will be requeued."""
         self._stop_on_warning = True
 
+    def unrecorded(self) -> list[str]:
+        """The signals that arrived since the last call."""
+        names = self.received[self._handed_out :]
+        self._handed_out += len(names)
+        return names
+
     def _warn(self, number: int, frame: FrameType | None) -> None:
+        self.warned_at = time.monotonic()
         if self._stop_on_warning:
             self._stop(number, frame)
         else:
@@ -87,18 +132,22 @@ class SignalOwner:
         self.received.append(name)
         if self.stopped_by is None:
             self.stopped_by = name
-            if self._raises:
+            self.stopped_at = time.monotonic()
+            if self._raises and self._deferred:
+                self._due = True
+            elif self._raises:
                 raise Stopped(name)
 
 
 def _give_up_signals() -> None:
     """A process that the task forks dies of signals like any other.
 
-    The warning before the time limit, which srun sends to every process, is not meant for it.
+    The warning before the time limit and the wish to end, which Slurm may send to every process, are not for it.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda _number, _frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 

@@ -11,6 +11,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Batch, Submission
 from hpcorch.model.events import Event
 from hpcorch.services import plain
+from hpcorch.services.checkpoints import KINDS, CheckpointHistory, history_of
 from hpcorch.services.refresh import Look
 from hpcorch.services.report import RunReport, StatusReport, SweepReport, report_status
 from hpcorch.services.select import Selector
@@ -49,12 +50,14 @@ class RunDetail:
     """Everything about one run.
 
     :param config: its composed configuration
+    :param checkpoints: those that it saved, and what went wrong with any
     :param events: all its events in the order in which they became known; None if they were not asked for
     """
 
     sweep: SweepReport
     run: RunReport
     config: dict[str, Any]
+    checkpoints: CheckpointHistory
     events: Sequence[Event] | None
     look: Look
 
@@ -66,6 +69,7 @@ class RunDetail:
             "name": sweep.name,
             "backend": sweep.backend,
             **self.run.as_plain(),
+            **self.checkpoints.as_plain(),
             "config": self.config,
             "age_s": self.sweep.age_s,
             "notices": list(self.look.notices),
@@ -99,6 +103,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
         sweep=status.sweep,
         run=run,
         config=ledger.config(sweep, run.run.run),
+        checkpoints=history_of(ledger.events(sweep, run.run.run, kinds=KINDS)),
         events=ledger.events(sweep, run.run.run) if events else None,
         look=status.look,
     )

@@ -53,6 +53,7 @@ class LocalRequest:
     :param gpus_per_task: devices that each task gets; it sees no others. None leaves the environment as it is
     :param timeout_s: seconds after which a task is stopped; None for no limit
     :param log_folder: where logs go instead of beside the journals
+    :param wait_s: seconds before the first task starts
     """
 
     sweep: str
@@ -66,6 +67,7 @@ class LocalRequest:
     timeout_s: float | None = None
     log_folder: str | None = None
     stderr_to_stdout: bool = True
+    wait_s: float = 0.0
 
 
 class Interrupted(BaseException):
@@ -118,9 +120,10 @@ class LocalPool:
         """
         self.record()
         waiting = list(range(len(self._request.runs)))
+        begin = time.monotonic() + self._request.wait_s
         with self._signals():
             while (waiting or self._running) and self._interrupted_by is None:
-                while waiting and len(self._running) < self._request.slots:
+                while waiting and len(self._running) < self._request.slots and time.monotonic() >= begin:
                     self._start_unless_cancelled(waiting.pop(0))
                 time.sleep(_POLL_S)
                 self._reap()
@@ -207,7 +210,7 @@ class LocalPool:
 
     def _environment(self, gpus: Sequence[str]) -> dict[str, str]:
         own = {} if self._request.gpus_per_task is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        return {**self._request.environ, **script_exports(), **own}
+        return {**self._request.environ, **script_exports(self._request.environ), **own}
 
     def _reap(self) -> None:
         """Take back the slots of tasks that ended, and record what those that died without a word died of."""

@@ -49,8 +49,8 @@ def _outcome(layout: SweepLayout, run: Run, attempt: Attempt | None) -> Outcome:
         name = AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
         path = layout.journal(name)
         if path.exists():
-            events = read_segment(path, sweep=run.sweep, source=str(name), offset=0).events
-            end = next((event.fact for event in events if isinstance(event.fact, AttemptEnded)), None)
+            segment = read_segment(path, sweep=run.sweep, source=str(name), offset=0, archived_only=True)
+            end = next((event.fact for event in segment.events if isinstance(event.fact, AttemptEnded)), None)
     return Outcome(run=run, attempt=attempt, end=end)
 
 

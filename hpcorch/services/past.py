@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import CONTROL_SOURCE, ControlRequested, Event, JobObserved
+from hpcorch.model.events import CONTROL_SOURCE, ControlRequested, Event, JobObserved, SubmissionIntended
 from hpcorch.model.fold import fold_submissions
 from hpcorch.model.ids import AttemptId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """Submissions by number, the scheduler's last word on each attempt, and what people asked of it."""
+    """Submissions by number, the scheduler's last word on each attempt, and what people asked of it.
+
+    :param changed: submission -> launcher keys that it was made with instead of the batch's own
+    """
 
     submissions: Mapping[int, Submission]
     observed: Mapping[AttemptId, JobObserved]
     requests: Sequence[ControlRequested]
+    changed: Mapping[int, Mapping[str, Any]]
 
     @property
     def next_submission(self) -> int:
@@ -34,6 +39,11 @@ def read_past(layout: SweepLayout, sweep: str) -> Past:
         submissions=fold_submissions(events),
         observed=_last_words(events),
         requests=[event.fact for event in events if isinstance(event.fact, ControlRequested)],
+        changed={
+            event.fact.submission: event.fact.changed
+            for event in events
+            if isinstance(event.fact, SubmissionIntended) and event.fact.changed
+        },
     )
 
 

@@ -5,7 +5,7 @@ Times are UTC text, durations seconds, states full names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from hpcorch.ledger import SweepSummary
 from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
 from hpcorch.model.events import Event, kind_of, to_body
-from hpcorch.model.ids import format_ranges, parse_time
+from hpcorch.model.ids import AttemptId, format_ranges, parse_time
 from hpcorch.model.states import RunState
 
 Plain = dict[str, Any]
@@ -61,7 +61,7 @@ def counts_as_plain(counts: Mapping[RunState, int]) -> dict[str, int]:
     return {state.value: counts[state] for state in RunState if counts.get(state)}
 
 
-def run_as_plain(run: Run, attempts: Iterable[Attempt], *, now: datetime) -> Plain:
+def run_as_plain(run: Run, attempts: Sequence[Attempt], *, now: datetime) -> Plain:
     """A run with its attempts, the earliest first."""
     return {
         "index": run.run,
@@ -84,18 +84,51 @@ def run_as_plain(run: Run, attempts: Iterable[Attempt], *, now: datetime) -> Pla
         "error": run.error,
         "result": run.result,
         "log": run.log,
+        "step": last_step(run, attempts),
+        "metrics": {name: metric_as_plain(metric) for name, metric in run.metrics.items()},
         "attempts": [attempt_as_plain(attempt) for attempt in attempts],
     }
 
 
 def attempt_as_plain(attempt: Attempt) -> Plain:
     """An attempt; its sweep and run are known from where it stands."""
-    return {"attempt": attempt_name(attempt), **_fields(attempt, "sweep", "run"), "state": attempt.state.value}
+    return {
+        "attempt": attempt_name(attempt),
+        **_fields(attempt, "sweep", "run"),
+        "state": attempt.state.value,
+        "restored_from": restored_from(attempt),
+    }
 
 
-def attempt_name(attempt: Attempt) -> str:
+def attempt_name(attempt: Attempt | AttemptId) -> str:
     """What tells an attempt from the run's others: ``s0.r1`` for the second start of the first submission."""
     return f"s{attempt.submission}.r{attempt.restart}"
+
+
+def restored_from(attempt: Attempt) -> str | None:
+    """The attempt of the same run that saved the checkpoint that this one goes on from, as it is named here."""
+    try:
+        return None if attempt.restored_from is None else attempt_name(AttemptId.parse(attempt.restored_from))
+    except ValueError:
+        return attempt.restored_from
+
+
+def metric_as_plain(metric: Mapping[str, Sequence[Any]]) -> Plain:
+    """A metric's last, lowest and highest value, each with its step; None where no value was finite."""
+    plain: Plain = {}
+    for name in ("last", "min", "max"):
+        plain[f"{name}_step"], plain[name] = metric.get(name, (None, None))
+    return plain
+
+
+def last_step(run: Run, attempts: Sequence[Attempt]) -> int | None:
+    """The last step that metrics or checkpoints tell of; None if neither does.
+
+    :param attempts: those of the run, the earliest first
+    """
+    steps = [metric["last"][0] for metric in run.metrics.values() if "last" in metric]
+    saved = [a.restored_step if a.checkpoint_step is None else a.checkpoint_step for a in attempts]
+    return max([*steps, *[step for step in saved if step is not None][-1:]], default=None)
 
 
 def batch_as_plain(batch: Batch) -> Plain:

@@ -57,7 +57,7 @@ class Reconciler:
                 f"the record of sweep {self.sweep} is not at {self.layout.state}: the sweep directory was moved or"
                 " deleted; what the ledger knows of it stays as it was"
             ) from error
-        if note or any(segment.events for segment in segments):
+        if note or any(segment.end > segment.start for segment in segments):
             self.ledger.ingest(self.sweep, segments, manifests_in(self.layout.directory))
 
     def ask_slurm(self, client: SlurmClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from hpcorch.journal.reader import owner
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import BatchPlanned, SweepCreated
 from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.services.launch_environment import record_environment
 from hpcorch.services.past import read_past
 from hpcorch.services.reconcile import Reconciler
 
@@ -107,6 +109,8 @@ def record_launch(layout: SweepLayout, launch: Launch) -> None:
         layout.batch(first).mkdir(mode=DIR_MODE)
         write_whole(layout.task(first), launch.task)
         manifest_digest = write_manifest(manifest, launch.header, launch.bases, launch.runs)
+        if launch.header.backend == "slurm":
+            record_environment(layout, os.environ)
         with control_journal(layout) as control:
             control.append(
                 BatchPlanned(

@@ -61,6 +61,11 @@ class RunReport:
         """Seconds that it took, or has taken so far; None if it has not started."""
         return plain.elapsed_s(self.run.started_at, self.run.ended_at, self.now)
 
+    @property
+    def step(self) -> int | None:
+        """The last step that metrics or checkpoints tell of; None if neither does."""
+        return plain.last_step(self.run, self.attempts)
+
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
         return plain.run_as_plain(self.run, self.attempts, now=self.now)

@@ -9,34 +9,26 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import socket
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import HpcorchError, UnavailableError, UsageError
+from hpcorch.errors import HpcorchError, UsageError
 from hpcorch.journal.lock import exclusive
-from hpcorch.journal.manifest import ManifestHeader, read_header
 from hpcorch.ledger import Ledger
-from hpcorch.model.entities import Batch, Run, Submission
+from hpcorch.model.entities import Batch, Run
 from hpcorch.model.states import RunState
 from hpcorch.services.control import Control, open_control
-from hpcorch.services.elements import elements_of
-from hpcorch.services.local import LocalPool, LocalRequest
-from hpcorch.services.local_options import local_request
+from hpcorch.services.ending import end_elements
+from hpcorch.services.local import LocalPool
 from hpcorch.services.report import NOT_FINE
+from hpcorch.services.resubmission import Resubmission
 from hpcorch.services.select import Selector, select_runs
-from hpcorch.services.submit import Request, submit_array
+from hpcorch.services.submit import submit_array
 from hpcorch.slurm.client import SlurmClient
 from hpcorch.slurm.options import JobOptions
 
-# Slurm kills what does not heed SIGTERM after KillWait, 30 s by default, and an epilog may take its time.
-_END_WAIT_S = 120.0
-_END_POLL_S = 2.0
 _LOCAL_KEYS = frozenset(
     {"timeout_min", "cpus_per_task", "gpus_per_node", "gres", "slots", "stderr_to_stdout", "submitit_folder"}
 )
@@ -158,11 +150,11 @@ class Retry:
             with the sweep; nothing was submitted
         """
         ended = self.plan().runs
-        self._end_elements(ended)
+        end_elements(self.control.client, self._ledger.submissions(self._sweep), ended)
         with self._decided(ended) as plan:
             done = Retried(plan=plan)
             for batch in self._batches(plan):
-                request = self._request(batch, plan.batches[batch.batch])
+                request = self._again(batch, plan.batches[batch.batch]).request(os.environ)
                 try:
                     layout, client = self.control.reconciler.layout, self.control.client
                     done.job_ids[batch.batch] = submit_array(layout, request, client)
@@ -181,7 +173,8 @@ class Retry:
         layout = self.control.reconciler.layout
         with self._decided() as plan:
             done = Retried(plan=plan)
-            pools = [LocalPool(layout, self._local_request(b, plan.batches[b.batch])) for b in self._batches(plan)]
+            again = [self._again(batch, plan.batches[batch.batch]) for batch in self._batches(plan)]
+            pools = [LocalPool(layout, each.local_request()) for each in again]
             for batch, pool in zip(plan.batches, pools, strict=True):
                 done.job_ids[batch] = pool.record()
 
@@ -209,21 +202,6 @@ class Retry:
     def _batches(self, plan: RetryPlan) -> list[Batch]:
         return [batch for batch in self._ledger.batches(self._sweep) if batch.batch in plan.batches]
 
-    def _header(self, batch: Batch) -> ManifestHeader:
-        path = self.control.reconciler.layout.manifest(batch.batch)
-        try:
-            return read_header(path)
-        except OSError as error:
-            raise UnavailableError(
-                f"the manifest {path} cannot be read ({error.strerror}): without it the runs cannot be run again"
-            ) from error
-
-    def _options(self, batch: Batch) -> dict[str, Any]:
-        """The launcher's keys for a batch: as recorded, a relative folder as it was meant, the changes last."""
-        folder = batch.options.get("submitit_folder")
-        place = {} if folder is None else {"submitit_folder": str(Path(self._header(batch).cwd) / str(folder))}
-        return {**batch.options, **place, **self.changes}
-
     def _checked(self, batch: Batch) -> None:
         known = _LOCAL_KEYS if self.control.is_local else JobOptions.keys()
         for key in self.changes:
@@ -231,51 +209,15 @@ class Retry:
                 raise UsageError(
                     f"{key!r} is no key that can be changed for a retry; these are: {', '.join(sorted(known))}"
                 )
+        again = self._again(batch, ())
         if self.control.is_local:
-            self._local_request(batch, ())
+            again.local_request()
         else:
-            JobOptions.from_launcher(self._options(batch))
+            JobOptions.from_launcher(again.keys)
 
-    def _request(self, batch: Batch, runs: Sequence[int]) -> Request:
-        options = self._options(batch)
-        return Request(
-            sweep=self._sweep,
-            batch=batch.batch,
-            runs=runs,
-            options=_with_python(JobOptions.from_launcher(options), self._header(batch).python),
-            environ=os.environ,
-            host=socket.gethostname(),
-            log_folder=options.get("submitit_folder"),
-            changed=self.changes,
-        )
-
-    def _local_request(self, batch: Batch, runs: Sequence[int]) -> LocalRequest:
-        python = self._header(batch).python
-        return local_request(self._options(batch), sweep=self._sweep, batch=batch.batch, runs=runs, python=python)
-
-    def _end_elements(self, runs: Collection[int]) -> None:
-        """Cancel elements of the runs that Slurm still shows, and see them end.
-
-        A run is over by its own journal while its element still ends; a lost one may live on a node that does not
-        answer.
-        """
-        submissions = {one.job_id: one for one in self._ledger.submissions(self._sweep) if one.job_id is not None}
-        wanted = set(runs)
-        concerned = {job_id: one for job_id, one in submissions.items() if wanted & set(one.runs)}
-        left = _alive(self.control.client, concerned, wanted)
-        if left:
-            self.control.client.cancel([elements_of(job_id, indices) for job_id, indices in left.items()])
-        deadline = time.monotonic() + _END_WAIT_S
-        while left:
-            if time.monotonic() >= deadline:
-                elements = ", ".join(elements_of(job_id, indices) for job_id, indices in left.items())
-                raise UnavailableError(
-                    f"{elements} of an earlier submission was cancelled and has not ended within {_END_WAIT_S:g} s,"
-                    " and a run must not run twice: see `squeue`, and try again when it is gone; nothing was"
-                    " submitted"
-                )
-            time.sleep(_END_POLL_S)
-            left = _alive(self.control.client, concerned, wanted)
+    def _again(self, batch: Batch, runs: Sequence[int]) -> Resubmission:
+        layout = self.control.reconciler.layout
+        return Resubmission(layout=layout, batch=batch, runs=runs, changes=self.changes)
 
 
 def open_retry(
@@ -296,23 +238,6 @@ def open_retry(
         )
     control.look()
     return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)
-
-
-def _alive(client: SlurmClient, submissions: Mapping[str, Submission], runs: set[int]) -> dict[str, list[int]]:
-    """The elements of these runs that Slurm shows as not over: job id -> array indices."""
-    alive: dict[str, list[int]] = {}
-    for row in client.queue(submissions):
-        submission = submissions.get(row.array_job_id)
-        if submission is None or row.index is None or row.state.is_final or row.index >= len(submission.runs):
-            continue
-        if submission.runs[row.index] in runs:
-            alive.setdefault(row.array_job_id, []).append(row.index)
-    return alive
-
-
-def _with_python(options: JobOptions, python: str) -> JobOptions:
-    """The interpreter that the launch had, unless the keys say how Python is started."""
-    return options if options.python else replace(options, python=shlex.quote(python))
 
 
 def _why_not(run: Run) -> str:

@@ -8,7 +8,6 @@ finds the intent and settles it by the token; a duplicate that turns up late is 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -57,6 +56,7 @@ class Request:
     """Runs of one batch that one array is to execute; array index i executes ``runs[i]``.
 
     :param changed: launcher keys in ``options`` that differ from those that the batch was launched with
+    :param begin_s: seconds from the submission before which none of them starts
     """
 
     sweep: str
@@ -67,6 +67,7 @@ class Request:
     host: str
     log_folder: str | None = None
     changed: Mapping[str, Any] | None = None
+    begin_s: int = 0
 
 
 def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
@@ -254,16 +255,20 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
         log_pattern=output,
         error_pattern=error,
         token=token,
-        exports=script_exports(),
+        exports=script_exports(request.environ),
+        begin_s=request.begin_s,
     )
 
 
-def script_exports() -> dict[str, str]:
-    """Variables that every job of ours has before Python starts."""
+def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that every job of ours has before Python starts.
+
+    :param environ: the environment that the job is given
+    """
     exports = {
         "SUBMITIT_EXECUTOR": "slurm",  # lets submitit.JobEnvironment() work in the user's code
         # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
-        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
+        "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
     }
     if sys.version_info >= (3, 11):
         exports["PYTHONSAFEPATH"] = "1"  # the working directory cannot shadow our modules

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from hpcorch.errors import UnavailableError
 from hpcorch.model.states import RunState
 from hpcorch.services.reconcile import Reconciler
+from hpcorch.services.sweep_state import WITH_SLURM
+from hpcorch.services.tend import Tended, tend
+from hpcorch.services.upcoming import retries_to_come
 from hpcorch.slurm.client import SlurmClient
 
 
@@ -52,7 +55,8 @@ def looks(look: Callable[[], Mapping[RunState, int]], ask: Callable[[], None]) -
     """What ``look`` finds, again and again, with growing pauses; shortly after news they begin small again.
 
     :param look: reads the journals; the count of runs in each state
-    :param ask: asks the scheduler, at longer intervals
+    :param ask: asks the scheduler and looks after the sweep, at longer intervals, and soon once no run is alive by
+        the journals: whoever goes on looking then waits for what only asking brings
     """
     journal_pauses = Pauses(first_s=JOURNAL_PAUSES_S[0], limit_s=JOURNAL_PAUSES_S[1])
     slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
@@ -66,21 +70,32 @@ def looks(look: Callable[[], Mapping[RunState, int]], ask: Callable[[], None]) -
         if counts != before:
             journal_pauses.reset()
             before = counts
+            if not is_any_alive(counts):
+                ask_at = time.monotonic()
         time.sleep(max(journal_pauses.take(), looked_s * PAUSE_PER_LOOK))
         if time.monotonic() >= ask_at:
             ask()
             ask_at = time.monotonic() + slurm_pauses.take()
 
 
-def wait_for_runs(
-    reconciler: Reconciler, client: SlurmClient, progress: Callable[[Mapping[RunState, int]], None]
-) -> None:
-    """Return when every run of the sweep that was submitted is in a final state.
+def is_any_alive(counts: Mapping[RunState, int]) -> bool:
+    """Whether the scheduler has a run, or may have it."""
+    return any(count for state, count in counts.items() if state in WITH_SLURM)
 
-    One that Slurm refused, or never got, stays PLANNED and is not waited for. While Slurm does not answer, the
-    journals carry on; while the ledger cannot be written, it is tried again.
+
+def wait_for_runs(
+    reconciler: Reconciler,
+    client: SlurmClient,
+    progress: Callable[[Mapping[RunState, int]], None],
+    tended: Callable[[Tended], None],
+) -> None:
+    """Return when every run of the sweep that was submitted is in a final state, and none is to be run again.
+
+    Looks after the sweep meanwhile. One that Slurm refused, or never got, stays PLANNED and is not waited for. While
+    Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again.
 
     :param progress: called with the count of runs in each state whenever it may have changed
+    :param tended: called with what came of looking after the sweep
     """
 
     def look() -> Mapping[RunState, int]:
@@ -91,8 +106,9 @@ def wait_for_runs(
     def ask() -> None:
         with suppress(UnavailableError):  # asked again after the next, longer pause; the journals tell of good ends
             reconciler.ask_slurm(client)
+            tended(tend(reconciler, client))
 
     for counts in looks(look, ask):
         progress(counts)
-        if all(state.is_final or state is RunState.PLANNED for state, count in counts.items() if count):
+        if not is_any_alive(counts) and not retries_to_come(reconciler.ledger, reconciler.sweep):
             return

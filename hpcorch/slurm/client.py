@@ -129,6 +129,16 @@ class CliClient:
     def config(self) -> scontrol.ClusterConfig:
         return self._config
 
+    def preemption(self) -> list[scontrol.Preemption]:
+        return self._preemption if self.config().preempts else []
+
+    def ask(self, argv: Sequence[str]) -> str:
+        """What a command that only inquires prints. For questions about the site that few callers have.
+
+        :raises SlurmUnavailableError: it failed or is not here
+        """
+        return _answer(self._run(argv))
+
     def available(self) -> bool:
         try:
             self.config()
@@ -140,6 +150,10 @@ class CliClient:
     @cached_property
     def _config(self) -> scontrol.ClusterConfig:
         return scontrol.parse_config(_answer(self._run(commands.scontrol_config())))
+
+    @cached_property
+    def _preemption(self) -> list[scontrol.Preemption]:
+        return scontrol.parse_preemption(_answer(self._run(commands.scontrol_partitions())))
 
     @cached_property
     def _sacct_fields(self) -> frozenset[str]:

@@ -107,3 +107,8 @@ def scontrol_licenses() -> list[str]:
 def scontrol_config() -> list[str]:
     """Show the controller's configuration."""
     return ["scontrol", "show", "config"]
+
+
+def scontrol_partitions() -> list[str]:
+    """Show the partitions that this user may see, one a line."""
+    return ["scontrol", "-o", "show", "partition"]

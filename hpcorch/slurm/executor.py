@@ -43,6 +43,7 @@ def sbatch_text(
     exports: Mapping[str, str] | None = None,
     hold: bool = True,
     requeue: bool = True,
+    begin_s: int = 0,
 ) -> str:
     """The text of the batch script that starts one run per array index.
 
@@ -55,11 +56,14 @@ def sbatch_text(
     :param error_pattern: likewise for standard error, which otherwise goes into the log too
     :param token: what marks this submission in ``--comment``, for ever
     :param exports: environment variables that are set after the ``setup`` lines and before Python starts
+    :param begin_s: seconds from the submission before which nothing starts
     :raises UsageError: a value cannot be written into a batch script
     """
     executor = ArrayExecutor(Path(log_pattern).parent, options, command=command, exports=exports or {})
     flags = _array_flags(array, options.array_parallelism)
     flags |= {"output": log_pattern, "hold": hold, "requeue": requeue}
+    if begin_s > 0:
+        flags["begin"] = f"now+{begin_s}"
     if error_pattern is not None and not options.stderr_to_stdout:
         flags["error"] = error_pattern
     return executor.script(flags, token)

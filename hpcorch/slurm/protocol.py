@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.sacct import AccountingRow
-from hpcorch.slurm.scontrol import ClusterConfig, License
+from hpcorch.slurm.scontrol import ClusterConfig, License, Preemption
 from hpcorch.slurm.squeue import QueueRow
 
 
@@ -96,6 +96,9 @@ class SlurmClient(Protocol):
 
     def config(self) -> ClusterConfig:
         """The controller's configuration, asked once."""
+
+    def preemption(self) -> list[Preemption]:
+        """What becomes of preempted jobs, partition by partition, asked once; empty if none are preempted."""
 
     def available(self) -> bool:
         """Whether Slurm's commands are here and the controller answers."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_NO_PREEMPTION = ("preempt/none", "(null)", "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class License:
@@ -25,6 +27,10 @@ class ClusterConfig:
     :param max_array_size: the largest array index is one less
     :param min_job_age_s: seconds for which the controller remembers a job that is over
     :param accounting: sacct has a database to ask
+    :param kill_wait_s: seconds from SIGTERM to SIGKILL, whatever ends a job
+    :param preempts: jobs of this cluster can be preempted at all
+    :param max_job_count: jobs and array elements that the controller keeps in memory, of all users
+    :param enforces_limits: the limits of associations and QOS hold
     """
 
     cluster: str
@@ -32,6 +38,23 @@ class ClusterConfig:
     max_array_size: int
     min_job_age_s: int
     accounting: bool
+    kill_wait_s: int = 30
+    preempts: bool = False
+    max_job_count: int = 10000
+    enforces_limits: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preemption:
+    """What becomes of preempted jobs of one partition.
+
+    :param is_default: jobs that name no partition go there
+    :param mode: slurm.conf's PreemptMode of it, such as ``REQUEUE`` or ``CANCEL``
+    """
+
+    partition: str
+    is_default: bool
+    mode: str
 
 
 def parse_licenses(text: str) -> list[License]:
@@ -63,7 +86,30 @@ def parse_config(text: str) -> ClusterConfig:
         max_array_size=_leading_number(values.get("MaxArraySize"), 1001),
         min_job_age_s=_leading_number(values.get("MinJobAge"), 300),
         accounting=storage.endswith("slurmdbd"),
+        kill_wait_s=_leading_number(values.get("KillWait"), 30),
+        preempts=values.get("PreemptType", "preempt/none") not in _NO_PREEMPTION,
+        max_job_count=_leading_number(values.get("MaxJobCount"), 10000),
+        enforces_limits=_enforces_limits(values.get("AccountingStorageEnforce", "")),
     )
+
+
+def parse_preemption(text: str) -> list[Preemption]:
+    """Read ``scontrol -o show partition``, one partition a line."""
+    found = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines())
+    return [
+        Preemption(
+            partition=values["PartitionName"],
+            is_default=values.get("Default") == "YES",
+            mode=values.get("PreemptMode", ""),
+        )
+        for values in found
+        if "PartitionName" in values
+    ]
+
+
+def _enforces_limits(enforced: str) -> bool:
+    """Whether AccountingStorageEnforce has a word that includes limits (slurm.conf(5))."""
+    return bool({"limits", "safe", "all"} & set(enforced.lower().split(",")))
 
 
 def _leading_number(text: str | None, default: int) -> int:

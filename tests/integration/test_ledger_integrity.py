@@ -16,8 +16,9 @@ import pytest
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.ledger import FindingKind, Ledger
 from hpcorch.ledger.connection import VERSION, connect_writer
+from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
-from tests.ledger_support import SWEEP, make_ledger, small_sweep, tables
+from tests.ledger_support import SWEEP, attempt, make_ledger, plan_of, segment, small_sweep, tables
 
 
 @pytest.fixture
@@ -126,14 +127,23 @@ def test_edited_table_is_found_and_made_anew_from_the_events(path: Path, edit: s
     assert findings(path) == []
 
 
+_INDICES_OF_VERSION_3 = (
+    "DROP INDEX events_told_often",
+    "DROP INDEX events_of_run",
+    "CREATE INDEX events_of_run ON events (sweep, run) WHERE run IS NOT NULL",
+)
+
+
 def test_ledger_of_an_older_version_is_migrated_after_a_backup(path: Path) -> None:
     before = snapshot(path)
     views = ("v_sweeps", "v_runs", "v_params", "v_attempts", "v_failures", "v_submissions", "v_events")
+    newer = ("v_checkpoints", "v_metrics")
     derived = ("sweeps", "tallies", "batches", "bases", "submissions", "runs", "attempts")
     execute(
         path,
-        *(f"DROP VIEW {name}" for name in views),
+        *(f"DROP VIEW {name}" for name in (*views, *newer)),
         *(f"DROP TABLE {name}" for name in derived),
+        *_INDICES_OF_VERSION_3,
         "DROP INDEX events_of_submission",
         "CREATE INDEX events_of_sweep ON events (sweep) WHERE run IS NULL",
         "DELETE FROM _sqlite_migrations WHERE name <> '0001_events'",
@@ -146,6 +156,25 @@ def test_ledger_of_an_older_version_is_migrated_after_a_backup(path: Path) -> No
         assert old.execute("SELECT count(*) FROM events").fetchone()[0] == len(before["events"])  # type: ignore[arg-type]
     assert backup.stat().st_mode & 0o077 == 0
     assert findings(path) == []
+
+
+def test_ledger_that_holds_checkpoints_as_events_alone_shows_them_once_migrated(path: Path) -> None:
+    saved = ev.CheckpointSaved(step=3, file="c/3", size=1, digest="sha256:3", seconds=0.1)
+    with Ledger.open(path, write=True) as ledger:
+        ledger.ingest(SWEEP, [segment("0.s0.r1", [*attempt()[:4], saved])], plan_of)
+    before = snapshot(path)
+    execute(
+        path,
+        "DROP VIEW v_attempts",
+        "ALTER TABLE attempts DROP COLUMN checkpoint",
+        *_INDICES_OF_VERSION_3,
+        "DELETE FROM _sqlite_migrations WHERE name = '0004_checkpoints'",
+        "PRAGMA user_version = 3",
+    )
+    assert snapshot(path) == before
+    with Ledger.open(path) as ledger:
+        assert ledger.attempts(SWEEP, 0)[-1].checkpoint == "c/3"
+        assert ledger.check(deep=True) == []
 
 
 def test_ledger_of_a_newer_version_is_refused(path: Path) -> None:

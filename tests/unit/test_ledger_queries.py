@@ -19,7 +19,7 @@ from hpcorch.ledger.queries import QUERIES, script
 @pytest.fixture
 def database() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        for name in ("events", "submission_index", "projections", "views"):
+        for name in ("events", "submission_index", "events_told_often", "projections", "views"):
             for statement in script(name):
                 connection.execute(statement)
         yield connection

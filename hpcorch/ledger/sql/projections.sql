@@ -1,5 +1,5 @@
 -- Tables derived from events. They are dropped and made anew whenever the schema changes, never migrated.
--- Columns named created and planned are the seq of the event that holds the rest of the row's facts, so that
+-- Columns named created, planned and metrics are the seq of the event that holds the rest of the row's facts, so that
 -- no JSON is stored twice.
 
 DROP TABLE IF EXISTS sweeps;
@@ -63,6 +63,7 @@ CREATE TABLE submissions (
     job_id TEXT,
     cluster TEXT,
     reason TEXT,
+    keeper TEXT,
     lowest INTEGER NOT NULL,            -- of its runs
     highest INTEGER NOT NULL,
     PRIMARY KEY (sweep, submission)
@@ -85,6 +86,7 @@ CREATE TABLE runs (
     result TEXT,                        -- JSON
     error TEXT,
     log TEXT,
+    metrics INTEGER,                    -- of the latest summary
     digest BLOB NOT NULL,               -- of the other columns: a row edited by hand shows without a fold
     PRIMARY KEY (sweep, run)
 ) WITHOUT ROWID;
@@ -111,6 +113,10 @@ CREATE TABLE attempts (
     log_end INTEGER,
     result TEXT,                        -- JSON
     error TEXT,
+    restored_from TEXT,                 -- the attempt whose checkpoint this one goes on from
+    restored_step INTEGER,
+    checkpoint_step INTEGER,            -- of the last one that it saved
+    checkpoint TEXT,                    -- its file, relative to the sweep directory
     digest BLOB NOT NULL,               -- as in runs
     PRIMARY KEY (sweep, run, submission, restart)
 ) WITHOUT ROWID;

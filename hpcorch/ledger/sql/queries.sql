@@ -49,8 +49,13 @@ INSERT INTO events (seq, source, source_seq, sweep, run, kind, time, body, hash)
 
 -- Folding ----------------------------------------------------------------------------------------------------
 
+-- Of what the index events_of_run leaves out, an attempt tells only after it has claimed its run, so no run is missed.
 -- name: runs_with_events
-SELECT DISTINCT run FROM events WHERE sweep = ? AND run > ? AND run <= ? AND run IS NOT NULL ORDER BY run
+SELECT DISTINCT run FROM events
+WHERE sweep = ? AND run > ? AND run <= ? AND run IS NOT NULL
+    AND kind <> 'checkpoint-saved' AND kind <> 'checkpoint-failed' AND kind <> 'checkpoint-rejected'
+    AND kind <> 'metrics-summarised'
+ORDER BY run
 
 -- Events of some runs (a JSON list) of some kinds (likewise) that were known up to a point. The runs drive. A plan's
 -- body, the largest of all, is left out: rows of runs refer to it.
@@ -60,6 +65,22 @@ FROM json_each(?) AS wanted
 CROSS JOIN events AS e ON e.sweep = ? AND e.run = wanted.value AND e.run IS NOT NULL
 CROSS JOIN sources AS o ON o.source = e.source
 WHERE e.seq <= ? AND e.kind IN (SELECT value FROM json_each(?))
+    AND e.kind <> 'checkpoint-saved' AND e.kind <> 'checkpoint-failed' AND e.kind <> 'checkpoint-rejected'
+    AND e.kind <> 'metrics-summarised'
+
+-- Of each attempt of some runs the last checkpoint saved and the last summary of metrics, whose body the fold does not
+-- need: rows of runs refer to it. An attempt's source is named <run>.s<submission>.r<restart>.
+-- name: last_words_of_runs
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, CASE e.kind WHEN 'metrics-summarised' THEN NULL ELSE e.body END
+FROM json_each(?) AS wanted
+CROSS JOIN sources AS o ON o.sweep = ? AND o.name > wanted.value || '.s' AND o.name < wanted.value || '.t'
+CROSS JOIN events AS e ON e.seq IN (
+    (SELECT l.seq FROM events AS l
+     WHERE l.sweep = o.sweep AND l.run = wanted.value AND l.source = o.source AND l.kind = 'checkpoint-saved'
+     ORDER BY l.source_seq DESC LIMIT 1),
+    (SELECT l.seq FROM events AS l
+     WHERE l.sweep = o.sweep AND l.run = wanted.value AND l.source = o.source AND l.kind = 'metrics-summarised'
+     ORDER BY l.source_seq DESC LIMIT 1))
 
 -- What the login side decided about the sweep as a whole.
 -- name: events_of_sweep
@@ -85,7 +106,7 @@ ORDER BY 1, 2
 
 -- Submissions that may include runs with an index from one number through another.
 -- name: submissions_around
-SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason
+SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper
 FROM submissions WHERE sweep = ? AND highest >= ? AND lowest <= ? ORDER BY submission
 
 -- name: rows_of_runs
@@ -113,21 +134,22 @@ INSERT OR IGNORE INTO bases (sweep, batch, base, planned) VALUES (?, ?, ?, ?)
 
 -- name: put_submissions
 INSERT OR REPLACE INTO submissions
-    (sweep, submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, lowest,
-     highest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (sweep, submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
+     lowest, highest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_run
 INSERT OR REPLACE INTO runs
     (sweep, run, planned, batch, state, job_id, submission, attempts, node, started_at, ended_at, exit_code,
-     reason, result, error, log, digest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     reason, result, error, log, metrics, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_attempt
 INSERT OR REPLACE INTO attempts
     (sweep, run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal,
-     slurm_state, reason, seed, log, log_start, log_end, result, error, digest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     slurm_state, reason, seed, log, log_start, log_end, result, error, restored_from, restored_step,
+     checkpoint_step, checkpoint, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_to_tally
 INSERT INTO tallies (sweep, state, runs) VALUES (?, ?, ?)
@@ -166,8 +188,8 @@ SELECT state, runs FROM tallies WHERE sweep = ? ORDER BY state
 
 -- name: read_runs
 SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
-       r.reason, r.result, r.error, r.log, e.body
-FROM runs AS r JOIN events AS e ON e.seq = r.planned
+       r.reason, r.result, r.error, r.log, m.body, e.body
+FROM runs AS r JOIN events AS e ON e.seq = r.planned LEFT JOIN events AS m ON m.seq = r.metrics
 WHERE r.sweep = ?
 ORDER BY r.run LIMIT ?
 
@@ -177,18 +199,20 @@ WITH chosen AS (
     SELECT run FROM runs WHERE sweep = ? AND state = ? ORDER BY run LIMIT ?
 )
 SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
-       r.reason, r.result, r.error, r.log, e.body
+       r.reason, r.result, r.error, r.log, m.body, e.body
 FROM chosen
 CROSS JOIN runs AS r ON r.sweep = ? AND r.run = chosen.run
 CROSS JOIN events AS e ON e.seq = r.planned
+LEFT JOIN events AS m ON m.seq = r.metrics
 ORDER BY r.run
 
 -- name: read_runs_by_index
 SELECT r.run, r.batch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
-       r.reason, r.result, r.error, r.log, e.body
+       r.reason, r.result, r.error, r.log, m.body, e.body
 FROM json_each(?) AS wanted
 CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
 CROSS JOIN events AS e ON e.seq = r.planned
+LEFT JOIN events AS m ON m.seq = r.metrics
 ORDER BY r.run LIMIT ?
 
 -- name: read_indices
@@ -206,17 +230,17 @@ GROUP BY r.state
 
 -- name: read_attempts_of_runs
 SELECT a.run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
-       reason, seed, log, log_start, log_end, result, error
+       reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint
 FROM json_each(?) AS wanted CROSS JOIN attempts AS a ON a.sweep = ? AND a.run = wanted.value
 ORDER BY a.run, submission, restart
 
 -- name: read_attempts
 SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
-       reason, seed, log, log_start, log_end, result, error
+       reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint
 FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
 
 -- name: read_submissions
-SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason
+SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper
 FROM submissions WHERE sweep = ? ORDER BY submission
 
 -- name: read_batches
@@ -240,8 +264,16 @@ ORDER BY e.seq
 -- name: read_events_of_run
 SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
 FROM events AS e JOIN sources AS o ON o.source = e.source
+WHERE e.sweep = ? AND e.run = ? AND e.run IS NOT NULL
+    AND e.kind <> 'checkpoint-saved' AND e.kind <> 'checkpoint-failed' AND e.kind <> 'checkpoint-rejected'
+    AND e.kind <> 'metrics-summarised'
+UNION ALL
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM events AS e JOIN sources AS o ON o.source = e.source
 WHERE e.sweep = ? AND e.run = ?
-ORDER BY e.seq
+    AND (e.kind = 'checkpoint-saved' OR e.kind = 'checkpoint-failed' OR e.kind = 'checkpoint-rejected'
+        OR e.kind = 'metrics-summarised')
+ORDER BY 1
 
 -- Checking ---------------------------------------------------------------------------------------------------
 

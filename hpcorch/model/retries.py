@@ -1,0 +1,87 @@
+"""How often, and after which waits, a run that failed is run again by itself: the key ``max_retries``.
+
+The budget counts failures on record, class by class: a run that failed for the n-th time in one class is run again
+if n is at most that class's number. What Slurm requeued itself is no failure, and neither is what the cluster
+interrupted or somebody cancelled (:func:`hpcorch.model.failures.failure_class`). A retry by hand is not counted and
+resets nothing: what fails after it is a failure like any other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpcorch.errors import UsageError
+from hpcorch.model.failures import FailureClass
+
+# A cause that passes by itself (a full disk, a busy server) takes longer each time it is still there.
+FIRST_WAIT_S = 10.0
+LONGEST_WAIT_S = 3600.0
+# Waits are up to so much longer, so that runs which failed together do not all come back together.
+JITTER = 0.5
+_DOUBLINGS = 30  # beyond these every wait is the longest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudget:
+    """Failure class -> how many failures of that class are followed by another try."""
+
+    most: Mapping[FailureClass, int]
+
+    @classmethod
+    def parse(cls, value: Any) -> RetryBudget:
+        """Read the key: a number for every class, or a mapping such as ``{NODE_FAIL: 3, OUT_OF_MEMORY: 0}``.
+
+        A class that a mapping does not name has 0.
+
+        :raises UsageError: the value has another form
+        """
+        if value is None:
+            return cls(most={})
+        if isinstance(value, Mapping):
+            return cls(most={_class(name): _count(f"max_retries.{name}", count) for name, count in value.items()})
+        return cls(most=dict.fromkeys(FailureClass, _count("max_retries", value)))
+
+    def of(self, failure: FailureClass) -> int:
+        """How many failures of this class are followed by another try."""
+        return self.most.get(failure, 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is ever run again."""
+        return not any(self.most.values())
+
+
+def _class(name: object) -> FailureClass:
+    text = str(name).upper()
+    if text in FailureClass.__members__:
+        return FailureClass[text]
+    known = list(FailureClass.__members__)
+    close = difflib.get_close_matches(text, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"classes are {', '.join(known)}"
+    raise UsageError(f"hydra.launcher.max_retries names {name!r}, which is no class of failure; {hint}")
+
+
+def _count(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(
+            f"hydra.launcher.{key} must be a whole number of at least 0, or max_retries a mapping of classes to"
+            f" such numbers ({{NODE_FAIL: 3, OUT_OF_MEMORY: 0}}), not {value!r}"
+        )
+    return value
+
+
+def retry_wait_s(sweep: str, run: int, number: int) -> float:
+    """Seconds between the end of a try and the beginning of the next: doubling, with jitter, up to a limit.
+
+    The jitter comes from the run's identity, so that everybody who looks after a sweep finds the same.
+
+    :param number: 1 for the first retry
+    """
+    digest = hashlib.sha256(f"{sweep}/{run}/{number}".encode()).digest()
+    jitter = int.from_bytes(digest[:4], "big") / 2**32
+    grown = FIRST_WAIT_S * 2.0 ** min(number - 1, _DOUBLINGS)
+    return min(LONGEST_WAIT_S, grown) * (1.0 + JITTER * jitter)

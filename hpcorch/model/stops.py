@@ -1,0 +1,203 @@
+"""What became of an attempt that could not say so itself: one table of rules over two witnesses.
+
+The first witness is the attempt's journal: it says what the task did. The second is the scheduler: it says what
+became of the job. Neither alone is enough: SIGTERM means preemption, ``scancel``, a requeue and a time limit alike,
+and a job that was killed by the user's own code has failed for Slurm as one whose code raised.
+Where the journal has a last word (completed, failed, refused, skipped), that word stands, but for the rows that
+name it. The first row that fits decides.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+
+from hpcorch.model.events import JobObserved
+from hpcorch.model.states import AttemptState
+
+# Ours, of an element that was preempted and that Slurm did not queue again (PreemptMode=CANCEL, or --no-requeue).
+NOT_REQUEUED = "NOT_REQUEUED"
+
+_EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
+
+
+class Journal(str, Enum):
+    """What an attempt's journal says of its end."""
+
+    NOTHING = "no end"  # it was killed before it could write one, or never began
+    STOPPED = "stopped by SIGTERM or SIGINT"
+    WARNED = "stopped by SIGUSR1, the warning before the time limit"
+    ASKED = "stopped by SIGUSR2, the request to save a checkpoint and end"
+    LED = "rank 0 of several completed"
+    FAILED = "failed"
+
+
+class Sign(str, Enum):
+    """What else is known of the end."""
+
+    OVER_MEMORY = "the log has Slurm's words for a job over its memory limit"
+    SIGUSR2 = "SIGUSR2 killed it"
+    SIGKILL = "SIGKILL killed it"
+    CRASH = "a signal that native code dies of killed it"
+    SIGNAL = "some other signal killed it"
+    RANKS = "it had several ranks, of which only the first keeps a journal"
+    EXIT_CODE = "its exit code is known"
+
+
+_OPEN = frozenset(Journal) - {Journal.FAILED}
+_CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+_NOT_SLURM = "which Slurm did not send: by its own code, another process of its user, or a shutdown of its node"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """If the journal says one of these, Slurm one of these, and the sign is there, this is how the attempt ended.
+
+    :param reason: a sentence, for an end of which the scheduler's word does not bring its own
+    """
+
+    journal: Collection[Journal]
+    slurm: Collection[str]
+    sign: Sign | None
+    ended: AttemptState
+    reason: str | None
+
+
+RULES: tuple[Rule, ...] = (
+    # The cluster took the node away. What the task raised when it was told so is a consequence.
+    Rule(Journal, ("PREEMPTED",), None, AttemptState.PREEMPTED, "preempted: a job that goes first took its place"),
+    Rule((Journal.WARNED,), ("REQUEUED",), None, AttemptState.REQUEUED, "requeued by itself near its time limit"),
+    Rule(_OPEN, ("REQUEUED",), None, AttemptState.REQUEUED, "requeued by hand, or by the site"),
+    Rule(_OPEN, ("NODE_FAIL",), None, AttemptState.NODE_FAIL, "its node failed"),
+    Rule(_OPEN, ("BOOT_FAIL",), None, AttemptState.BOOT_FAIL, "its node did not boot"),
+    # Somebody ended it.
+    Rule(_OPEN, ("CANCELLED",), None, AttemptState.CANCELLED, "cancelled"),
+    # Memory, in both shapes: the cgroup plugin has a state for it, OverMemoryKill kills and calls it a failure.
+    Rule(Journal, ("OUT_OF_MEMORY",), None, AttemptState.OUT_OF_MEMORY, "it used more memory than it asked for"),
+    Rule(
+        _OPEN,
+        ("FAILED",),
+        Sign.OVER_MEMORY,
+        AttemptState.OUT_OF_MEMORY,
+        "it used more memory than it asked for, and Slurm killed it (see its log)",
+    ),
+    Rule(
+        (Journal.ASKED,),
+        ("FAILED", "COMPLETED", "TIMEOUT", "LOST"),
+        None,
+        AttemptState.CANCELLED,
+        "asked by SIGUSR2 to save a checkpoint and end, which it did",
+    ),
+    Rule(
+        (Journal.NOTHING,),
+        ("FAILED",),
+        Sign.SIGUSR2,
+        AttemptState.CANCELLED,
+        "asked by SIGUSR2 to save a checkpoint and end, and killed by that signal, since it did not heed it yet",
+    ),
+    # Time.
+    Rule(_OPEN, ("TIMEOUT",), None, AttemptState.TIMEOUT, "it reached its time limit"),
+    Rule(_OPEN, ("DEADLINE",), None, AttemptState.DEADLINE, "it reached the deadline that it was submitted with"),
+    Rule(
+        (Journal.WARNED,),
+        ("FAILED",),
+        None,
+        AttemptState.TIMEOUT,
+        "stopped near its time limit, and not requeued",
+    ),
+    # It failed, without Slurm's doing.
+    Rule(
+        (Journal.STOPPED,),
+        ("FAILED",),
+        Sign.RANKS,
+        AttemptState.FAILED,
+        "another rank of it failed first (see its log)",
+    ),
+    Rule((Journal.STOPPED,), ("FAILED",), None, AttemptState.FAILED, f"stopped by {{stop}}, {_NOT_SLURM}"),
+    Rule(
+        _OPEN,
+        ("FAILED",),
+        Sign.SIGKILL,
+        AttemptState.FAILED,
+        "killed by SIGKILL: by its own code, another process of its user, or the kernel for want of memory",
+    ),
+    Rule(_OPEN, ("FAILED",), Sign.CRASH, AttemptState.FAILED, "it crashed in native code: {signal}"),
+    Rule(_OPEN, ("FAILED",), Sign.SIGNAL, AttemptState.FAILED, f"killed by {{signal}}, {_NOT_SLURM}"),
+    Rule((Journal.LED,), ("FAILED",), None, AttemptState.FAILED, "rank 0 completed and another rank failed"),
+    Rule(
+        _OPEN,
+        ("FAILED",),
+        Sign.EXIT_CODE,
+        AttemptState.FAILED,
+        "it ended with exit code {exit_code} and recorded no end (see its log)",
+    ),
+    Rule(_OPEN, ("FAILED",), None, AttemptState.FAILED, "it failed and recorded no end (see its log)"),
+    # A task that ends well says so itself, so its silence means that nobody knows. Of several ranks the first has
+    # completed: Slurm may say that another failed, and if nobody remembers, nothing contradicts rank 0.
+    Rule((Journal.LED,), ("COMPLETED", "LOST"), None, AttemptState.COMPLETED, None),
+    Rule(_OPEN, ("COMPLETED",), None, AttemptState.LOST, "Slurm says COMPLETED, and the run recorded no end"),
+    Rule(_OPEN, ("LOST",), None, AttemptState.LOST, "nobody remembers its end, and the run recorded none"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How an attempt ended, and why."""
+
+    state: AttemptState
+    reason: str | None
+    signal: str | None
+
+
+def judge(journal: Journal, said: JobObserved, *, stopped_by: str | None = None, ranks: int = 1) -> Verdict | None:
+    """How the attempt ended by both witnesses; None where the journal's word stands, or the job is not over.
+
+    :param said: the scheduler's last word on the attempt
+    :param stopped_by: the signal that stopped it, as the journal has it
+    :param ranks: its processes, of which the first keeps the journal
+    """
+    number = killed_by(said)
+    signs = _signs(said, number, ranks)
+    for rule in RULES:
+        if journal in rule.journal and said.state in rule.slurm and (rule.sign is None or rule.sign in signs):
+            name = None if number is None else signal_name(number)
+            return Verdict(
+                state=rule.ended,
+                reason=said.reason
+                or (rule.reason and rule.reason.format(stop=stopped_by, signal=name, exit_code=said.exit_code)),
+                signal=name,
+            )
+    return None
+
+
+def killed_by(said: JobObserved) -> int | None:
+    """The number of the signal that the job died of, as Slurm or the exit code of a shell or srun tells it."""
+    if said.signal:
+        return said.signal
+    number = (said.exit_code or 0) - _EXIT_SIGNAL_BASE
+    return number if number in {item.value for item in signal.Signals} else None
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    known = number in {item.value for item in signal.Signals}
+    return signal.Signals(number).name if known else f"signal {number}"
+
+
+def _signs(said: JobObserved, number: int | None, ranks: int) -> set[Sign]:
+    found = {Sign.EXIT_CODE} if said.exit_code is not None else set()
+    if ranks > 1:
+        found.add(Sign.RANKS)
+    if said.over_memory:
+        found.add(Sign.OVER_MEMORY)
+    if number == signal.SIGUSR2:
+        found.add(Sign.SIGUSR2)
+    elif number == signal.SIGKILL:
+        found.add(Sign.SIGKILL)
+    elif number in _CRASHES:
+        found.add(Sign.CRASH)
+    elif number is not None:
+        found.add(Sign.SIGNAL)
+    return found

@@ -1,0 +1,142 @@
+"""Writing a first site profile from what the cluster says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcorch.errors import UsageError
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE
+from hpcorch.resources.profile import Profile
+from hpcorch.resources.profile_file import parse_profile
+from hpcorch.services.survey import Survey
+from hpcorch.slurm.partitions import Partition
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
+_WORDS_OF_YAML = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+
+_HEAD = """\
+# The site profile of cluster {cluster}: what runs share, and what a sweep may take.
+# Written by `hpcorch init` from what the cluster said. Change what you know better, and look with `hpcorch doctor`.
+"""
+_NO_RESOURCES = """\
+  # The cluster has no licences. A resource that hpcorch itself keeps within its capacity, over all of your sweeps:
+  #   scratch_io: {kind: storage, unit: writers, capacity: 8, enforced: throttle}
+"""
+_END = """
+# The most that one sweep may take; without a line there is no limit.
+envelope: {}
+#   max_gpus: 16
+#   max_gpu_hours: 500
+#   max_runs: 10000
+#   max_walltime_min: 1440
+
+policies:
+  clean_git: warn  # or refuse, ignore: what a launch with uncommitted changes gets
+"""
+# Of a user's submit slots so many are left for other jobs, one in so many of the limit at most.
+_HEADROOM = 20
+_SHARE_OF_LIMIT = 5
+
+
+def profile_text(facts: Survey) -> str:
+    """A profile for this cluster, with comments for whoever reads it first."""
+    head = _HEAD.format(cluster=facts.cluster)
+    parts = [head, f"cluster: {_scalar(facts.cluster)}\n" if facts.cluster else "", *_resources(facts)]
+    return "".join([*parts, *_pools(facts), _END, *_headroom(facts)])
+
+
+def write_profile(path: Path, text: str, *, force: bool) -> Profile:
+    """Write a profile, which is read once to be sure of it.
+
+    :param force: replace a file that is there
+    :raises UsageError: there is one already
+    """
+    profile = parse_profile(text, str(path))
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} is there already, and it may have your changes: look what has changed on the cluster with"
+            " `hpcorch doctor`, or replace it with --force."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True, mode=DIR_MODE)
+    write_whole(path, text.encode())
+    return profile
+
+
+def _resources(facts: Survey) -> Iterator[str]:
+    yield "\nresources:\n"
+    if not facts.licenses:
+        yield _NO_RESOURCES
+    for one in facts.licenses or ():
+        name = _name(one.name)
+        yield f"  {name}:  # of `scontrol show licenses`; ask for it with resources={{{name}: 1}}\n"
+        yield f"    capacity: {one.total}\n    enforced: license\n"
+        if name != one.name:
+            yield f"    license: {_scalar(one.name)}\n"
+    for kind, count in sorted((facts.gpus or {}).items()):
+        name = f"gpu_{_name(kind)}" if kind else "gpu"
+        yield f"  {name}:  # ask for them with gpus_per_node\n"
+        yield f"    kind: gpu\n    unit: GPUs\n    capacity: {count}\n    enforced: system\n"
+        yield f"    gpu_type: {_scalar(kind)}\n" if kind else ""
+    if facts.open_files is not None:
+        yield "  open_files:  # `ulimit -n` where this was written: files that one process may have open\n"
+        yield f"    kind: file_descriptors\n    capacity: {facts.open_files}\n    enforced: system\n"
+
+
+def _pools(facts: Survey) -> Iterator[str]:
+    usable = [one for one in facts.partitions or () if one.up]
+    yield "\n# A pool is a name for where to run, as in hydra.launcher.pool=NAME.\n"
+    if not usable:
+        yield "pools: {}\n"
+        return
+    yield "pools:\n"
+    for one in usable:
+        yield f"  {_name(one.name)}:{'  # the default partition' if one.default else ''}\n"
+        yield f"    partition: {_scalar(one.name)}\n"
+        yield from _choices(facts)
+        yield from _pool_limits(facts, one)
+
+
+def _choices(facts: Survey) -> Iterator[str]:
+    """Accounts and QOS that could be named, where there is a choice."""
+    if facts.accounting is None:
+        return
+    accounts = sorted({one.account for one in facts.accounting.associations})
+    if len(accounts) > 1:
+        yield f"    # account: one of {', '.join(accounts)}; {facts.accounting.default_account} if none is named\n"
+    qos = sorted({name for one in facts.accounting.associations for name in one.qos})
+    if len(qos) > 1:
+        yield f"    # qos: one of {', '.join(qos)}\n"
+
+
+def _pool_limits(facts: Survey, partition: Partition) -> Iterator[str]:
+    limits = facts.limits.get(partition.name)
+    numbers = {
+        "max_running": limits.max_running if limits else None,
+        "max_submitted": limits.max_submit if limits else None,
+        "max_walltime_min": partition.max_minutes,
+    }
+    told = {key: number for key, number in numbers.items() if number}
+    if told:
+        yield f"    limits: {{{', '.join(f'{key}: {number}' for key, number in told.items())}}}\n"
+
+
+def _headroom(facts: Survey) -> Iterator[str]:
+    lowest = min((one.max_submit for one in facts.limits.values() if one.max_submit is not None), default=None)
+    yield "\n# Submit slots that sweeps leave for your other jobs.\n"
+    yield f"headroom: {_HEADROOM if lowest is None else min(_HEADROOM, lowest // _SHARE_OF_LIMIT)}\n"
+
+
+def _name(text: str) -> str:
+    """A name that overrides and file names can hold."""
+    return _NOT_IN_A_NAME.sub("_", text).lstrip("_.-") or "unnamed"
+
+
+def _scalar(text: str) -> str:
+    """Text as YAML reads it back as text."""
+    plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS_OF_YAML
+    return text if plain else json.dumps(text)

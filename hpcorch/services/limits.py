@@ -1,0 +1,107 @@
+"""The limits that a user's jobs meet on this cluster. Sites without a database, or that show nothing, have none."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hpcorch.errors import SlurmUnavailableError
+from hpcorch.slurm import commands, limits, partitions
+from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.limits import Association, Limits, Qos
+from hpcorch.slurm.partitions import Partition
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounting:
+    """What the accounting database lets a user see of its own limits.
+
+    :param associations: the user's own
+    :param accounts: the accounts' own rows, empty where the site hides them
+    """
+
+    associations: Sequence[Association]
+    accounts: Sequence[Association]
+    qos: Sequence[Qos]
+    default_account: str | None
+
+
+def ask_accounting(client: CliClient) -> Accounting | None:
+    """Ask the database about this user; None if there is none, or it does not answer.
+
+    :raises SlurmUnavailableError: the controller does not answer
+    """
+    config = client.config()
+    if not config.accounting:
+        return None
+    user = getpass.getuser()
+
+    def ask() -> Accounting:
+        mine = client.ask(limits.show_associations(user, config.cluster))
+        return Accounting(
+            associations=limits.parse_associations(mine),
+            accounts=limits.parse_associations(client.ask(limits.show_associations("", config.cluster))),
+            qos=limits.parse_qos(client.ask(limits.show_qos())),
+            default_account=limits.parse_default_account(client.ask(limits.show_default_account(user))),
+        )
+
+    return tried(ask)
+
+
+def user_limits(
+    client: CliClient, *, partition: str | None = None, qos: str | None = None, account: str | None = None
+) -> Limits:
+    """What this user may have with Slurm in a partition, under a QOS and an account (Slurm's defaults for None).
+
+    At most six inquiries. What is not known does not limit: the answer's ``source`` says why.
+
+    :raises SlurmUnavailableError: the controller does not answer
+    """
+    known = tried(lambda: partitions.parse_partitions(client.ask(commands.scontrol_partitions())))
+    return limits_here(client, ask_accounting(client), known or (), partition=partition, qos=qos, account=account)
+
+
+def limits_here(
+    client: CliClient,
+    accounting: Accounting | None,
+    known: Sequence[Partition],
+    *,
+    partition: str | None,
+    qos: str | None,
+    account: str | None,
+) -> Limits:
+    """The same from answers that are already there."""
+    config = client.config()
+    if not config.enforces_limits:
+        return Limits(max_array_size=config.max_array_size, source="the cluster enforces no limits")
+    if accounting is None:
+        return Limits(max_array_size=config.max_array_size, source="no accounting database answers")
+    where = next((one for one in known if (one.name == partition if partition else one.default)), None)
+    mine = limits.association_of(
+        accounting.associations,
+        account=account or accounting.default_account,
+        partition=where.name if where else partition,
+    )
+    return limits.limits_for(
+        mine,
+        accounting.accounts,
+        accounting.qos,
+        max_array_size=config.max_array_size,
+        qos=qos,
+        partition_qos=where.qos if where else None,
+    )
+
+
+def tried(ask: Callable[[], _T]) -> _T | None:
+    """An answer, or None where the site does not give it."""
+    try:
+        return ask()
+    except SlurmUnavailableError as error:
+        _log.info("%s", error)
+        return None

@@ -1,0 +1,108 @@
+"""The site profile of a project, and what is asked of it against the cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.errors import NotFoundError, UsageError
+from hpcorch.journal.layout import STATE_DIR
+from hpcorch.resources.profile import Profile
+from hpcorch.slurm.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
+from hpcorch.slurm.protocol import SlurmClient
+
+SITE_VARIABLE = "HPCORCH_SITE"
+SITE_NAME = "site.yaml"
+_OF_ALL_USERS = Path("/etc/hpcorch") / SITE_NAME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseAnswer:
+    """What the cluster says to a request for licences.
+
+    :param fits: licence by licence; of alternatives those that can be had
+    :param at_once: runs that can hold theirs at once if nobody else holds any; None where none is asked for
+    """
+
+    fits: tuple[LicenseFit, ...] = ()
+    at_once: int | None = None
+
+
+def project_profile(project: Path) -> Path:
+    """Where a project's own profile is."""
+    return project / STATE_DIR / SITE_NAME
+
+
+def find_profile(project: Path, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The profile that serves a project: the first of $HPCORCH_SITE, the project's own, the user's, the machine's.
+
+    :param project: the folder that holds ``.hpcorch``
+    :raises NotFoundError: $HPCORCH_SITE names a file that is not there
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get(SITE_VARIABLE)
+    if named:
+        path = Path(named).expanduser().absolute()
+        if not path.is_file():
+            raise NotFoundError(
+                f"${SITE_VARIABLE} names {path}, which is no file: correct or unset it, or make one with"
+                f" `hpcorch init --output {path}`"
+            )
+        return path
+    return next((path for path in _places(project, environ) if path.is_file()), None)
+
+
+def load_profile(project: Path, environ: Mapping[str, str] | None = None) -> Profile:
+    """The profile that serves a project; the empty one if there is none.
+
+    :raises UsageError: something in it is wrong
+    """
+    path = find_profile(project, environ)
+    return Profile() if path is None else read_profile(path)
+
+
+def read_profile(path: Path) -> Profile:
+    """Read one file.
+
+    :raises UsageError: something in it is wrong, or it is not text in UTF-8
+    """
+    from hpcorch.resources.profile_file import parse_profile
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8, so it is no site profile") from error
+    return parse_profile(text, str(path))
+
+
+def check_cluster(profile: Profile, client: SlurmClient) -> None:
+    """Refuse a profile that was written for another cluster: its capacities would be wrong here.
+
+    :raises UsageError: it is another's
+    """
+    here = client.config().cluster
+    if profile.cluster is not None and here and profile.cluster != here:
+        raise UsageError(
+            f"The site profile {profile.source} is about cluster {profile.cluster}, but this is {here}: name the"
+            f" right one with ${SITE_VARIABLE}, or write one with `hpcorch init`."
+        )
+
+
+def ask_licenses(asked: Mapping[str, int] | str | None, client: SlurmClient) -> LicenseAnswer:
+    """See whether runs with these licences can ever start, and how many at once. Asks Slurm only if there are any.
+
+    :raises UsageError: no run with them could ever start
+    """
+    if not asked:
+        return LicenseAnswer()
+    fits = check_licenses(asked, client.licenses(), client.config().version)
+    _, alternatives = parse_asked(asked)
+    return LicenseAnswer(fits=fits, at_once=runs_at_once(fits, alternatives=alternatives))
+
+
+def _places(project: Path, environ: Mapping[str, str]) -> Iterator[Path]:
+    yield project_profile(project)
+    yield Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "hpcorch" / SITE_NAME
+    yield _OF_ALL_USERS

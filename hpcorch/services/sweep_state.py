@@ -1,0 +1,135 @@
+"""What a decision about a sweep is made from: one value, read at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
+from hpcorch.model.ids import AttemptId, utc_now
+from hpcorch.model.retries import RetryBudget
+from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.services.past import Past, read_past
+from hpcorch.services.pools import pool_is_gone
+
+# States in which a run is over and did not end well.
+NOT_FINE = frozenset(state for state in RunState if state.is_final and state is not RunState.COMPLETED)
+# States in which Slurm has a run, or may have it.
+WITH_SLURM = frozenset(state for state in RunState if not state.is_final and state is not RunState.PLANNED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepState:
+    """A sweep, and those of its runs that somebody may have to do something about.
+
+    :param runs: those that are PLANNED, and those that did not end well where their batch has a budget
+    :param ends: run -> the last end on record of each of its submissions, by number
+    :param abandoned: submissions to local pools that are gone
+    :param unkept: submissions without a keeper that may need one -> their runs that are not over
+    :param now: the moment (UTC)
+    """
+
+    sweep: Sweep
+    batches: Mapping[int, Batch]
+    past: Past
+    runs: Sequence[Run]
+    ends: Mapping[int, Mapping[int, Attempt]]
+    now: str
+    abandoned: frozenset[int] = frozenset()
+    unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
+
+    def budget(self, batch: int) -> RetryBudget:
+        """How often runs of a batch are run again after failures."""
+        return budget_of(self.batches[batch])
+
+
+def budget_of(batch: Batch) -> RetryBudget:
+    """How often runs of a batch are run again after failures, by its launcher keys."""
+    return RetryBudget.parse(batch.options.get("max_retries"))
+
+
+def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: Collection[int] = ()) -> SweepState:
+    """The state of a sweep by what the ledger and the control journal have.
+
+    :param keepers_for: batches whose submissions are to have keepers
+    :raises OSError: the control journal cannot be read
+    """
+    batches = {batch.batch: batch for batch in ledger.batches(sweep)}
+    past = read_past(layout, sweep)
+    counts = ledger.counts(sweep)
+    wanted = {RunState.PLANNED}
+    if any(not budget_of(batch).is_empty for batch in batches.values()):
+        wanted |= NOT_FINE
+    runs = ledger.runs(sweep, states=wanted) if not wanted.isdisjoint(counts) else []
+    attempts = ledger.attempts(sweep, runs=[run.run for run in runs]) if runs else []
+    return SweepState(
+        sweep=ledger.sweep(sweep).sweep,
+        batches=batches,
+        past=past,
+        runs=runs,
+        ends=last_ends(attempts, past, {run.run for run in runs}),
+        now=utc_now(),
+        abandoned=frozenset(number for number, one in past.submissions.items() if _is_abandoned(one)),
+        unkept=_unkept(ledger, sweep, past, keepers_for),
+    )
+
+
+def _is_abandoned(submission: Submission) -> bool:
+    return submission.backend == "local" and submission.job_id is not None and pool_is_gone(submission.job_id)
+
+
+def _unkept(ledger: Ledger, sweep: str, past: Past, batches: Collection[int]) -> dict[int, list[int]]:
+    unkept: dict[int, list[int]] = {
+        number: []
+        for number, submission in past.submissions.items()
+        if submission.state is SubmissionState.RELEASED
+        and submission.keeper is None
+        and submission.batch in batches
+    }
+    if unkept:  # all runs that are not over are read only where a keeper is missing
+        for run in ledger.runs(sweep, states=WITH_SLURM):
+            if run.submission in unkept:
+                unkept[run.submission].append(run.run)
+    return {number: runs for number, runs in unkept.items() if runs}
+
+
+def last_ends(attempts: Iterable[Attempt], past: Past, runs: Collection[int]) -> dict[int, dict[int, Attempt]]:
+    """Run -> submission -> the attempt after which that submission's element did not start again.
+
+    Of an element that died before its task could claim the run only the scheduler tells: that counts, too.
+    """
+    last: dict[int, dict[int, Attempt]] = {}
+    for attempt in attempts:
+        _keep_later(last, attempt)
+    for place, said in past.observed.items():
+        state = _STATES.get(said.state)
+        if place.run in runs and state is not None and state.is_final:
+            _keep_later(last, _unclaimed(place, state, past.submissions.get(place.submission), said.end))
+    return last
+
+
+_STATES: Mapping[str, AttemptState] = {
+    # Slurm's COMPLETED of a task that recorded nothing means that nobody knows.
+    **AttemptState.__members__,
+    "COMPLETED": AttemptState.LOST,
+}
+
+
+def _keep_later(last: dict[int, dict[int, Attempt]], attempt: Attempt) -> None:
+    known = last.setdefault(attempt.run, {}).get(attempt.submission)
+    if known is None or known.restart < attempt.restart:
+        last[attempt.run][attempt.submission] = attempt
+
+
+def _unclaimed(place: AttemptId, state: AttemptState, submission: Submission | None, end: str | None) -> Attempt:
+    sweep = submission.sweep if submission is not None else ""
+    return Attempt(
+        sweep=sweep,
+        run=place.run,
+        submission=place.submission,
+        restart=place.restart,
+        state=state,
+        ended_at=end,
+    )

@@ -1,0 +1,198 @@
+"""Doing what is to be done about a sweep, by whoever is present: a waiting launcher, a command, a keeper.
+
+What that is :mod:`hpcorch.services.decide` says. Whoever sees something to do leaves a mark and tries the tending
+lock; who finds it taken goes on, since its holder looks for marks again after unlocking. The decision is made again
+under the sweep's lock, from everything that is on record, so that it is carried out once.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
+from hpcorch.journal.lock import exclusive
+from hpcorch.model.entities import Batch
+from hpcorch.model.ids import format_ranges
+from hpcorch.services.decide import Action, Keep, PlannedRetry, Resubmit, awaited, decide
+from hpcorch.services.ending import end_elements
+from hpcorch.services.keepers import batches_to_keep, submit_keeper
+from hpcorch.services.launch_environment import recorded_environment
+from hpcorch.services.past import read_past
+from hpcorch.services.reconcile import Reconciler
+from hpcorch.services.resubmission import Resubmission
+from hpcorch.services.submit import submit_array
+from hpcorch.services.sweep_state import WITH_SLURM, SweepState, read_state
+from hpcorch.slurm.protocol import SlurmClient
+
+
+@dataclass(slots=True, kw_only=True)
+class Tended:
+    """What came of tending a sweep.
+
+    :param resubmitted: what was submitted again -> the new array's job id
+    :param keepers: submission -> the job id of its new keeper
+    :param troubles: what could not be done
+    :param awaited: runs that will be run again, and were not submitted yet
+    """
+
+    sweep: str
+    resubmitted: list[tuple[Resubmit, str]] = field(default_factory=list)
+    keepers: dict[int, str] = field(default_factory=dict)
+    troubles: list[HpcorchError] = field(default_factory=list)
+    awaited: Mapping[int, PlannedRetry] = field(default_factory=dict)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was done, and what could not be."""
+        return [*map(self._submitted, self.resubmitted), *map(self._trouble, self.troubles)]
+
+    def _submitted(self, done: tuple[Resubmit, str]) -> str:
+        action, job_id = done
+        wait = f", to start in {action.wait_s} s" if action.wait_s else ""
+        runs = format_ranges(action.runs)
+        return f"runs {runs} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
+
+    def _trouble(self, error: HpcorchError) -> str:
+        return f"sweep {self.sweep} could not be looked after: {error}"
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "sweep": self.sweep,
+            "resubmitted": [
+                {"runs": list(a.runs), "job_id": job, "wait_s": a.wait_s, "reason": a.reason}
+                for a, job in self.resubmitted
+            ],
+            "keepers": [{"submission": number, "job_id": job} for number, job in self.keepers.items()],
+            "awaited": {str(run): retry.as_plain() for run, retry in self.awaited.items()},
+            "troubles": [str(error) for error in self.troubles],
+        }
+
+
+def tend(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0) -> Tended:
+    """Do what is to be done about a sweep, by what its record says; look at it and ask Slurm before.
+
+    Another user's sweep, a local one, and one whose directory another sweep has now are left alone. What cannot be
+    done is among the troubles; somebody who comes by later does it.
+
+    :param patience_s: seconds to wait for another who tends it at this moment; 0 leaves it to that one
+    """
+    return _Tender(reconciler=reconciler, client=client, done=Tended(sweep=reconciler.sweep)).tend(patience_s)
+
+
+@dataclass
+class _Tender:
+    reconciler: Reconciler
+    client: SlurmClient
+    done: Tended
+
+    def tend(self, patience_s: float) -> Tended:
+        sweep = self.reconciler.ledger.sweep(self.reconciler.sweep).sweep
+        aside = self.reconciler.layout.aside is not None
+        if sweep.backend == "slurm" and sweep.user == getpass.getuser() and not aside:
+            try:
+                self._while_marked(patience_s)
+                self.done.awaited = awaited(self._state())
+            except HpcorchError as error:
+                self.done.troubles.append(error)
+            except OSError as error:
+                place = error.filename or self.reconciler.layout.state
+                self.done.troubles.append(UnavailableError(f"{place} cannot be read or written ({error.strerror})"))
+        return self.done
+
+    def _while_marked(self, patience_s: float) -> None:
+        if not decide(self._state()):
+            return
+        mark = self.reconciler.layout.tend_mark
+        mark.touch(mode=0o600)
+        while mark.exists():
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(exclusive(self.reconciler.layout.tend_lock, wait_s=patience_s))
+                except UnavailableError:
+                    return  # its holder sees the mark
+                mark.unlink(missing_ok=True)
+                self._carry_out()
+
+    def _carry_out(self) -> None:
+        """End the runs' earlier elements, which may take a while, then submit under the sweep's lock."""
+        self.reconciler.ingest()
+        ended = {run for action in decide(self._state()) if isinstance(action, Resubmit) for run in action.runs}
+        if ended:
+            past = read_past(self.reconciler.layout, self.reconciler.sweep)
+            end_elements(self.client, past.submissions.values(), ended)
+        with exclusive(self.reconciler.layout.lock):
+            self.reconciler.ingest()
+            for action in _only(decide(self._state()), ended):
+                self._resubmit(action)
+            self.reconciler.ingest()
+            for keep in (one for one in decide(self._state()) if isinstance(one, Keep)):
+                self._keep(keep)
+            self.reconciler.ingest()
+
+    def _resubmit(self, action: Resubmit) -> None:
+        again = self._resubmission(action.batch, action.runs, action.changes)
+        request = again.later_request(self._environ, wait_s=action.wait_s)
+        try:
+            job_id = submit_array(self.reconciler.layout, request, self.client)
+        except SubmissionRejectedError as error:
+            self.done.troubles.append(error)  # other batches may have other options
+        else:
+            self.done.resubmitted.append((action, job_id))
+
+    def _keep(self, keep: Keep) -> None:
+        past = read_past(self.reconciler.layout, self.reconciler.sweep)
+        submission = past.submissions[keep.submission]
+        changes = past.changed.get(keep.submission, {})
+        options = self._resubmission(submission.batch, submission.runs, changes).options
+        layout = self.reconciler.layout
+        try:
+            job_id = submit_keeper(layout, submission, options, self._environ, self.client)
+        except HpcorchError as error:
+            self.done.troubles.append(
+                type(error)(f"there is no keeper job for submission {keep.submission}: {error}")
+            )
+        else:
+            self.done.keepers[keep.submission] = job_id
+
+    def _resubmission(self, batch: int, runs: Iterable[int], changes: Mapping[str, Any]) -> Resubmission:
+        return Resubmission(
+            layout=self.reconciler.layout, batch=self._batches[batch], runs=tuple(runs), changes=changes
+        )
+
+    @cached_property
+    def _batches(self) -> dict[int, Batch]:
+        return {batch.batch: batch for batch in self.reconciler.ledger.batches(self.reconciler.sweep)}
+
+    @cached_property
+    def _environ(self) -> dict[str, str]:
+        return recorded_environment(self.reconciler.layout)
+
+    def _state(self) -> SweepState:
+        ledger, sweep = self.reconciler.ledger, self.reconciler.sweep
+        alive = not WITH_SLURM.isdisjoint(ledger.counts(sweep))
+        keepers_for = batches_to_keep(ledger.batches(sweep), self.client) if alive else ()
+        return read_state(ledger, self.reconciler.layout, sweep, keepers_for=keepers_for)
+
+
+def _only(actions: Iterable[Action], runs: set[int]) -> list[Resubmit]:
+    """The resubmissions, of these runs only: what came up meanwhile waits for the next look."""
+    chosen = []
+    for action in actions:
+        if isinstance(action, Resubmit) and runs.intersection(action.runs):
+            left = tuple(run for run in action.runs if run in runs)
+            chosen.append(
+                Resubmit(
+                    batch=action.batch,
+                    runs=left,
+                    wait_s=action.wait_s,
+                    reason=action.reason,
+                    changes=action.changes,
+                )
+            )
+    return chosen
