@@ -24,6 +24,16 @@ class Finished:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRaw:
+    """As :class:`Finished`, the output as it was written."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
 class CommandMissingError(Exception):
     """The program is not on PATH or cannot be executed."""
 
@@ -46,15 +56,32 @@ def run(
     :raises CommandMissingError: the program cannot be started
     :raises CommandTimeoutError: it did not end in time
     """
+    done = run_raw(argv, timeout_s=timeout_s, env=env, cwd=cwd, stdin=None if stdin is None else stdin.encode())
+    return Finished(
+        argv=done.argv, returncode=done.returncode, stdout=_as_text(done.stdout), stderr=_as_text(done.stderr)
+    )
+
+
+def _as_text(output: bytes) -> str:
+    """Lines end as Python's text files have them."""
+    return output.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def run_raw(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stdin: bytes | None = None,
+) -> FinishedRaw:
+    """As :func:`run`, for output that is no text: file names, patches of binary files."""
     try:
         child = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="backslashreplace",
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
@@ -68,10 +95,10 @@ def run(
         if isinstance(error, subprocess.TimeoutExpired):
             raise CommandTimeoutError(f"{argv[0]} did not answer within {timeout_s:g} s") from error
         raise
-    return Finished(argv=tuple(argv), returncode=child.returncode, stdout=stdout, stderr=stderr)
+    return FinishedRaw(argv=tuple(argv), returncode=child.returncode, stdout=stdout, stderr=stderr)
 
 
-def _kill_session(child: subprocess.Popen[str]) -> None:
+def _kill_session(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     for pipe in (child.stdin, child.stdout, child.stderr):

@@ -143,7 +143,10 @@ def tables(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-_VIEWS = ("v_sweeps", "v_runs", "v_params", "v_attempts", "v_failures", "v_submissions", "v_checkpoints", "v_metrics")
+_VIEWS = (
+    *("v_sweeps", "v_runs", "v_params", "v_attempts", "v_failures", "v_submissions"),
+    *("v_checkpoints", "v_metrics"),
+)
 
 
 def small_sweep(ledger: Ledger, runs: int = 3, sweep: str = SWEEP, **changes: Any) -> None:

@@ -49,8 +49,18 @@ class SweepOnDisk:
             for fact in facts:
                 control.append(fact)
 
-    def plan(self, overrides: Sequence[Sequence[str]], *, first: int = 0, config: Mapping[str, Any] = {}) -> None:
-        """Record a launch with one run for each list of overrides."""
+    def plan(
+        self,
+        overrides: Sequence[Sequence[str]],
+        *,
+        first: int = 0,
+        config: Mapping[str, Any] = {},
+        options: Mapping[str, Any] = {},
+    ) -> None:
+        """Record a launch with one run for each list of overrides.
+
+        :param options: launcher keys
+        """
         task = b"a task"
         header = ManifestHeader(
             sweep=self.id,
@@ -65,7 +75,9 @@ class SweepOnDisk:
         )
         runs = [self._planned(index, words) for index, words in enumerate(overrides, start=first)]
         base = ManifestBase(base=0, config={"lr": 0.1, **config}, pickle=b"")
-        record_launch(self.layout, Launch(header=header, bases=[base], runs=runs, task=task, options={"slots": 2}))
+        record_launch(
+            self.layout, Launch(header=header, bases=[base], runs=runs, task=task, options={"slots": 2, **options})
+        )
 
     def _planned(self, index: int, words: Sequence[str]) -> ManifestRun:
         params = dict(word.split("=", 1) for word in words)
@@ -150,6 +162,7 @@ def make_sweep(
     *,
     sweep: str = SWEEP,
     config: Mapping[str, Any] = {},
+    options: Mapping[str, Any] = {},
     **created: Any,
 ) -> SweepOnDisk:
     """A recorded sweep with planned runs, of which the ledger knows nothing yet.
@@ -170,7 +183,7 @@ def make_sweep(
         "sweeper": "BasicSweeper",
     }
     create_sweep(made.layout, ev.SweepCreated(sweep=sweep, **{**values, **created}))
-    made.plan(overrides, config=config)
+    made.plan(overrides, config=config, options=options)
     return made
 
 

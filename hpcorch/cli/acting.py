@@ -24,10 +24,12 @@ def act(
     as_json: bool,
     yes: bool = True,
     dry_run: bool = False,
+    checkpoint: bool = False,
 ) -> int:
     """Carry out an action on the selected runs.
 
     :param yes: without asking
+    :param checkpoint: those that run save a checkpoint first
     :return: 0, or 3 if of some runs it is not known yet whether Slurm has them
     """
     from hpcorch.services.control import open_control  # loads the way to Slurm
@@ -36,8 +38,10 @@ def act(
     with Ledger.open(place.ledger_path(), write=True) as ledger:
         control = open_control(ledger, chosen)
         control.look()
-        plan = control.plan(action, chosen)
+        plan = control.plan(action, chosen, checkpoint=checkpoint)
         what = f"{action} runs {format_ranges(plan.targets.runs)} of sweep {plan.sweep}"
+        if plan.asked_to_checkpoint:
+            what += f", runs {format_ranges(sorted(plan.asked_to_checkpoint))} after a checkpoint"
         if plan.targets.runs and not dry_run:
             confirm(what, yes=yes)
             control.carry_out(plan)

@@ -19,18 +19,30 @@ from hpcorch.services.requests import CANCEL
 
 
 @click.command(
-    epilog=examples("hpcorch cancel last", "hpcorch cancel last/3-5,9 --dry-run", "hpcorch cancel last -s PD -y")
+    epilog=examples(
+        "hpcorch cancel last",
+        "hpcorch cancel last/3-5,9 --dry-run",
+        "hpcorch cancel last -s PD -y",
+        "hpcorch cancel last --checkpoint",
+    )
 )
 @selector_argument
 @states_option("Only runs in these states, such as PD,R.")
+@click.option("--checkpoint", is_flag=True, help="Ask running runs to save a checkpoint and end; do not kill them.")
 @yes_option
 @dry_run_option
 @json_option
 @pass_place
-def command(place: Place, *, selector: str, states: str | None, yes: bool, dry_run: bool, as_json: bool) -> int:
+def command(
+    place: Place, *, selector: str, states: str | None, checkpoint: bool, yes: bool, dry_run: bool, as_json: bool
+) -> int:
     """Cancel runs.
 
     Runs that are over are left alone. One request to Slurm, whatever the number of runs; of a local sweep, the pool
     or single tasks of it are stopped. Who asked is on record, and is the reason that `hpcorch status` shows.
+
+    With --checkpoint, runs that wait are cancelled, and those that run are asked (by SIGUSR2) to save a checkpoint
+    and end. They take the time that they need, and one that does not heed it goes on: a second `hpcorch cancel`,
+    without --checkpoint, kills it.
     """
-    return act(place, CANCEL, selector, states, as_json=as_json, yes=yes, dry_run=dry_run)
+    return act(place, CANCEL, selector, states, as_json=as_json, yes=yes, dry_run=dry_run, checkpoint=checkpoint)

@@ -16,10 +16,13 @@ from hpcorch.errors import HpcorchError, UnavailableError
 
 # Each is the first sentence of the command's own help, which a test holds.
 COMMANDS: Mapping[str, str] = {
+    "init": "Write a site profile from what the cluster says.",
+    "doctor": "Check that the site profile is true of the cluster.",
     "ls": "List sweeps, the latest first.",
     "status": "Show where a sweep and its runs stand.",
     "show": "Show everything about a sweep or one run.",
     "logs": "Print what runs wrote.",
+    "why": "Say why a run waits, until when, and what would make it start sooner.",
     "watch": "Follow a sweep's runs as they go.",
     "wait": "Wait until runs are over.",
     "collect": "Print the results of a sweep.",
@@ -28,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "hold": "Keep waiting runs from starting.",
     "release": "Let held runs start.",
     "retry": "Run failed, cancelled, timed-out or lost runs again.",
+    "tend": "Do what sweeps need done, such as running failed runs again.",
     "query": "Ask the ledger in SQL.",
     "ledger": "Look after the ledger.",
 }

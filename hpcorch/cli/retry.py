@@ -96,6 +96,7 @@ def _write_submitted(done: Retried, *, as_json: bool) -> int:
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
     tell_passed_over(plan.passed_over)
+    output.notes(done.notices)
     if done.error is not None:
         output.note(str(done.error))
         return done.error.exit_code

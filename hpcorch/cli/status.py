@@ -136,5 +136,15 @@ def _row(report: RunReport) -> list[str]:
         " ".join(report.distinct),
         run.node or "",
         duration(report.elapsed_s),
-        value_text(run.result) or run.error or run.reason or step_text(report),
+        value_text(run.result) or _next_try(report) or run.error or run.reason or step_text(report),
     ]
+
+
+def _next_try(report: RunReport) -> str:
+    """When a run that only looks over is run again, and why it ended."""
+    retry = report.retry
+    if retry is None:
+        return ""
+    count = f" ({retry.number} of {retry.of})" if retry.of else ""
+    why = report.run.error or report.run.reason
+    return f"will be retried at {local_time(retry.at)}{count}{f': {why}' if why else ''}"

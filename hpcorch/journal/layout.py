@@ -4,6 +4,7 @@
 
     <project>/.hpcorch/ledger.db            the ledger; the project is where it is found, walking up
     <project>/.hpcorch/snapshots/<digest>   one archive per code state, shared by sweeps
+    <project>/.hpcorch/digests.json         digests of files that need not be read again; may be removed
     <sweep dir>/.hpcorch/
         control.jsonl                       control journal; written under control.lock
         batch-<first run>/manifest.jsonl    one per launch, immutable
@@ -162,6 +163,16 @@ def find_ledger(start: Path) -> Path | None:
         if candidate.exists():
             return candidate
     return None
+
+
+def snapshots_folder(project: Path) -> Path:
+    """Where the snapshots of a project's code lie, each under its digest."""
+    return project / STATE_DIR / "snapshots"
+
+
+def digest_cache(project: Path) -> Path:
+    """The file that remembers digests of a project's files."""
+    return project / STATE_DIR / "digests.json"
 
 
 def default_ledger(start: Path) -> Path:

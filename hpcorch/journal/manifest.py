@@ -39,6 +39,7 @@ class ManifestHeader:
     :param requeue_while_progress: and beyond that as long as each attempt has saved a later checkpoint
     :param signal_delay_s: seconds from the warning to the time limit
     :param kill_wait_s: seconds that a process has after SIGTERM, at least
+    :param leases: resources that tasks may lease -> directory, capacity, expiry in seconds
     """
 
     sweep: str
@@ -55,6 +56,7 @@ class ManifestHeader:
     requeue_while_progress: bool = False
     signal_delay_s: int = 0
     kill_wait_s: int = 30
+    leases: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -69,7 +71,11 @@ class ManifestBase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestRun:
-    """One run, frozen. ``node`` is what :mod:`hpcorch.runtime.configuration` needs to rebuild its configuration."""
+    """One run, frozen.
+
+    :param node: what :mod:`hpcorch.runtime.configuration` needs to rebuild the run's configuration
+    :param launcher: keys of the launcher that are this run's own
+    """
 
     run: int
     base: int
@@ -81,6 +87,7 @@ class ManifestRun:
     seed_source: str
     directory: str
     node: dict[str, Any]
+    launcher: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

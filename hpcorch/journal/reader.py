@@ -33,15 +33,18 @@ class Segment:
     rest: int
 
 
-def read_segment(path: Path, *, sweep: str, source: str, offset: int, archived_only: bool = False) -> Segment:
+def read_segment(
+    path: Path, *, sweep: str, source: str, offset: int, until: int | None = None, archived_only: bool = False
+) -> Segment:
     """Read the whole lines of a journal from ``offset`` on.
 
+    :param until: byte offset to stop before; None for all there is
     :param archived_only: verify and pass over what the ledger does not store, such as logged metrics
     :raises OSError: the file cannot be read
     """
     with path.open("rb") as file:
         file.seek(offset)
-        content = file.read()
+        content = file.read(-1 if until is None else max(0, until - offset))
     events: list[Event] = []
     good = 0
     while (newline := content.find(b"\n", good)) >= 0:

@@ -68,7 +68,9 @@ class SlurmConf(CommonConf):
     setup: list[str] | None = None  # shell lines before the run starts
     srun_args: list[str] | None = None
     python: str | None = None  # shell text that starts Python; this interpreter if not given
-    keeper: bool | None = None  # a small job that looks after the sweep when an array is over; if needed if not given
+    pool: str | None = None  # a pool of the site profile: partition, QOS, account and more at once
+    resources: Any = None  # what each run takes of the site profile's resources: {scratch_io: 2}
+    keeper: bool | None = None  # a small job looks after the sweep when an array is over; null: if needed
     detach: bool = False  # return at once; the results are handles to the runs
 
 
@@ -89,17 +91,8 @@ class LocalConf(SlurmConf):
 IGNORED_LOCALLY = (
     *("partition", "qos", "account", "constraint", "exclude", "nodelist", "reservation", "dependency", "nice"),
     *("gpus_per_task", "cpus_per_gpu", "mem_gb", "mem_per_gpu", "mem_per_cpu", "licenses", "array_parallelism"),
-    *(
-        "signal_delay_s",
-        "max_num_timeout",
-        "requeue_while_progress",
-        "comment",
-        "additional_parameters",
-        "setup",
-        "srun_args",
-        "python",
-    ),
-    *("keeper", "detach"),
+    *("signal_delay_s", "max_num_timeout", "requeue_while_progress", "comment", "additional_parameters"),
+    *("setup", "srun_args", "python", "pool", "resources", "keeper", "detach"),
 )
 
 

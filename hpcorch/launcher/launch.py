@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
-    from hpcorch.slurm.scontrol import ClusterConfig
+    from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ class SweepLauncher(Launcher):
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from hpcorch.launcher.sweep import OpenSweep
 
-        cluster = self.check(len(job_overrides))
+        client = self.check()
         if self._sweep is None:
-            self._sweep = OpenSweep.prepare(self, cluster)
+            self._sweep = OpenSweep.prepare(self, client)
         launch = self._sweep.plan(job_overrides, first)
         _announce(launch)
         if self.params.get("dry_run"):
@@ -96,11 +96,10 @@ class SweepLauncher(Launcher):
         return self.execute(self._sweep, launch)
 
     @abstractmethod
-    def check(self, runs: int) -> ClusterConfig | None:
+    def check(self) -> SlurmClient | None:
         """Refuse what cannot work before anything is composed.
 
-        :param runs: how many runs the launch has
-        :return: the configuration of the cluster that runs will go to, if any
+        :return: the cluster that runs will go to, if any
         :raises UsageError: a key is wrong
         :raises SlurmUnavailableError: there is no Slurm here
         """
@@ -157,10 +156,10 @@ class SlurmSweepLauncher(SweepLauncher):
 
     backend = "slurm"
 
-    def check(self, runs: int) -> ClusterConfig | None:
+    def check(self) -> SlurmClient | None:
         from hpcorch.launcher.slurm import check_slurm
 
-        return check_slurm(self.params, runs)
+        return check_slurm(self.params)
 
     def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         from hpcorch.launcher.slurm import execute_on_slurm
@@ -179,7 +178,7 @@ class LocalSweepLauncher(SweepLauncher):
 
     backend = "local"
 
-    def check(self, runs: int) -> None:  # noqa: ARG002 - any number can wait for the slots
+    def check(self) -> None:
         from hpcorch.services.local_options import check_local
 
         check_local(self.params)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hpcorch.launcher.config import ignored_locally
 from hpcorch.launcher.progress import progress
 from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
-from hpcorch.services.local import Interrupted
+from hpcorch.services.local import Interrupted, LocalPool
 from hpcorch.services.local_options import local_request
 from hpcorch.services.local_retries import run_with_retries
 
@@ -37,7 +37,7 @@ def execute_locally(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRetu
             display.show(ledger.counts(sweep.id))
 
         try:
-            run_with_retries(reconciler, request, tick)
+            run_with_retries(reconciler, LocalPool(sweep.layout, request), tick)
         except Interrupted as stop:
             sys.stderr.write(
                 f"\nhpcorch: stopped by {stop}; the runs of sweep {sweep.id} that were not over are CANCELLED. Run"

@@ -49,6 +49,7 @@ class Planner:
             seed=seed.value,
             seed_source=seed.source,
             directory=os.path.normpath(self.cwd / composition.output_dir),
+            launcher=dict(composition.launcher),
             node={
                 "overrides": list(composition.overrides),
                 "override_dirname": composition.override_dirname,

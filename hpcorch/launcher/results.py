@@ -19,6 +19,7 @@ from hpcorch.model.states import RunState
 from hpcorch.runtime.call import frozen_config
 from hpcorch.runtime.results import decode_error, decode_result
 from hpcorch.services.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
+from hpcorch.services.upcoming import retries_to_come
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -40,13 +41,17 @@ class LaunchResults:
     hint: str = ""
 
     def read(self, ledger: Ledger) -> list[JobReturn]:
-        """One JobReturn for each run; of one that is not over, a handle with the state that it is in."""
+        """One JobReturn for each run; of one that is not over, a handle with the state that it is in.
+
+        One that failed and will be run again is not over, and as good as PLANNED.
+        """
         outcomes = read_outcomes(ledger, self.layout, self.header.sweep, [run.run for run in self.runs])
-        failed = failures(outcomes)
+        again = retries_to_come(ledger, self.header.sweep)
+        failed = failures(outcome for outcome in outcomes if outcome.run.run not in again)
         return [
             self._ended(outcome, run, failed)
-            if outcome.run.state.is_final
-            else self._handle(run, outcome.run.state)
+            if outcome.run.state.is_final and run.run not in again
+            else self._handle(run, RunState.PLANNED if run.run in again else outcome.run.state)
             for outcome, run in zip(outcomes, self.runs, strict=True)
         ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING, OmegaConf, StringNode
 
+from hpcorch.errors import UsageError
 from hpcorch.launcher.composition import Base, Composition, Parsed
 from hpcorch.launcher.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.freezing import Freezer, store
@@ -46,6 +47,7 @@ class Scratch:
         self._text_nodes: dict[tuple[int, str], StringNode] = {}
         self._roots: dict[str, tuple[str, ...]] = {}
         self._effects: dict[tuple[str, ...], Effect] = {}
+        self._own_keys = _keys_of_runs(config.hydra.launcher)
 
     def effects(self, values: Sequence[Parsed]) -> list[Effect]:
         """What ``values`` do to this base, as effects on disjoint subtrees.
@@ -79,7 +81,7 @@ class Scratch:
         for one in effects:
             one.apply()
         try:
-            frozen, output_dir = self._frozen(self._present(effects, dirname))
+            frozen, output_dir, launcher = self._frozen(self._present(effects, dirname))
         finally:
             for one in reversed(effects):
                 one.undo()
@@ -96,6 +98,7 @@ class Scratch:
             config_digest=digest(patched(self.base.config, changes)),
             output_dir=output_dir,
             params=dict(item.param for item in task),
+            launcher=launcher,
         )
 
     def load(self, parsed: Sequence[Parsed], master: DictConfig) -> DictConfig:
@@ -143,20 +146,44 @@ class Scratch:
         kept = [expression for expression in known if not any(one.covers(expression) for one in effects)]
         return ordered(kept + added) if added else kept
 
-    def _frozen(self, present: Sequence[Expression]) -> tuple[dict[str, Any], str]:
+    def _frozen(self, present: Sequence[Expression]) -> tuple[dict[str, Any], str, dict[str, Any]]:
+        """What is resolved at submission: values by path, the output directory, the run's own launcher keys."""
         with at_submission(self._config) as lateness:
             freezer = Freezer(lateness)
             try:
                 frozen = freezer.freeze(present)
-                return frozen, os.path.join(*map(_literal, self._output))  # noqa: PTH118 - as Hydra joins
+                output = os.path.join(*map(_literal, self._output))  # noqa: PTH118 - as Hydra joins
+                return frozen, output, {key: self._launcher_value(key) for key in self._own_keys}
             finally:
                 freezer.undo()
+
+    def _launcher_value(self, key: str) -> Any:
+        launcher = self._config.hydra.launcher
+        try:
+            value = launcher[key]
+            return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else plain(value)
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UsageError(
+                f"hydra.launcher.{key} is {plain(raw(launcher)[key])!r}, and for a run of this sweep that has no"
+                f" value at submission ({cause}): give each choice the key that it names"
+            ) from error
 
 
 def _literal(node: Node) -> str:
     """A resolved node's text; it has an interpolation only as an escape."""
     text = str(raw(node))
     return str(OmegaConf.create([text])[0]) if "${" in text else text
+
+
+def _keys_of_runs(launcher: DictConfig) -> tuple[str, ...]:
+    """The launcher's keys whose values may differ from run to run: they name something outside Hydra's own node."""
+    found = (
+        expression
+        for expression in expressions(launcher, ("hydra", "launcher"))
+        if expression.analysis.calls or any(target[:1] != ("hydra",) for target in expression.targets())
+    )
+    return tuple(dict.fromkeys(str(expression.path[2]) for expression in found))
 
 
 def _expressions(config: DictConfig) -> Iterator[Expression]:

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from hpcorch.errors import UsageError
 from hpcorch.launcher.progress import progress
 from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
+from hpcorch.model.retries import RetryBudget
 from hpcorch.services.submit import Request, script_text, submit_array
+from hpcorch.services.tend import Tended, tend
 from hpcorch.services.wait import wait_for_runs
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.options import JobOptions
-from hpcorch.slurm.scontrol import ClusterConfig
+from hpcorch.slurm.protocol import SlurmClient
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -29,25 +30,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_slurm(params: Mapping[str, Any], runs: int) -> ClusterConfig | None:
-    """Refuse wrong keys, too many runs, and a machine without Slurm, before anything is composed.
+def check_slurm(params: Mapping[str, Any]) -> CliClient | None:
+    """Refuse wrong keys and a machine without Slurm before anything is composed.
 
-    :return: the cluster's configuration; None for a dry run, which does not ask
-
-    :raises UsageError: a key has a value that Slurm cannot be given, or no array takes so many runs
+    :return: the cluster; None for a dry run on a machine without Slurm
+    :raises UsageError: a key has a value that Slurm cannot be given
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
     JobOptions.from_launcher(params)
+    RetryBudget.parse(params.get("max_retries"))
+    client = CliClient()
     if params.get("dry_run"):
-        return None
-    config = CliClient().config()
-    limit = config.max_array_size
-    if runs > limit:
-        raise UsageError(
-            f"this launch has {runs} runs, but an array of this cluster takes at most {limit} (MaxArraySize in"
-            f" `scontrol show config`): set hydra.sweeper.max_batch_size={limit}"
-        )
-    return config
+        return client if client.available() else None
+    client.config()
+    return client
 
 
 def _request(sweep: OpenSweep, launch: PlannedLaunch) -> Request:
@@ -73,23 +69,40 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
 
     :raises SystemExit: Ctrl-C while waiting; the jobs go on
     """
-    client = CliClient()
+    client = sweep.client
     with sweep.ledger() as ledger:
         try:
             job_id = submit_array(sweep.layout, _request(sweep, launch), client)
         finally:
             sweep.reconciler(ledger).ingest()
         log.info("Sweep %s: %d runs submitted as Slurm job array %s", sweep.id, len(launch.indices), job_id)
+        tell = _Telling()
+        tell(tend(sweep.reconciler(ledger), client))
         if sweep.params.get("detach"):
             log.info("It goes on without this process. Come back with: hpcorch status %s", sweep.id)
             return sweep.handles(launch, ledger)
-        return _waited(sweep, launch, ledger, client)
+        return _waited(sweep, launch, ledger, client, tell)
 
 
-def _waited(sweep: OpenSweep, launch: PlannedLaunch, ledger: Ledger, client: CliClient) -> Sequence[JobReturn]:
+class _Telling:
+    """Logs what was done about a sweep, and once each sentence on what could not be."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, tended: Tended) -> None:
+        for sentence in tended.sentences:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                log.info("%s", sentence)
+
+
+def _waited(
+    sweep: OpenSweep, launch: PlannedLaunch, ledger: Ledger, client: SlurmClient, tell: _Telling
+) -> Sequence[JobReturn]:
     try:
         with left_by_signal(), progress(f"sweep {sweep.id}") as display:
-            wait_for_runs(sweep.reconciler(ledger), client, display.show)
+            wait_for_runs(sweep.reconciler(ledger), client, display.show, tell)
     except LeftBySignalError as left:
         sys.stderr.write(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"

@@ -24,6 +24,7 @@ from hpcorch.launcher.compose import Composer
 from hpcorch.launcher.launch import BASIC_SWEEPER
 from hpcorch.launcher.plan import Planner, manifest_bases
 from hpcorch.launcher.results import LaunchResults
+from hpcorch.launcher.site import Site
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import SweepCreated
 from hpcorch.model.ids import new_sweep_id
@@ -32,12 +33,13 @@ from hpcorch.runtime.task import Task, dump_task
 from hpcorch.services.local import GRACE_S
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, make_room, record_launch
+from hpcorch.services.site import project_at
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
     from hpcorch.launcher.launch import SweepLauncher
-    from hpcorch.slurm.scontrol import ClusterConfig
+    from hpcorch.slurm.protocol import SlurmClient
 
 _RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
 
@@ -68,25 +70,26 @@ class OpenSweep:
     task: Task
     composer: Composer
     planner: Planner
-    cluster: ClusterConfig | None = None
+    site: Site
     host: str = field(default_factory=socket.gethostname)
     _created: bool = False
 
     @classmethod
-    def prepare(cls, launcher: SweepLauncher, cluster: ClusterConfig | None) -> OpenSweep:
+    def prepare(cls, launcher: SweepLauncher, client: SlurmClient | None) -> OpenSweep:
         """A new sweep for a launcher; nothing is on disk yet.
 
-        :param cluster: the cluster's configuration, if the sweep runs on one
+        :param client: of the cluster that the sweep runs on, if any
+        :raises UsageError: the site profile is wrong, or forbids the launch
         """
         cwd = Path.cwd()
+        ledger_path = default_ledger(cwd)
         root_seed: int | None = launcher.params.get("seed")
         return cls(
             id=new_sweep_id(),
             layout=SweepLayout(Path(os.path.normpath(cwd / str(launcher.config.hydra.sweep.dir)))),
-            ledger_path=default_ledger(cwd),
+            ledger_path=ledger_path,
             params=launcher.params,
             backend=launcher.backend,
-            cluster=cluster,
             config=launcher.config,
             task=Task(
                 function=launcher.task_function,
@@ -95,7 +98,14 @@ class OpenSweep:
             ),
             composer=launcher.composer,
             planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
+            site=Site.find(project_at(cwd), client),
         )
+
+    @property
+    def client(self) -> SlurmClient:
+        """The cluster that the sweep runs on."""
+        assert self.site.client is not None
+        return self.site.client
 
     @property
     def project(self) -> Path:
@@ -105,13 +115,18 @@ class OpenSweep:
     def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> PlannedLaunch:
         """Freeze these runs, numbered from ``first``.
 
-        :raises UsageError: a run cannot be frozen
+        :raises UsageError: a run cannot be frozen, asks for what there is not, or the site profile forbids it
         :raises hydra.errors.HydraException: Hydra cannot compose a run
         """
         compositions = [
             self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
         ]
+        runs = self.planner.plan(compositions)
+        keys = self.params
+        if self.backend == "slurm":
+            keys, runs = self.site.settle(self.params, runs)
         task = dump_task(self.task)
+        client = self.site.client
         header = ManifestHeader(
             sweep=self.id,
             batch=first,
@@ -126,16 +141,17 @@ class OpenSweep:
             max_num_timeout=int(self.params.get("max_num_timeout") or 0),
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
             signal_delay_s=int(self.params.get("signal_delay_s") or 0),
-            kill_wait_s=self.cluster.kill_wait_s if self.cluster is not None else int(GRACE_S),
+            kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
+            leases=self.site.leases(),
             versions=_versions(),
         )
         return PlannedLaunch(
             frozen=Launch(
                 header=header,
                 bases=manifest_bases(compositions),
-                runs=self.planner.plan(compositions),
+                runs=runs,
                 task=task,
-                options=self.params,
+                options=keys,
             )
         )
 
@@ -206,7 +222,7 @@ class OpenSweep:
             cwd=str(Path.cwd()),
             argv=list(sys.argv),
             root_seed=self.planner.root_seed,
-            cluster=self.cluster.cluster if self.cluster is not None else None,
+            cluster=self.site.client.config().cluster if self.site.client is not None else None,
             sweeper=str(self.config.hydra.sweeper._target_),
             tags=[str(tag) for tag in self.params.get("tags") or []],
             python=sys.executable,

@@ -73,6 +73,7 @@ def _planned(run: ManifestRun) -> RunPlanned:
         seed=run.seed,
         seed_source=run.seed_source,
         directory=run.directory,
+        launcher=run.launcher or None,
     )
 
 

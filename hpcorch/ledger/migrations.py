@@ -42,7 +42,7 @@ def digests(db: Database) -> None:
 
 @MIGRATIONS(name="0004_checkpoints")
 def checkpoints(db: Database) -> None:
-    """What attempts tell often has its own index; checkpoints of attempts, metrics of runs, keepers of submissions."""
+    """Attempts have checkpoints, runs metrics, submissions keepers; what attempts tell often has an index."""
     _run(db, "events_told_often")
     _run(db, "projections")
     _run(db, "views")

@@ -66,7 +66,7 @@ def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[Stored
             if isinstance(stored.event.fact, EVIDENCE):
                 by_run[stored.run].append(stored)
             elif isinstance(stored.event.fact, LAST_WORDS):
-                by_run[stored.run]  # the last one alone is read back
+                by_run.setdefault(stored.run, [])  # the last one alone is read back
         elif isinstance(stored.event.fact, BasePlanned):
             put_base(connection, sweep, stored)
         elif stored.event.source == CONTROL_SOURCE:

@@ -108,6 +108,7 @@ def run_from(sweep: str, row: Row) -> Run:
         seed=plan["seed"],
         seed_source=plan["seed_source"],
         directory=plan["directory"],
+        launcher=plan.get("launcher") or {},
         job_id=job_id,
         submission=submission,
         attempts=attempts,

@@ -120,6 +120,7 @@ class Run:
     seed: int
     seed_source: str
     directory: str
+    launcher: Mapping[str, Any] = field(default_factory=dict)
     job_id: str | None = None
     submission: int | None = None
     attempts: int = 0

@@ -90,6 +90,7 @@ class RunPlanned(Fact):
     seed: int
     seed_source: str  # config | derived
     directory: str  # absolute path of the run's output directory
+    launcher: dict[str, Any] | None = None  # launcher keys of its own, where they name swept values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 Nothing here depends on the order in which events became known. Facts of one source are ordered by their
 sequence number, attempts by (submission, restart); the clock is never asked. Where the task's journal and the
-scheduler disagree, ``_scheduler_fact`` decides: the journal is believed about what the task did, the
-scheduler about what became of a job that could not say so itself.
+scheduler disagree, the table in :mod:`hpcorch.model.stops` decides: the journal is believed about what the task
+did, the scheduler about what became of a job that could not say so itself.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.stops import NOT_REQUEUED, Journal, Verdict, judge
 
 # What the journal's own last word means.
 _OUTCOMES: Mapping[str, AttemptState] = {
@@ -49,29 +50,8 @@ _OUTCOMES: Mapping[str, AttemptState] = {
     "stopped": AttemptState.STOPPED,
 }
 
-# What Slurm's word means for an attempt whose journal has no last word, or "stopped". COMPLETED is not in it:
-# a task that ends well says so itself, so its silence means that nobody knows.
-_SLURM_ENDS: Mapping[str, AttemptState] = {
-    "FAILED": AttemptState.FAILED,
-    "TIMEOUT": AttemptState.TIMEOUT,
-    "OUT_OF_MEMORY": AttemptState.OUT_OF_MEMORY,
-    "CANCELLED": AttemptState.CANCELLED,
-    "NODE_FAIL": AttemptState.NODE_FAIL,
-    "BOOT_FAIL": AttemptState.BOOT_FAIL,
-    "DEADLINE": AttemptState.DEADLINE,
-    "PREEMPTED": AttemptState.PREEMPTED,
-    "REQUEUED": AttemptState.REQUEUED,
-    "COMPLETED": AttemptState.LOST,
-    "LOST": AttemptState.LOST,
-}
-
-# Of a run of several ranks only rank 0 keeps a journal. When it has completed, another rank may still fail, and
-# then Slurm says so; if nobody remembers the job any more, nothing contradicts rank 0.
-_ENDS_OF_COMPLETING: Mapping[str, AttemptState] = {
-    **_SLURM_ENDS,
-    "COMPLETED": AttemptState.COMPLETED,
-    "LOST": AttemptState.COMPLETED,
-}
+# What stopped an attempt, where the signal says more than that something did.
+_STOPS: Mapping[str | None, Journal] = {"SIGUSR1": Journal.WARNED, "SIGUSR2": Journal.ASKED}
 
 _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
     AttemptState.RUNNING: RunState.RUNNING,
@@ -95,23 +75,13 @@ _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
 # Slurm's words for a job that holds its node and does not run.
 _SUSPENDED = ("SUSPENDED", "STOPPED")
 
-# Slurm's word for an array element while no journal speaks for it.
+# Slurm's word for an array element that is not over, while no journal speaks for it.
 _RUN_STATE_OF_JOB: Mapping[str, RunState] = {
     "PENDING": RunState.PENDING,
     "RUNNING": RunState.RUNNING,
     "SUSPENDED": RunState.SUSPENDED,
     "STOPPED": RunState.SUSPENDED,
-    "CANCELLED": RunState.CANCELLED,
-    "FAILED": RunState.FAILED,
-    "TIMEOUT": RunState.TIMEOUT,
-    "DEADLINE": RunState.TIMEOUT,
-    "OUT_OF_MEMORY": RunState.OUT_OF_MEMORY,
-    "NODE_FAIL": RunState.NODE_FAIL,
-    "BOOT_FAIL": RunState.NODE_FAIL,
-    "PREEMPTED": RunState.PENDING,
-    "REQUEUED": RunState.PENDING,
-    "COMPLETED": RunState.LOST,
-    "LOST": RunState.LOST,
+    NOT_REQUEUED: RunState.PLANNED,
 }
 
 # The facts that fold_run reads. Others may be many (and are kept); who gathers evidence may leave them out.
@@ -254,21 +224,20 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
         seed=planned.seed,
         seed_source=planned.seed_source,
         directory=planned.directory,
+        launcher=planned.launcher or {},
         attempts=len(attempts),
-        metrics=_metrics(evidence),
+        metrics=_metrics(evidence.attempts[attempt] for attempt in reversed(ordered)),
     )
     return FoldedRun(run=_settle_run(run, evidence, attempts, observed), attempts=attempts)
 
 
-def _metrics(evidence: RunEvidence) -> Mapping[str, Mapping[str, Sequence[Any]]]:
-    """The metrics of the highest attempt that summarised any, as it last did."""
-    told = [
-        ((attempt, event.seq), event.fact.metrics)
-        for attempt, events in evidence.attempts.items()
-        for event in events
-        if isinstance(event.fact, MetricsSummarised)
-    ]
-    return max(told, key=lambda item: item[0])[1] if told else {}
+def _metrics(attempts: Iterable[Sequence[Event]]) -> Mapping[str, Mapping[str, Sequence[Any]]]:
+    """The metrics of the first of these attempts that summarised any, as it last did."""
+    for events in attempts:
+        told = [(event.seq, event.fact.metrics) for event in events if isinstance(event.fact, MetricsSummarised)]
+        if told:
+            return max(told, key=lambda item: item[0])[1]
+    return {}
 
 
 def _last_words(observed: Iterable[Event]) -> dict[tuple[int, int], JobObserved]:
@@ -290,11 +259,12 @@ def _fold_attempt(
     values: dict[str, Any] = {"state": AttemptState.RUNNING}
     for event in sorted(events, key=lambda item: item.seq):
         values.update(_journal_fact(event))
-    if values.pop("tasks", 1) > 1 and values["state"] is AttemptState.COMPLETED:
+    ranks = values.pop("tasks", 1)
+    if ranks > 1 and values["state"] is AttemptState.COMPLETED:
         values["state"] = AttemptState.COMPLETING
     said = observed.get((attempt.submission, attempt.restart))
     if said is not None:
-        values.update(_scheduler_fact(values, said))
+        values.update(_scheduler_fact(values, said, ranks))
     return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
 
 
@@ -302,7 +272,7 @@ def _superseded(attempt: Attempt, later: AttemptId | None) -> Attempt:
     """An attempt of whose end nobody told, and after which Slurm started its element again, was requeued."""
     if attempt.state.is_final or later is None or later.submission != attempt.submission:
         return attempt
-    return replace(attempt, state=AttemptState.REQUEUED)
+    return replace(attempt, state=AttemptState.REQUEUED, reason="Slurm started it again, and has not said why yet")
 
 
 def _journal_fact(event: Event) -> dict[str, Any]:
@@ -339,21 +309,31 @@ def _journal_fact(event: Event) -> dict[str, Any]:
     return {}
 
 
-def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved) -> dict[str, Any]:
+def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> dict[str, Any]:
     """What the scheduler's last word adds to what the journal says of an attempt."""
     added: dict[str, Any] = {"slurm_state": said.state, "node": journal.get("node") or said.node}
-    if journal["state"].is_final or said.state not in _SLURM_ENDS:
+    verdict = _verdict(journal, said, ranks)
+    if verdict is None:
         return added
-    ends = _ENDS_OF_COMPLETING if journal["state"] is AttemptState.COMPLETING else _SLURM_ENDS
     exit_code = journal.get("exit_code")
     return {
         **added,
-        "state": ends[said.state],
-        "reason": said.reason or journal.get("reason"),
+        "state": verdict.state,
+        "reason": verdict.reason or journal.get("reason"),
         "ended_at": journal.get("ended_at") or said.end,
         "exit_code": said.exit_code if exit_code is None else exit_code,
-        "signal": journal.get("signal") or (str(said.signal) if said.signal else None),
+        "signal": journal.get("signal") or verdict.signal,
     }
+
+
+def _verdict(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> Verdict | None:
+    told = {
+        AttemptState.RUNNING: Journal.NOTHING,
+        AttemptState.STOPPED: _STOPS.get(journal.get("signal"), Journal.STOPPED),
+        AttemptState.COMPLETING: Journal.LED,
+        AttemptState.FAILED: Journal.FAILED,
+    }.get(journal["state"])
+    return None if told is None else judge(told, said, stopped_by=journal.get("signal"), ranks=ranks)
 
 
 def _settle_run(
@@ -407,15 +387,24 @@ def _back_in_queue(run: Run, said: JobObserved) -> Run:
     """
     if run.state is RunState.COMPLETED:
         return run
+    state, reason = _by_word_alone(said)
     return replace(
         run,
-        state=_RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN),
-        reason=said.reason,
+        state=state,
+        reason=reason,
         node=said.node,
         ended_at=said.end,
         exit_code=said.exit_code,
         error=None,
     )
+
+
+def _by_word_alone(said: JobObserved) -> tuple[RunState, str | None]:
+    """State and reason of a run of whose attempt the scheduler alone speaks."""
+    verdict = judge(Journal.NOTHING, said)
+    if verdict is None:
+        return _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN), said.reason
+    return _RUN_STATE_OF_ATTEMPT[verdict.state], verdict.reason
 
 
 def _speaks_for(winner: Attempt, latest: Submission, attempts: Sequence[Attempt]) -> bool:
@@ -449,8 +438,9 @@ def _from_attempt(run: Run, winner: Attempt) -> Run:
 def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, int], JobObserved]) -> Run:
     words = [said for (number, _), said in sorted(observed.items()) if number == latest.submission]
     said = words[-1] if words else None
+    reason: str | None = None
     if said is not None:
-        state = _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN)
+        state, reason = _by_word_alone(said)
     elif latest.state in (SubmissionState.ACCEPTED, SubmissionState.RELEASED):
         state = RunState.SUBMITTED
     else:
@@ -461,7 +451,7 @@ def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, 
         job_id=_element(latest, run.run),
         submission=latest.submission,
         node=said.node if said else None,
-        reason=(said.reason if said else None) or latest.reason,
+        reason=reason or latest.reason,
         exit_code=said.exit_code if said else None,
         started_at=said.start if said else None,
         ended_at=said.end if said and state.is_final else None,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.model.entities import Batch
 from hpcorch.model.failures import FailureClass
 
 # A cause that passes by itself (a full disk, a busy server) takes longer each time it is still there.
@@ -53,6 +54,11 @@ class RetryBudget:
     def is_empty(self) -> bool:
         """Whether nothing is ever run again."""
         return not any(self.most.values())
+
+
+def budget_of(batch: Batch) -> RetryBudget:
+    """How often runs of a batch are run again after failures, by its launcher keys."""
+    return RetryBudget.parse(batch.options.get("max_retries"))
 
 
 def _class(name: object) -> FailureClass:

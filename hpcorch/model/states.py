@@ -61,6 +61,9 @@ _FINAL_RUN_STATES = frozenset(
     }
 )
 
+# Over, and not well.
+NOT_FINE = _FINAL_RUN_STATES - {RunState.COMPLETED}
+
 _SHORT_CODES: Mapping[RunState, str] = {
     RunState.PLANNED: "PL",
     RunState.UNCERTAIN: "UN",

@@ -10,9 +10,10 @@ name it. The first row that fits decides.
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 
 from hpcorch.model.events import JobObserved
 from hpcorch.model.states import AttemptState
@@ -46,7 +47,9 @@ class Sign(str, Enum):
     EXIT_CODE = "its exit code is known"
 
 
-_OPEN = frozenset(Journal) - {Journal.FAILED}
+_ALL = frozenset(Journal)
+_OPEN = _ALL - {Journal.FAILED}
+_NUMBERS = frozenset(item.value for item in signal.Signals)
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 _NOT_SLURM = "which Slurm did not send: by its own code, another process of its user, or a shutdown of its node"
 
@@ -67,7 +70,7 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     # The cluster took the node away. What the task raised when it was told so is a consequence.
-    Rule(Journal, ("PREEMPTED",), None, AttemptState.PREEMPTED, "preempted: a job that goes first took its place"),
+    Rule(_ALL, ("PREEMPTED",), None, AttemptState.PREEMPTED, "preempted: a job that goes first took its place"),
     Rule((Journal.WARNED,), ("REQUEUED",), None, AttemptState.REQUEUED, "requeued by itself near its time limit"),
     Rule(_OPEN, ("REQUEUED",), None, AttemptState.REQUEUED, "requeued by hand, or by the site"),
     Rule(_OPEN, ("NODE_FAIL",), None, AttemptState.NODE_FAIL, "its node failed"),
@@ -75,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     # Somebody ended it.
     Rule(_OPEN, ("CANCELLED",), None, AttemptState.CANCELLED, "cancelled"),
     # Memory, in both shapes: the cgroup plugin has a state for it, OverMemoryKill kills and calls it a failure.
-    Rule(Journal, ("OUT_OF_MEMORY",), None, AttemptState.OUT_OF_MEMORY, "it used more memory than it asked for"),
+    Rule(_ALL, ("OUT_OF_MEMORY",), None, AttemptState.OUT_OF_MEMORY, "it used more memory than it asked for"),
     Rule(
         _OPEN,
         ("FAILED",),
@@ -142,6 +145,18 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+def _applicable() -> Mapping[tuple[Journal, str], Sequence[Rule]]:
+    found: dict[tuple[Journal, str], list[Rule]] = {}
+    for rule in RULES:
+        for pair in product(rule.journal, rule.slurm):
+            found.setdefault(pair, []).append(rule)
+    return found
+
+
+# The rows by both witnesses: every fold of every run looks here.
+_APPLICABLE = _applicable()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """How an attempt ended, and why."""
@@ -158,18 +173,22 @@ def judge(journal: Journal, said: JobObserved, *, stopped_by: str | None = None,
     :param stopped_by: the signal that stopped it, as the journal has it
     :param ranks: its processes, of which the first keeps the journal
     """
+    rule = find_rule(journal, said, ranks=ranks)
+    if rule is None:
+        return None
     number = killed_by(said)
-    signs = _signs(said, number, ranks)
-    for rule in RULES:
-        if journal in rule.journal and said.state in rule.slurm and (rule.sign is None or rule.sign in signs):
-            name = None if number is None else signal_name(number)
-            return Verdict(
-                state=rule.ended,
-                reason=said.reason
-                or (rule.reason and rule.reason.format(stop=stopped_by, signal=name, exit_code=said.exit_code)),
-                signal=name,
-            )
-    return None
+    name = None if number is None else signal_name(number)
+    reason = rule.reason and rule.reason.format(stop=stopped_by, signal=name, exit_code=said.exit_code)
+    return Verdict(state=rule.ended, reason=said.reason or reason, signal=name)
+
+
+def find_rule(journal: Journal, said: JobObserved, *, ranks: int = 1) -> Rule | None:
+    """The row that decides."""
+    rules = _APPLICABLE.get((journal, said.state))
+    if rules is None:
+        return None
+    signs = _signs(said, ranks)
+    return next((rule for rule in rules if rule.sign is None or rule.sign in signs), None)
 
 
 def killed_by(said: JobObserved) -> int | None:
@@ -177,16 +196,16 @@ def killed_by(said: JobObserved) -> int | None:
     if said.signal:
         return said.signal
     number = (said.exit_code or 0) - _EXIT_SIGNAL_BASE
-    return number if number in {item.value for item in signal.Signals} else None
+    return number if number in _NUMBERS else None
 
 
 def signal_name(number: int) -> str:
     """``SIGKILL`` for 9."""
-    known = number in {item.value for item in signal.Signals}
-    return signal.Signals(number).name if known else f"signal {number}"
+    return signal.Signals(number).name if number in _NUMBERS else f"signal {number}"
 
 
-def _signs(said: JobObserved, number: int | None, ranks: int) -> set[Sign]:
+def _signs(said: JobObserved, ranks: int) -> set[Sign]:
+    number = killed_by(said)
     found = {Sign.EXIT_CODE} if said.exit_code is not None else set()
     if ranks > 1:
         found.add(Sign.RANKS)

@@ -107,7 +107,7 @@ class Claim:
         now = self._beat()
         if now is None:
             return
-        self._judge_at = steady() + self.ticket.poll_s
+        self._judge_at = steady() + self.ticket.poll_s / 2
         alive = 0
         for ticket in self._ahead:
             if alive >= _CROWD * self.ticket.capacity:

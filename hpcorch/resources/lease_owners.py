@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from hpcorch.errors import UnavailableError
+from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.resources import ticket_files as files
 from hpcorch.resources.tickets import Ticket
 
@@ -27,7 +28,8 @@ class LeaseOwner:
     :param number: lower numbers are served first
     :param count: slots it takes
     :param capacity: slots there are, as its owner's profile says
-    :param user: the user; as are host, pid and run, None where the ticket does not say
+    :param user: whose file the ticket is
+    :param host: as are pid and run, None where the ticket does not say
     :param since: when it was served (of a holder), or drawn, by the file server's clock
     :param heartbeat_age_s: seconds since its last sign of life
     :param expired: that is too long ago: it counts no more, and its owner, if it lives, has lost it
@@ -51,7 +53,8 @@ def holders(directory: Path) -> list[LeaseOwner]:
 
     Exact where this user may write in the directory; otherwise ages are by this host's clock.
 
-    :raises UnavailableError: the directory cannot be listed
+    :raises UsageError: there is no such directory, or this user may not look into it
+    :raises UnavailableError: it cannot be listed for another reason
     """
     return _owners(directory, held=True)
 
@@ -59,7 +62,8 @@ def holders(directory: Path) -> list[LeaseOwner]:
 def waiting(directory: Path) -> list[LeaseOwner]:
     """Who waits, likewise, in the order of being served.
 
-    :raises UnavailableError: the directory cannot be listed
+    :raises UsageError: there is no such directory, or this user may not look into it
+    :raises UnavailableError: it cannot be listed for another reason
     """
     return _owners(directory, held=False)
 
@@ -73,11 +77,10 @@ def sharing_problem(directory: Path) -> str | None:
     if not directory.stat().st_mode & 0o020:
         return f"only its owner may write in {directory}: `chgrp GROUP` and `chmod 2770` it to share the resource"
     mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
-    place = next(path for path in (directory.resolve(), *directory.resolve().parents) if path in mounts)
-    if mounts[place] in _OF_ONE_HOST:
-        return (
-            f"{directory} is on a file system of this host alone ({mounts[place]}): name one that all nodes mount"
-        )
+    real = directory.resolve()
+    kind = next((mounts[path] for path in (real, *real.parents) if path in mounts), None)
+    if kind in _OF_ONE_HOST:
+        return f"{directory} is on a file system of this host alone ({kind}): name one that all nodes mount"
     return None
 
 
@@ -85,7 +88,8 @@ def _owners(directory: Path, *, held: bool) -> list[LeaseOwner]:
     try:
         tickets = [ticket for ticket in files.scan(directory) if not ticket.ended]
     except OSError as error:
-        raise UnavailableError(
+        wrong = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        raise (UsageError if wrong else UnavailableError)(
             f"the leases in {directory} cannot be listed ({error.strerror}): check the folder, or `directory` in"
             " the site profile"
         ) from error
@@ -96,26 +100,33 @@ def _owners(directory: Path, *, held: bool) -> list[LeaseOwner]:
     except OSError:
         now = time.time()
     found = []
-    for ticket in sorted(tickets, key=lambda ticket: (ticket.resource, ticket.order)):
+    for ticket in sorted(tickets, key=lambda ticket: (ticket.resource, ticket.number)):
         with suppress(OSError):
-            content, stamp = files.read(directory, ticket)
+            content, facts = files.read(directory, ticket)
             if ("held" in content) is held:
-                found.append(_owner(ticket, content, stamp, now))
+                found.append(_owner(ticket, content, facts, now))
     return found
 
 
-def _owner(ticket: Ticket, content: Mapping[str, Any], stamp: float, now: float) -> LeaseOwner:
-    age = max(0.0, now - stamp)
+def _owner(ticket: Ticket, content: Mapping[str, Any], facts: os.stat_result, now: float) -> LeaseOwner:
+    age = max(0.0, now - facts.st_mtime)
     return LeaseOwner(
         resource=ticket.resource,
         number=ticket.number,
         count=ticket.count,
         capacity=ticket.capacity,
-        user=content.get("user"),
+        user=_user(facts.st_uid) or content.get("user"),
         host=content.get("host"),
         pid=content.get("pid"),
         run=content.get("run"),
-        since=datetime.fromtimestamp(content.get("held", content.get("drawn", stamp)), tz=timezone.utc),
+        since=datetime.fromtimestamp(content.get("held", content.get("drawn", facts.st_mtime)), tz=timezone.utc),
         heartbeat_age_s=age,
         expired=age > ticket.passed_after_s,
     )
+
+
+def _user(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # this host does not know that user
+        return None

@@ -1,25 +1,25 @@
-"""Leases: a counting semaphore over users and nodes for a phase of a run; files in a directory, no server, no flock.
+"""Leases: a counting semaphore over users and nodes for a phase of a run, made of files, without server or flock.
 
 1.  Draw: create a ticket named (highest number seen + 1, random token), then list twice. The place is certain only
-    if both listings show the ticket and none after it, within SCAN_S of the draw; otherwise end it and draw anew.
+    if both listings show it above all others, and within SCAN_S of the draw; otherwise end it and draw anew.
 2.  Served: once the counts of one's own and all earlier tickets, waiting or held, fit the capacity. Earlier tickets
     only become fewer (by 1 and 6 none appears before a certain one), so an outdated listing errs towards waiting.
 3.  So nobody is overtaken, slots are taken all at once, and nothing is taken over, hence no race for a dead one's.
-4.  Owners touch their tickets: holders every sixth of the expiry, others every twelfth. By the server's clock (the
-    time of one's own ticket, just touched) others count a ticket as gone 5/6 of the expiry after its last touch.
-5.  An owner whose touches failed for 4/6, by a steady clock and from before the touch, has lost its ticket for good:
+4.  Owners touch their tickets: holders every sixth of the expiry, others twice as often. By the server's clock (of
+    an own ticket, just touched) others count one as gone 3/4 of the expiry after its last touch.
+5.  An owner whose touches failed for 7/12, by a steady clock and from before a touch, has lost its ticket for good:
     earlier than anybody goes past it, whether it was stopped, suspended or cut off, and whenever it wakes up.
 6.  Ended tickets stay as names. A name is removed only below another that has stood for SETTLE_S, twice SCAN_S: so
     the highest of all when two listings start is in one of them, also while it is renamed, and numbers only grow.
 7.  A name is never used again, so a late removal hits no successor. A ticket that somebody removed is lost.
 8.  A forked child has no heartbeat and gives nothing back: the lease stays its parent's.
-9.  Cost of waiting at an expiry of 60 s: a listing every 2.5 to 5 s (for moments after something moved up to 20 a
-    second, for the first in line), and every 5 s one touch and a stat of at most two capacities of tickets.
+9.  Cost of waiting at an expiry of 60 s: every 2.5 to 5 s a listing, a touch and a stat of the nearest earlier
+    tickets, at most two capacities of them; right after something moved, up to 20 listings a second of the first.
 10. A listing must show what was made before it started. Times may be wrong by a sixth of the expiry together: whole
     seconds on some servers, and the skew between hosts on Lustre, which stamps with its clients' clocks.
 
 filelock's SoftFileLease is not the slot: after a stop of any length it goes on as the holder if nobody came, and it
-takes over only by exchanging two names, which NFS refuses, so that the slots of the dead would never come back there.
+takes over only by exchanging two names, which NFS refuses: the slots of the dead would never come back there.
 """
 
 from __future__ import annotations

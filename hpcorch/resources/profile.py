@@ -88,6 +88,12 @@ class PoolLimits:
     max_gpus: int | None = None
     max_walltime_min: int | None = None
 
+    def at_once(self, gpus: int) -> int | None:
+        """How many runs that use so many GPUs each may be at work at once; None is without limit."""
+        by_gpus = self.max_gpus // gpus if self.max_gpus is not None and gpus else None
+        limits = [limit for limit in (self.max_running, by_gpus) if limit is not None]
+        return min(limits, default=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
@@ -150,7 +156,7 @@ class Profile:
 
     :param source: the file that it was read from, None for the empty profile of a site that has none
     :param cluster: the cluster that it is about, by Slurm's ClusterName; None is any
-    :param headroom: submit slots to be left for the user's other jobs
+    :param headroom: submit slots to be left for the user's other jobs; None is a small share of the limit
     """
 
     source: str | None = None
@@ -160,7 +166,7 @@ class Profile:
     envelope: Envelope = field(default_factory=Envelope)
     policies: Policies = field(default_factory=Policies)
     prices: Prices = field(default_factory=Prices)
-    headroom: int = 0
+    headroom: int | None = None
 
     @property
     def called(self) -> str:

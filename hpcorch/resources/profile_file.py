@@ -29,6 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LICENSE = re.compile(r"[^\s,:;|()]+")
 # Keys that mean something for one kind of resource only.
 _BELONGS = {"license": Enforcement.LICENSE, "directory": Enforcement.LEASE, "expiry_s": Enforcement.LEASE}
+_TEXTS_OF_A_POOL = ("description", "partition", "qos", "account", "reservation")
 
 
 def parse_profile(text: str, file: str) -> Profile:
@@ -50,7 +51,7 @@ def parse_profile(text: str, file: str) -> Profile:
         envelope=optional(top, "envelope", _envelope, Envelope()),
         policies=policies,
         prices=prices,
-        headroom=optional(top, "headroom", _from_0, 0),
+        headroom=optional(top, "headroom", _from_0, None),
     )
 
 
@@ -97,9 +98,6 @@ def _pool(name: str, value: Marked) -> Pool:
         limits=optional(section, "limits", _pool_limits, PoolLimits()),
         **texts,
     )
-
-
-_TEXTS_OF_A_POOL = ("description", "partition", "qos", "account", "reservation")
 
 
 def _pool_limits(value: Marked) -> PoolLimits:
@@ -171,7 +169,7 @@ def _license(value: Marked) -> str:
 
 def _folder(value: Marked) -> str:
     path = value.text()
-    if not path.startswith(("/", "~/")):
+    if not path.startswith("/"):
         raise value.error(f"must be an absolute path, since runs start in many folders, not {path!r}")
     return path
 

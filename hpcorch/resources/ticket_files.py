@@ -58,8 +58,8 @@ def _add_line(descriptor: int, content: Mapping[str, Any]) -> None:
     write_all(descriptor, json.dumps(content).encode() + b"\n")
 
 
-def read(directory: Path, ticket: Ticket) -> tuple[dict[str, Any], float]:
-    """What a ticket says of its owner, as far as it was written, and the time of its last sign of life.
+def read(directory: Path, ticket: Ticket) -> tuple[dict[str, Any], os.stat_result]:
+    """What a ticket says of its owner, as far as it was written, and its file's facts.
 
     :raises OSError: it cannot be read
     """
@@ -68,7 +68,7 @@ def read(directory: Path, ticket: Ticket) -> tuple[dict[str, Any], float]:
         for line in file:
             with suppress(ValueError):
                 content.update(json.loads(line))
-        return content, os.fstat(file.fileno()).st_mtime
+        return content, os.fstat(file.fileno())
 
 
 def touch(directory: Path, ticket: Ticket) -> float:

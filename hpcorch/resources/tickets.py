@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 # A holder cut off for this share of its expiry knows that it lost its lease, well before others may go past it.
-_LOST: Final = 4 / 6
-_PASSED: Final = 5 / 6
+_LOST: Final = 7 / 12
+_PASSED: Final = 9 / 12
 _BEAT: Final = 1 / 6
 _POLL: Final = 1 / 12
 _FIRST_PAUSE_S: Final = 0.1
@@ -26,7 +26,7 @@ class Ticket:
     """One place in the queue; its name in the directory says all of it.
 
     :param resource: what the slots are of; one directory may have the queues of several
-    :param number: places are served by (number, token)
+    :param number: lower ones are served before; no two certain places have the same
     :param count: slots that it takes at once
     :param capacity: slots there are, as its owner's profile says
     :param expiry_ms: milliseconds without a sign of life after which its slots are certainly free
@@ -70,10 +70,6 @@ class Ticket:
         return f"{self.name}.ended"
 
     @property
-    def order(self) -> tuple[int, str]:
-        return self.number, self.token
-
-    @property
     def lost_after_s(self) -> float:
         """Seconds without a sign of life after which its owner no longer holds it."""
         return self.expiry_ms / 1000 * _LOST
@@ -100,14 +96,14 @@ def next_number(seen: Iterable[Ticket]) -> int:
 
 
 def is_last(mine: Ticket, seen: Collection[Ticket]) -> bool:
-    """Whether a listing shows this ticket and none after it: only then is its place certain."""
-    return mine in seen and all(ticket.order <= mine.order for ticket in seen)
+    """Whether a listing shows this ticket, and all others have lower numbers: only then is its place certain."""
+    return mine in seen and all(ticket.number < mine.number for ticket in seen if ticket != mine)
 
 
 def ahead_of(mine: Ticket, seen: Iterable[Ticket]) -> list[Ticket]:
     """The tickets that are served before this one and were not given back, in order."""
-    earlier = (ticket for ticket in seen if not ticket.ended and ticket.order < mine.order)
-    return sorted(earlier, key=lambda ticket: ticket.order)
+    earlier = (ticket for ticket in seen if not ticket.ended and ticket.number < mine.number)
+    return sorted(earlier, key=lambda ticket: ticket.number)
 
 
 def shortage(mine: Ticket, ahead: Collection[Ticket]) -> int:
@@ -126,9 +122,9 @@ def removable(ages: Mapping[Ticket, float]) -> list[Ticket]:
 
     What is over and below a name that has stood for SETTLE_S: so the highest name of all is there for every scan.
     """
-    settled = max((ticket.order for ticket, age in ages.items() if age > SETTLE_S), default=(0, ""))
+    settled = max((ticket.number for ticket, age in ages.items() if age > SETTLE_S), default=0)
     over = (ticket for ticket, age in ages.items() if ticket.ended or age > ticket.passed_after_s)
-    return sorted((ticket for ticket in over if ticket.order < settled), key=lambda ticket: ticket.order)
+    return [ticket for ticket in over if ticket.number < settled]
 
 
 def pause_s(mine: Ticket, short: int, quiet: int, draw: float) -> float:

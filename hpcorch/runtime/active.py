@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.runtime import generators
 from hpcorch.runtime.checkpoints import CheckpointStore, Restored
+from hpcorch.runtime.epochs import Epochs
 from hpcorch.runtime.metrics import Metrics, Summary
 from hpcorch.runtime.output import say
 from hpcorch.runtime.place import Place
@@ -66,8 +66,7 @@ class ActiveRun(Run):
         self._flushed_at = self._summarised_at = time.monotonic()
         self._schedule = Schedule(last_step=0, saved_at=time.monotonic())
         self._generators: dict[str, Any] = {}
-        self._position: dict[str, Any] | None = None  # how far the epoch is, and the states that it began with
-        self._interrupted: dict[str, Any] | None = None
+        self._epochs = Epochs()
         self._restored_step: int | None = None
         self._saved_step: int | None = None
         self._told_to_stop = False
@@ -119,7 +118,7 @@ class ActiveRun(Run):
                 return None
             names = generators.restore(restored.generators, self._generators)
             self._metrics.restore(restored.extras.get("metrics", {}))
-            self._interrupted = restored.extras.get("position")
+            self._epochs.restore(restored.extras.get("position"), restored.generators)
             self._restored_step = self._schedule.last_step = restored.step
             self._record(
                 CheckpointRestored(
@@ -165,8 +164,8 @@ class ActiveRun(Run):
 
     def _save(self, step: int, state: Any, keep: int, *, files: Path | None) -> None:
         with self._signals.deferred():
-            self._flush()
-            extras = {"metrics": self._metrics.summary, "position": self._position}
+            self._flush(durable=True)  # the attempt that goes on from here logs only what comes after
+            extras = {"metrics": self._metrics.summary, "position": self._epochs.position}
             try:
                 saved = self._store.save(
                     step,
@@ -234,31 +233,17 @@ class ActiveRun(Run):
             self._flush()
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
-        if self._position is not None:
-            raise UsageError("batches() is for one loop at a time: iterate over the loader itself in the inner one")
-        now = generators.capture(self._generators)
-        interrupted, self._interrupted = self._interrupted, None
-        self._position = interrupted or {"start": now, "done": 0}
-        try:
-            generators.restore(self._position["start"], self._generators)
-            iterator = iter(loader)
-            if interrupted is not None:
-                next(islice(iterator, interrupted["done"], interrupted["done"]), None)
-                generators.restore(now, self._generators)
-            for batch in iterator:
-                self._position["done"] += 1
-                yield batch
-        finally:
-            self._position = None
+        return self._epochs.batches(loader, self._generators)
 
     def close(self) -> None:
         """Record what was not recorded yet, when the task is over."""
         self._flush()
         self._summarise()
 
-    def _flush(self) -> None:
-        for fact in self._metrics.take():
-            self._record(fact)
+    def _flush(self, *, durable: bool = False) -> None:
+        facts = list(self._metrics.take())
+        for number, fact in enumerate(facts, start=1):
+            self._record(fact, durable=durable and number == len(facts))
         self._flushed_at = time.monotonic()
         if self._flushed_at - self._summarised_at >= _SUMMARY_S:
             self._summarise()

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from pickle import PickleBuffer
 from types import TracebackType
@@ -137,10 +138,15 @@ def describe(trailer: Trailer) -> dict[str, Any]:
     return {**asdict(trailer), "versions": _versions()}
 
 
-def _versions() -> dict[str, str]:
+@cache
+def _own_version() -> str:
     from importlib.metadata import version
 
-    versions = {"python": sys.version.split()[0], "hpcorch": version("hpcorch")}
+    return version("hpcorch")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0], "hpcorch": _own_version()}
     for name in ("numpy", "torch"):
         if (module := sys.modules.get(name)) is not None:
             versions[name] = str(module.__version__)

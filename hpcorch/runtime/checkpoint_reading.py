@@ -103,7 +103,8 @@ def quick_look(found: Found) -> Trailer:
     """
     first = trailer_of(found, 0)
     for rank in range(first.ranks):
-        _check_part(found, first, rank, trailer_of(found, rank), digests=False)
+        trailer = trailer_of(found, rank) if rank else first
+        _check_part(found, first, rank, trailer, digests=False)
     return first
 
 

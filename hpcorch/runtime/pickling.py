@@ -6,8 +6,8 @@ A class of ``__main__`` is pickled by value, as it is in the task file. cloudpic
 the next attempt, which has loaded the task file, gets the task's own class. A class that is known there keeps what
 it has: methods from the checkpoint would refer to the variables of another copy of the module.
 
-:func:`rebuild_tensor`, :func:`rebuild_storage` and :func:`fill_class` are called by pickles that exist: their names
-and parameters are part of the format.
+:func:`rebuild_tensor`, :func:`rebuild_storage`, :func:`make_class` and :func:`fill_class` are called by pickles
+that exist: their names and parameters are part of the format.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import IO, Any, Protocol
+from weakref import WeakSet
 
 import cloudpickle
+from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_CLASS
 
 PROTOCOL = 5
+
+_without_content: WeakSet[type] = WeakSet()
 
 
 class Sink(Protocol):
@@ -64,7 +68,7 @@ class StatePickler(cloudpickle.Pickler):
         reduced = super().reducer_override(obj)  # type: ignore[no-untyped-call]
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
             make, arguments, state, items, pairs, setter = reduced
-            return make, arguments, (setter, state), items, pairs, fill_class
+            return make_class, (make, arguments), (setter, state), items, pairs, fill_class
         return reduced
 
     def _tensor(self, torch: Any, tensor: Any) -> Any:
@@ -139,9 +143,18 @@ def rebuild_tensor(
     return tensor.requires_grad_(requires_grad)
 
 
+def make_class(make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+    """A class of ``__main__``: the task's own if it is known here, else a new one without content."""
+    known = set(_DYNAMIC_CLASS_TRACKER_BY_CLASS)
+    made = make(*arguments)
+    if made not in known:
+        _without_content.add(made)
+    return made
+
+
 def fill_class(cls: type, state: tuple[Callable[[type, Any], Any], Any]) -> None:
-    """Give a class of ``__main__`` its attributes, unless this process had it already."""
-    setter, content = state
-    attributes = content[0]
-    if not set(attributes) <= set(vars(cls)):
+    """Give a class that :func:`make_class` has just made its content."""
+    if cls in _without_content:
+        _without_content.discard(cls)
+        setter, content = state
         setter(cls, content)

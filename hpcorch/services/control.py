@@ -23,17 +23,23 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.ids import format_ranges
-from hpcorch.services.elements import HOLD, RELEASE, Target, Targets, choose
+from hpcorch.model.states import RunState
+from hpcorch.model.stops import NOT_REQUEUED
+from hpcorch.services.elements import HOLD, RELEASE, Target, Targets, choose, split
 from hpcorch.services.local import GRACE_S
+from hpcorch.services.past import read_past
 from hpcorch.services.pools import pool_host, pool_process, task_processes
 from hpcorch.services.reconcile import Reconciler, open_reconciler
-from hpcorch.services.requests import CANCEL
+from hpcorch.services.requests import CANCEL, CHECKPOINT_SIGNAL, attributed
 from hpcorch.services.select import Selector, select_runs
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
 
 # A pool starts a task so soon after it has looked for requests.
 _STARTING_S = 0.2
+# Runs in these states may have a process that can be asked to save a checkpoint.
+_RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.UNCERTAIN})
+_SLURMS_NAME = CHECKPOINT_SIGNAL.name.removeprefix("SIG")
 
 __all__ = ["CANCEL", "HOLD", "RELEASE", "Control", "ControlPlan", "check_own", "open_control"]
 
@@ -43,12 +49,14 @@ class ControlPlan:
     """What an action would do to which runs of a sweep.
 
     :param whole_sweep: whether the sweep itself was named, and not some of its runs
+    :param asked_to_checkpoint: of the runs that would be cancelled, those that are asked to save a checkpoint first
     """
 
     sweep: str
     action: str
     whole_sweep: bool
     targets: Targets
+    asked_to_checkpoint: frozenset[int] = frozenset()
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -59,6 +67,7 @@ class ControlPlan:
             "elements": [target.element for target in self.targets.targets],
             "unsettled": list(self.targets.unsettled),
             "passed_over": {str(run): why for run, why in self.targets.passed_over.items()},
+            "asked_to_checkpoint": sorted(self.asked_to_checkpoint),
         }
 
 
@@ -85,9 +94,10 @@ class Control:
         else:
             self.reconciler.ask_slurm(self.client)
 
-    def plan(self, action: str, selector: Selector) -> ControlPlan:
+    def plan(self, action: str, selector: Selector, *, checkpoint: bool = False) -> ControlPlan:
         """What the action is for, by what the ledger has.
 
+        :param checkpoint: cancel only what waits, and ask what runs to save a checkpoint and end
         :raises NotFoundError: a run that is named does not exist
         :raises UsageError: a local sweep has no queue to hold runs in
         """
@@ -101,7 +111,14 @@ class Control:
         selected = select_runs(ledger, self.sweep.id, selector)
         targets = choose(action, selected, ledger.runs(self.sweep.id), submissions)
         whole = selector.ranges is None and selector.states is None
-        return ControlPlan(sweep=self.sweep.id, action=action, whole_sweep=whole, targets=targets)
+        running = {run.run for run in selected if checkpoint and run.state in _RUNNING}
+        return ControlPlan(
+            sweep=self.sweep.id,
+            action=action,
+            whole_sweep=whole,
+            targets=targets,
+            asked_to_checkpoint=frozenset(running.intersection(targets.runs)),
+        )
 
     def carry_out(self, plan: ControlPlan) -> None:
         """Record the request and pass it on.
@@ -114,17 +131,34 @@ class Control:
             return
         if self.is_local:
             _check_hosts(targets)
-        with control_journal(self.reconciler.layout) as control:
-            for target in targets:
-                control.append(_requested(plan.action, target), durable=True)
+        asked, others = split(targets, plan.asked_to_checkpoint)
+        self._record(plan.action, asked, others)
         if self.is_local:
-            for target in targets:
-                _stop_locally(target, with_pool=plan.whole_sweep)
+            for target in others:
+                _stop_locally(target, with_pool=plan.whole_sweep and not asked)
+            for target in asked:
+                _ask_locally(target)
         else:
-            self._tell_slurm(plan.action, [target.element for target in targets])
+            # What waits first, so that it does not start in place of what ends.
+            self._tell_slurm(plan.action, [target.element for target in others])
+            self.client.signal([target.element for target in asked], _SLURMS_NAME)
         # What came of it is seen by the next look, too.
         with suppress(UnavailableError):
             self.look()
+
+    def _record(self, action: str, asked: Sequence[Target], others: Sequence[Target]) -> None:
+        """What is asked for, and the end of runs that nobody needs to be asked about: Slurm has given them up."""
+        layout = self.reconciler.layout
+        with control_journal(layout) as control:
+            requests = [_requested(action, target, checkpoint=True) for target in asked]
+            requests += [_requested(action, target) for target in others]
+            for request in requests:
+                control.append(request, durable=True)
+            if action == CANCEL:
+                observed = read_past(layout, self.sweep.id).observed.values()
+                for word in attributed((w for w in observed if w.state == NOT_REQUEUED), requests):
+                    if word.state != NOT_REQUEUED:
+                        control.append(word)
 
     def _tell_slurm(self, action: str, elements: Sequence[str]) -> None:
         tell = {CANCEL: self.client.cancel, HOLD: self.client.hold, RELEASE: self.client.release}[action]
@@ -166,7 +200,7 @@ def check_own(sweep: Sweep, client: SlurmClient) -> None:
         )
 
 
-def _requested(action: str, target: Target) -> ControlRequested:
+def _requested(action: str, target: Target, *, checkpoint: bool = False) -> ControlRequested:
     return ControlRequested(
         submission=target.submission.submission,
         action=action,
@@ -174,6 +208,7 @@ def _requested(action: str, target: Target) -> ControlRequested:
         user=getpass.getuser(),
         uid=os.getuid(),
         host=socket.gethostname(),
+        checkpoint=checkpoint,
     )
 
 
@@ -205,6 +240,16 @@ def _stop_locally(target: Target, *, with_pool: bool) -> None:
     _, stubborn = psutil.wait_procs(signalled, timeout=GRACE_S)
     for task in stubborn:
         _signal_session(task, signal.SIGKILL)
+
+
+def _ask_locally(target: Target) -> None:
+    """Ask tasks of a pool to save a checkpoint and end; what they have started hears nothing of it."""
+    pool = pool_process(target.submission.job_id or "::")
+    if pool is None:
+        return
+    for task in task_processes(pool, target.submission.submission, target.indices):
+        with suppress(psutil.NoSuchProcess):
+            task.send_signal(CHECKPOINT_SIGNAL)
 
 
 def _signal_session(task: psutil.Process, number: signal.Signals) -> None:

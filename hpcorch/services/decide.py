@@ -18,12 +18,10 @@ from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.failures import failure_class
 from hpcorch.model.ids import format_time, parse_time
 from hpcorch.model.retries import retry_wait_s
-from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 from hpcorch.services.requests import cancelled_runs
-from hpcorch.services.sweep_state import NOT_FINE, SweepState
+from hpcorch.services.sweep_state import SweepState
 
-# What the reason of a run begins with that a preemption ended, and that Slurm did not put back into its queue.
-PREEMPTED = "preempted"
 # Runs of a sweep that fail one after the other share an array: submissions are at least so far apart.
 GROUPING_S = 10.0
 # A submission that Slurm has refused so often in a row is left to a person.
@@ -150,7 +148,7 @@ def _planned(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | 
 
 def _after_preemption(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | None:
     """A run of which Slurm let go when it preempted it. There is no limit: it is no failure of the run."""
-    if run.reason is None or not run.reason.startswith(PREEMPTED):
+    if (run.run, latest.submission) not in state.let_go:
         return None
     if latest.backend != "slurm" or _forbids_requeue(run.batch, latest, state):
         return None

@@ -51,6 +51,7 @@ CHECKS: Sequence[Check] = (
     Check(name="partitions", question="Are the partitions there, and open?", problems=site_checks.partitions),
     Check(name="accounts", question="May you use the accounts and QOS?", problems=site_checks.accounts),
     Check(name="reservations", question="Are the reservations there?", problems=site_checks.reservations),
+    Check(name="pool limits", question="Does Slurm allow what the pools do?", problems=site_checks.pool_limits),
     Check(name="headroom", question="Does the headroom leave room for sweeps?", problems=site_checks.headroom),
 )
 

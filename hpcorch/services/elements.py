@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.ids import format_ranges
@@ -76,7 +76,7 @@ def choose(
     passed_over: dict[int, str] = {}
     for run in selected:
         submission = _submission_of(run, submissions)
-        if run.state not in _ACTS_ON[action]:
+        if run.state not in _ACTS_ON[action] and not (action == CANCEL and _is_given_up(run)):
             passed_over[run.run] = _why_not(run)
         elif submission is None or submission.job_id is None:
             unsettled.append(run.run)
@@ -95,13 +95,31 @@ def choose(
     return Targets(targets=targets, unsettled=unsettled, passed_over=passed_over)
 
 
+def split(targets: Iterable[Target], runs: Collection[int]) -> tuple[list[Target], list[Target]]:
+    """The parts of the targets that are these runs, and the parts that are not."""
+    inside: list[Target] = []
+    outside: list[Target] = []
+    for target in targets:
+        those = tuple(run for run in target.runs if run in runs)
+        others = tuple(run for run in target.runs if run not in runs)
+        whole = target.whole and not (those and others)
+        inside += [replace(target, runs=those, whole=whole)] if those else []
+        outside += [replace(target, runs=others, whole=whole)] if others else []
+    return inside, outside
+
+
+def _is_given_up(run: Run) -> bool:
+    """Whether Slurm had the run and does not requeue it after a preemption: it will be submitted again."""
+    return run.state is RunState.PLANNED and run.submission is not None
+
+
 def _submission_of(run: Run, submissions: Mapping[int, Submission]) -> Submission | None:
     return None if run.submission is None else submissions.get(run.submission)
 
 
 def _why_not(run: Run) -> str:
     if run.state is RunState.PLANNED:
-        return "it was never submitted"
+        return "it is not with Slurm" if _is_given_up(run) else "it was never submitted"
     if run.state.is_final:
         return f"it is over ({run.state.value})"
     return f"it does not wait ({run.state.value})"

@@ -13,19 +13,27 @@ from hpcorch.slurm.protocol import SlurmClient
 # Slurm kills what does not heed SIGTERM after KillWait, 30 s by default, and an epilog may take its time.
 _END_WAIT_S = 120.0
 _END_POLL_S = 2.0
+_SOON_S = 1.0
 
 
-def end_elements(client: SlurmClient, submissions: Iterable[Submission], runs: Collection[int]) -> None:
-    """Cancel elements of these runs that Slurm still shows, and see them end.
+def end_elements(
+    client: SlurmClient, submissions: Iterable[Submission], runs: Collection[int], *, grace_s: float = 0.0
+) -> None:
+    """See earlier elements of these runs end; those that Slurm still shows are cancelled.
 
     A run is over by its own journal while its element still ends; a lost one may live on a node that does not
     answer.
 
+    :param grace_s: seconds that an element has to end by itself, so that Slurm, too, calls it as it ended
     :raises UnavailableError: Slurm does not answer, or an element does not end
     """
     wanted = set(runs)
     concerned = {one.job_id: one for one in submissions if one.job_id is not None and wanted & set(one.runs)}
     left = _alive(client, concerned, wanted)
+    patience = time.monotonic() + grace_s
+    while left and time.monotonic() < patience:
+        time.sleep(_SOON_S)
+        left = _alive(client, concerned, wanted)
     if left:
         client.cancel([elements_of(job_id, indices) for job_id, indices in left.items()])
     deadline = time.monotonic() + _END_WAIT_S

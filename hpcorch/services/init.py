@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE
+from hpcorch.journal.layout import DIR_MODE, FILE_MODE, STATE_DIR
 from hpcorch.resources.profile import Profile
 from hpcorch.resources.profile_file import parse_profile
 from hpcorch.services.survey import Survey
@@ -38,6 +39,7 @@ envelope: {}
 policies:
   clean_git: warn  # or refuse, ignore: what a launch with uncommitted changes gets
 """
+_OPEN_DIR_MODE, _OPEN_FILE_MODE = 0o755, 0o644
 # Of a user's submit slots so many are left for other jobs, one in so many of the limit at most.
 _HEADROOM = 20
 _SHARE_OF_LIMIT = 5
@@ -50,40 +52,46 @@ def profile_text(facts: Survey) -> str:
     return "".join([*parts, *_pools(facts), _END, *_headroom(facts)])
 
 
-def write_profile(path: Path, text: str, *, force: bool) -> Profile:
-    """Write a profile, which is read once to be sure of it.
+def refuse_to_replace(path: Path, *, force: bool) -> None:
+    """Keep what somebody may have edited.
 
-    :param force: replace a file that is there
-    :raises UsageError: there is one already
+    :raises UsageError: the file is there, and nobody said ``force``
     """
-    profile = parse_profile(text, str(path))
     if path.exists() and not force:
         raise UsageError(
             f"{path} is there already, and it may have your changes: look what has changed on the cluster with"
             " `hpcorch doctor`, or replace it with --force."
         )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=DIR_MODE)
-    write_whole(path, text.encode())
+
+
+def write_profile(path: Path, text: str, *, force: bool) -> Profile:
+    """Write a profile, which is read once to be sure of it.
+
+    :raises UsageError: as :func:`refuse_to_replace`
+    """
+    profile = parse_profile(text, str(path))
+    refuse_to_replace(path, force=force)
+    private = path.parent.name == STATE_DIR  # elsewhere it may be meant for all users, as in /etc
+    path.parent.mkdir(parents=True, exist_ok=True, mode=DIR_MODE if private else _OPEN_DIR_MODE)
+    write_whole(path, text.encode(), mode=FILE_MODE if private else _OPEN_FILE_MODE)
     return profile
 
 
 def _resources(facts: Survey) -> Iterator[str]:
+    taken: set[str] = set()
     yield "\nresources:\n"
     if not facts.licenses:
         yield _NO_RESOURCES
     for one in facts.licenses or ():
-        name = _name(one.name)
+        name = _name(one.name, taken)
         yield f"  {name}:  # of `scontrol show licenses`; ask for it with resources={{{name}: 1}}\n"
-        yield f"    capacity: {one.total}\n    enforced: license\n"
-        if name != one.name:
-            yield f"    license: {_scalar(one.name)}\n"
-    for kind, count in sorted((facts.gpus or {}).items()):
-        name = f"gpu_{_name(kind)}" if kind else "gpu"
-        yield f"  {name}:  # ask for them with gpus_per_node\n"
-        yield f"    kind: gpu\n    unit: GPUs\n    capacity: {count}\n    enforced: system\n"
+        yield f"    capacity: {one.total}\n    enforced: license\n    license: {_scalar(one.name)}\n"
+    for kind, there in sorted((facts.gpus or {}).items()):
+        yield f"  {_name(f'gpu_{kind}' if kind else 'gpu', taken)}:  # ask for them with gpus_per_node\n"
+        yield f"    kind: gpu\n    unit: GPUs\n    capacity: {there}\n    enforced: system\n"
         yield f"    gpu_type: {_scalar(kind)}\n" if kind else ""
     if facts.open_files is not None:
-        yield "  open_files:  # `ulimit -n` where this was written: files that one process may have open\n"
+        yield f"  {_name('open_files', taken)}:  # `ulimit -n`: files a process may open\n"
         yield f"    kind: file_descriptors\n    capacity: {facts.open_files}\n    enforced: system\n"
 
 
@@ -93,9 +101,10 @@ def _pools(facts: Survey) -> Iterator[str]:
     if not usable:
         yield "pools: {}\n"
         return
+    taken: set[str] = set()
     yield "pools:\n"
     for one in usable:
-        yield f"  {_name(one.name)}:{'  # the default partition' if one.default else ''}\n"
+        yield f"  {_name(one.name, taken)}:{'  # the default partition' if one.default else ''}\n"
         yield f"    partition: {_scalar(one.name)}\n"
         yield from _choices(facts)
         yield from _pool_limits(facts, one)
@@ -131,9 +140,12 @@ def _headroom(facts: Survey) -> Iterator[str]:
     yield f"headroom: {_HEADROOM if lowest is None else min(_HEADROOM, lowest // _SHARE_OF_LIMIT)}\n"
 
 
-def _name(text: str) -> str:
-    """A name that overrides and file names can hold."""
-    return _NOT_IN_A_NAME.sub("_", text).lstrip("_.-") or "unnamed"
+def _name(text: str, taken: set[str]) -> str:
+    """A name that overrides and file names can hold, and that nothing before it has."""
+    plain = _NOT_IN_A_NAME.sub("_", text).lstrip("_.-") or "unnamed"
+    name = next(one for one in chain([plain], (f"{plain}_{number}" for number in count(2))) if one not in taken)
+    taken.add(name)
+    return name
 
 
 def _scalar(text: str) -> str:

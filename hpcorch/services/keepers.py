@@ -16,8 +16,8 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Batch, Submission
 from hpcorch.model.events import KeeperSubmitted
 from hpcorch.model.ids import new_token
+from hpcorch.model.retries import budget_of
 from hpcorch.services.submit import script_exports
-from hpcorch.services.sweep_state import budget_of
 from hpcorch.slurm.executor import sbatch_text
 from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient
@@ -52,12 +52,14 @@ def _is_kept(batch: Batch, client: SlurmClient) -> bool:
 
 def _may_be_cancelled(keys: Mapping[str, Any], client: SlurmClient) -> bool:
     """Whether a partition that the jobs may run in preempts them by CANCEL."""
+    if not client.config().preempts:
+        return False
     named = (keys.get("additional_parameters") or {}).get("partition") or keys.get("partition")
     wanted = set(str(named).split(",")) if named else None
     return any(
-        "CANCEL" in one.mode
-        for one in client.preemption()
-        if (one.partition in wanted if wanted else one.is_default)
+        "CANCEL" in one.preempt_mode
+        for one in client.partitions()
+        if (one.default if wanted is None else one.name in wanted)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hpcorch.errors import SlurmUnavailableError
@@ -40,15 +40,14 @@ def ask_accounting(client: CliClient) -> Accounting | None:
     config = client.config()
     if not config.accounting:
         return None
-    user = getpass.getuser()
 
     def ask() -> Accounting:
-        mine = client.ask(limits.show_associations(user, config.cluster))
+        default, mine = limits.parse_user(client.ask(limits.show_user(getpass.getuser(), config.cluster)))
         return Accounting(
-            associations=limits.parse_associations(mine),
-            accounts=limits.parse_associations(client.ask(limits.show_associations("", config.cluster))),
+            associations=mine,
+            accounts=limits.parse_accounts(client.ask(limits.show_accounts(config.cluster))),
             qos=limits.parse_qos(client.ask(limits.show_qos())),
-            default_account=limits.parse_default_account(client.ask(limits.show_default_account(user))),
+            default_account=default,
         )
 
     return tried(ask)
@@ -59,12 +58,18 @@ def user_limits(
 ) -> Limits:
     """What this user may have with Slurm in a partition, under a QOS and an account (Slurm's defaults for None).
 
-    At most six inquiries. What is not known does not limit: the answer's ``source`` says why.
+    The controller's MaxJobCount holds for all users together, and so for one. At most five inquiries (about 0.6 s
+    with slurmdbd). What is not known does not limit: the answer's ``source`` says why.
 
     :raises SlurmUnavailableError: the controller does not answer
     """
-    known = tried(lambda: partitions.parse_partitions(client.ask(commands.scontrol_partitions())))
-    return limits_here(client, ask_accounting(client), known or (), partition=partition, qos=qos, account=account)
+    accounting = ask_accounting(client) if client.config().enforces_limits else None
+    known = tried(lambda: partitions.parse_partitions(client.ask(commands.scontrol_partitions()))) or ()
+    found = limits_here(client, accounting, known, partition=partition, qos=qos, account=account)
+    memory = client.config().max_job_count
+    if found.max_submit is not None and found.max_submit <= memory:
+        return found
+    return replace(found, max_submit=memory, source=f"{memory} submitted by MaxJobCount ({found.source})")
 
 
 def limits_here(

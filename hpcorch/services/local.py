@@ -104,8 +104,8 @@ class LocalPool:
     """Executes one request to its end. Use once."""
 
     def __init__(self, layout: SweepLayout, request: LocalRequest) -> None:
+        self.request = request
         self._layout = layout
-        self._request = request
         self._free_gpus = list(request.gpus)
         self._running: dict[int, _Task] = {}
         self._interrupted_by: int | None = None
@@ -119,11 +119,11 @@ class LocalPool:
         :raises Interrupted: after an orderly stop on SIGINT or SIGTERM
         """
         self.record()
-        waiting = list(range(len(self._request.runs)))
-        begin = time.monotonic() + self._request.wait_s
+        waiting = list(range(len(self.request.runs)))
+        begin = time.monotonic() + self.request.wait_s
         with self._signals():
             while (waiting or self._running) and self._interrupted_by is None:
-                while waiting and len(self._running) < self._request.slots and time.monotonic() >= begin:
+                while waiting and len(self._running) < self.request.slots and time.monotonic() >= begin:
                     self._start_unless_cancelled(waiting.pop(0))
                 time.sleep(_POLL_S)
                 self._reap()
@@ -142,7 +142,7 @@ class LocalPool:
         """
         if self._job_id:
             return self._job_id
-        request = self._request
+        request = self.request
         with control_journal(self._layout) as control:
             self._number = read_past(self._layout, request.sweep).next_submission
             self._job_id = pool_id(os.getpid())
@@ -162,15 +162,15 @@ class LocalPool:
         return self._job_id
 
     def _start_unless_cancelled(self, index: int) -> None:
-        requests = read_past(self._layout, self._request.sweep).requests
-        if self._request.runs[index] in cancelled_runs(requests, self._number):
+        requests = read_past(self._layout, self.request.sweep).requests
+        if self.request.runs[index] in cancelled_runs(requests, self._number):
             self._observe([self._word(index, "CANCELLED", "cancelled while it waited")])
         else:
             self._start(index)
 
     def _start(self, index: int) -> None:
-        gpus = [self._free_gpus.pop(0) for _ in range(self._request.gpus_per_task or 0)]
-        logs = LogFiles(layout=self._layout, submission=self._number, folder=self._request.log_folder)
+        gpus = [self._free_gpus.pop(0) for _ in range(self.request.gpus_per_task or 0)]
+        logs = LogFiles(layout=self._layout, submission=self._number, folder=self.request.log_folder)
         output, error = logs.local(index)
         with ExitStack() as files:
             stdout = files.enter_context(_appending(output))
@@ -178,18 +178,18 @@ class LocalPool:
                 self._argv(index),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                stderr=stdout if self._request.stderr_to_stdout else files.enter_context(_appending(error)),
+                stderr=stdout if self.request.stderr_to_stdout else files.enter_context(_appending(error)),
                 env=self._environment(gpus),
                 start_new_session=True,  # a signal reaches the task with all that it started
             )
         self._running[index] = _Task(process=process, gpus=gpus, deadline=self._deadline())
 
     def _deadline(self) -> float | None:
-        limit = self._request.timeout_s
+        limit = self.request.timeout_s
         return None if limit is None else time.monotonic() + limit
 
     def _argv(self, index: int) -> list[str]:
-        request = self._request
+        request = self.request
         return [
             request.python,
             "-u",
@@ -209,8 +209,8 @@ class LocalPool:
         ]
 
     def _environment(self, gpus: Sequence[str]) -> dict[str, str]:
-        own = {} if self._request.gpus_per_task is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        return {**self._request.environ, **script_exports(self._request.environ), **own}
+        own = {} if self.request.gpus_per_task is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        return {**self.request.environ, **script_exports(self.request.environ), **own}
 
     def _reap(self) -> None:
         """Take back the slots of tasks that ended, and record what those that died without a word died of."""
@@ -239,7 +239,7 @@ class LocalPool:
         return self._word(index, "COMPLETED", "the process ended with exit code 0, and the run recorded no end")
 
     def _recorded_end(self, index: int) -> bool:
-        attempt = AttemptId(run=self._request.runs[index], submission=self._number, restart=0)
+        attempt = AttemptId(run=self.request.runs[index], submission=self._number, restart=0)
         return any(isinstance(event.fact, AttemptEnded) for event in read_attempt(self._layout, attempt))
 
     def _stop(self, waiting: Sequence[int]) -> None:
@@ -262,7 +262,7 @@ class LocalPool:
     ) -> JobObserved:
         return JobObserved(
             submission=self._number,
-            run=self._request.runs[index],
+            run=self.request.runs[index],
             restart=0,
             state=state,
             witness="local",
@@ -274,7 +274,7 @@ class LocalPool:
     def _observe(self, facts: Sequence[JobObserved]) -> None:
         if facts:
             with control_journal(self._layout) as control:
-                for fact in attributed(facts, read_past(self._layout, self._request.sweep).requests):
+                for fact in attributed(facts, read_past(self._layout, self.request.sweep).requests):
                     control.append(fact)
 
     @contextmanager

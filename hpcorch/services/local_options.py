@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.model.retries import RetryBudget
 from hpcorch.runtime.place import cpu_count
 from hpcorch.services.local import LocalRequest, plan_slots, visible_gpus
 
@@ -38,8 +39,9 @@ def local_request(
 def check_local(params: Mapping[str, Any]) -> int:
     """How many runs may run at once on this machine by these keys.
 
-    :raises UsageError: a run asks for several nodes or tasks, or for more than this machine has
+    :raises UsageError: a run asks for several nodes or tasks, or for more than this machine has, or a key is wrong
     """
+    RetryBudget.parse(params.get("max_retries"))
     if int(params.get("nodes") or 1) > 1 or int(params.get("tasks_per_node") or 1) > 1:
         raise UsageError(
             "hpcorch_local runs one task a run on this machine: leave out nodes and tasks_per_node, or use"

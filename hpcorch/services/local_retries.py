@@ -13,26 +13,26 @@ from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.sweep_state import read_state
 
 
-def run_with_retries(reconciler: Reconciler, request: LocalRequest, tick: Callable[[], None]) -> None:
-    """Run a request, then, round after round, those of its runs that failed and have a retry left.
+def run_with_retries(reconciler: Reconciler, pool: LocalPool, tick: Callable[[], None]) -> None:
+    """Run a pool, then, round after round, those of its runs that failed and have a retry left.
 
     A round begins when the waits of all its runs are over.
 
     :param tick: called often, in this thread, to take over and show progress
     :raises hpcorch.services.local.Interrupted: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
-    following: LocalRequest | None = request
+    following: LocalPool | None = pool
     while following is not None:
-        LocalPool(reconciler.layout, following).run(tick)
+        following.run(tick)
         reconciler.ingest()
-        following = _next_round(reconciler, request)
+        following = _next_round(reconciler, pool.request)
 
 
-def _next_round(reconciler: Reconciler, request: LocalRequest) -> LocalRequest | None:
+def _next_round(reconciler: Reconciler, request: LocalRequest) -> LocalPool | None:
     state = read_state(reconciler.ledger, reconciler.layout, reconciler.sweep)
     again = {run: retry for run, retry in awaited(state).items() if run in request.runs}
     if not again:
         return None
     latest = max(parse_time(retry.at) for retry in again.values())
     wait_s = max(0, math.ceil((latest - parse_time(state.now)).total_seconds()))
-    return replace(request, runs=sorted(again), wait_s=float(wait_s))
+    return LocalPool(reconciler.layout, replace(request, runs=sorted(again), wait_s=float(wait_s)))

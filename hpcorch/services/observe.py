@@ -6,13 +6,13 @@ although an attempt of it has been seen was requeued, but one that waited first 
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time
+from hpcorch.model.stops import NOT_REQUEUED
 from hpcorch.slurm.executor import TOKEN_PREFIX
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
@@ -37,6 +37,11 @@ _ENDED = frozenset(state.value for state in JobState if state.ends_attempt)
 _BACK_IN_QUEUE = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
 # Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
 FORGOTTEN = "FORGOTTEN"
+# How the reason of a cancelled attempt begins, with the uid that sacct names behind it.
+BY_UID = "cancelled by uid "
+# What squeue shows as the reason of an ended element is of use in this case only. Otherwise it repeats the state,
+# is why the element last waited, or misleads (22.05 shows JobLaunchFailure of what any signal killed: measured).
+_REASONS_OF_ENDS = frozenset({"DependencyNeverSatisfied"})
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
 
@@ -141,13 +146,37 @@ def _facts_of_row(row: QueueRow, number: int, run: int, known: Known) -> list[Jo
         restart=spoken_of.restart,
         state=state.value,
         witness="squeue",
-        reason=row.reason,
+        reason=row.reason if not state.is_final or row.reason in _REASONS_OF_ENDS else None,
         node=row.nodes or None,
     )
+    if state is JobState.PREEMPTED:
+        return [word, *not_requeued(spoken_of, known)]
     if state is JobState.PENDING and seen is not None and seen.restart == word.restart:
         over = replace(word, state=JobState.REQUEUED.value, reason=None, node=None)
         return [over, replace(word, restart=word.restart + 1)]
     return [word]
+
+
+def not_requeued(preempted: AttemptId, known: Known) -> list[JobObserved]:
+    """That Slurm does not queue an element again after it was preempted, if nothing is known of a next attempt.
+
+    With PreemptMode=REQUEUE squeue shows COMPLETING and then PENDING, and never PREEMPTED; with PreemptMode=CANCEL
+    it shows COMPLETING and then PREEMPTED until it forgets the element (measured on 22.05, 24.11 and 26.05). News
+    of a next attempt, which somebody may start by requeueing it, takes this word back.
+    """
+    following = next_attempt(preempted)
+    if following in known.observed and known.observed[following].state != FORGOTTEN:
+        return []
+    return [
+        JobObserved(
+            submission=following.submission,
+            run=following.run,
+            restart=following.restart,
+            state=NOT_REQUEUED,
+            witness="squeue",
+            reason="preempted, and Slurm does not requeue what it preempts here",
+        )
+    ]
 
 
 def _spoken_of(attempt: AttemptId, state: JobState, known: Known) -> AttemptId:
@@ -174,15 +203,31 @@ def _has_successor(attempt: AttemptId, state: JobState, known: Known) -> bool:
     next attempt because nothing was heard of one is no sign of a start.
     """
     following = known.observed.get(next_attempt(attempt))
-    if following is None or following.state == FORGOTTEN:
+    if following is None or following.state in (FORGOTTEN, NOT_REQUEUED):
         return False
     still_shown = known.observed[attempt].state == state.value != following.state
     return not (still_shown and known.is_over(next_attempt(attempt)))
 
 
+def is_without_detail(word: JobObserved) -> bool:
+    """Whether a word is squeue's, on the end of an attempt that ran: sacct will have more to tell of it.
+
+    squeue cannot tell who cancelled, nor a requeue from a preemption. (Of an element that was cancelled while it
+    waited, sacct may never have anything.)
+    """
+    if word.witness != "squeue" or word.state not in _ENDED:
+        return False
+    return word.node is not None or word.state == JobState.REQUEUED.value
+
+
 def next_attempt(attempt: AttemptId) -> AttemptId:
     """The restart of the same element that follows."""
     return replace(attempt, restart=attempt.restart + 1)
+
+
+def previous_attempt(attempt: AttemptId) -> AttemptId:
+    """The restart of the same element before this one."""
+    return replace(attempt, restart=attempt.restart - 1)
 
 
 def from_accounting(
@@ -230,15 +275,8 @@ def _end_of(row: AccountingRow, attempt: AttemptId) -> JobObserved:
 
 
 def _why(row: AccountingRow) -> str | None:
-    """Why an attempt ended, where its state does not say it. (sacct's own Reason is why it last waited.)"""
-    if row.cancelled_by is not None:
-        return f"cancelled by uid {row.cancelled_by}"
-    if not row.signal or row.state is not JobState.FAILED:
-        return None
-    known = row.signal in {number.value for number in signal.Signals}
-    name = signal.Signals(row.signal).name if known else f"signal {row.signal}"
-    # Without the cgroup plugin Slurm kills a job over its memory limit so, and says FAILED (measured).
-    return f"killed by {name}{', as a job over its memory limit is' if row.signal == signal.SIGKILL else ''}"
+    """Who cancelled. (sacct's own Reason is why the element last waited.)"""
+    return None if row.cancelled_by is None else f"{BY_UID}{row.cancelled_by}"
 
 
 def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow]:
@@ -285,6 +323,7 @@ def _is_news(fact: JobObserved, known: Known) -> bool:
     if fact.state == last.state:
         if fact.state == "PENDING":
             return fact.reason != last.reason and not {fact.reason, last.reason} <= _ITS_TURN
-        return fact.exit_code is not None and last.exit_code is None
+        # To an end that squeue showed, the database adds exit code, times and who cancelled.
+        return last.state in _ENDED and (fact.witness, last.witness) == ("sacct", "squeue")
     # sacct tells attempts apart, squeue shows only the latest: what sacct said of an ended one stands.
     return not (last.witness == "sacct" and last.state in _ENDED and fact.witness == "squeue")

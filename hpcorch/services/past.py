@@ -32,9 +32,12 @@ class Past:
         return max(self.submissions, default=-1) + 1
 
 
-def read_past(layout: SweepLayout, sweep: str) -> Past:
-    """Read the control journal. Call it under the sweep's lock if something is to be decided from it."""
-    events = read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=0).events
+def read_past(layout: SweepLayout, sweep: str, *, until: int | None = None) -> Past:
+    """Read the control journal. Call it under the sweep's lock if something is to be decided from it.
+
+    :param until: only what stands before this byte offset, such as what a ledger has taken over
+    """
+    events = read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=0, until=until).events
     return Past(
         submissions=fold_submissions(events),
         observed=_last_words(events),

@@ -6,7 +6,7 @@ that a lost ledger can be made again from the sweep directories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,8 +22,9 @@ from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_time, parse_time, utc_now
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.local import orphaned
-from hpcorch.services.observe import Known, from_accounting, from_queue, own_accounts, own_rows
-from hpcorch.services.past import read_past
+from hpcorch.services.memory import with_memory
+from hpcorch.services.observe import Known, from_accounting, from_queue, is_without_detail, own_accounts, own_rows
+from hpcorch.services.past import Past, read_past
 from hpcorch.services.requests import attributed
 from hpcorch.services.silence import from_silence
 from hpcorch.services.submit import CLOCK_SKEW, settle
@@ -31,6 +32,8 @@ from hpcorch.slurm.client import SlurmClient
 
 # For so long a network file system may show the end of a run late.
 LATE_END = timedelta(seconds=60)
+# Runs in these states are not over, or nobody knows.
+_OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState.LOST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,14 @@ class Reconciler:
         self._check_cluster(client)
         if settle(self.layout, self.sweep, client, now=utc_now()):
             self.ingest()
-        asked = self._runs(state for state in RunState if not state.is_final or state is RunState.LOST)
-        known = self._known(asked)
+        past, attempts = read_past(self.layout, self.sweep), self.ledger.attempts(self.sweep)
+        unexplained = _unexplained(attempts, past) if client.config().accounting else frozenset()
+        asked = [*self._runs(_OPEN), *self._over(unexplained)]
+        known = _known(asked, past, attempts)
         if not known.submissions:
             return
-        self._append(_settled(self._ask(client, known, asked), known))
+        curious = any((run.run, run.submission) in unexplained for run in asked)
+        self._append(_settled(self._ask(client, known, asked, curious=curious), known))
         self.ingest()
 
     def _check_cluster(self, client: SlurmClient) -> None:
@@ -88,22 +94,29 @@ class Reconciler:
                 f" job ids are other jobs: ask from a login node of {theirs}"
             )
 
-    def _ask(self, client: SlurmClient, known: Known, asked: Sequence[Run]) -> list[JobObserved]:
+    def _ask(self, client: SlurmClient, known: Known, asked: Sequence[Run], *, curious: bool) -> list[JobObserved]:
+        """What Slurm has new.
+
+        :param curious: ask sacct although squeue shows all that is not over
+        """
         rows = own_rows(client.queue(known.submissions), known)
         alive = {(row.array_job_id, row.index) for row in rows if not row.state.is_final}
         names = {f"{array}_{index}" for array, index in alive}
-        silent = [run for run in asked if run.job_id is not None and run.job_id not in names]
-        if not silent:
-            return from_queue(rows, known)
+        silent = [r for r in asked if r.state in _OPEN and r.job_id is not None and r.job_id not in names]
+        shown = from_queue(rows, known)
+        if not silent and not curious and not any(map(is_without_detail, shown)):
+            return shown
         try:
             accounted = client.accounting(known.submissions, _earliest(known) - CLOCK_SKEW)
         except SlurmUnavailableError:
             # The controller's word counts without the database's.
-            self._append(_settled(from_queue(rows, known), known))
+            if not silent:
+                return shown
+            self._append(_settled(shown, known))
             self.ingest()
             raise
         ours = own_accounts(accounted or [], known, str(self.layout.directory))
-        ends = from_accounting(ours, known, alive)
+        ends = with_memory(from_accounting(ours, known, alive), known, self.layout)
         facts = [*ends, *from_queue(rows, known.with_facts(ends))]
         known = known.with_facts(facts)
         now = datetime.now(timezone.utc)
@@ -118,23 +131,13 @@ class Reconciler:
         self._append(orphaned(read_past(self.layout, self.sweep).submissions.values(), unfinished))
         self.ingest()
 
+    def _over(self, unexplained: Collection[tuple[int, int]]) -> list[Run]:
+        """Those of these runs that are over."""
+        runs = self.ledger.runs(self.sweep, indices=sorted({run for run, _ in unexplained})) if unexplained else []
+        return [run for run in runs if run.state not in _OPEN and (run.run, run.submission) in unexplained]
+
     def _runs(self, states: Iterable[RunState]) -> list[Run]:
         return self.ledger.runs(self.sweep, states=list(states))
-
-    def _known(self, asked: Iterable[Run]) -> Known:
-        past = read_past(self.layout, self.sweep)
-        wanted = {run.submission for run in asked}
-        return Known(
-            submissions={
-                submission.job_id: submission
-                for submission in past.submissions.values()
-                if submission.job_id is not None
-                and submission.submission in wanted
-                and submission.state is SubmissionState.RELEASED
-            },
-            attempts=_highest(self.ledger.attempts(self.sweep)),
-            observed=past.observed,
-        )
 
     def _append(self, facts: Iterable[JobObserved]) -> None:
         facts = list(facts)
@@ -153,6 +156,34 @@ def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
     """
     known = ledger.sweep(sweep).sweep
     return Reconciler(ledger, locate(Path(known.directory), known.id), known.id)
+
+
+def _known(asked: Iterable[Run], past: Past, attempts: Iterable[Attempt]) -> Known:
+    wanted = {run.submission for run in asked}
+    return Known(
+        submissions={
+            submission.job_id: submission
+            for submission in past.submissions.values()
+            if submission.job_id is not None
+            and submission.submission in wanted
+            and submission.state is SubmissionState.RELEASED
+        },
+        attempts=_highest(attempts),
+        observed=past.observed,
+    )
+
+
+def _unexplained(attempts: Iterable[Attempt], past: Past) -> frozenset[tuple[int, int]]:
+    """(run, submission) of attempts of whose end squeue alone has told, or nobody: sacct knows more, if late."""
+    told = {(word.run, word.submission) for word in past.observed.values() if is_without_detail(word)}
+    return frozenset(
+        told
+        | {
+            (attempt.run, attempt.submission)
+            for attempt in attempts
+            if attempt.state is AttemptState.REQUEUED and attempt.slurm_state is None
+        }
+    )
 
 
 def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:

@@ -48,27 +48,33 @@ def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh:
     Runs of a local pool that is gone are concluded. Never raises for a sweep that cannot be looked at.
 
     :param ledger: may be open for reading only; the news is stored through a connection of its own
-    :param refresh: look at all of them, and ask Slurm about those of its runs that are not over
+    :param refresh: look at all of them, ask Slurm about those of its runs that are not over, and do what is to be
+        done about them
     """
-    wanted = [summary for summary in sweeps if refresh or _may_have_news(ledger, summary)]
+    wanted = [summary for summary in sweeps if refresh or may_have_news(ledger, summary)]
     if not wanted:
         return Look()
     times: dict[str, str] = {}
     troubles: dict[str, HpcorchError | OSError] = {}
+    done: list[str] = []
     try:
         with Ledger.open(ledger.path, write=True) as writer:
             for summary in wanted:
                 try:
-                    _look_at(writer, summary, refresh=refresh)
+                    done.extend(_look_at(writer, summary, refresh=refresh))
                     times[summary.sweep.id] = utc_now()
                 except (HpcorchError, OSError) as error:
                     troubles[summary.sweep.id] = error
     except UnavailableError as error:
         return Look(notices=(f"shown as the ledger has it: {error}",), exit_code=error.exit_code if refresh else 0)
-    return Look(times=times, notices=_notices(troubles), exit_code=_exit_code(troubles.values()) if refresh else 0)
+    return Look(
+        times=times,
+        notices=(*done, *_notices(troubles)),
+        exit_code=_exit_code(troubles.values()) if refresh else 0,
+    )
 
 
-def _may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
+def may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
     """Whether a run is unsettled, or somebody decided something that the ledger has not taken over."""
     if not summary.counts or not UNSETTLED.isdisjoint(summary.counts):
         return True
@@ -79,19 +85,22 @@ def _may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
     return size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
 
 
-def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> None:
+def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[str]:
+    """Look at one sweep; sentences on what was done about it."""
     from hpcorch.services.reconcile import open_reconciler  # loads the way to Slurm, which few looks need
 
     reconciler = open_reconciler(writer, summary.sweep.id)
     if summary.sweep.backend == "local":
         reconciler.look_local()
     elif refresh:
-        _ask_slurm(reconciler, summary)
+        return _ask_slurm(reconciler, summary)
     else:
         reconciler.ingest()
+    return []
 
 
-def _ask_slurm(reconciler: Reconciler, summary: SweepSummary) -> None:
+def _ask_slurm(reconciler: Reconciler, summary: SweepSummary) -> list[str]:
+    from hpcorch.services.tend import tend
     from hpcorch.slurm.client import CliClient
 
     reconciler.ingest()
@@ -99,7 +108,9 @@ def _ask_slurm(reconciler: Reconciler, summary: SweepSummary) -> None:
     if owner != getpass.getuser():
         # With PrivateData others do not see the jobs, and must not conclude that they are gone.
         raise UnavailableError(f"only {owner}, who submitted it, can ask Slurm about all of its jobs")
-    reconciler.ask_slurm(CliClient())
+    client = CliClient()
+    reconciler.ask_slurm(client)
+    return tend(reconciler, client).sentences
 
 
 def _notices(troubles: Mapping[str, HpcorchError | OSError]) -> tuple[str, ...]:

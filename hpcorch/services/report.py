@@ -6,20 +6,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Attempt, Run
-from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
 from hpcorch.services.select import Selector, count_selected, select_runs
+from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.where import Condition, all_hold
+
+if TYPE_CHECKING:
+    from hpcorch.services.decide import PlannedRetry
 
 # Looking at a sweep lists a directory, perhaps on a busy network file system; older sweeps show their age.
 MOST_LOOKED_AT = 50
-
-NOT_FINE = frozenset(state for state in RunState if state.is_final and state is not RunState.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +51,14 @@ class RunReport:
     """A run with its attempts, the earliest first.
 
     :param distinct: the overrides in which it differs from other runs of the report
+    :param retry: its next try, if it only looks over
     """
 
     run: Run
     attempts: Sequence[Attempt]
     distinct: Sequence[str]
     now: datetime
+    retry: PlannedRetry | None = None
 
     @property
     def elapsed_s(self) -> float | None:
@@ -68,7 +72,8 @@ class RunReport:
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return plain.run_as_plain(self.run, self.attempts, now=self.now)
+        retry = None if self.retry is None else self.retry.as_plain()
+        return {**plain.run_as_plain(self.run, self.attempts, now=self.now), "retry": retry}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,7 @@ class StatusReport:
     :param selected: how many of the selected runs are in which state
     :param runs: the selected runs in order of their index, or of very many some
     :param refused: Slurm refused a submission, and a selected run was not submitted since
+    :param retried: how many of the selected runs did not end well and will be run again
     """
 
     sweep: SweepReport
@@ -97,6 +103,7 @@ class StatusReport:
     runs: Sequence[RunReport]
     look: Look
     refused: bool = False
+    retried: int = 0
 
     @property
     def left_out(self) -> int:
@@ -105,10 +112,14 @@ class StatusReport:
 
     @property
     def exit_code(self) -> int:
-        """3 if Slurm was asked and did not answer, 1 if a selected run did not end well or was refused, else 0."""
+        """3 if Slurm was asked and did not answer, 1 if a selected run did not end well or was refused, else 0.
+
+        A run that will be run again has not ended.
+        """
         if self.look.exit_code:
             return self.look.exit_code
-        return int(not NOT_FINE.isdisjoint(self.selected) or self.refused)
+        failed = sum(runs for state, runs in self.selected.items() if state in NOT_FINE)
+        return int(failed > self.retried or self.refused)
 
     @property
     def advice(self) -> str | None:
@@ -193,12 +204,14 @@ def report_known(
     runs = _shown(ledger, known, selector, limit)
     attempts = _attempts(ledger, known, runs)
     common = _common_overrides(runs)
+    retries = retries_to_come(ledger, known)
     reports = [
         RunReport(
             run=run,
             attempts=attempts.get(run.run, ()),
             distinct=[override for override in run.overrides if override not in common],
             now=sweep.now,
+            retry=retries.get(run.run),
         )
         for run in runs
     ]
@@ -206,7 +219,9 @@ def report_known(
     refused = bool(selected.get(RunState.PLANNED)) and any(
         submission.state is SubmissionState.REJECTED for submission in ledger.submissions(known)
     )
-    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, refused=refused)
+    failed = replace(selector, states=NOT_FINE if selector.states is None else selector.states & NOT_FINE)
+    retried = sum(run.run in retries for run in select_runs(ledger, known, failed)) if retries else 0
+    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, refused=refused, retried=retried)
 
 
 def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) -> list[Run]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import pwd
+import signal
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import parse_ranges
+from hpcorch.model.stops import NOT_REQUEUED
+from hpcorch.services.observe import BY_UID
 
 CANCEL = "cancel"
-_BY_UID = "cancelled by uid "
+CHECKPOINT_SIGNAL = signal.SIGUSR2  # asks a task to save a checkpoint and end
+# As a shell reports what died of it, and as sacct then prints that (see hpcorch.slurm.sacct.AccountingRow).
+_ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
 
 
 def attributed(facts: Iterable[JobObserved], requests: Sequence[ControlRequested]) -> list[JobObserved]:
-    """The same facts, where an end that somebody asked for with ``hpcorch cancel`` says so.
+    """The same facts, where an end that somebody asked for says so.
 
-    Slurm's CANCELLED by another user's hand stays as it is. A task of a local pool that was stopped for a
-    request was cancelled, whatever its exit code.
+    Slurm's CANCELLED by another user's hand stays as it is, with that user's name. A task of a local pool that was
+    stopped for a request was cancelled, whatever its exit code; so was an element that Slurm would have to be given
+    again after a preemption.
     """
     asked = _cancels(requests)
-    return [_attributed(fact, asked.get((fact.submission, fact.run))) for fact in facts] if asked else list(facts)
+    return [_attributed(fact, asked.get((fact.submission, fact.run))) for fact in facts]
 
 
 def cancelled_runs(requests: Iterable[ControlRequested], submission: int) -> frozenset[int]:
@@ -27,7 +34,12 @@ def cancelled_runs(requests: Iterable[ControlRequested], submission: int) -> fro
     return frozenset(run for number, run in _cancels(requests) if number == submission)
 
 
-def _cancels(requests: Iterable[ControlRequested]) -> dict[tuple[int, int], ControlRequested]:
+def reason_of(request: ControlRequested) -> str:
+    """Why a run is over that a request ended."""
+    return f"cancelled by {request.user} with hpcorch cancel{' --checkpoint' if request.checkpoint else ''}"
+
+
+def _cancels(requests: Iterable[ControlRequested]) -> Mapping[tuple[int, int], ControlRequested]:
     return {
         (request.submission, run): request
         for request in requests
@@ -37,12 +49,32 @@ def _cancels(requests: Iterable[ControlRequested]) -> dict[tuple[int, int], Cont
 
 
 def _attributed(fact: JobObserved, request: ControlRequested | None) -> JobObserved:
-    if request is None:
-        return fact
-    reason = f"cancelled by {request.user} with hpcorch cancel"
-    if fact.witness == "local":
-        return replace(fact, state="CANCELLED", reason=reason) if fact.state in ("CANCELLED", "FAILED") else fact
-    other_hand = fact.reason is not None and fact.reason.startswith(_BY_UID)
-    if fact.state != "CANCELLED" or (other_hand and fact.reason != f"{_BY_UID}{request.uid}"):
-        return fact
-    return replace(fact, reason=reason)
+    uid = _canceller(fact)
+    if request is None or (uid is not None and uid != request.uid):
+        return fact if uid is None else replace(fact, reason=f"cancelled by {_person(uid)}")
+    heeded = _died_of_request(fact, request)
+    if fact.state == "CANCELLED" or (heeded and fact.witness != "local"):
+        return replace(fact, reason=reason_of(request))
+    stopped = fact.witness == "local" and fact.state == "FAILED" and (heeded or not request.checkpoint)
+    if stopped or fact.state == NOT_REQUEUED:
+        return replace(fact, state="CANCELLED", reason=reason_of(request))
+    return fact
+
+
+def _died_of_request(fact: JobObserved, request: ControlRequested) -> bool:
+    """Whether it failed as a task does that was asked to save a checkpoint and end."""
+    code = fact.signal or fact.exit_code
+    return request.checkpoint and fact.state == "FAILED" and code in _ENDED_BY_REQUEST
+
+
+def _canceller(fact: JobObserved) -> int | None:
+    if fact.reason is None or not fact.reason.startswith(BY_UID):
+        return None
+    return int(fact.reason.removeprefix(BY_UID))
+
+
+def _person(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:  # somebody of the cluster whom this machine does not know
+        return f"uid {uid}"

@@ -18,14 +18,15 @@ from hpcorch.errors import HpcorchError, UsageError
 from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Batch, Run
-from hpcorch.model.states import RunState
+from hpcorch.model.states import NOT_FINE, RunState
 from hpcorch.services.control import Control, open_control
 from hpcorch.services.ending import end_elements
 from hpcorch.services.local import LocalPool
-from hpcorch.services.report import NOT_FINE
+from hpcorch.services.local_retries import run_with_retries
 from hpcorch.services.resubmission import Resubmission
 from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.submit import submit_array
+from hpcorch.services.tend import tend
 from hpcorch.slurm.client import SlurmClient
 from hpcorch.slurm.options import JobOptions
 
@@ -63,11 +64,15 @@ class RetryPlan:
 
 @dataclass(slots=True, kw_only=True)
 class Retried:
-    """What a retry did: batch -> the job id of its new array (or pool), and what stopped it on the way."""
+    """What a retry did: batch -> the job id of its new array (or pool), and what stopped it on the way.
+
+    :param notices: sentences on what else was done about the sweep, and could not be
+    """
 
     plan: RetryPlan
     job_ids: dict[int, str] = field(default_factory=dict)
     error: HpcorchError | None = None
+    notices: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -162,6 +167,8 @@ class Retry:
                     done.error = error
                     break
             self.control.reconciler.ingest()
+        # A new array may need a keeper, as the first did.
+        done.notices = tend(self.control.reconciler, self.control.client).sentences
         return done
 
     def run_here(self, tick: Callable[[Mapping[RunState, int]], None]) -> Retried:
@@ -183,7 +190,7 @@ class Retry:
             tick(self._ledger.counts(self._sweep))
 
         for pool in pools:
-            pool.run(take_over)
+            run_with_retries(self.control.reconciler, pool, take_over)
         self.control.reconciler.ingest()
         return done
 

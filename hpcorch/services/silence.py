@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time
-from hpcorch.services.observe import FORGOTTEN, Known, next_attempt
+from hpcorch.model.stops import NOT_REQUEUED
+from hpcorch.services.observe import FORGOTTEN, Known, next_attempt, not_requeued, previous_attempt
 
 # For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
 FORGOTTEN_TIME = timedelta(minutes=5)
 # These words promise that the element runs again, so that a run is not over with them.
-_TO_BE_CONTINUED = frozenset({"REQUEUED", "PREEMPTED"})
+_PREEMPTED = frozenset({"PREEMPTED"})
+_TO_BE_CONTINUED = _PREEMPTED | {"REQUEUED"}
+# Words that nothing more is concluded from, until there is news.
+_CONCLUDED = frozenset({"LOST", NOT_REQUEUED})
 
 
 def from_silence(
@@ -23,7 +27,8 @@ def from_silence(
 
     squeue forgets a job some minutes after its end, so sacct has it by then, or is late, or was never told. That
     is noted first, and concluded from when it has not changed for a time: an element that never started, or was
-    to start again, was cancelled while it waited; of one that ran nobody knows.
+    to start again, was cancelled while it waited; of one that ran nobody knows. One that was preempted, and of
+    which sacct had nothing more to tell for so long, was not requeued.
 
     :param elements: (run, submission) of each; the submissions are known
     :param now: the current time, aware
@@ -36,14 +41,22 @@ def from_silence(
         while _is_to_be_continued(attempt, known) or next_attempt(attempt) in known.observed:
             attempt = next_attempt(attempt)
         last = known.observed.get(attempt)
-        if not known.is_over(attempt) and (last is None or last.state != "LOST"):
+        if last is None and _is_to_be_continued(preempted := previous_attempt(attempt), known, _PREEMPTED):
+            if _is_long_ago(known.observed[preempted], now):
+                facts.extend(not_requeued(preempted, known))
+        elif not known.is_over(attempt) and (last is None or last.state not in _CONCLUDED):
             ran = (seen is not None and seen.restart == attempt.restart) or (last is not None and bool(last.node))
             facts.extend(_silence(attempt, last, now, ran=ran, accounting=accounting))
     return facts
 
 
-def _is_to_be_continued(attempt: AttemptId, known: Known) -> bool:
-    return attempt in known.observed and known.observed[attempt].state in _TO_BE_CONTINUED
+def _is_to_be_continued(attempt: AttemptId, known: Known, words: Collection[str] = _TO_BE_CONTINUED) -> bool:
+    return attempt in known.observed and known.observed[attempt].state in words
+
+
+def _is_long_ago(word: JobObserved, now: datetime) -> bool:
+    """Whether all that may have followed an end would be in the database by now. squeue's word has no time."""
+    return word.end is None or now - parse_time(word.end) >= FORGOTTEN_TIME
 
 
 def _silence(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError, UsageError
-from hpcorch.journal.layout import STATE_DIR
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
 from hpcorch.resources.profile import Profile
 from hpcorch.slurm.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
 from hpcorch.slurm.protocol import SlurmClient
@@ -30,6 +30,15 @@ class LicenseAnswer:
     at_once: int | None = None
 
 
+def project_at(start: Path) -> Path:
+    """The project that a folder belongs to: the nearest one walking up that has a profile or a ledger, else the git
+    checkout, else the folder itself."""
+    folders = (start, *start.parents)
+    known = [one for one in folders if any((one / STATE_DIR / name).exists() for name in (SITE_NAME, LEDGER_NAME))]
+    checkouts = [one for one in folders if (one / ".git").exists()]
+    return next(iter([*known, *checkouts]), start)
+
+
 def project_profile(project: Path) -> Path:
     """Where a project's own profile is."""
     return project / STATE_DIR / SITE_NAME
@@ -38,7 +47,7 @@ def project_profile(project: Path) -> Path:
 def find_profile(project: Path, environ: Mapping[str, str] | None = None) -> Path | None:
     """The profile that serves a project: the first of $HPCORCH_SITE, the project's own, the user's, the machine's.
 
-    :param project: the folder that holds ``.hpcorch``
+    :param project: the folder that holds ``.hpcorch``, as :func:`project_at` finds it
     :raises NotFoundError: $HPCORCH_SITE names a file that is not there
     """
     environ = os.environ if environ is None else environ

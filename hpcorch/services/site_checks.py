@@ -36,14 +36,16 @@ def cluster(profile: Profile, facts: Survey) -> Iterator[Problem]:
 
 def licenses(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """Licences that the cluster has not, or has another number of."""
-    rows = {one.name: one.total for one in facts.licenses or ()}
-    for resource in _enforced(profile, Enforcement.LICENSE) if facts.licenses is not None else ():
+    if facts.licenses is None:
+        return
+    rows = {one.name: one.total for one in facts.licenses}
+    for resource in _enforced(profile, Enforcement.LICENSE):
         name = resource.license or resource.name
         if name not in rows:
             yield Problem(
                 f"resource {resource.name} stands for the licence {name}, which the cluster does not have",
-                f"set its `license` to a name of `scontrol show licenses`{_close(name, rows)}, or let hpcorch count it"
-                " with `enforced: throttle`",
+                f"set its `license` to a name of `scontrol show licenses`{_close(name, rows)}, or let hpcorch"
+                " count it with `enforced: throttle`",
             )
         elif rows[name] != resource.capacity:
             yield Problem(
@@ -56,7 +58,7 @@ def licenses(profile: Profile, facts: Survey) -> Iterator[Problem]:
 def lease_folders(profile: Profile, _: Survey) -> Iterator[Problem]:
     """Folders in which no lease can be kept."""
     for resource in _enforced(profile, Enforcement.LEASE):
-        folder = Path(resource.directory or "").expanduser()
+        folder = Path(resource.directory or "")
         if not folder.is_dir():
             yield Problem(
                 f"resource {resource.name} keeps its leases in {folder}, which is no folder",
@@ -71,7 +73,9 @@ def lease_folders(profile: Profile, _: Survey) -> Iterator[Problem]:
 
 def gpus(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """GPUs that no node has, or fewer nodes have."""
-    for resource in _of_kind(profile, Kind.GPU) if facts.gpus is not None else ():
+    if facts.gpus is None:
+        return
+    for resource in _of_kind(profile, Kind.GPU):
         kind = resource.gpu_type
         there = sum(facts.gpus.values()) if kind is None else facts.gpus.get(kind, 0)
         if not there and kind is not None:
@@ -81,8 +85,8 @@ def gpus(profile: Profile, facts: Survey) -> Iterator[Problem]:
             )
         elif resource.capacity > there:
             yield Problem(
-                f"resource {resource.name} has capacity {resource.capacity}, and all nodes together have {there} such"
-                " GPUs",
+                f"resource {resource.name} has capacity {resource.capacity}, and all nodes together have {there}"
+                " such GPUs",
                 f"set its `capacity` to {there}" if there else "take it out of the profile",
             )
 
@@ -114,13 +118,17 @@ def partitions(profile: Profile, facts: Survey) -> Iterator[Problem]:
 
 def accounts(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """Accounts and QOS that the user's jobs may not use."""
-    for pool in profile.pools.values() if facts.accounting is not None else ():
+    if facts.accounting is None:
+        return
+    for pool in profile.pools.values():
         yield from _account(pool, facts.accounting)
 
 
 def reservations(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """Reservations that are not there."""
-    for pool in profile.pools.values() if facts.reservations is not None else ():
+    if facts.reservations is None:
+        return
+    for pool in profile.pools.values():
         for name in pool.reservation.split(",") if pool.reservation else ():
             if name not in facts.reservations:
                 yield Problem(
@@ -130,12 +138,31 @@ def reservations(profile: Profile, facts: Survey) -> Iterator[Problem]:
                 )
 
 
+def pool_limits(profile: Profile, facts: Survey) -> Iterator[Problem]:
+    """Pools that allow more than Slurm does under the account and QOS that jobs get by themselves."""
+    for pool in profile.pools.values():
+        there = facts.limits.get(pool.partition or "")
+        if there is None or pool.qos is not None or pool.account is not None:
+            continue
+        limits = (("max_submitted", there.max_submit), ("max_running", there.max_running))
+        for key, allowed in limits:
+            asked = getattr(pool.limits, key)
+            if asked is not None and allowed is not None and asked > allowed:
+                yield Problem(
+                    f"pool {pool.name} has {key} {asked}, and Slurm allows {there.source}",
+                    f"set its limits.{key} to {allowed} at most",
+                )
+
+
 def headroom(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """A headroom that leaves nothing for sweeps."""
+    left = profile.headroom
+    if left is None:
+        return
     for name, limits in facts.limits.items():
-        if limits.max_submit is not None and profile.headroom >= limits.max_submit:
+        if limits.max_submit is not None and left >= limits.max_submit:
             yield Problem(
-                f"headroom is {profile.headroom}, and in partition {name} you may have only {limits.source}, so no"
+                f"headroom is {left}, and in partition {name} you may have only {limits.source}, so no"
                 " sweep could be submitted there",
                 f"set headroom below {limits.max_submit}",
             )

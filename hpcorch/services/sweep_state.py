@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Batch, Run, Submission, Sweep
+from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import AttemptId, utc_now
-from hpcorch.model.retries import RetryBudget
-from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.retries import RetryBudget, budget_of
+from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
+from hpcorch.model.stops import NOT_REQUEUED
 from hpcorch.services.past import Past, read_past
 from hpcorch.services.pools import pool_is_gone
 
-# States in which a run is over and did not end well.
-NOT_FINE = frozenset(state for state in RunState if state.is_final and state is not RunState.COMPLETED)
 # States in which Slurm has a run, or may have it.
 WITH_SLURM = frozenset(state for state in RunState if not state.is_final and state is not RunState.PLANNED)
 
@@ -26,6 +26,7 @@ class SweepState:
 
     :param runs: those that are PLANNED, and those that did not end well where their batch has a budget
     :param ends: run -> the last end on record of each of its submissions, by number
+    :param let_go: (run, submission) that were preempted and that Slurm did not put back into its queue
     :param abandoned: submissions to local pools that are gone
     :param unkept: submissions without a keeper that may need one -> their runs that are not over
     :param now: the moment (UTC)
@@ -37,6 +38,7 @@ class SweepState:
     runs: Sequence[Run]
     ends: Mapping[int, Mapping[int, Attempt]]
     now: str
+    let_go: frozenset[tuple[int, int]] = frozenset()
     abandoned: frozenset[int] = frozenset()
     unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
@@ -45,19 +47,15 @@ class SweepState:
         return budget_of(self.batches[batch])
 
 
-def budget_of(batch: Batch) -> RetryBudget:
-    """How often runs of a batch are run again after failures, by its launcher keys."""
-    return RetryBudget.parse(batch.options.get("max_retries"))
-
-
 def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: Collection[int] = ()) -> SweepState:
     """The state of a sweep by what the ledger and the control journal have.
 
     :param keepers_for: batches whose submissions are to have keepers
     :raises OSError: the control journal cannot be read
     """
+    # No more of the journal than the ledger has, or a run that was submitted again just now would look over.
+    past = read_past(layout, sweep, until=ledger.offset(sweep, CONTROL_SOURCE))
     batches = {batch.batch: batch for batch in ledger.batches(sweep)}
-    past = read_past(layout, sweep)
     counts = ledger.counts(sweep)
     wanted = {RunState.PLANNED}
     if any(not budget_of(batch).is_empty for batch in batches.values()):
@@ -71,6 +69,7 @@ def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: 
         runs=runs,
         ends=last_ends(attempts, past, {run.run for run in runs}),
         now=utc_now(),
+        let_go=frozenset((a.run, a.submission) for a, said in past.observed.items() if said.state == NOT_REQUEUED),
         abandoned=frozenset(number for number, one in past.submissions.items() if _is_abandoned(one)),
         unkept=_unkept(ledger, sweep, past, keepers_for),
     )

@@ -29,6 +29,9 @@ from hpcorch.services.submit import submit_array
 from hpcorch.services.sweep_state import WITH_SLURM, SweepState, read_state
 from hpcorch.slurm.protocol import SlurmClient
 
+# A task that has recorded its failure unwinds, and Slurm cleans up after it.
+_GRACE_S = 10.0
+
 
 @dataclass(slots=True, kw_only=True)
 class Tended:
@@ -47,18 +50,24 @@ class Tended:
     awaited: Mapping[int, PlannedRetry] = field(default_factory=dict)
 
     @property
+    def deeds(self) -> list[str]:
+        """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
+        return [self._submitted(action, job_id) for action, job_id in self.resubmitted]
+
+    @property
+    def sentences_of_trouble(self) -> list[str]:
+        """What could not be done."""
+        return [f"sweep {self.sweep} could not be looked after: {error}" for error in self.troubles]
+
+    @property
     def sentences(self) -> list[str]:
         """What was done, and what could not be."""
-        return [*map(self._submitted, self.resubmitted), *map(self._trouble, self.troubles)]
+        return [*self.deeds, *self.sentences_of_trouble]
 
-    def _submitted(self, done: tuple[Resubmit, str]) -> str:
-        action, job_id = done
+    def _submitted(self, action: Resubmit, job_id: str) -> str:
         wait = f", to start in {action.wait_s} s" if action.wait_s else ""
         runs = format_ranges(action.runs)
         return f"runs {runs} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
-
-    def _trouble(self, error: HpcorchError) -> str:
-        return f"sweep {self.sweep} could not be looked after: {error}"
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -125,7 +134,7 @@ class _Tender:
         ended = {run for action in decide(self._state()) if isinstance(action, Resubmit) for run in action.runs}
         if ended:
             past = read_past(self.reconciler.layout, self.reconciler.sweep)
-            end_elements(self.client, past.submissions.values(), ended)
+            end_elements(self.client, past.submissions.values(), ended, grace_s=_GRACE_S)
         with exclusive(self.reconciler.layout.lock):
             self.reconciler.ingest()
             for action in _only(decide(self._state()), ended):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger
-from hpcorch.model.states import RunState
-from hpcorch.services.decide import PlannedRetry, awaited
-from hpcorch.services.sweep_state import NOT_FINE, budget_of, read_state
+from hpcorch.model.retries import budget_of
+from hpcorch.model.states import NOT_FINE, RunState
+
+if TYPE_CHECKING:
+    from hpcorch.services.decide import PlannedRetry
 
 
 def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
@@ -19,13 +23,17 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     nothing is run again.
     """
     counts = ledger.counts(sweep)
-    may_fail_again = not NOT_FINE.isdisjoint(counts)
-    if not counts.get(RunState.PLANNED) and not may_fail_again:
+    if not counts.get(RunState.PLANNED) and not _may_fail_again(ledger, sweep, counts):
         return {}
-    if not counts.get(RunState.PLANNED) and all(budget_of(batch).is_empty for batch in ledger.batches(sweep)):
-        return {}
+    from hpcorch.services.decide import awaited
+    from hpcorch.services.sweep_state import read_state
+
     try:
         layout = locate(Path(ledger.sweep(sweep).sweep.directory), sweep)
         return {} if layout.aside is not None else awaited(read_state(ledger, layout, sweep))
     except (HpcorchError, OSError):
         return {}
+
+
+def _may_fail_again(ledger: Ledger, sweep: str, counts: Mapping[RunState, int]) -> bool:
+    return not NOT_FINE.isdisjoint(counts) and any(not budget_of(batch).is_empty for batch in ledger.batches(sweep))

@@ -91,8 +91,8 @@ def wait_for_runs(
 ) -> None:
     """Return when every run of the sweep that was submitted is in a final state, and none is to be run again.
 
-    Looks after the sweep meanwhile. One that Slurm refused, or never got, stays PLANNED and is not waited for. While
-    Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again.
+    Looks after the sweep meanwhile. One that Slurm refused, or never got, stays PLANNED and is not waited for.
+    While Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again.
 
     :param progress: called with the count of runs in each state whenever it may have changed
     :param tended: called with what came of looking after the sweep

@@ -18,6 +18,8 @@ from hpcorch.services.reconcile import Reconciler, open_reconciler
 from hpcorch.services.refresh import Look
 from hpcorch.services.report import StatusReport, report_known
 from hpcorch.services.select import Selector, count_selected, select_runs
+from hpcorch.services.tend import tend
+from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.wait import looks
 from hpcorch.slurm.client import CliClient
 
@@ -58,8 +60,8 @@ class Follower:
     def looks(self, *, timeout_s: float | None = None) -> Iterator[Mapping[RunState, int]]:
         """The count of selected runs in each state, look after look; ends after the one that finds them over.
 
-        Journals come first, and Slurm is asked now and then if this user may. While Slurm does not answer, the
-        journals carry on.
+        Journals come first, and Slurm is asked now and then if this user may, who then looks after the sweep, too.
+        While Slurm does not answer, the journals carry on. A run that is to be run again is not over.
 
         :raises UnavailableError: the sweep cannot be followed from here, or the time is over and the runs are not
         """
@@ -85,9 +87,14 @@ class Follower:
 
         def ask() -> None:
             if not local and self._may_ask():
-                self._told_trouble(lambda: reconciler.ask_slurm(client))
+                self._told_trouble(lambda: self._tend(reconciler, client))
 
         return looks(look, ask)
+
+    def _tend(self, reconciler: Reconciler, client: CliClient) -> None:
+        reconciler.ask_slurm(client)
+        for sentence in tend(reconciler, client).sentences:
+            self._tell(sentence)
 
     def _until_over(
         self, found: Iterator[Mapping[RunState, int]], deadline: float | None
@@ -105,7 +112,10 @@ class Follower:
 
     def _is_over(self, counts: Mapping[RunState, int]) -> bool:
         open_ = {state for state, count in counts.items() if count and not state.is_final}
-        return not open_ or (open_ == {RunState.PLANNED} and not self._is_about_to_be_submitted())
+        if open_ - {RunState.PLANNED} or (open_ and self._is_about_to_be_submitted()):
+            return False
+        again = retries_to_come(self._ledger, self._sweep.id)
+        return not again or not any(run.run in again for run in self.runs())
 
     def _is_about_to_be_submitted(self) -> bool:
         """Whether a planned run may just be on its way. Otherwise it was refused, or its launcher died."""

@@ -15,6 +15,7 @@ from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, S
 from hpcorch.slurm import commands, failures, sacct, scontrol, squeue
 from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.environment import query_environment, submission_environment
+from hpcorch.slurm.partitions import Partition, parse_partitions
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.quoting import directives
 
@@ -92,8 +93,8 @@ class CliClient:
             return None
         if not ids:
             return []
-        line = [field for field in (commands.COMMAND_LINE_FIELD,) if field in self._sacct_fields]
-        fields = (*commands.ACCOUNTING_FIELDS, *line)
+        further = (commands.STEPS_CODE_FIELD, commands.COMMAND_LINE_FIELD)
+        fields = (*commands.ACCOUNTING_FIELDS, *(field for field in further if field in self._sacct_fields))
         return sacct.parse(_answer(self._run(commands.sacct(ids, since, fields))), fields)
 
     def find_token(self, token: str, since: datetime) -> list[str]:
@@ -108,6 +109,13 @@ class CliClient:
     def cancel(self, job_ids: Sequence[str]) -> None:
         if job_ids:
             _answer(self._run(commands.scancel(job_ids)))
+
+    def signal(self, job_ids: Sequence[str], name: str) -> None:
+        if job_ids:
+            done = self._run(commands.scancel_signal(name, job_ids))
+            lines = done.stderr.splitlines()
+            if not lines or any(_UNKNOWN_ID not in line for line in lines):
+                _answer(done)
 
     def hold(self, job_ids: Sequence[str]) -> None:
         self._control("hold", job_ids)
@@ -129,8 +137,8 @@ class CliClient:
     def config(self) -> scontrol.ClusterConfig:
         return self._config
 
-    def preemption(self) -> list[scontrol.Preemption]:
-        return self._preemption if self.config().preempts else []
+    def partitions(self) -> list[Partition]:
+        return self._partitions
 
     def ask(self, argv: Sequence[str]) -> str:
         """What a command that only inquires prints. For questions about the site that few callers have.
@@ -152,8 +160,8 @@ class CliClient:
         return scontrol.parse_config(_answer(self._run(commands.scontrol_config())))
 
     @cached_property
-    def _preemption(self) -> list[scontrol.Preemption]:
-        return scontrol.parse_preemption(_answer(self._run(commands.scontrol_partitions())))
+    def _partitions(self) -> list[Partition]:
+        return parse_partitions(_answer(self._run(commands.scontrol_partitions())))
 
     @cached_property
     def _sacct_fields(self) -> frozenset[str]:

@@ -13,8 +13,9 @@ from datetime import datetime, timezone
 # Fields of squeue that squeue.parse expects; the comment is last, since only it may hold the separator.
 QUEUE_FORMAT = "%i|%A|%F|%K|%T|%V|%N|%r|%k"
 TOKEN_FORMAT = "%F|%k"  # noqa: S105 - a submission's token is no secret
-# In sacct's the command line is last for the same reason, and left out where a release has no such field.
+# In sacct's the command line is last for the same reason. The last two are left out where sacct does not list them.
 ACCOUNTING_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Reason")
+STEPS_CODE_FIELD = "DerivedExitCode"
 COMMAND_LINE_FIELD = "SubmitLine"
 TOKEN_FIELDS = ("JobID", "SubmitLine", "Comment")
 _SUBMITTED = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
@@ -59,6 +60,11 @@ def squeue(job_ids: Iterable[str]) -> list[str]:
     return ["squeue", "-h", "-r", "-t", "all", "-j", ",".join(job_ids), "-o", QUEUE_FORMAT]
 
 
+def squeue_start(job_id: str) -> list[str]:
+    """When the scheduler expects a job or element to start, ``ID|TIME``, ``N/A`` where it has no guess."""
+    return ["squeue", "-h", "-r", "--start", "-j", job_id, "-o", "%i|%S"]
+
+
 def squeue_comments(uid: int) -> list[str]:
     """Array id and comment of every job of a user that the controller remembers."""
     return ["squeue", "-h", "-t", "all", "-u", str(uid), "-o", TOKEN_FORMAT]
@@ -87,6 +93,14 @@ def sacct_fields() -> list[str]:
 def scancel(job_ids: Iterable[str]) -> list[str]:
     """Cancel jobs, or elements written as ``369_3`` or ``369_[0,2-4]``."""
     return ["scancel", *job_ids]
+
+
+def scancel_signal(name: str, job_ids: Iterable[str]) -> list[str]:
+    """Send a signal to what the batch script has become, as ``exec`` makes it the task itself, or ``srun``.
+
+    Without ``--batch`` a job without a step gets nothing; with ``--full`` its children get it, too.
+    """
+    return ["scancel", f"--signal={name}", "--batch", *job_ids]
 
 
 def scontrol(verb: str, job_ids: Iterable[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """What ``--licenses`` asks for, against the licences that the cluster has. Pure.
 
 Forms (sbatch(1)): ``name``, ``name:count``, ``name@server:count``, several with commas for all of them, or with
-``|`` for any one of them, which Slurm takes from 26.05 on (measured: 22.05 and 24.11 reject it).
+``|`` for any one of them, which Slurm takes from 26.05 on (measured: 22.05 and 24.11 reject it, and all three
+reject both at once).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hpcorch.errors import UsageError
 from hpcorch.slurm.scontrol import License
 
 _FIRST_WITH_ALTERNATIVES = (26, 5)
-_ASKED = re.compile(r"(?P<name>[^\s:,;|()]+)(?:[:=](?P<count>\d+))?")
+_ASKED = re.compile(r"(?P<name>[^\s:,;|()]+)(?::(?P<count>\d+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ def parse_asked(asked: Mapping[str, int] | str | None) -> tuple[dict[str, int], 
     """
     if not isinstance(asked, str):
         return dict(asked or {}), False
+    if "|" in asked and re.search("[,;]", asked):
+        raise UsageError(f"licenses={asked!r} mixes `|` with `,`, which Slurm does not take: use one of them.")
     found: dict[str, int] = {}
     for part in re.split(r"[,;|]", asked):
         match = _ASKED.fullmatch(part.strip())

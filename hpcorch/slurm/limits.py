@@ -81,14 +81,15 @@ def show_qos() -> list[str]:
     return ["sacctmgr", "-nP", "show", "qos", f"format={_QOS_FIELDS}"]
 
 
-def show_associations(user: str, cluster: str) -> list[str]:
-    """List a user's associations on a cluster; an empty user lists the accounts' own."""
-    return ["sacctmgr", "-nP", "show", "assoc", f"cluster={cluster}", f"user={user}", f"format={_ASSOC_FIELDS}"]
+def show_user(user: str, cluster: str) -> list[str]:
+    """List a user's default account and associations on a cluster, in one inquiry (each takes sacctmgr 0.2 s)."""
+    fields = f"format=DefaultAccount,{_ASSOC_FIELDS}"
+    return ["sacctmgr", "-nP", "show", "user", user, "withassoc", f"cluster={cluster}", fields]
 
 
-def show_default_account(user: str) -> list[str]:
-    """Name the account that a user's jobs are charged to if they name none."""
-    return ["sacctmgr", "-nP", "show", "user", user, "format=User,DefaultAccount"]
+def show_accounts(cluster: str) -> list[str]:
+    """List the accounts' own associations on a cluster, as far as the user may see them."""
+    return ["sacctmgr", "-nP", "show", "assoc", f"cluster={cluster}", "user=", f"format={_ASSOC_FIELDS}"]
 
 
 def parse_qos(text: str) -> list[Qos]:
@@ -101,29 +102,33 @@ def parse_qos(text: str) -> list[Qos]:
     return found
 
 
-def parse_associations(text: str) -> list[Association]:
-    """Read :func:`show_associations`. Limits that accounts hand down are in the rows of their users."""
-    found = []
-    for row in _rows(text, _ASSOC_FIELDS):
-        account, user, parent, partition, each, group, run_each, run_group, qos, default = row
-        found.append(
-            Association(
-                account=account,
-                user=user,
-                parent=parent,
-                partition=partition,
-                submitted=Counts(each=_number(each), group=_number(group)),
-                running=Counts(each=_number(run_each), group=_number(run_group)),
-                qos=tuple(name for name in qos.split(",") if name),
-                default_qos=default,
-            )
-        )
-    return found
+def parse_user(text: str) -> tuple[str | None, list[Association]]:
+    """Read :func:`show_user`: the default account, if there is one, and the associations.
+
+    Limits that accounts hand down are in them. A user without associations on the cluster gets a row without an
+    account and with limits of 0 on 22.05, which means nothing.
+    """
+    rows = [row for row in _rows(text, f"DefaultAccount,{_ASSOC_FIELDS}") if row[1]]
+    return next((row[0] for row in rows if row[0]), None), [_association(row[1:]) for row in rows]
 
 
-def parse_default_account(text: str) -> str | None:
-    """Read :func:`show_default_account`; None if the user has none."""
-    return next((row[1] for row in _rows(text, "User,DefaultAccount") if row[1]), None)
+def parse_accounts(text: str) -> list[Association]:
+    """Read :func:`show_accounts`."""
+    return [_association(row) for row in _rows(text, _ASSOC_FIELDS)]
+
+
+def _association(row: Sequence[str]) -> Association:
+    account, user, parent, partition, each, group, run_each, run_group, qos, default = row
+    return Association(
+        account=account,
+        user=user,
+        parent=parent,
+        partition=partition,
+        submitted=Counts(each=_number(each), group=_number(group)),
+        running=Counts(each=_number(run_each), group=_number(run_group)),
+        qos=tuple(name for name in qos.split(",") if name),
+        default_qos=default,
+    )
 
 
 def association_of(

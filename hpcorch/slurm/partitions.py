@@ -19,6 +19,7 @@ class Partition:
     :param max_minutes: the longest time limit of a job; None is without limit
     :param qos: the QOS whose limits hold in it, if it has one
     :param up: jobs may be submitted and start
+    :param preempt_mode: what becomes of its jobs when others go first, such as ``REQUEUE`` or ``CANCEL``
     """
 
     name: str
@@ -27,6 +28,7 @@ class Partition:
     max_minutes: int | None
     qos: str | None
     nodes: int
+    preempt_mode: str = ""
 
 
 def show_reservations() -> list[str]:
@@ -54,6 +56,7 @@ def parse_partitions(text: str) -> list[Partition]:
                     max_minutes=_minutes(values.get("MaxTime", "")),
                     qos=None if qos in _NONE else qos,
                     nodes=int(values["TotalNodes"]) if values.get("TotalNodes", "").isdigit() else 0,
+                    preempt_mode=values.get("PreemptMode", ""),
                 )
             )
     return found

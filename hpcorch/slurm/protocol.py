@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from hpcorch.slurm.commands import Submitted
+from hpcorch.slurm.partitions import Partition
 from hpcorch.slurm.sacct import AccountingRow
-from hpcorch.slurm.scontrol import ClusterConfig, License, Preemption
+from hpcorch.slurm.scontrol import ClusterConfig, License
 from hpcorch.slurm.squeue import QueueRow
 
 
@@ -72,6 +73,14 @@ class SlurmClient(Protocol):
         Those that are over, or unknown, are left alone.
         """
 
+    def signal(self, job_ids: Sequence[str], name: str) -> None:
+        """Send a signal (``USR2``) to running jobs or elements, in one call. Those that are over are left alone.
+
+        A task without ``srun`` gets it once, and what it has started does not. With ``srun`` every process of every
+        task gets it once (measured on 22.05, 24.11 and 26.05). Waiting ones must not be named: scancel would wait
+        until they start.
+        """
+
     def hold(self, job_ids: Sequence[str]) -> None:
         """Keep waiting elements from starting. Those that are over are left alone.
 
@@ -97,8 +106,8 @@ class SlurmClient(Protocol):
     def config(self) -> ClusterConfig:
         """The controller's configuration, asked once."""
 
-    def preemption(self) -> list[Preemption]:
-        """What becomes of preempted jobs, partition by partition, asked once; empty if none are preempted."""
+    def partitions(self) -> list[Partition]:
+        """The partitions that this user may see, asked once."""
 
     def available(self) -> bool:
         """Whether Slurm's commands are here and the controller answers."""

@@ -44,19 +44,6 @@ class ClusterConfig:
     enforces_limits: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preemption:
-    """What becomes of preempted jobs of one partition.
-
-    :param is_default: jobs that name no partition go there
-    :param mode: slurm.conf's PreemptMode of it, such as ``REQUEUE`` or ``CANCEL``
-    """
-
-    partition: str
-    is_default: bool
-    mode: str
-
-
 def parse_licenses(text: str) -> list[License]:
     """Read ``scontrol -o show licenses``; "No licenses configured" gives none."""
     licenses = []
@@ -91,20 +78,6 @@ def parse_config(text: str) -> ClusterConfig:
         max_job_count=_leading_number(values.get("MaxJobCount"), 10000),
         enforces_limits=_enforces_limits(values.get("AccountingStorageEnforce", "")),
     )
-
-
-def parse_preemption(text: str) -> list[Preemption]:
-    """Read ``scontrol -o show partition``, one partition a line."""
-    found = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines())
-    return [
-        Preemption(
-            partition=values["PartitionName"],
-            is_default=values.get("Default") == "YES",
-            mode=values.get("PreemptMode", ""),
-        )
-        for values in found
-        if "PartitionName" in values
-    ]
 
 
 def _enforces_limits(enforced: str) -> bool:

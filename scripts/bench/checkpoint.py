@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """What a checkpoint costs.
 
-Saving: a state of the given size as NumPy arrays, and as tensors of PyTorch where that is installed, against a
-plain write and fsync of the same bytes into a file of the same folder. That must lie on the file system in question:
-a home directory and a scratch file system differ. Rounds are interleaved, and medians are shown.
+Saving: a state of the given size, as NumPy arrays and as tensors of PyTorch where that is installed, against a
+plain write and fsync of the same bytes into a file of the same folder. That must lie on the file system in
+question: a home directory and a scratch file system differ. Rounds are interleaved, and medians are shown.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fault_trial import Trial, wait_until
+from fault_trial import Trial
+from lab_cluster import wait_until
 
 Inject = Callable[[Trial, random.Random], None]
 COMPLETED = frozenset({"COMPLETED"})

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fault_kinds import KINDS, Kind
-from fault_trial import LAB_SCRIPT, Cluster, Trial
+from fault_trial import Trial
+from lab_cluster import LAB_SCRIPT, Cluster
 
 # The longest of hpcorch's own waits is for a database that may still hear of an end; then there is one more look.
 SETTLE_TIMEOUT_S = 480

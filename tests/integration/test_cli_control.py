@@ -96,12 +96,13 @@ def runs(hpcorch: CommandLine) -> list[dict[str, Any]]:
 def requests(monkeypatch) -> list[tuple[str, list[str]]]:
     """What Slurm is told, call by call."""
     told: list[tuple[str, list[str]]] = []
-    for verb in ("cancel", "hold", "release"):
+    for verb in ("cancel", "signal", "hold", "release"):
         real = getattr(CliClient, verb)
 
-        def spy(self, ids, verb=verb, real=real):
-            told.append((verb, list(ids)))
-            real(self, ids)
+        def spy(self, ids, *rest, verb=verb, real=real):
+            if ids:
+                told.append((verb, list(ids)))
+            real(self, ids, *rest)
 
         monkeypatch.setattr(CliClient, verb, spy)
     return told
@@ -150,7 +151,45 @@ def test_an_end_by_another_hand_is_not_put_down_to_hpcorch(hpcorch, on_slurm):
     hpcorch("cancel", "last/0", "-y")
     subprocess.run(["scancel", "1_1"], check=True)
     wait_until(lambda: '"CANCELLED": 2' in hpcorch("status", "--refresh", "--json").out)
-    assert [run["reason"] for run in runs(hpcorch)] == [BY_ME, f"cancelled by uid {os.getuid()}"]
+    by_hand = f"cancelled by {getpass.getuser()} (uid {os.getuid()})"
+    assert [run["reason"] for run in runs(hpcorch)] == [BY_ME, by_hand]
+
+
+def test_cancel_after_a_checkpoint_asks_what_runs_and_ends_what_waits(hpcorch, on_slurm, requests):
+    leave(on_slurm, "x=1,2,3,4", "wait_for=go")
+    wait_until(lambda: started(on_slurm, 1, 2))
+    ran = hpcorch("cancel", "last", "--checkpoint", "-y")
+    assert ran.code == 0, ran.err
+    assert "asked to cancel runs 0-3 of sweep" in ran.out
+    assert "runs 0-1 after a checkpoint" in ran.out
+    assert requests == [("cancel", ["1_[2-3]"]), ("signal", ["1_[0-1]"])]
+    assert hpcorch("wait", "--timeout", "60").code == 1
+    hpcorch("status", "--refresh")
+    found = runs(hpcorch)
+    assert {run["state"] for run in found} == {"CANCELLED"}
+    assert [run["reason"] for run in found] == [f"{BY_ME} --checkpoint"] * 2 + [BY_ME] * 2
+    assert [run["attempts"][0]["signal"] for run in found[:2]] == ["SIGUSR2"] * 2
+    events = json.loads(hpcorch("show", "--events", "--json").out)["events"]
+    asked = [event["body"] for event in events if event["kind"] == "control-requested"]
+    assert [(one["runs"], one["checkpoint"]) for one in asked] == [("0-1", True), ("2-3", False)]
+    assert hpcorch("ledger", "check").code == 0
+
+
+def test_a_run_that_slurm_gave_up_after_a_preemption_can_be_cancelled(hpcorch, slurm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = make_sweep(tmp_path, backend="slurm", cluster="fake")
+    sweep.submit([0, 1], job_id="1", backend="slurm")
+    words = {"submission": 0, "witness": "squeue"}
+    sweep.record(
+        ev.JobObserved(run=0, restart=0, state="PREEMPTED", node="n1", **words),
+        ev.JobObserved(run=0, restart=1, state="NOT_REQUEUED", reason="Slurm does not requeue it", **words),
+        ev.JobObserved(run=1, restart=0, state="COMPLETED", **words),
+    )
+    sweep.ingest()
+    assert [run["state"] for run in runs(hpcorch)] == ["PLANNED", "LOST"]
+    ran = hpcorch("cancel", "last/0", "-y")
+    assert ran.code == 0, ran.err
+    assert (runs(hpcorch)[0]["state"], runs(hpcorch)[0]["reason"]) == ("CANCELLED", BY_ME)
 
 
 def test_held_runs_wait_until_they_are_released(hpcorch, on_slurm, requests):
@@ -341,6 +380,18 @@ def test_single_tasks_of_a_local_sweep_are_cancelled_and_the_others_go_on(hpcorc
     found = runs(hpcorch)
     assert [run["state"] for run in found] == ["CANCELLED", "COMPLETED", "CANCELLED"]
     assert [run["reason"] for run in found] == [BY_ME, None, BY_ME]
+    assert not started(here, 3)
+
+
+def test_tasks_of_a_local_sweep_are_asked_to_end_after_a_checkpoint(hpcorch, here):
+    sweep = here.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
+    wait_until(lambda: started(here, 1, 2))
+    asked = json.loads(hpcorch("cancel", "--checkpoint", "-y", "--json").out)
+    assert (asked["runs"], asked["asked_to_checkpoint"]) == ([0, 1, 2], [0, 1])
+    assert sweep.wait(timeout=60) == 1, here.output
+    found = runs(hpcorch)
+    assert {run["state"] for run in found} == {"CANCELLED"}
+    assert [run["reason"] for run in found] == [f"{BY_ME} --checkpoint"] * 2 + [BY_ME]
     assert not started(here, 3)
 
 

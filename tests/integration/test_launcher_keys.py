@@ -61,7 +61,7 @@ def test_every_key_reaches_the_batch_script(tmp_path):
     assert not app.ledger.exists()
     untested = {*OmegaConf.structured(SlurmConf())} - {key.lstrip("+").split("=")[0].split(".")[0] for key in KEYS}
     ours = {"seed", "tags", "compact", "dry_run", "detach", "reuse_sweep_dir", "max_num_timeout"}
-    assert untested == ours | {"_target_"}
+    assert untested == ours | {"_target_", "requeue_while_progress", "max_retries", "keeper", "pool", "resources"}
 
 
 def test_a_plain_run_asks_for_nothing_that_nobody_asked_for(tmp_path):

@@ -18,7 +18,8 @@ from hpcorch.ledger import FindingKind, Ledger
 from hpcorch.ledger.connection import VERSION, connect_writer
 from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
-from tests.ledger_support import SWEEP, attempt, make_ledger, plan_of, segment, small_sweep, tables
+from tests import ledger_support
+from tests.ledger_support import SWEEP, make_ledger, plan_of, segment, small_sweep, tables
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_ledger_of_an_older_version_is_migrated_after_a_backup(path: Path) -> No
 def test_ledger_that_holds_checkpoints_as_events_alone_shows_them_once_migrated(path: Path) -> None:
     saved = ev.CheckpointSaved(step=3, file="c/3", size=1, digest="sha256:3", seconds=0.1)
     with Ledger.open(path, write=True) as ledger:
-        ledger.ingest(SWEEP, [segment("0.s0.r1", [*attempt()[:4], saved])], plan_of)
+        ledger.ingest(SWEEP, [segment("0.s0.r1", [*ledger_support.attempt()[:4], saved])], plan_of)
     before = snapshot(path)
     execute(
         path,

@@ -7,6 +7,7 @@ import json
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
 
 from hpcorch.errors import UsageError
 from hpcorch.model.config import patched
@@ -196,6 +197,7 @@ def test_output_directory_follows_number_values_choices_and_overrides():
 def test_composing_leaves_resolvers_and_hydras_configuration_as_they_were():
     sweep = Sweep()
     before = HydraConfig.instance().cfg
+    resolvers = dict(BaseContainer._resolvers)
     sweep.composer.compose(["seed=2"], 0)
     assert HydraConfig.instance().cfg is before
-    assert not OmegaConf.has_resolver("hpcorch")
+    assert BaseContainer._resolvers == resolvers

@@ -9,7 +9,7 @@ import pytest
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.states import RunState, SubmissionState
-from hpcorch.services.elements import choose, elements_of
+from hpcorch.services.elements import choose, elements_of, split
 from hpcorch.services.requests import attributed
 
 
@@ -69,8 +69,8 @@ def test_an_action_names_array_indices_of_the_latest_submission_and_whole_arrays
     assert held.passed_over[1] == "it does not wait (RUNNING)"
 
 
-def observed(state: str, reason: str | None, witness: str = "sacct") -> JobObserved:
-    return JobObserved(submission=0, run=1, restart=0, state=state, witness=witness, reason=reason)
+def observed(state: str, reason: str | None, witness: str = "sacct", **values: Any) -> JobObserved:
+    return JobObserved(submission=0, run=1, restart=0, state=state, witness=witness, reason=reason, **values)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,9 @@ def observed(state: str, reason: str | None, witness: str = "sacct") -> JobObser
     [
         (observed("CANCELLED", "cancelled by uid 1000"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("CANCELLED", None), "CANCELLED", "cancelled by alice with hpcorch cancel"),
-        (observed("CANCELLED", "cancelled by uid 0"), "CANCELLED", "cancelled by uid 0"),
+        (observed("CANCELLED", "cancelled by uid 0"), "CANCELLED", "cancelled by root (uid 0)"),
+        (observed("CANCELLED", "cancelled by uid 4294967"), "CANCELLED", "cancelled by uid 4294967"),
+        (observed("NOT_REQUEUED", "preempted"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("TIMEOUT", None), "TIMEOUT", None),
         (observed("FAILED", "killed", "local"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("TIMEOUT", "limit", "local"), "TIMEOUT", "limit"),
@@ -89,5 +91,44 @@ def test_an_end_is_put_down_to_who_asked_for_it_and_to_nobody_else(fact, state, 
     asked = [ControlRequested(action="cancel", runs="0-3", **values)]
     (said,) = attributed([fact], asked)
     assert (said.state, said.reason) == (state, reason)
-    assert attributed([fact], [ControlRequested(action="hold", runs="0-3", **values)]) == [fact]
-    assert attributed([fact], [ControlRequested(action="cancel", runs="2", **values)]) == [fact]
+    for action, runs in (("hold", "0-3"), ("cancel", "2")):
+        (other,) = attributed([fact], [ControlRequested(action=action, runs=runs, **values)])
+        assert other.state == fact.state
+        assert "hpcorch" not in (other.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("fact", "state", "asked"),
+    [
+        (observed("FAILED", None, exit_code=12), "FAILED", True),  # Slurm's word; the journal tells the rest
+        (observed("FAILED", None, signal=12), "FAILED", True),
+        (observed("FAILED", None, exit_code=1), "FAILED", False),
+        (observed("FAILED", None, signal=9), "FAILED", False),
+        (observed("FAILED", "exit code 140", "local", exit_code=140), "CANCELLED", True),
+        (observed("FAILED", "exit code 1", "local", exit_code=1), "FAILED", False),
+        (observed("NOT_REQUEUED", "preempted"), "CANCELLED", True),
+        (observed("TIMEOUT", None), "TIMEOUT", False),
+    ],
+)
+def test_only_what_heeded_a_request_to_end_after_a_checkpoint_is_put_down_to_it(fact, state, asked):
+    values: dict[str, Any] = {"submission": 0, "user": "alice", "uid": 1000, "host": "login1"}
+    request = ControlRequested(action="cancel", runs="1", checkpoint=True, **values)
+    (said,) = attributed([fact], [request])
+    assert said.state == state
+    assert (said.reason == "cancelled by alice with hpcorch cancel --checkpoint") is asked
+
+
+def test_a_run_that_slurm_gave_up_can_be_cancelled():
+    given_up, never = run(0, RunState.PLANNED), run(1, RunState.PLANNED, submission=None)
+    chosen = choose("cancel", [given_up, never], [given_up, never], {0: submission(0, (0, 1), "369")})
+    assert chosen.runs == [0]
+    assert chosen.passed_over == {1: "it was never submitted"}
+
+
+def test_what_runs_and_what_waits_are_named_apart():
+    every = [run(index, RunState.RUNNING) for index in range(4)]
+    targets = choose("cancel", every, every, {0: submission(0, (0, 1, 2, 3), "369")}).targets
+    inside, outside = split(targets, {1, 3})
+    assert [target.element for target in (*inside, *outside)] == ["369_[1,3]", "369_[0,2]"]
+    inside, outside = split(targets, {0, 1, 2, 3})
+    assert ([target.element for target in inside], outside) == (["369"], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,8 @@ def word(state: str, restart: int = 0) -> ev.JobObserved:
 def test_the_journal_says_what_the_task_did_and_slurm_what_it_could_not_say(journal: str, slurm: str) -> None:
     folded = witnesses(journal, word(slurm))
     expected = JOURNAL_ENDS.get(journal, SLURM_ENDS[slurm])
+    if journal == "failed" and slurm in ("PREEMPTED", "OUT_OF_MEMORY"):
+        expected = SLURM_ENDS[slurm]  # what it raised came of that
     assert (folded.attempts[0].state, folded.run.state) == expected
     assert folded.attempts[0].slurm_state == slurm
 
@@ -331,6 +334,46 @@ def test_slurms_own_word_on_an_attempt_that_was_started_again_counts() -> None:
     said = segment("control", [word("PREEMPTED")]).events
     folded = fold_run(evidence(("0.s0.r0", JOURNALS["stopped"]), ("0.s0.r1", attempt()), observed=said))
     assert folded.attempts[0].state is AttemptState.PREEMPTED
+
+
+@pytest.mark.parametrize("journal", ["nothing", "stopped"])
+def test_a_run_that_slurm_does_not_requeue_is_not_with_slurm_any_more(journal: str) -> None:
+    given_up = replace(word("NOT_REQUEUED", restart=1), reason="Slurm does not requeue")
+    folded = witnesses(journal, word("PREEMPTED"), given_up)
+    assert folded.attempts[0].state is AttemptState.PREEMPTED
+    assert (folded.run.state, folded.run.reason) == (RunState.PLANNED, "Slurm does not requeue")
+    assert folded.run.submission == 0
+    again = witnesses(journal, word("PREEMPTED"), given_up, word("PENDING", restart=1))
+    assert again.run.state is RunState.PENDING
+
+
+@pytest.mark.parametrize(
+    ("name", "slurm", "state"),
+    [
+        ("SIGTERM", "PREEMPTED", AttemptState.PREEMPTED),
+        ("SIGUSR1", "REQUEUED", AttemptState.REQUEUED),
+        ("SIGUSR1", "FAILED", AttemptState.TIMEOUT),
+        ("SIGUSR2", "FAILED", AttemptState.CANCELLED),
+        ("SIGTERM", "FAILED", AttemptState.FAILED),
+    ],
+)
+def test_what_stopped_an_attempt_and_what_slurm_says_tell_why(name: str, slurm: str, state: AttemptState) -> None:
+    stop = ev.AttemptEnded(outcome="stopped", exit_code=140, signal=name)
+    said = segment("control", [word(slurm)], first=10).events
+    (found,) = fold_run(evidence(("0.s0.r0", [*attempt()[:-1], stop]), observed=said)).attempts
+    assert (found.state, found.signal, found.exit_code) == (state, name, 140)
+    assert found.reason
+
+
+def test_a_run_that_never_claimed_tells_why_by_slurms_word_alone() -> None:
+    killed = replace(word("FAILED"), signal=9)
+    folded = fold_run(
+        evidence(
+            observed=segment("control", [killed], first=10).events, submissions=submissions(*submitted(0, "0"))
+        )
+    )
+    assert folded.run.state is RunState.FAILED
+    assert (folded.run.reason or "").startswith("killed by SIGKILL")
 
 
 RANKS = [ev.AttemptClaimed(host="n1", pid=1, tasks=4), ev.AttemptEnded(outcome="completed", exit_code=0, result=7)]

@@ -12,7 +12,14 @@ from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, SubmissionState
-from hpcorch.services.observe import Known, from_accounting, from_queue, own_accounts, own_rows
+from hpcorch.services.observe import (
+    Known,
+    from_accounting,
+    from_queue,
+    is_without_detail,
+    own_accounts,
+    own_rows,
+)
 from hpcorch.services.silence import FORGOTTEN_TIME, from_silence
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
@@ -145,12 +152,55 @@ def test_an_element_cancelled_while_it_waited_for_its_second_start_ends_as_that_
     assert words(from_queue([*OTHERS, queued(2, "CANCELLED")], before)) == [(7, 1, "CANCELLED")]
 
 
-@pytest.mark.parametrize("end", ["PREEMPTED", "NODE_FAIL"])
-def test_an_end_that_squeue_goes_on_to_show_is_of_one_attempt(end: str) -> None:
-    rows = [*OTHERS, queued(2, end)]
+def test_an_end_that_squeue_goes_on_to_show_is_of_one_attempt() -> None:
+    rows = [*OTHERS, queued(2, "NODE_FAIL")]
     facts = from_queue(rows, known(*QUIET, journals=[(7, 0)]))
-    assert words(facts) == [(7, 0, end)]
+    assert words(facts) == [(7, 0, "NODE_FAIL")]
     assert from_queue(rows, known(*QUIET, *facts, journals=[(7, 0)])) == []
+
+
+@pytest.mark.parametrize("by_accounting", [False, True])
+def test_an_element_that_squeue_shows_as_preempted_is_not_requeued(by_accounting: bool) -> None:
+    """With PreemptMode=REQUEUE it would be shown as COMPLETING, and then as PENDING."""
+    rows = [*OTHERS, queued(2, "PREEMPTED")]
+    before = known(*QUIET, journals=[(7, 0)])
+    ends = from_accounting([accounted(2, "PREEMPTED")], before) if by_accounting else []
+    facts = [*ends, *from_queue(rows, before.with_facts(ends))]
+    assert words(facts) == [(7, 0, "PREEMPTED"), (7, 1, "NOT_REQUEUED")]
+    after = before.with_facts(facts)
+    assert from_queue(rows, after) == []
+    assert silence(after) == []
+    assert silence(after, 2 * FORGOTTEN_TIME) == []
+
+
+def test_an_element_that_is_requeued_by_hand_after_all_takes_the_word_back() -> None:
+    rows = [*OTHERS, queued(2, "PREEMPTED")]
+    before = known(*QUIET, journals=[(7, 0)])
+    given_up = before.with_facts(from_queue(rows, before))
+    waits = from_queue([*OTHERS, queued(2, "PENDING")], given_up)
+    assert words(waits) == [(7, 1, "PENDING")]
+    claimed = replace(given_up.with_facts(waits), attempts=known(journals=[(7, 1)]).attempts)
+    again = from_queue(rows, claimed)
+    assert words(again) == [(7, 1, "PREEMPTED"), (7, 2, "NOT_REQUEUED")]
+    assert from_queue(rows, claimed.with_facts(again)) == []
+
+
+def test_a_preempted_element_that_is_being_requeued_is_not_given_up() -> None:
+    database = [accounted(2, "PREEMPTED")]
+    before = known(*QUIET, journals=[(7, 0)])
+    completing = [*OTHERS, queued(2, "COMPLETING")]
+    assert from_queue(completing, before) == []
+    waits = [*OTHERS, queued(2, "PENDING", reason="BeginTime")]
+    ends = from_accounting([*database, accounted(2, "PENDING")], before, {(ARRAY, 2)})
+    assert words([*ends, *from_queue(waits, before.with_facts(ends))]) == [(7, 0, "PREEMPTED"), (7, 1, "PENDING")]
+
+
+def test_what_squeue_shows_as_the_reason_of_an_end_is_none() -> None:
+    (fact,) = from_queue([*OTHERS, queued(2, "FAILED", reason="JobLaunchFailure")], known(*QUIET))
+    assert fact.reason is None
+    row = queued(2, "CANCELLED", reason="DependencyNeverSatisfied")
+    (fact,) = from_queue([*OTHERS, row], known(*QUIET, said(7, "RUNNING")))
+    assert fact.reason == "DependencyNeverSatisfied"
 
 
 def test_an_element_that_vanished_alone_was_cancelled_while_it_waited() -> None:
@@ -284,12 +334,12 @@ def test_what_slurm_has_forgotten_is_noted_first_and_not_noted_again() -> None:
         (known(said(7, "RUNNING", node="n1")), (7, 0, "LOST")),
         (known(said(7, "PENDING")), (7, 0, "CANCELLED")),
         (known(), (7, 0, "CANCELLED")),
-        (known(said(7, "PREEMPTED"), journals=[(7, 0)]), (7, 1, "CANCELLED")),
+        (known(said(7, "REQUEUED"), journals=[(7, 0)]), (7, 1, "CANCELLED")),
         (known(said(7, "REQUEUED"), said(7, "PENDING", restart=1), journals=[(7, 0)]), (7, 1, "CANCELLED")),
         (known(said(7, "REQUEUED"), said(7, "RUNNING", restart=1, node="n1"), journals=[(7, 0)]), (7, 1, "LOST")),
         (known(said(7, "REQUEUED"), journals=[(7, 1)]), (7, 1, "LOST")),
     ],
-    ids=["ran", "seen-running", "waited", "never-seen", "preempted", "requeued", "ran-again", "claimed-again"],
+    ids=["ran", "seen-running", "waited", "never-seen", "stopped", "requeued", "ran-again", "claimed-again"],
 )
 def test_a_forgotten_element_ends_after_a_time(before: Known, end: tuple[int, int, str]) -> None:
     noted = before.with_facts(silence(before))
@@ -298,15 +348,15 @@ def test_a_forgotten_element_ends_after_a_time(before: Known, end: tuple[int, in
     assert silence(noted.with_facts(ends), 2 * FORGOTTEN_TIME) == []
 
 
-def test_a_preempted_element_that_never_starts_again_ends_once_while_squeue_goes_on_to_show_it() -> None:
-    rows = [*OTHERS, queued(2, "PREEMPTED")]
-    before = known(*QUIET, said(7, "PREEMPTED"), journals=[(7, 0)])
-    noted = before.with_facts(silence(before))
-    assert from_queue(rows, noted) == []
-    ends = silence(noted, FORGOTTEN_TIME)
-    assert words(ends) == [(7, 1, "CANCELLED")]
-    assert from_queue(rows, noted.with_facts(ends)) == []
-    assert words(from_queue([*OTHERS, queued(2, "PENDING")], noted)) == [(7, 1, "PENDING")]
+def test_a_preempted_element_that_slurm_forgot_is_given_up_when_sacct_would_have_told_of_more() -> None:
+    (end,) = from_accounting([accounted(2, "PREEMPTED")], known(journals=[(7, 0)]))
+    before = known(end, journals=[(7, 0)])
+    assert silence(before, FORGOTTEN_TIME / 2) == []
+    facts = silence(before, FORGOTTEN_TIME)
+    assert words(facts) == [(7, 1, "NOT_REQUEUED")]
+    assert silence(before.with_facts(facts), 2 * FORGOTTEN_TIME) == []
+    rows = [accounted(2, "PREEMPTED"), accounted(2, "CANCELLED", cancelled_by=1000)]
+    assert words(from_accounting(rows, before.with_facts(facts))) == [(7, 1, "CANCELLED")]
 
 
 def test_without_accounting_nobody_else_is_waited_for() -> None:
@@ -331,10 +381,18 @@ def test_a_left_over_row_of_waiting_elements_says_nothing_of_one_that_started() 
     assert words(facts) == [(7, 0, "CANCELLED"), (5, 0, "CANCELLED"), (6, 0, "CANCELLED")]
 
 
-def test_what_a_signal_killed_has_no_exit_code_and_a_reason() -> None:
+def test_what_a_signal_killed_has_no_exit_code() -> None:
     (fact,) = from_accounting([accounted(2, "FAILED", signal=9)], known())
-    assert (fact.exit_code, fact.signal) == (None, 9)
-    assert fact.reason == "killed by SIGKILL, as a job over its memory limit is"
+    assert (fact.exit_code, fact.signal, fact.reason) == (None, 9, None)
+
+
+def test_sacct_adds_who_cancelled_to_what_squeue_showed_first() -> None:
+    before = known(said(7, "CANCELLED", node="n1"), journals=[(7, 0)])
+    assert is_without_detail(before.observed[AttemptId(run=7, submission=0, restart=0)])
+    (fact,) = from_accounting([accounted(2, "CANCELLED", cancelled_by=0)], before)
+    assert fact.reason == "cancelled by uid 0"
+    assert not is_without_detail(fact)
+    assert from_queue([*OTHERS, queued(2, "CANCELLED")], known(*QUIET, fact, journals=[(7, 0)])) == []
 
 
 def test_why_an_element_last_waited_is_not_why_it_ended() -> None:

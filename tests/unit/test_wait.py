@@ -7,19 +7,35 @@ from typing import Any
 
 import pytest
 
-from hpcorch.errors import SlurmUnavailableError, UnavailableError
+from hpcorch.errors import NotFoundError, SlurmUnavailableError, UnavailableError
 from hpcorch.model.states import RunState
 from hpcorch.services import wait
 from hpcorch.services.wait import Pauses, wait_for_runs
 
 
+class Counted:
+    """A ledger of a sweep whose record is gone, so that nothing of it can be run again."""
+
+    def __init__(self, reconciler: Scripted) -> None:
+        self.reconciler = reconciler
+
+    def counts(self, sweep: str) -> Mapping[RunState, int]:
+        return self.reconciler.left[0]
+
+    def batches(self, sweep: str) -> list[Any]:
+        return []
+
+    def sweep(self, sweep: str) -> Any:
+        raise NotFoundError("it is not in the ledger")
+
+
 class Scripted:
-    """A reconciler and its ledger, whose counts change from look to look."""
+    """A reconciler whose ledger's counts change from look to look."""
 
     sweep = "s"
 
     def __init__(self, *counts: Mapping[RunState, int]) -> None:
-        self.ledger = self
+        self.ledger = Counted(self)
         self.left = list(counts)
         self.asked = 0
 
@@ -27,9 +43,6 @@ class Scripted:
         if len(self.left) > 1:
             self.left.pop(0)
             raise UnavailableError("another process holds the ledger")
-
-    def counts(self, sweep: str) -> Mapping[RunState, int]:
-        return self.left[0]
 
     def ask_slurm(self, client: Any) -> None:
         self.asked += 1
@@ -44,7 +57,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown(reconciler: Scripted) -> list[Mapping[RunState, int]]:
     seen: list[Mapping[RunState, int]] = []
-    wait_for_runs(reconciler, None, seen.append)  # type: ignore[arg-type]
+    wait_for_runs(reconciler, None, seen.append, print)  # type: ignore[arg-type]
     return seen
 
 

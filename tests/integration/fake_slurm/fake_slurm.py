@@ -4,6 +4,7 @@
 Put this folder first on PATH and name a directory in FAKE_SLURM_DIR, where all state lives. Array elements run as
 background processes, at most FAKE_SLURM_CPUS (4) per array. FAKE_SLURM_SBATCH makes sbatch misbehave:
 timeout | nonsense | killed (all three take the job first), reject:TEXT, down. FAKE_SLURM_ACCOUNTING=none: no sacct.
+`scancel --preempt` ends jobs as a preemption with PreemptMode=CANCEL does, which is the test's to say.
 """
 
 import fcntl
@@ -159,6 +160,8 @@ def run_array(job_id):
 
 
 def waits(job, jobs):
+    if time.time() < job["submit"] + int(job["flags"].get("begin", "now+0").partition("+")[2]):
+        return True
     needed = re.findall(r"\d+", job["flags"].get("dependency", "").partition(":")[2])
     return any(t["state"] in ACTIVE for i in needed if i in jobs for t in jobs[i]["tasks"].values())
 
@@ -241,20 +244,37 @@ def split_ids(words):
 
 
 def scancel(argv):
+    word = "PREEMPTED" if "--preempt" in argv else f"CANCELLED by {os.getuid()}"
+    flags, ids = read_flags(argv)
     with all_jobs() as jobs:
-        for one in split_ids(argv):
+        for one in split_ids(ids):
             for job, index in chosen(jobs, [one]):
-                if index is not None and "_" in one and job["tasks"][index]["state"] == "PENDING":
+                if "signal" in flags and "batch" in flags:
+                    send(job and job["tasks"][index], flags["signal"], one)
+                elif index is not None and "_" in one and job["tasks"][index]["state"] == "PENDING":
                     del job["tasks"][index]  # as the real one, which leaves no trace of these
                 elif index is not None:
-                    stop(job["tasks"][index], f"CANCELLED by {os.getuid()}")
+                    stop(job["tasks"][index], word)
+
+
+def send(task, name, element):
+    """A signal to what the batch script has become, and to nothing that it started."""
+    if task is None or task["state"] not in ACTIVE:
+        sys.stderr.write(f"scancel: error: Kill job error on job id {element}: Invalid job id specified\n")
+    elif task["state"] == "RUNNING":
+        os.kill(task["pid"], signal.Signals[f"SIG{name}"])
 
 
 def scontrol(argv):
     if "show" in argv:
         kind = "none" if os.environ.get("FAKE_SLURM_ACCOUNTING") == "none" else "slurmdbd"
         config = f"AccountingStorageType   = accounting_storage/{kind}\nClusterName             = fake\n"
-        config += "MaxArraySize            = 1001\nMinJobAge               = 300 sec\nSLURM_VERSION = 24.11.5"
+        config += "MaxArraySize            = 1001\nMinJobAge               = 300 sec\nSLURM_VERSION = 24.11.5\n"
+        config += "PreemptType             = preempt/partition_prio"
+        if "partition" in argv:
+            for partition, default, mode in (("normal", "YES", "REQUEUE"), ("cheap", "NO", "CANCEL")):
+                print(f"PartitionName={partition} Default={default} PreemptMode={mode}")
+            return
         print("LicenseName=scratch Total=4 Used=0 Free=4 Reserved=0 Remote=no" if "licenses" in argv else config)
         return
     verb, *words = argv
@@ -302,7 +322,7 @@ def shown(job, index):
 
 def sacct(argv):
     if "--helpformat" in argv:
-        print("JobIDRaw JobID State ExitCode Submit Start End NodeList Reason SubmitLine Comment")
+        print("JobIDRaw JobID State ExitCode DerivedExitCode Submit Start End NodeList Reason SubmitLine Comment")
         return
     with all_jobs() as jobs:
         pass
@@ -310,7 +330,8 @@ def sacct(argv):
     for job in (jobs[i] for i in wanted if i in jobs):
         for name, raw, row in accounted(job):
             values = {
-                "JobIDRaw": raw, "JobID": name, "State": row["state"], "ExitCode": f"{row['exit']}:{row['signal']}",
+                "JobIDRaw": raw, "JobID": name, "State": row["state"], "DerivedExitCode": "0:0",
+                "ExitCode": f"{row['exit'] % 128}:{row['signal']}",
                 "Submit": when(job["submit"]), "Start": when(row["start"]), "End": when(row["end"]),
                 "NodeList": "f1" if row["start"] else "None assigned", "Reason": "None", "SubmitLine": job["line"],
                 "Comment": job["flags"].get("comment", ""),

@@ -1,0 +1,59 @@
+"""``hpcorch tend``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpcorch.cli import output
+from hpcorch.cli.options import Place, examples, json_option, pass_place
+from hpcorch.cli.text import local_time, printable
+from hpcorch.ledger import Ledger
+from hpcorch.model.ids import format_ranges
+from hpcorch.services.select import parse_selector
+
+if TYPE_CHECKING:
+    from hpcorch.services.tend import Tended
+
+
+@click.command(epilog=examples("hpcorch tend", "hpcorch tend last", "hpcorch tend --json"))
+@click.argument("selector", required=False, metavar="[SELECTOR]")
+@json_option
+@pass_place
+def command(place: Place, *, selector: str | None, as_json: bool) -> int:
+    """Do what sweeps need done, such as running failed runs again.
+
+    Of one sweep, or of all of yours that are not over: settles half-done submissions, submits again what failed and
+    has a retry left (launcher key max_retries) and what a preemption ended for good, and gives arrays the keeper
+    jobs that they lack. A waiting launcher, `hpcorch wait`, `watch` and `status --refresh` do the same by the way.
+    Doing it twice does nothing twice. Exits with 3 if Slurm did not answer, with 2 if it refused something.
+    """
+    from hpcorch.services.tend_all import tend_all  # loads the way to Slurm
+
+    chosen = None if selector is None else parse_selector(selector).sweep
+    with Ledger.open(place.ledger_path(), write=True) as ledger:
+        tended = tend_all(ledger, chosen)
+    if as_json:
+        output.write_json([one.as_plain() for one in tended])
+    else:
+        _write(tended)
+    return max((error.exit_code for one in tended for error in one.troubles), default=0)
+
+
+def _write(tended: list[Tended]) -> None:
+    for one in tended:
+        for sentence in one.deeds:
+            output.write(printable(sentence))
+        for at, runs in _by_time(one).items():
+            output.write(f"runs {format_ranges(runs)} of sweep {one.sweep} will be run again, not before {at}")
+        output.notes(one.sentences_of_trouble)
+    if not any(one.deeds or one.awaited or one.troubles for one in tended):
+        output.note("there is nothing to do")
+
+
+def _by_time(one: Tended) -> dict[str, list[int]]:
+    times: dict[str, list[int]] = {}
+    for run, retry in sorted(one.awaited.items()):
+        times.setdefault(local_time(retry.at), []).append(run)
+    return times

@@ -1,0 +1,103 @@
+"""What the site profile makes of a launch: terms for each run, and whether the sweep is allowed at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import PolicyError
+from hpcorch.journal.manifest import ManifestRun
+from hpcorch.provenance.changes import uncommitted_changes
+from hpcorch.resources.envelope import WorstCase
+from hpcorch.resources.profile import CleanGit, Enforcement, Profile
+from hpcorch.services.site import check_cluster, load_profile
+from hpcorch.services.terms import Share, reckon, terms_of
+from hpcorch.slurm.protocol import SlurmClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """The site profile as it bears on one sweep, over all of its launches.
+
+    :param client: None where no cluster is asked
+    :ivar worst: what the sweep can take in the worst case, once a launch was settled
+    :ivar caps: what bounds how many of its runs are at work at once -> how many
+    """
+
+    profile: Profile
+    client: SlurmClient | None
+    worst: WorstCase | None = None
+    caps: Mapping[str, int] = field(default_factory=dict)
+    _shares: list[Share] = field(default_factory=list)
+
+    @classmethod
+    def find(cls, project: Path, client: SlurmClient | None) -> Site:
+        """The profile that serves a project.
+
+        :raises UsageError: something in it is wrong, or it is about another cluster
+        :raises PolicyError: it wants a clean checkout, and there are uncommitted changes
+        """
+        profile = load_profile(project)
+        if client is not None:
+            check_cluster(profile, client)
+        _check_git(profile, Path.cwd())
+        return cls(profile=profile, client=client)
+
+    def settle(
+        self, params: Mapping[str, Any], runs: Sequence[ManifestRun]
+    ) -> tuple[dict[str, Any], list[ManifestRun]]:
+        """The launch's keys, and the runs with those of their own, as they are recorded and submitted.
+
+        :raises PolicyError: the sweep with these runs breaks a limit or policy; the text has the numbers
+        :raises UsageError: a pool or resource does not exist, or a run could never start
+        :raises SlurmUnavailableError: Slurm does not answer
+        """
+        common = dict(terms_of(self.profile, params).keys)
+        shares: dict[str, Share] = {}
+        settled = []
+        for run in runs:
+            text = json.dumps(run.launcher, sort_keys=True)
+            share = shares.get(text) or Share(runs=0, terms=terms_of(self.profile, {**params, **run.launcher}))
+            shares[text] = replace(share, runs=share.runs + 1)
+            keys = share.terms.keys
+            own = {key: keys.get(key) for key in {**common, **keys} if keys.get(key) != common.get(key)}
+            settled.append(replace(run, launcher=own))
+        together = [*self._shares, *shares.values()]
+        self.worst, self.caps = reckon(self.profile, together, self.client)
+        self._shares = together
+        return common, settled
+
+    def leases(self) -> dict[str, dict[str, Any]]:
+        """What a task needs to hold leases: resource -> directory, capacity, expiry."""
+        return {
+            name: {
+                "directory": resource.directory,
+                "capacity": resource.capacity,
+                "expiry_s": resource.expiry_s,
+            }
+            for name, resource in self.profile.resources.items()
+            if resource.enforced is Enforcement.LEASE
+        }
+
+
+def _check_git(profile: Profile, folder: Path) -> None:
+    policy = profile.policies.clean_git
+    if policy is CleanGit.IGNORE:
+        return
+    changed = uncommitted_changes(folder)
+    if not changed:
+        return
+    shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    if policy is CleanGit.WARN:
+        log.warning("The checkout has uncommitted changes: %s", shown)
+        return
+    raise PolicyError(
+        f"{profile.called} wants a clean git checkout (policies.clean_git: refuse), and there are uncommitted"
+        f" changes: {shown}. Commit or stash them; nothing was submitted"
+    )

@@ -1,0 +1,93 @@
+"""Cutting runs into arrays: by what they ask for, by what an array may hold, by what Slurm takes now. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Jobs of ours beside the runs: each array has a keeper, and there are two arrays at a time.
+_KEEPERS = 2
+# Of a limit so much is left for the user's other jobs, unless the profile says how many.
+_HEADROOM_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """Runs that one array executes.
+
+    :param keys: launcher keys in which they differ from the batch's own
+    """
+
+    runs: tuple[int, ...]
+    keys: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What Slurm will take of this user now.
+
+    :param max_array_size: the largest index is one less
+    :param max_submit: jobs or array elements that the user may have with Slurm; None if nothing limits them
+    :param submitted: that the user has there now
+    :param headroom: of ``max_submit`` that is left for other jobs; None for a share of it
+    """
+
+    max_array_size: int
+    max_submit: int | None = None
+    submitted: int = 0
+    headroom: int | None = None
+
+    @property
+    def usable(self) -> int | None:
+        """Elements that our arrays may have with Slurm at once; at least one, or nothing would ever run."""
+        if self.max_submit is None:
+            return None
+        share = max(1, round(self.max_submit * _HEADROOM_SHARE))
+        left = self.max_submit - _KEEPERS - (share if self.headroom is None else self.headroom)
+        return max(1, left)
+
+    @property
+    def free(self) -> int | None:
+        """Elements that may be submitted now; None is without limit."""
+        return None if self.usable is None else max(0, self.usable - self.submitted)
+
+
+def portions(
+    runs: Iterable[tuple[int, Mapping[str, Any]]], room: Room, *, alone: bool
+) -> tuple[list[Portion], int]:
+    """The arrays to submit now, in order, and how many runs have to wait.
+
+    If not all fit, no array takes more than half of what is usable: while one is worked on the next one waits, and
+    when the first is over there is room for a third. Where less is free, a smaller array is worth it only if it is
+    not much smaller, or if nothing else would bring somebody back to submit the rest.
+
+    :param runs: (run, launcher keys of its own)
+    :param alone: no array of the sweep is with Slurm
+    """
+    groups = grouped(runs)
+    total = sum(len(group.runs) for group in groups)
+    size = room.max_array_size
+    if room.usable is not None and room.free is not None and total > room.free:
+        size = min(size, max(1, room.usable // 2))
+    chosen: list[Portion] = []
+    left = total if room.free is None else room.free
+    for group in groups:
+        rest = group.runs
+        while rest and left and (left >= min(size, len(rest)) or 2 * left >= size or (alone and not chosen)):
+            some = rest[: min(size, left)]
+            chosen.append(Portion(runs=some, keys=group.keys))
+            rest = rest[len(some) :]
+            left -= len(some)
+        if rest:
+            break
+    return chosen, total - sum(len(portion.runs) for portion in chosen)
+
+
+def grouped(runs: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Portion]:
+    """Runs that ask for the same, together; groups and runs in the order of their first."""
+    groups: dict[str, tuple[list[int], Mapping[str, Any]]] = {}
+    for run, keys in runs:
+        groups.setdefault(json.dumps(keys, sort_keys=True, default=str), ([], keys))[0].append(run)
+    return [Portion(runs=tuple(members), keys=keys) for members, keys in groups.values()]

@@ -1,0 +1,108 @@
+"""On what terms runs are submitted: launcher keys, with what the site profile makes of ``pool`` and ``resources``.
+
+What is recorded and submitted are the keys that result, so a profile that is edited later changes nothing of what
+was launched; only the capacities of throttles are looked up anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpcorch.resources.demand import demand_of
+from hpcorch.resources.envelope import Group, WorstCase, check_sweep
+from hpcorch.resources.profile import Pool, Profile
+from hpcorch.resources.request import most_at_once, resolve, with_licenses
+from hpcorch.services.site import LicenseAnswer, ask_licenses
+from hpcorch.slurm.protocol import SlurmClient
+
+# Not a key that users set: what their ``resources`` come to, throttle by throttle.
+THROTTLES = "throttles"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What some runs, which ask for the same, are submitted with.
+
+    :param keys: the launcher's keys that result; ``throttles`` is resource -> units of each run
+    :param caps: what keeps runs from running at once -> how many may, each for itself
+    """
+
+    keys: Mapping[str, Any]
+    pool: Pool | None
+    caps: Mapping[str, int]
+
+    @property
+    def throttles(self) -> Mapping[str, int]:
+        """Throttled resource -> units that each run takes."""
+        throttles: Mapping[str, int] = self.keys.get(THROTTLES) or {}
+        return throttles
+
+
+def terms_of(profile: Profile, keys: Mapping[str, Any]) -> Terms:
+    """What the profile makes of launcher keys. A key that is set wins over its pool's.
+
+    :raises UsageError: the profile has no such pool or resource, or too little of it
+    """
+    pool = profile.pool(str(keys["pool"])) if keys.get("pool") is not None else None
+    request = resolve(profile, keys.get("resources") or {})
+    result = dict(keys)
+    if pool is not None:
+        result.update({key: value for key, value in pool.options().items() if result.get(key) is None})
+    if request.licenses:
+        result["licenses"] = with_licenses(keys.get("licenses"), request.licenses)
+    caps = dict(most_at_once(profile, request))
+    if keys.get("array_parallelism") is not None:
+        caps["array_parallelism"] = int(keys["array_parallelism"])
+    at_once = pool.limits.at_once(demand_of(result).gpu_count) if pool is not None else None
+    if pool is not None and at_once:  # a run that is too large for its pool is refused with the numbers
+        caps[f"pool {pool.name}"] = at_once
+        result["array_parallelism"] = min(at_once, caps.get("array_parallelism", at_once))
+    if request.throttles:
+        result[THROTTLES] = dict(request.throttles)
+    return Terms(keys=result, pool=pool, caps=caps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Runs of a launch that are submitted on the same terms."""
+
+    runs: int
+    terms: Terms
+
+
+def reckon(
+    profile: Profile, shares: Sequence[Share], client: SlurmClient | None
+) -> tuple[WorstCase, dict[str, int]]:
+    """What a sweep can take in the worst case, and what bounds how many of its runs are at work at once.
+
+    :param client: None where no cluster is asked about licences
+    :raises PolicyError: the profile's envelope, a policy or a pool forbids it, with the numbers
+    :raises UsageError: a licence does not exist, or no run could ever start
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    caps: dict[str, int] = {}
+    for share in shares:
+        answer = ask_licenses(share.terms.keys.get("licenses"), client) if client is not None else LicenseAnswer()
+        own = {**share.terms.caps, **({"licenses": answer.at_once} if answer.at_once is not None else {})}
+        for name, count in own.items():
+            # Of runs that ask for different amounts the smallest decide how many may be at work at once.
+            caps[name] = max(caps.get(name, 0), count)
+    groups = [_group(share) for share in shares]
+    pools = {share.terms.pool.name: share.terms.pool for share in shares if share.terms.pool is not None}
+    worst = check_sweep(profile, groups, caps, next(iter(pools.values())) if len(pools) == 1 else None)
+    for name, pool in pools.items() if len(pools) > 1 else ():
+        of_pool = [share for share in shares if share.terms.pool is not None and share.terms.pool.name == name]
+        check_sweep(profile, [_group(share) for share in of_pool], caps, pool)
+    return worst, caps
+
+
+def _group(share: Share) -> Group:
+    keys = share.terms.keys
+    return Group(
+        runs=share.runs,
+        demand=demand_of(keys),
+        starts=1 + int(keys.get("max_num_timeout") or 0),
+        partition=keys.get("partition"),
+    )

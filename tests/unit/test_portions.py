@@ -1,0 +1,75 @@
+"""Cutting a launch into arrays."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcorch.services.portions import Portion, Room, portions
+
+BIG = Room(max_array_size=1001)
+RUNS = st.lists(st.integers(0, 2), max_size=400).map(lambda kinds: [(n, {"gpus": k}) for n, k in enumerate(kinds)])
+ROOMS = st.builds(
+    Room,
+    max_array_size=st.integers(1, 120),
+    max_submit=st.none() | st.integers(1, 200),
+    submitted=st.integers(0, 200),
+    headroom=st.none() | st.integers(0, 50),
+)
+
+
+def runs(count: int, **keys: object):
+    return [(number, keys) for number in range(count)]
+
+
+def test_a_small_sweep_is_one_array():
+    assert portions(runs(3), BIG, alone=True) == ([Portion(runs=(0, 1, 2), keys={})], 0)
+
+
+def test_an_array_is_not_larger_than_the_cluster_allows():
+    chosen, waiting = portions(runs(2500), BIG, alone=True)
+    assert [len(one.runs) for one in chosen] == [1001, 1001, 498]
+    assert waiting == 0
+
+
+def test_runs_that_ask_for_the_same_share_an_array():
+    mixed = [(0, {"gpus": 1}), (1, {"gpus": 2}), (2, {"gpus": 1})]
+    chosen, _ = portions(mixed, BIG, alone=True)
+    assert chosen == [Portion(runs=(0, 2), keys={"gpus": 1}), Portion(runs=(1,), keys={"gpus": 2})]
+
+
+def test_a_limit_leaves_room_for_other_jobs_and_for_a_third_array():
+    room = Room(max_array_size=1001, max_submit=600)
+    chosen, waiting = portions(runs(2500), room, alone=True)
+    assert [len(one.runs) for one in chosen] == [284, 284]
+    assert waiting == 2500 - 568
+    later = Room(max_array_size=1001, max_submit=600, submitted=286)
+    assert [len(one.runs) for one in portions(runs(1932), later, alone=False)[0]] == [282]
+
+
+def test_the_profile_says_how_much_room_is_left_to_other_jobs():
+    room = Room(max_array_size=1001, max_submit=600, headroom=300)
+    assert room.usable == 298
+
+
+def test_crumbs_are_not_submitted_while_something_else_is_with_slurm():
+    room = Room(max_array_size=1001, max_submit=600, submitted=560)
+    assert portions(runs(1000), room, alone=False) == ([], 1000)
+    chosen, _ = portions(runs(1000), room, alone=True)
+    assert [len(one.runs) for one in chosen] == [8]
+
+
+@given(RUNS, ROOMS, st.booleans())
+def test_every_run_is_submitted_once_or_waits_and_no_limit_is_passed(some, room, alone):
+    chosen, waiting = portions(some, room, alone=alone)
+    submitted = [run for one in chosen for run in one.runs]
+    assert len(submitted) == len(set(submitted))
+    assert waiting == len(some) - len(submitted)
+    assert all(0 < len(one.runs) <= room.max_array_size for one in chosen)
+    assert all(dict(some)[run] == one.keys for one in chosen for run in one.runs)
+    if room.free is not None:
+        assert len(submitted) <= room.free
+        if alone and some and room.free:
+            assert submitted
+    else:
+        assert waiting == 0
