@@ -13,6 +13,7 @@
     ├── CheckpointError            1       no      a checkpoint could not be saved, or does not fit the task
     ├── LeaseLostError             1       no      a lease expired while its holder was stopped
     ├── SubmissionRejectedError    2       no      Slurm answered that it will not take the job
+    │   └── SubmitLimitError       3      yes      … since the user has as many as a limit allows
     └── UnavailableError           3      yes      Slurm or the file system did not answer
         ├── SlurmUnavailableError  3      yes      no Slurm commands, controller down, time-out
         └── SubmissionUnknownError 3      yes      an sbatch whose outcome nobody knows yet
@@ -86,6 +87,13 @@ class SubmissionRejectedError(HpcorchError):
     """Slurm answered, and the answer is no; nothing was submitted."""
 
     exit_code = 2
+
+
+class SubmitLimitError(SubmissionRejectedError):
+    """Slurm answered no, since the user has as many jobs with it as a limit allows; nothing was submitted."""
+
+    exit_code = 3
+    transient = True
 
 
 class UnavailableError(HpcorchError):

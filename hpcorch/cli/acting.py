@@ -48,7 +48,7 @@ def act(
     if as_json:
         output.write_json({**plan.as_plain(), "done": not dry_run})
     elif plan.targets.runs:
-        elements = " ".join(target.element for target in plan.targets.targets)
+        elements = " ".join(target.element for target in plan.targets.targets) or "not submitted yet"
         output.write(f"{'would ' if dry_run else 'asked to '}{what} ({elements})")
     else:
         output.note(f"there is nothing to {action} in sweep {plan.sweep}")

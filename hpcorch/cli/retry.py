@@ -91,8 +91,8 @@ def _write_submitted(done: Retried, *, as_json: bool) -> int:
     plan = done.plan
     if as_json:
         output.write_json(done.as_plain())
-    for batch, job_id in done.job_ids.items() if not as_json else ():
-        output.write(f"runs {format_ranges(plan.batches[batch])} of sweep {plan.sweep} submitted as array {job_id}")
+    for _, runs, job_id in done.submitted if not as_json else ():
+        output.write(f"runs {format_ranges(runs)} of sweep {plan.sweep} submitted as array {job_id}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
     tell_passed_over(plan.passed_over)

@@ -16,9 +16,10 @@ from hpcorch.services.select import parse_selector
 @json_option
 @pass_place
 def command(place: Place, *, selector: str, as_json: bool) -> int:
-    """Say why a run waits, until when, and what would make it start sooner.
+    """Say why a run waits and what would help.
 
-    Slurm is asked. Its own word for the reason is shown beside what it means.
+    Slurm is asked. Beside its own word stand what that means, since when it is so, when Slurm expects the run to
+    start, and what would make it start sooner.
     """
     from hpcorch.services.why import explain_run  # loads the way to Slurm
 

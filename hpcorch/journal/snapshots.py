@@ -1,35 +1,21 @@
-"""The archive of a code state: one file, named by the digest of what it holds.
+"""The listing of a code state: which files it has, with their kinds, sizes and digests.
 
-The digest is the SHA-256 of the *listing*, which names each file with its kind, size and SHA-256, sorted by path.
-It depends on contents alone: not on times, owners, or how the archive is packed. The listing is the archive's
-first member, so that common tools can check it: ``tar -xOzf ARCHIVE .hpcorch-snapshot | sha256sum``.
-
-The archive is a gzipped tar in which nothing is left to chance: all bytes of the tar follow from the listing and
-the contents, and a field in the gzip header has the SHA-256 of all that comes after it. So no byte can change
-unnoticed. File names are bytes on disk; here they are text in UTF-8, other bytes as lone surrogates.
+The SHA-256 of the listing names the code state. It depends on contents alone: not on times, owners, or how an
+archive is packed. File names are bytes on disk; here they are text in UTF-8, other bytes as lone surrogates.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import zlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from hpcorch.errors import DriftError, RecordError, UnavailableError
+from hpcorch.errors import RecordError
 
-LISTING = b".hpcorch-snapshot"
 _TITLE = b"hpcorch snapshot 1\0"
-# RFC 1952: deflate, an extra field of 36 bytes, no time, unknown system; the subfield HO has 32 bytes.
-_GZIP_HEADER = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + (36).to_bytes(2, "little") + b"HO" + (32).to_bytes(2, "little")
-_GZIP_START = len(_GZIP_HEADER) + 32
-_BLOCK = 512
-# Sources shrink to a third or a quarter; a higher level takes several times as long for a tenth of that.
-_LEVEL = 1
 
 
 class Kind(Enum):
@@ -65,6 +51,11 @@ def to_text(name: bytes) -> str:
 def to_bytes(name: str) -> bytes:
     """A file name as the file system has it."""
     return name.encode("utf-8", errors="surrogateescape")
+
+
+def place(root: Path, name: str) -> Path:
+    """Where a file of a listing is below ``root``."""
+    return root / os.fsdecode(to_bytes(name))
 
 
 def printable(name: str) -> str:
@@ -149,79 +140,13 @@ def listing_digest(listing: bytes) -> str:
     return hashlib.sha256(listing).hexdigest()
 
 
-class ArchiveWriter:
-    """Packs contents in the order of their paths, each read only once; the listing comes to stand before them."""
-
-    def __init__(self) -> None:
-        self._entries: list[Entry] = []
-        self._deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
-        self._packed: list[bytes] = []
-
-    def add_file(self, path: str, content: bytes, *, executable: bool) -> Entry:
-        """Add what was read of a file.
-
-        :param path: relative to the root; after all that were added before, compared as bytes
-        """
-        entry = Entry(
-            path=path,
-            kind=Kind.EXECUTABLE if executable else Kind.FILE,
-            size=len(content),
-            digest=hashlib.sha256(content).hexdigest(),
-        )
-        self._add(entry, content)
-        return entry
-
-    def add_link(self, path: str, target: str) -> Entry:
-        """Add a symbolic link; its place is as for :meth:`add_file`."""
-        entry = link_entry(path, target)
-        self._add(entry, b"")
-        return entry
-
-    def _add(self, entry: Entry, content: bytes) -> None:
-        if self._entries and to_bytes(self._entries[-1].path) >= to_bytes(entry.path):
-            raise ValueError(f"{printable(entry.path)} is out of order")
-        self._entries.append(entry)
-        self._packed.append(self._deflater.compress(_member(entry) + _padded(content)))
-
-    def finish(self) -> tuple[str, bytes]:
-        """The digest of the code state and the archive's content."""
-        listing = encode_listing(self._entries)
-        first = _listing_member(len(listing)) + _padded(listing)
-        deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
-        check = zlib.crc32(first).to_bytes(4, "little") + (len(first) & 0xFFFFFFFF).to_bytes(4, "little")
-        ending = self._deflater.compress(bytes(2 * _BLOCK)) + self._deflater.flush()
-        body = b"".join([deflater.compress(first), deflater.flush(), check, *self._packed, ending])
-        return listing_digest(listing), _GZIP_HEADER + hashlib.sha256(body).digest() + body
+def file_entry(path: str, content: bytes, *, executable: bool) -> Entry:
+    """The entry of a file with this content."""
+    kind = Kind.EXECUTABLE if executable else Kind.FILE
+    return Entry(path=path, kind=kind, size=len(content), digest=hashlib.sha256(content).hexdigest())
 
 
 def link_entry(path: str, target: str) -> Entry:
     """The entry of a symbolic link."""
     digest = hashlib.sha256(to_bytes(target)).hexdigest()
     return Entry(path=path, kind=Kind.LINK, size=0, digest=digest, target=target)
-
-
-def _listing_member(size: int) -> bytes:
-    return _header(LISTING, size=size, mode=0o644, kind=b"0")
-
-
-def _member(entry: Entry) -> bytes:
-    if entry.kind is Kind.LINK:
-        target = to_bytes(entry.target or "")
-        return _header(to_bytes(entry.path), size=0, mode=0o777, kind=b"2", target=target)
-    mode = 0o755 if entry.kind is Kind.EXECUTABLE else 0o644
-    return _header(to_bytes(entry.path), size=entry.size, mode=mode, kind=b"0")
-
-
-def _header(name: bytes, *, size: int, mode: int, kind: bytes, target: bytes = b"") -> bytes:
-    """A header as GNU tar reads it. :mod:`tarfile` fills unused fields differently from release to release."""
-    long = b""
-    for flag, text in ((b"L", name), (b"K", target)):
-        if len(text) > 100:
-            long += _header(b"././@LongLink", size=len(text) + 1, mode=0, kind=flag) + _padded(text + b"\0")
-    head = name[:100].ljust(100, b"\0") + b"%07o\0" % mode + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11 + b"\0"
-    tail = (kind + target[:100].ljust(100, b"\0") + b"ustar  \0").ljust(_BLOCK - len(head) - 8, b"\0")
-    return long + head + b"%06o\0 " % sum(head + b" " * 8 + tail) + tail
-
-
-def _padded(content: bytes) -> bytes:
-    return content + bytes(-len(content) % _BLOCK)

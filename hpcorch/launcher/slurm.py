@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from hpcorch.launcher.progress import progress
 from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
 from hpcorch.model.retries import RetryBudget
-from hpcorch.services.submit import Request, script_text, submit_array
+from hpcorch.services.feeding import Fed, Feeder
+from hpcorch.services.portions import Portion, grouped
+from hpcorch.services.scripts import Request, script_text
 from hpcorch.services.tend import Tended, tend
+from hpcorch.services.terms import THROTTLES
 from hpcorch.services.wait import wait_for_runs
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.options import JobOptions
@@ -46,22 +49,28 @@ def check_slurm(params: Mapping[str, Any]) -> CliClient | None:
     return client
 
 
-def _request(sweep: OpenSweep, launch: PlannedLaunch) -> Request:
+def _request(sweep: OpenSweep, launch: PlannedLaunch, portion: Portion) -> Request:
+    keys = {**launch.frozen.options, **portion.keys}
     return Request(
         sweep=sweep.id,
         batch=launch.frozen.header.batch,
-        runs=launch.indices,
-        options=JobOptions.from_launcher(sweep.params),
+        runs=portion.runs,
+        options=JobOptions.from_launcher(keys),
         environ=os.environ,
         host=sweep.host,
-        log_folder=sweep.params.get("submitit_folder"),
+        log_folder=keys.get("submitit_folder"),
+        changed=portion.keys,
+        throttles=keys.get(THROTTLES) or {},
     )
 
 
 def submission_text(sweep: OpenSweep, launch: PlannedLaunch) -> str:
-    """What a dry run shows: how many runs, and the batch script that would be submitted."""
-    script = script_text(sweep.layout, _request(sweep, launch), number=0, token="0" * 32)
-    return f"# {len(launch.indices)} runs as one array; nothing is submitted\n{script}"
+    """What a dry run shows: how many runs, and the batch scripts that would be submitted."""
+    texts = []
+    for portion in grouped((run.run, run.launcher) for run in launch.frozen.runs):
+        script = script_text(sweep.layout, _request(sweep, launch, portion), number=0, token="0" * 32)
+        texts.append(f"# {len(portion.runs)} runs as one array; nothing is submitted\n{script}")
+    return "\n".join(texts)
 
 
 def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
@@ -72,16 +81,45 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
     client = sweep.client
     with sweep.ledger() as ledger:
         try:
-            job_id = submit_array(sweep.layout, _request(sweep, launch), client)
+            fed = _feeder(sweep, launch).feed([(run.run, run.launcher) for run in launch.frozen.runs], alone=True)
         finally:
             sweep.reconciler(ledger).ingest()
-        log.info("Sweep %s: %d runs submitted as Slurm job array %s", sweep.id, len(launch.indices), job_id)
+        for job_id, runs in fed.arrays:
+            log.info("Sweep %s: %d runs submitted as Slurm job array %s", sweep.id, len(runs), job_id)
         tell = _Telling()
-        tell(tend(sweep.reconciler(ledger), client))
+        tell(tend(sweep.reconciler(ledger), client, hurry=True))
+        _tell_waiting(sweep, fed)
         if sweep.params.get("detach"):
             log.info("It goes on without this process. Come back with: hpcorch status %s", sweep.id)
             return sweep.handles(launch, ledger)
         return _waited(sweep, launch, ledger, client, tell)
+
+
+def _feeder(sweep: OpenSweep, launch: PlannedLaunch) -> Feeder:
+    return Feeder(
+        layout=sweep.layout,
+        sweep=sweep.id,
+        batch=launch.frozen.header.batch,
+        client=sweep.client,
+        profile=sweep.site.profile,
+        keys=launch.frozen.options,
+        request=lambda portion: _request(sweep, launch, portion),
+    )
+
+
+def _tell_waiting(sweep: OpenSweep, fed: Fed) -> None:
+    if not fed.waiting:
+        return
+    if fed.arrays:
+        log.info("Sweep %s: %d runs follow as Slurm takes them", sweep.id, fed.waiting)
+    elif sweep.params.get("detach"):
+        log.warning(
+            "Slurm takes no more jobs of yours now, so nothing of sweep %s is submitted yet: `hpcorch tend %s`, and"
+            " every command that asks Slurm, submits what it takes then",
+            *(sweep.id, sweep.id),
+        )
+    else:
+        log.info("Sweep %s waits until Slurm takes more jobs of yours", sweep.id)
 
 
 class _Telling:

@@ -19,6 +19,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
 CONTROL_SOURCE = "control"
+NO_SUBMISSION = -1  # stands where something became of a run before it was ever submitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,15 @@ class RunPlanned(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedingPlanned(Fact):
+    """Slurm does not take all runs of a batch at once: whoever comes by submits the others when there is room."""
+
+    kind = "feeding-planned"
+    batch: int
+    max_submit: int | None = None  # jobs that the user may have with Slurm, as far as that is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionIntended(Fact):
     """Somebody is about to submit. On disk before sbatch starts, so that no submission goes unnoticed."""
 
@@ -106,6 +116,7 @@ class SubmissionIntended(Fact):
     host: str
     script: str  # path relative to the sweep directory
     changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
+    throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +132,7 @@ class SubmissionAccepted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionReleased(Fact):
-    """The submission's tasks may start."""
+    """The submission's tasks may start, those of a throttled one as far as there is room for them."""
 
     kind = "submission-released"
     submission: int
@@ -134,6 +145,7 @@ class SubmissionRejected(Fact):
     kind = "submission-rejected"
     submission: int
     reason: str
+    limited: bool | None = None  # because of how many jobs the user has with Slurm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +362,7 @@ FACTS: Mapping[str, type[Fact]] = {
         BatchPlanned,
         BasePlanned,
         RunPlanned,
+        FeedingPlanned,
         SubmissionIntended,
         SubmissionAccepted,
         SubmissionReleased,

@@ -358,6 +358,8 @@ def _settle_run(
     elif latest is not None:
         run = _from_submission(run, latest, observed)
     else:
+        if said is not None and said.state == "CANCELLED":  # by request, before it was submitted
+            return replace(run, state=RunState.CANCELLED, reason=said.reason)
         rejected = max(evidence.submissions, key=lambda item: item.submission, default=None)
         return replace(run, reason=rejected.reason if rejected else None)
     if latest is not None and latest.job_id and run.job_id is None:

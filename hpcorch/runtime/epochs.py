@@ -60,6 +60,6 @@ def _resumed(
     generators.restore(position["start"], registered)
     iterator = iter(loader)
     next(islice(iterator, position["done"], position["done"]), None)
-    # Not the states of now: what the task drew since it restored, for the first weights of a model say, does not count.
+    # Not the states of now: what the task drew since it restored, such as a model's first weights, does not count.
     generators.restore(at_save, registered)
     return iterator

@@ -111,8 +111,8 @@ class Run:
         """The newest valid checkpoint of the run; None if there is none.
 
         Sets the random generators to their states at the save, and metrics to what they were. So it is to be called
-        just before the training goes on: after a model that draws its first weights was made. Broken checkpoints are
-        passed over, and recorded.
+        just before the training goes on: after a model that draws its first weights was made. Broken checkpoints
+        are passed over, and recorded.
 
         :raises hpcorch.errors.CheckpointError: it is valid, and what it holds cannot be made anew here
         """

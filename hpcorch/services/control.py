@@ -21,7 +21,7 @@ from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.control import control_journal
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Sweep
-from hpcorch.model.events import ControlRequested
+from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import RunState
 from hpcorch.model.stops import NOT_REQUEUED
@@ -32,8 +32,12 @@ from hpcorch.services.pools import pool_host, pool_process, task_processes
 from hpcorch.services.reconcile import Reconciler, open_reconciler
 from hpcorch.services.requests import CANCEL, CHECKPOINT_SIGNAL, attributed
 from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.tend import tend
+from hpcorch.services.throttle_state import state_directory
+from hpcorch.services.throttles import Throttles
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.states import JobState
 
 # A pool starts a task so soon after it has looked for requests.
 _STARTING_S = 0.2
@@ -127,7 +131,10 @@ class Control:
             harmless
         """
         targets = plan.targets.targets
+        self._drop(plan.targets.unsubmitted)
         if not targets:
+            with suppress(UnavailableError):
+                self.look()
             return
         if self.is_local:
             _check_hosts(targets)
@@ -146,6 +153,23 @@ class Control:
         with suppress(UnavailableError):
             self.look()
 
+    def _drop(self, runs: Sequence[int]) -> None:
+        """Have runs that wait to be submitted end here: nobody submits them any more."""
+        if not runs:
+            return
+        reason = f"cancelled by {getpass.getuser()} before it was submitted"
+        with control_journal(self.reconciler.layout) as control:
+            for run in runs:
+                word = JobObserved(
+                    submission=NO_SUBMISSION,
+                    run=run,
+                    restart=0,
+                    state=JobState.CANCELLED.value,
+                    witness="request",
+                    reason=reason,
+                )
+                control.append(word, durable=run == runs[-1])
+
     def _record(self, action: str, asked: Sequence[Target], others: Sequence[Target]) -> None:
         """What is asked for, and the end of runs that nobody needs to be asked about: Slurm has given them up."""
         layout = self.reconciler.layout
@@ -161,9 +185,15 @@ class Control:
                         control.append(word)
 
     def _tell_slurm(self, action: str, elements: Sequence[str]) -> None:
-        tell = {CANCEL: self.client.cancel, HOLD: self.client.hold, RELEASE: self.client.release}[action]
+        if not elements:
+            return
+        # Arrays that share throttled resources are held and released by whoever counts these; others go through.
+        throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
+        tell = {CANCEL: self.client.cancel, HOLD: throttles.pause, RELEASE: throttles.resume}[action]
         with suppress(NotFoundError):  # an array that ended and was forgotten since; the others are acted on
             tell(elements)
+        if action != CANCEL:
+            tend(self.reconciler, self.client, hurry=True)
 
 
 def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None = None) -> Control:

@@ -51,7 +51,19 @@ class Keep:
     submission: int
 
 
-Action = Resubmit | Keep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """Submit these runs of a batch, none of which Slurm has had, as far as it takes them now.
+
+    :param alone: no array of the sweep is with Slurm
+    """
+
+    batch: int
+    runs: tuple[int, ...]
+    alone: bool
+
+
+Action = Resubmit | Keep | Feed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +88,7 @@ class PlannedRetry:
 
 def decide(state: SweepState) -> list[Action]:
     """What is to be done now. Doing it, and deciding again from the new record, gives nothing more to do."""
-    return [*_resubmits(state), *(Keep(submission=number) for number in sorted(state.unkept))]
+    return [*_resubmits(state), *_feeds(state), *(Keep(submission=number) for number in sorted(state.unkept))]
 
 
 def awaited(state: SweepState) -> dict[int, PlannedRetry]:
@@ -84,7 +96,27 @@ def awaited(state: SweepState) -> dict[int, PlannedRetry]:
 
     This alone tells a failure that will be retried from one that stays.
     """
-    return {candidate.retry.run: candidate.retry for candidate in _candidates(state)}
+    again = {candidate.retry.run: candidate.retry for candidate in _candidates(state)}
+    waiting = (run for feed in _feeds(state) for run in feed.runs)
+    return {**again, **{run: _for_room(run, state) for run in waiting}}
+
+
+def _for_room(run: int, state: SweepState) -> PlannedRetry:
+    reason = "it waits until Slurm takes more jobs of yours"
+    return PlannedRetry(run=run, number=0, of=0, at=state.now, reason=reason)
+
+
+def _feeds(state: SweepState) -> Iterator[Feed]:
+    """Runs that were never with Slurm, of batches that are submitted bit by bit; not those refused for good."""
+    waiting: dict[int, list[int]] = {}
+    history = _history(state)
+    for run in state.runs:
+        taken, refused = history[run.run]
+        firmly = [one for one in refused if one.submission not in state.past.limited]
+        if run.state is RunState.PLANNED and run.batch in state.past.feeding and taken is None and not firmly:
+            waiting.setdefault(run.batch, []).append(run.run)
+    for batch, runs in sorted(waiting.items()):
+        yield Feed(batch=batch, runs=tuple(runs), alone=not state.is_with_slurm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

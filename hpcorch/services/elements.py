@@ -45,17 +45,19 @@ class Targets:
     """What an action is for, and why it is not for the other selected runs.
 
     :param unsettled: runs of which nobody knows yet whether Slurm has them
+    :param unsubmitted: runs that wait to be submitted, and need not be any more
     :param passed_over: run -> why nothing is done
     """
 
     targets: Sequence[Target]
     unsettled: Sequence[int]
+    unsubmitted: Sequence[int]
     passed_over: Mapping[int, str]
 
     @property
     def runs(self) -> list[int]:
         """The runs that the action is for, ascending."""
-        return sorted(run for target in self.targets for run in target.runs)
+        return sorted([*self.unsubmitted, *(run for target in self.targets for run in target.runs)])
 
 
 def elements_of(job_id: str, indices: Collection[int]) -> str:
@@ -73,10 +75,13 @@ def choose(
     """
     chosen: dict[int, list[int]] = {}
     unsettled: list[int] = []
+    unsubmitted: list[int] = []
     passed_over: dict[int, str] = {}
     for run in selected:
         submission = _submission_of(run, submissions)
-        if run.state not in _ACTS_ON[action] and not (action == CANCEL and _is_given_up(run)):
+        if action == CANCEL and run.state is RunState.PLANNED and run.submission is None:
+            unsubmitted.append(run.run)
+        elif run.state not in _ACTS_ON[action] and not (action == CANCEL and _is_given_up(run)):
             passed_over[run.run] = _why_not(run)
         elif submission is None or submission.job_id is None:
             unsettled.append(run.run)
@@ -92,7 +97,7 @@ def choose(
         Target(submission=submissions[number], runs=tuple(runs), whole=submissions[number].job_id not in partial)
         for number, runs in sorted(chosen.items())
     ]
-    return Targets(targets=targets, unsettled=unsettled, passed_over=passed_over)
+    return Targets(targets=targets, unsettled=unsettled, unsubmitted=unsubmitted, passed_over=passed_over)
 
 
 def split(targets: Iterable[Target], runs: Collection[int]) -> tuple[list[Target], list[Target]]:

@@ -7,7 +7,7 @@ after kills and cancels and waits for requeued elements: measured). It looks aft
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hpcorch.journal.control import control_journal
@@ -17,7 +17,8 @@ from hpcorch.model.entities import Batch, Submission
 from hpcorch.model.events import KeeperSubmitted
 from hpcorch.model.ids import new_token
 from hpcorch.model.retries import budget_of
-from hpcorch.services.submit import script_exports
+from hpcorch.services.past import Past
+from hpcorch.services.scripts import script_exports
 from hpcorch.slurm.executor import sbatch_text
 from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient
@@ -32,21 +33,26 @@ _MEMORY_FLAGS = ("mem", "mem-per-cpu", "mem-per-gpu")
 _KEPT_FLAGS = ("account", "clusters", "partition", "qos", "reservation", "wckey")
 
 
-def batches_to_keep(batches: Iterable[Batch], client: SlurmClient) -> frozenset[int]:
+def batches_to_keep(batches: Iterable[Batch], past: Past, client: SlurmClient) -> frozenset[int]:
     """The batches whose submissions are to have keepers.
 
-    The key ``keeper`` decides; where it does not, those with ``max_retries``, and those of which the partition
-    cancels what it preempts. A mode that only a QOS has is not seen: ``keeper: true`` is for that.
+    The key ``keeper`` decides; where it does not, those with ``max_retries``, those with runs that wait until Slurm
+    takes them, those that share throttled resources, and those of which the partition cancels what it preempts. A
+    mode that only a QOS has is not seen: ``keeper: true`` is for that.
 
     :raises SlurmUnavailableError: Slurm does not answer, and had to be asked
     """
-    return frozenset(batch.batch for batch in batches if _is_kept(batch, client))
+    shared = {past.submissions[number].batch for number in past.throttles}
+    later = shared | past.feeding.keys()
+    return frozenset(batch.batch for batch in batches if _is_kept(batch, later, client))
 
 
-def _is_kept(batch: Batch, client: SlurmClient) -> bool:
+def _is_kept(batch: Batch, later: Collection[int], client: SlurmClient) -> bool:
     wanted = batch.options.get("keeper")
     if wanted is not None:
         return bool(wanted)
+    if batch.batch in later:
+        return True
     return not budget_of(batch).is_empty or _may_be_cancelled(batch.options, client)
 
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from hpcorch.errors import SlurmUnavailableError
 from hpcorch.slurm import commands, limits, partitions
-from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.limits import Association, Limits, Qos
 from hpcorch.slurm.partitions import Partition
+from hpcorch.slurm.protocol import SlurmClient
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -32,7 +32,7 @@ class Accounting:
     default_account: str | None
 
 
-def ask_accounting(client: CliClient) -> Accounting | None:
+def ask_accounting(client: SlurmClient) -> Accounting | None:
     """Ask the database about this user; None if there is none, or it does not answer.
 
     :raises SlurmUnavailableError: the controller does not answer
@@ -54,7 +54,7 @@ def ask_accounting(client: CliClient) -> Accounting | None:
 
 
 def user_limits(
-    client: CliClient, *, partition: str | None = None, qos: str | None = None, account: str | None = None
+    client: SlurmClient, *, partition: str | None = None, qos: str | None = None, account: str | None = None
 ) -> Limits:
     """What this user may have with Slurm in a partition, under a QOS and an account (Slurm's defaults for None).
 
@@ -73,7 +73,7 @@ def user_limits(
 
 
 def limits_here(
-    client: CliClient,
+    client: SlurmClient,
     accounting: Accounting | None,
     known: Sequence[Partition],
     *,

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import CONTROL_SOURCE, ControlRequested, Event, JobObserved, SubmissionIntended
+from hpcorch.model.events import (
+    CONTROL_SOURCE,
+    ControlRequested,
+    Event,
+    FeedingPlanned,
+    JobObserved,
+    SubmissionIntended,
+    SubmissionRejected,
+)
 from hpcorch.model.fold import fold_submissions
 from hpcorch.model.ids import AttemptId
 
@@ -19,12 +27,18 @@ class Past:
     """Submissions by number, the scheduler's last word on each attempt, and what people asked of it.
 
     :param changed: submission -> launcher keys that it was made with instead of the batch's own
+    :param throttles: submission -> ``units`` and ``bound`` of one that shares throttled resources
+    :param limited: submissions that Slurm refused because of how many jobs the user has
+    :param feeding: batches whose runs are submitted as there is room -> how many jobs the user may have, if known
     """
 
     submissions: Mapping[int, Submission]
     observed: Mapping[AttemptId, JobObserved]
     requests: Sequence[ControlRequested]
     changed: Mapping[int, Mapping[str, Any]]
+    throttles: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    limited: frozenset[int] = frozenset()
+    feeding: Mapping[int, int | None] = field(default_factory=dict)
 
     @property
     def next_submission(self) -> int:
@@ -38,15 +52,16 @@ def read_past(layout: SweepLayout, sweep: str, *, until: int | None = None) -> P
     :param until: only what stands before this byte offset, such as what a ledger has taken over
     """
     events = read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=0, until=until).events
+    facts = [event.fact for event in events]
+    intents = [fact for fact in facts if isinstance(fact, SubmissionIntended)]
     return Past(
         submissions=fold_submissions(events),
         observed=_last_words(events),
-        requests=[event.fact for event in events if isinstance(event.fact, ControlRequested)],
-        changed={
-            event.fact.submission: event.fact.changed
-            for event in events
-            if isinstance(event.fact, SubmissionIntended) and event.fact.changed
-        },
+        requests=[fact for fact in facts if isinstance(fact, ControlRequested)],
+        changed={fact.submission: fact.changed for fact in intents if fact.changed},
+        throttles={fact.submission: fact.throttle for fact in intents if fact.throttle},
+        limited=frozenset(f.submission for f in facts if isinstance(f, SubmissionRejected) and f.limited),
+        feeding={fact.batch: fact.max_submit for fact in facts if isinstance(fact, FeedingPlanned)},
     )
 
 

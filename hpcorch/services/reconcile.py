@@ -21,13 +21,14 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_time, parse_time, utc_now
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.services.begin import CLOCK_SKEW
 from hpcorch.services.local import orphaned
 from hpcorch.services.memory import with_memory
 from hpcorch.services.observe import Known, from_accounting, from_queue, is_without_detail, own_accounts, own_rows
 from hpcorch.services.past import Past, read_past
 from hpcorch.services.requests import attributed
+from hpcorch.services.settle import settle
 from hpcorch.services.silence import from_silence
-from hpcorch.services.submit import CLOCK_SKEW, settle
 from hpcorch.slurm.client import SlurmClient
 
 # For so long a network file system may show the end of a run late.

@@ -15,7 +15,8 @@ from hpcorch.journal.manifest import ManifestHeader, read_header
 from hpcorch.model.entities import Batch
 from hpcorch.services.local import LocalRequest
 from hpcorch.services.local_options import local_request
-from hpcorch.services.submit import Request
+from hpcorch.services.scripts import Request
+from hpcorch.services.terms import THROTTLES
 from hpcorch.slurm.options import JobOptions
 
 
@@ -65,6 +66,7 @@ class Resubmission:
             host=socket.gethostname(),
             log_folder=self.keys.get("submitit_folder"),
             changed=self.changes,
+            throttles=self.keys.get(THROTTLES) or {},
         )
 
     def later_request(self, environ: Mapping[str, str], *, wait_s: int) -> Request:

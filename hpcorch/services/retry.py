@@ -23,6 +23,7 @@ from hpcorch.services.control import Control, open_control
 from hpcorch.services.ending import end_elements
 from hpcorch.services.local import LocalPool
 from hpcorch.services.local_retries import run_with_retries
+from hpcorch.services.portions import Portion, Room, portions
 from hpcorch.services.resubmission import Resubmission
 from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.submit import submit_array
@@ -64,22 +65,20 @@ class RetryPlan:
 
 @dataclass(slots=True, kw_only=True)
 class Retried:
-    """What a retry did: batch -> the job id of its new array (or pool), and what stopped it on the way.
+    """What a retry did, and what stopped it on the way.
 
+    :param submitted: batch, runs, and the job id of their new array (or pool)
     :param notices: sentences on what else was done about the sweep, and could not be
     """
 
     plan: RetryPlan
-    job_ids: dict[int, str] = field(default_factory=dict)
+    submitted: list[tuple[int, tuple[int, ...], str]] = field(default_factory=list)
     error: HpcorchError | None = None
     notices: list[str] = field(default_factory=list)
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
-        done = [
-            {"batch": batch, "runs": list(self.plan.batches[batch]), "job_id": job_id}
-            for batch, job_id in self.job_ids.items()
-        ]
+        done = [{"batch": batch, "runs": list(runs), "job_id": job_id} for batch, runs, job_id in self.submitted]
         return {
             **self.plan.as_plain(),
             "submitted": done,
@@ -148,7 +147,7 @@ class Retry:
         return plan
 
     def submit(self) -> Retried:
-        """Submit what is to be run again, one array a launch.
+        """Submit what is to be run again, one array for those of a launch that ask for the same.
 
         :return: what was submitted, with the error that stopped it where there was one
         :raises UnavailableError: Slurm does not answer, an earlier element does not end, or somebody else is busy
@@ -158,14 +157,14 @@ class Retry:
         end_elements(self.control.client, self._ledger.submissions(self._sweep), ended)
         with self._decided(ended) as plan:
             done = Retried(plan=plan)
-            for batch in self._batches(plan):
-                request = self._again(batch, plan.batches[batch.batch]).request(os.environ)
-                try:
-                    layout, client = self.control.reconciler.layout, self.control.client
-                    done.job_ids[batch.batch] = submit_array(layout, request, client)
-                except HpcorchError as error:
-                    done.error = error
-                    break
+            layout, client = self.control.reconciler.layout, self.control.client
+            try:
+                for batch, portion in self._portions(plan):
+                    again = replace(self._again(batch, portion.runs), changes={**portion.keys, **self.changes})
+                    job_id = submit_array(layout, again.request(os.environ), client)
+                    done.submitted.append((batch.batch, portion.runs, job_id))
+            except HpcorchError as error:
+                done.error = error
             self.control.reconciler.ingest()
         # A new array may need a keeper, as the first did.
         done.notices = tend(self.control.reconciler, self.control.client).sentences
@@ -183,7 +182,7 @@ class Retry:
             again = [self._again(batch, plan.batches[batch.batch]) for batch in self._batches(plan)]
             pools = [LocalPool(layout, each.local_request()) for each in again]
             for batch, pool in zip(plan.batches, pools, strict=True):
-                done.job_ids[batch] = pool.record()
+                done.submitted.append((batch, tuple(plan.batches[batch]), pool.record()))
 
         def take_over() -> None:
             self.control.reconciler.ingest()
@@ -205,6 +204,13 @@ class Retry:
         with exclusive(self.control.reconciler.layout.lock):
             self.control.reconciler.ingest()
             yield self.plan(among)
+
+    def _portions(self, plan: RetryPlan) -> Iterator[tuple[Batch, Portion]]:
+        room = Room(max_array_size=self.control.client.config().max_array_size)
+        for batch in self._batches(plan):
+            runs = self._ledger.runs(self._sweep, indices=plan.batches[batch.batch])
+            chosen, _ = portions(((run.run, run.launcher) for run in runs), room, alone=True)
+            yield from ((batch, portion) for portion in chosen)
 
     def _batches(self, plan: RetryPlan) -> list[Batch]:
         return [batch for batch in self._ledger.batches(self._sweep) if batch.batch in plan.batches]

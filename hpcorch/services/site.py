@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
-from hpcorch.resources.profile import Profile
+from hpcorch.resources.profile import Enforcement, Profile
 from hpcorch.slurm.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -84,6 +84,11 @@ def read_profile(path: Path) -> Profile:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text in UTF-8, so it is no site profile") from error
     return parse_profile(text, str(path))
+
+
+def throttle_capacities(profile: Profile) -> dict[str, int]:
+    """The capacity of each resource whose runs hpcorch counts."""
+    return {r.name: r.capacity for r in profile.resources.values() if r.enforced is Enforcement.THROTTLE}
 
 
 def check_cluster(profile: Profile, client: SlurmClient) -> None:

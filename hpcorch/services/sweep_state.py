@@ -30,6 +30,7 @@ class SweepState:
     :param abandoned: submissions to local pools that are gone
     :param unkept: submissions without a keeper that may need one -> their runs that are not over
     :param now: the moment (UTC)
+    :param is_with_slurm: whether Slurm has any run of the sweep, or may have
     """
 
     sweep: Sweep
@@ -41,6 +42,7 @@ class SweepState:
     let_go: frozenset[tuple[int, int]] = frozenset()
     abandoned: frozenset[int] = frozenset()
     unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    is_with_slurm: bool = False
 
     def budget(self, batch: int) -> RetryBudget:
         """How often runs of a batch are run again after failures."""
@@ -72,6 +74,7 @@ def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: 
         let_go=frozenset((a.run, a.submission) for a, said in past.observed.items() if said.state == NOT_REQUEUED),
         abandoned=frozenset(number for number, one in past.submissions.items() if _is_abandoned(one)),
         unkept=_unkept(ledger, sweep, past, keepers_for),
+        is_with_slurm=not WITH_SLURM.isdisjoint(counts),
     )
 
 

@@ -10,27 +10,38 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Batch
 from hpcorch.model.ids import format_ranges
-from hpcorch.services.decide import Action, Keep, PlannedRetry, Resubmit, awaited, decide
+from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.resources.profile import Profile
+from hpcorch.services.begin import throttled
+from hpcorch.services.decide import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
 from hpcorch.services.ending import end_elements
+from hpcorch.services.feeding import Feeder
 from hpcorch.services.keepers import batches_to_keep, submit_keeper
 from hpcorch.services.launch_environment import recorded_environment
 from hpcorch.services.past import read_past
+from hpcorch.services.portions import Portion
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.resubmission import Resubmission
+from hpcorch.services.scripts import Request
+from hpcorch.services.site import load_profile, project_at, throttle_capacities
 from hpcorch.services.submit import submit_array
 from hpcorch.services.sweep_state import WITH_SLURM, SweepState, read_state
+from hpcorch.services.throttle_state import state_directory
+from hpcorch.services.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
 
 # A task that has recorded its failure unwinds, and Slurm cleans up after it.
 _GRACE_S = 10.0
+_NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.UNCERTAIN}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +49,7 @@ class Tended:
     """What came of tending a sweep.
 
     :param resubmitted: what was submitted again -> the new array's job id
+    :param fed: arrays of runs that had waited until Slurm takes them
     :param keepers: submission -> the job id of its new keeper
     :param troubles: what could not be done
     :param awaited: runs that will be run again, and were not submitted yet
@@ -45,6 +57,7 @@ class Tended:
 
     sweep: str
     resubmitted: list[tuple[Resubmit, str]] = field(default_factory=list)
+    fed: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     keepers: dict[int, str] = field(default_factory=dict)
     troubles: list[HpcorchError] = field(default_factory=list)
     awaited: Mapping[int, PlannedRetry] = field(default_factory=dict)
@@ -52,7 +65,10 @@ class Tended:
     @property
     def deeds(self) -> list[str]:
         """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
-        return [self._submitted(action, job_id) for action, job_id in self.resubmitted]
+        fed = [
+            f"runs {format_ranges(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed
+        ]
+        return [*(self._submitted(action, job_id) for action, job_id in self.resubmitted), *fed]
 
     @property
     def sentences_of_trouble(self) -> list[str]:
@@ -77,21 +93,24 @@ class Tended:
                 {"runs": list(a.runs), "job_id": job, "wait_s": a.wait_s, "reason": a.reason}
                 for a, job in self.resubmitted
             ],
+            "fed": [{"runs": list(runs), "job_id": job} for job, runs in self.fed],
             "keepers": [{"submission": number, "job_id": job} for number, job in self.keepers.items()],
             "awaited": {str(run): retry.as_plain() for run, retry in self.awaited.items()},
             "troubles": [str(error) for error in self.troubles],
         }
 
 
-def tend(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0) -> Tended:
+def tend(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0, hurry: bool = False) -> Tended:
     """Do what is to be done about a sweep, by what its record says; look at it and ask Slurm before.
 
     Another user's sweep, a local one, and one whose directory another sweep has now are left alone. What cannot be
     done is among the troubles; somebody who comes by later does it.
 
     :param patience_s: seconds to wait for another who tends it at this moment; 0 leaves it to that one
+    :param hurry: share throttled resources anew at once, however soon after the last time
     """
-    return _Tender(reconciler=reconciler, client=client, done=Tended(sweep=reconciler.sweep)).tend(patience_s)
+    tender = _Tender(reconciler=reconciler, client=client, done=Tended(sweep=reconciler.sweep), hurry=hurry)
+    return tender.tend(patience_s)
 
 
 @dataclass
@@ -99,6 +118,7 @@ class _Tender:
     reconciler: Reconciler
     client: SlurmClient
     done: Tended
+    hurry: bool
 
     def tend(self, patience_s: float) -> Tended:
         sweep = self.reconciler.ledger.sweep(self.reconciler.sweep).sweep
@@ -106,6 +126,7 @@ class _Tender:
         if sweep.backend == "slurm" and sweep.user == getpass.getuser() and not aside:
             try:
                 self._while_marked(patience_s)
+                self._share()
                 self.done.awaited = awaited(self._state())
             except HpcorchError as error:
                 self.done.troubles.append(error)
@@ -140,6 +161,9 @@ class _Tender:
             for action in _only(decide(self._state()), ended):
                 self._resubmit(action)
             self.reconciler.ingest()
+            for feed in (one for one in decide(self._state()) if isinstance(one, Feed)):
+                self._feed(feed)
+            self.reconciler.ingest()
             for keep in (one for one in decide(self._state()) if isinstance(one, Keep)):
                 self._keep(keep)
             self.reconciler.ingest()
@@ -154,6 +178,48 @@ class _Tender:
         else:
             self.done.resubmitted.append((action, job_id))
 
+    def _feed(self, feed: Feed) -> None:
+        """What Slurm does not take now is offered again by whoever comes next."""
+        ledger, sweep = self.reconciler.ledger, self.reconciler.sweep
+        begun = not ledger.counts(sweep).keys() <= _NOT_BEGUN
+
+        def request(portion: Portion) -> Request:
+            again = self._resubmission(feed.batch, portion.runs, portion.keys)
+            # What the launch waits for holds for all of it, and is over once any of it has begun.
+            return again.later_request(self._environ, wait_s=0) if begun else again.request(self._environ)
+
+        feeder = Feeder(
+            layout=self.reconciler.layout,
+            sweep=sweep,
+            batch=feed.batch,
+            client=self.client,
+            profile=self._profile,
+            keys=self._batches[feed.batch].options,
+            request=request,
+        )
+        runs = [(run.run, run.launcher) for run in ledger.runs(sweep, indices=feed.runs)]
+        try:
+            fed = feeder.feed(runs, alone=feed.alone)
+        except SubmissionRejectedError as error:
+            self.done.troubles.append(error)  # other batches may have other options
+        else:
+            self.done.fed.extend(fed.arrays)
+
+    def _share(self) -> None:
+        """Let throttled arrays have what there is room for; whatever sweep they belong to."""
+        past = read_past(self.reconciler.layout, self.reconciler.sweep)
+        if not past.throttles:
+            return
+        throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
+        alive = {run.submission for run in self.reconciler.ledger.runs(self.reconciler.sweep, states=WITH_SLURM)}
+        for number, submission in past.submissions.items():
+            if number in alive and number in past.throttles and submission.state is SubmissionState.RELEASED:
+                # Once more, should what was known of it be lost.
+                throttles.admit(throttled(self.reconciler.layout, submission, past.throttles[number]))
+        hurry = self.hurry or bool(self.done.resubmitted or self.done.fed)
+        done = throttles.rebalance(throttle_capacities(self._profile), force=hurry)
+        self.done.troubles.extend(done.troubles)
+
     def _keep(self, keep: Keep) -> None:
         past = read_past(self.reconciler.layout, self.reconciler.sweep)
         submission = past.submissions[keep.submission]
@@ -163,9 +229,9 @@ class _Tender:
         try:
             job_id = submit_keeper(layout, submission, options, self._environ, self.client)
         except HpcorchError as error:
-            self.done.troubles.append(
-                type(error)(f"there is no keeper job for submission {keep.submission}: {error}")
-            )
+            number = keep.submission
+            what = f"submission {number} has no keeper job, so what it needs later waits for your next command"
+            self.done.troubles.append(type(error)(f"{what}: {error}"))
         else:
             self.done.keepers[keep.submission] = job_id
 
@@ -179,29 +245,26 @@ class _Tender:
         return {batch.batch: batch for batch in self.reconciler.ledger.batches(self.reconciler.sweep)}
 
     @cached_property
+    def _profile(self) -> Profile:
+        sweep = self.reconciler.ledger.sweep(self.reconciler.sweep).sweep
+        return load_profile(project_at(Path(sweep.cwd)), self._environ)
+
+    @cached_property
     def _environ(self) -> dict[str, str]:
         return recorded_environment(self.reconciler.layout)
 
     def _state(self) -> SweepState:
         ledger, sweep = self.reconciler.ledger, self.reconciler.sweep
         alive = not WITH_SLURM.isdisjoint(ledger.counts(sweep))
-        keepers_for = batches_to_keep(ledger.batches(sweep), self.client) if alive else ()
+        past = read_past(self.reconciler.layout, sweep)
+        keepers_for = batches_to_keep(ledger.batches(sweep), past, self.client) if alive else ()
         return read_state(ledger, self.reconciler.layout, sweep, keepers_for=keepers_for)
 
 
 def _only(actions: Iterable[Action], runs: set[int]) -> list[Resubmit]:
     """The resubmissions, of these runs only: what came up meanwhile waits for the next look."""
-    chosen = []
-    for action in actions:
-        if isinstance(action, Resubmit) and runs.intersection(action.runs):
-            left = tuple(run for run in action.runs if run in runs)
-            chosen.append(
-                Resubmit(
-                    batch=action.batch,
-                    runs=left,
-                    wait_s=action.wait_s,
-                    reason=action.reason,
-                    changes=action.changes,
-                )
-            )
-    return chosen
+    return [
+        replace(action, runs=tuple(run for run in action.runs if run in runs))
+        for action in actions
+        if isinstance(action, Resubmit) and runs.intersection(action.runs)
+    ]

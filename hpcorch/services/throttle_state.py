@@ -13,14 +13,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE
 
 STATE_VARIABLE = "HPCORCH_STATE"
 TAG = "hpcorch-throttle:"
@@ -117,26 +117,22 @@ def parse_tag(comment: str) -> tuple[dict[str, int], int | None] | None:
     return units, int(match["bound"]) if match["bound"] else None
 
 
-def read_state(path: Path) -> State:
-    """Read the file. One that is absent, or damaged and then set aside, gives an incomplete state.
+def read_state(path: Path, *, set_aside: bool = False) -> State:
+    """Read the file. One that is absent or damaged gives an incomplete state.
 
+    :param set_aside: give a damaged file another name, for somebody to look at; only under the lock
     :raises RecordError: a later version of hpcorch wrote it
     :raises UnavailableError: it cannot be read
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return State()
-    except OSError as error:
-        raise _unavailable(path, error) from error
-    state = _parse(path, content)
-    if state is None:
+    with on_disk(path):
         try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return State()
+        state = _parse(path, content)
+        if state is None and set_aside:
             path.replace(path.with_name(f"{path.name}.damaged"))
-        except OSError as error:
-            raise _unavailable(path, error) from error
-        return State()
-    return state
+        return state or State()
 
 
 def write_state(path: Path, state: State) -> None:
@@ -153,21 +149,24 @@ def write_state(path: Path, state: State) -> None:
         sort_keys=True,
     )
     content = json.dumps({"version": _VERSION, "sha256": _digest(body), "state": body})
-    try:
+    with on_disk(path):
         write_whole(path, content.encode() + b"\n")
-    except OSError as error:
-        raise _unavailable(path, error) from error
 
 
-def make_directory(path: Path) -> None:
-    """Make the folder of the state, for this user alone.
+@contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Say what to do when a file cannot be read or written.
 
-    :raises UnavailableError: it cannot be made
+    :raises UnavailableError: it cannot
     """
     try:
-        path.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise _unavailable(path, error) from error
+        raise UnavailableError(
+            f"what is known of throttled arrays cannot be read or written at {error.filename or path}"
+            f" ({error.strerror}): free space there, or name another folder with ${STATE_VARIABLE}, the same for"
+            " all your sweeps"
+        ) from error
 
 
 def _parse(path: Path, content: bytes) -> State | None:
@@ -195,10 +194,3 @@ def _parse(path: Path, content: bytes) -> State | None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _unavailable(path: Path, error: OSError) -> UnavailableError:
-    return UnavailableError(
-        f"what is known of throttled arrays cannot be read or written at {path} ({error.strerror}): free space"
-        f" there, or name another folder with ${STATE_VARIABLE}, the same for all your sweeps"
-    )

@@ -80,7 +80,7 @@ class Turn:
         :raises SlurmUnavailableError: Slurm does not answer; no limit is higher than written down
         :raises UnavailableError: the file cannot be read or written; nothing more was raised
         """
-        self.state = read_state(self.path)
+        self.state = read_state(self.path, set_aside=True)
         self._write(replace(self.state, capacities={**self.state.capacities, **capacities}))
         if not self.state.complete:
             self._find()

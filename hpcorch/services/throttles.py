@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.layout import FILE_MODE
+from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.ids import parse_ranges
 from hpcorch.services.throttle_look import Seen, look
-from hpcorch.services.throttle_state import Entry, State, make_directory, read_state, write_state
+from hpcorch.services.throttle_state import Entry, State, on_disk, read_state, write_state
 from hpcorch.services.throttle_turn import Rebalanced, Turn
 from hpcorch.services.throttle_use import ResourceUse, uses
 from hpcorch.slurm.protocol import SlurmClient
@@ -60,7 +60,7 @@ class Throttles:
         :raises UnavailableError: it could not be written down; the array stays held
         """
         with self._locked():
-            state = read_state(self._path)
+            state = read_state(self._path, set_aside=True)
             known = state.entries.get(entry.job_id)
             if known is None or (known.token and entry.token and known.token != entry.token):
                 of_sweep = [one.place for one in state.entries.values() if one.sweep == entry.sweep]
@@ -83,22 +83,10 @@ class Throttles:
         :raises UnavailableError: the state cannot be read or written; nothing was raised
         :raises RecordError: a later version of hpcorch wrote the state
         """
-        make_directory(self._folder)
-        self._mark.touch(mode=FILE_MODE)
-        done = Rebalanced()
-        for _ in range(_LOOKS):
-            if not force and not self._wait_for_turn():
-                return done
-            force = False
-            with ExitStack() as stack:
-                try:
-                    stack.enter_context(exclusive(self._lock, wait_s=_LOCK_WAIT_S))
-                except UnavailableError:
-                    return done  # its holder sees the mark
-                done = self._take_turn(capacities, done)
-            if not self._mark.exists():
-                return done
-        return done
+        self._make_folder()
+        with on_disk(self._folder):
+            self._mark.touch(mode=FILE_MODE)
+            return self._while_marked(capacities, force=force)
 
     def pause(self, job_ids: Sequence[str]) -> None:
         """Hold waiting elements (``369``, ``369_3``, ``369_[0,2-4]``) for the user, until :meth:`resume`.
@@ -109,7 +97,7 @@ class Throttles:
         :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
         """
         with self._locked():
-            state = read_state(self._path)
+            state = read_state(self._path, set_aside=True)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
                 alive = look(state.entries, self._client.queue(sorted({_array(one) for one in held})))
@@ -123,7 +111,7 @@ class Throttles:
         :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
         """
         with self._locked():
-            state = read_state(self._path)
+            state = read_state(self._path, set_aside=True)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
                 self._keep(state, held, lambda kept, indices: kept - indices, {})
@@ -139,11 +127,31 @@ class Throttles:
         seen = look(state.entries, self._client.queue(state.entries))
         return uses(state, seen, {**state.capacities, **capacities})
 
+    def _while_marked(self, capacities: Mapping[str, int], *, force: bool) -> Rebalanced:
+        done = Rebalanced()
+        for _ in range(_LOOKS):
+            if not force and not self._wait_for_turn():
+                return done
+            force = False
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(exclusive(self._lock, wait_s=_LOCK_WAIT_S))
+                except UnavailableError:
+                    return done  # its holder sees the mark
+                done = self._take_turn(capacities, done)
+            if not self._mark.exists():
+                return done
+        return done
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        make_directory(self._folder)
+        self._make_folder()
         with exclusive(self._lock):
             yield
+
+    def _make_folder(self) -> None:
+        with on_disk(self._folder):
+            self._folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
 
     def _wait_for_turn(self) -> bool:
         """Wait until a look is due; False if somebody else has looked by then."""

@@ -16,6 +16,7 @@ from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.slurm import commands
 from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.reasons import explain
 from hpcorch.slurm.times import parse_utc
 
@@ -55,7 +56,7 @@ class Why:
         }
 
 
-def explain_run(ledger: Ledger, selector: Selector, client: CliClient | None = None) -> Why:
+def explain_run(ledger: Ledger, selector: Selector, client: SlurmClient | None = None) -> Why:
     """Ask Slurm about a run's sweep, and say why the run is where it is.
 
     :raises NotFoundError: no run is selected
@@ -79,7 +80,7 @@ class _Known:
 
     ledger: Ledger
     run: Run
-    client: CliClient
+    client: SlurmClient
 
     @property
     def submission(self) -> Submission | None:

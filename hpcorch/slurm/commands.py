@@ -65,6 +65,16 @@ def squeue_start(job_id: str) -> list[str]:
     return ["squeue", "-h", "-r", "--start", "-j", job_id, "-o", "%i|%S"]
 
 
+def squeue_own() -> list[str]:
+    """One row for each job or array element of this user that is not over."""
+    return ["squeue", "-h", "-r", "--me", "-o", "%i"]
+
+
+def squeue_licenses() -> list[str]:
+    """User, licences, state and reason of every job that runs or waits, one row per array element."""
+    return ["squeue", "-h", "-r", "-t", "R,CG,S,PD", "-o", "%u|%T|%r|%W"]
+
+
 def squeue_comments(uid: int) -> list[str]:
     """Array id and comment of every job of a user that the controller remembers."""
     return ["squeue", "-h", "-t", "all", "-u", str(uid), "-o", TOKEN_FORMAT]

@@ -11,13 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcorch.errors import HpcorchError, SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
+from hpcorch.errors import (
+    HpcorchError,
+    SlurmUnavailableError,
+    SubmissionRejectedError,
+    SubmissionUnknownError,
+    SubmitLimitError,
+)
 
 
 class Meaning(Enum):
     """What a failed ``sbatch`` means for the job."""
 
     REJECTED = "rejected"  # Slurm said no: nothing exists
+    LIMITED = "limited"  # Slurm said no, since the user has as many jobs as a limit allows
     UNAVAILABLE = "unavailable"  # Slurm was not reached: nothing exists, and it may work later
     UNKNOWN = "unknown"  # the job may exist
 
@@ -115,6 +122,14 @@ _TABLE = (
         "Slurm does not understand the dependency ({flags}); see --dependency in `man sbatch`",
     ),
     _Row(
+        r"(\w*SubmitJob\w*Limit)",
+        ("array", "qos", "account"),
+        "you have as many jobs with it as a limit allows, {0} ({flags}; each array element counts as a job); "
+        "`sacctmgr show qos format=Name,MaxSubmitJobsPU` and "
+        "`sacctmgr show assoc user=$USER format=MaxSubmitJobs,GrpSubmitJobs` show the limits",
+        Meaning.LIMITED,
+    ),
+    _Row(
         r"Job violates accounting/QOS policy",
         ("array", "qos", "account", "time", "nodes"),
         "a limit of your association or QOS would be exceeded ({flags}; each array element counts as a job); "
@@ -171,6 +186,7 @@ class Failure:
         """The error that says so."""
         kinds = {
             Meaning.REJECTED: SubmissionRejectedError,
+            Meaning.LIMITED: SubmitLimitError,
             Meaning.UNAVAILABLE: SlurmUnavailableError,
             Meaning.UNKNOWN: SubmissionUnknownError,
         }
@@ -186,7 +202,7 @@ def explain(text: str, asked: Mapping[str, str]) -> Failure:
     for row in _TABLE:
         match = re.search(row.pattern, text)
         if match is not None:
-            verb = "rejected the submission" if row.meaning is Meaning.REJECTED else "could not be reached"
+            verb = "could not be reached" if row.meaning is Meaning.UNAVAILABLE else "rejected the submission"
             cause = row.sentence.format(*match.groups(), flags=_named(row.flags, asked))
             return Failure(meaning=row.meaning, sentence=f"Slurm {verb}: {cause}. Slurm said: {words}")
     return Failure(

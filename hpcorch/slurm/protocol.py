@@ -109,5 +109,11 @@ class SlurmClient(Protocol):
     def partitions(self) -> list[Partition]:
         """The partitions that this user may see, asked once."""
 
+    def ask(self, argv: Sequence[str]) -> str:
+        """What one of Slurm's commands that only inquire prints, for questions that few callers have.
+
+        :raises SlurmUnavailableError: it failed, or there are no commands here
+        """
+
     def available(self) -> bool:
         """Whether Slurm's commands are here and the controller answers."""

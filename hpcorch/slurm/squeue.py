@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +11,7 @@ from hpcorch.slurm.states import JobState
 from hpcorch.slurm.times import parse_utc
 
 _COLUMNS = 9
+_LICENSE = re.compile(r"([^\s:,;|()]+)(?::(\d+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +68,29 @@ def jobs_with_token(text: str, token: str) -> list[str]:
     """The ids in the rows of ``squeue -h -o TOKEN_FORMAT`` whose comment holds the token."""
     rows = (line.partition("|") for line in text.splitlines())
     return [job_id for job_id, _, comment in rows if token in comment and job_id.isdigit()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseHolder:
+    """A job that holds licences, or waits for them.
+
+    :param licenses: name -> count
+    """
+
+    user: str
+    running: bool
+    licenses: Mapping[str, int]
+
+
+def parse_license_holders(text: str) -> list[LicenseHolder]:
+    """Read the rows of :func:`hpcorch.slurm.commands.squeue_licenses` that have licences.
+
+    Of those that wait only the ones that wait for licences.
+    """
+    found = []
+    for line in text.splitlines():
+        user, state, reason, licenses = [*line.split("|", 3), "", "", ""][:4]
+        counts = {name: int(count or 1) for name, count in _LICENSE.findall(licenses) if name != "null"}
+        if counts and (state != "PENDING" or reason == "Licenses"):
+            found.append(LicenseHolder(user=user, running=state != "PENDING", licenses=counts))
+    return found

@@ -4,6 +4,9 @@
 Saving: a state of the given size, as NumPy arrays and as tensors of PyTorch where that is installed, against a
 plain write and fsync of the same bytes into a file of the same folder. That must lie on the file system in
 question: a home directory and a scratch file system differ. Rounds are interleaved, and medians are shown.
+
+Calls: one `log()` of many, and the example's training loop with a log a step and a save a second against the same
+loop without the run's calls.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from run_calls import log_seconds, loop_seconds, slower
+
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.checkpoints import CheckpointStore
 from hpcorch.runtime.generators import capture
@@ -33,8 +38,19 @@ def main() -> None:
     options = _parser().parse_args()
     size = int(options.size * GIB) // (ARRAYS * 8) * (ARRAYS * 8)
     with tempfile.TemporaryDirectory(prefix="bench-checkpoint-", dir=options.directory) as folder:
-        seconds = _save_seconds(Path(folder), size, options.rounds)
-    print(_as_json(seconds, size, options) if options.json else _as_table(seconds, size, options.rounds))
+        seconds = {} if options.calls_only else _save_seconds(Path(folder), size, options.rounds)
+        log = median(log_seconds(Path(folder) / f"log-{number}") for number in range(options.rounds))
+        loop = loop_seconds(Path(folder), options.rounds)
+    if options.json:
+        print(_as_json(seconds, size, options, {"log_seconds": log, "loop_seconds": loop}))
+        return
+    if seconds:
+        print(_as_table(seconds, size, options.rounds), end="\n\n")
+    print(f"log(): {1e6 * log:.1f} microseconds of CPU a call, writing included")
+    wall, own = slower(loop)
+    print(
+        f"training loop, a log a step and a save a second: {100 * wall:+.1f} % by the wall, {100 * own:+.1f} % CPU"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=float, default=1.0, help="GiB of a state (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="saves of each kind (%(default)s)")
     parser.add_argument("--directory", type=Path, default=Path.cwd(), help="where to write (here)")
+    parser.add_argument("--calls-only", action="store_true", help="leave out the saves")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -113,8 +130,10 @@ def _as_table(seconds: Mapping[str, Sequence[float]], size: int, rounds: int) ->
     return "\n".join(lines)
 
 
-def _as_json(seconds: Mapping[str, Sequence[float]], size: int, options: argparse.Namespace) -> str:
-    return json.dumps({"bytes": size, "rounds": options.rounds, "save_seconds": seconds}, indent=2)
+def _as_json(
+    seconds: Mapping[str, Sequence[float]], size: int, options: argparse.Namespace, calls: Mapping[str, Any]
+) -> str:
+    return json.dumps({"bytes": size, "rounds": options.rounds, "save_seconds": seconds, **calls}, indent=2)
 
 
 if __name__ == "__main__":

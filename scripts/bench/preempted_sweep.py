@@ -16,6 +16,7 @@ from lab_cluster import SYSTEM_PATH, Cluster
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.events import (
     AttemptCalled,
+    AttemptClaimed,
     AttemptEnded,
     CheckpointAbsent,
     CheckpointRestored,
@@ -184,6 +185,11 @@ class Sweep:
             arrived = self._arrived(run["index"], attempt["restart"])
             moment = moment_of(journals.get(name, ()), arrived)
             yield Interruption(run=run["index"], attempt=name, moment=moment, state=attempt["state"])
+        told = {attempt["restart"] for attempt in run["attempts"]}
+        for restart in set(range(max(told, default=0))) - told:
+            # Slurm ended it before our program was there, so nobody but accounting can tell of it.
+            name = f"{run['index']}.s0.r{restart}"
+            yield Interruption(run=run["index"], attempt=name, moment="before it began", state="unrecorded")
 
     def _arrived(self, run: int, restart: int) -> datetime | None:
         """When the first signal reached an attempt."""
@@ -307,9 +313,6 @@ def untold(sweep: Sweep, run: Mapping[str, Any]) -> Iterator[str]:
             yield f"attempt {name} began from {facts}, and the ledger says {told}"
         if attempt["state"] in ("FAILED", "CANCELLED", "LOST", "STOPPED", "TIMEOUT"):
             yield f"attempt {name} is {attempt['state']} ({attempt['reason']})"
-    restarts = [attempt["restart"] for attempt in rows.values()]
-    if sorted(restarts) != list(range(len(restarts))):
-        yield f"run {run['index']} has attempts {sorted(restarts)}"
     saved = _last_saves(journals)
     for name, events in journals.items():
         yield from _not_the_newest(name, events, saved)
@@ -327,7 +330,12 @@ def _last_saves(journals: Mapping[str, Sequence[Event]]) -> list[tuple[AttemptId
 def _not_the_newest(
     name: str, events: Sequence[Event], saved: Sequence[tuple[AttemptId, Event, CheckpointSaved]]
 ) -> Iterator[str]:
-    """An attempt goes on from what the latest attempt before it saved last."""
+    """An attempt goes on from what the latest attempt before it saved last.
+
+    Of several ranks, from what all of them have saved.
+    """
+    if any(isinstance(event.fact, AttemptClaimed) and event.fact.tasks > 1 for event in events):
+        return
     for event in events:
         if not isinstance(event.fact, (CheckpointRestored, CheckpointAbsent)):
             continue

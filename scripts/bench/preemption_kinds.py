@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ LOOK_S = 0.3
 # An interruption comes so long after an attempt began, at most: it is in its start, its restore, or at work.
 LATEST_S = 6.0
 # The scheduler looks for whom to preempt every few seconds, then come GraceTime and KillWait.
-GONE_WITHIN_S = 60
+GONE_WITHIN_S = 90
 DISTURB_TIMEOUT_S = 900
 
 # Of each round so many, in random order.
@@ -54,6 +55,7 @@ class Disturber:
     violations: list[str] = field(default_factory=list)
     _again: set[str] = field(default_factory=set)  # elements to be struck as soon as they have restarted
     _seen: set[Element] = field(default_factory=set)
+    _restarts: dict[str, int] = field(default_factory=dict)
     _zombies: set[str] = field(default_factory=set)  # elements whose processes were kept alive
 
     def disturb(self, *, until: int) -> None:
@@ -82,7 +84,8 @@ class Disturber:
             yield from self.rng.sample(ROUND, len(ROUND))
 
     def _look(self, alive: Sequence[Element]) -> None:
-        self.interrupted = sum(one.restarts for one in alive)
+        self._restarts.update({one.name: one.restarts for one in alive})
+        self.interrupted = sum(self._restarts.values())
 
     def _note(self, element: Element) -> bool:
         """Meet a new attempt; whether it was interrupted at once."""
@@ -182,13 +185,19 @@ class Disturber:
         return any(one.name == before.name and one.restarts > before.restarts for one in running)
 
     def _bring_back(self, node: str) -> None:
-        self.sweep.cluster.root("scontrol", "update", f"nodename={node}", "state=resume")
+        wait_until(lambda: self._serves(node))
+
+    def _serves(self, node: str) -> bool:
+        if "down" not in self.sweep.cluster.root("sinfo", "-h", "-N", "-n", node, "-o", "%T"):
+            return True
+        with contextlib.suppress(RuntimeError):  # it has come back by itself meanwhile
+            self.sweep.cluster.root("scontrol", "update", f"nodename={node}", "state=resume")
+        return False
 
     def mend(self) -> None:
         """All nodes serve again."""
         for node in self.nodes:
-            if "down" in self.sweep.cluster.root("sinfo", "-h", "-N", "-n", node, "-o", "%T"):
-                self._bring_back(node)
+            self._bring_back(node)
 
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:

@@ -249,8 +249,12 @@ def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
     ran = hpcorch("cancel", "-y")
     assert ran.code == 3
     assert "of runs 0 nobody knows yet whether Slurm has them" in ran.err
-    assert "run 1 left alone: it was never submitted" in ran.err
-    assert "it is not over (UNCERTAIN)" in hpcorch("retry").err
+    assert "cancel runs 1 of sweep" in ran.out
+    assert "(not submitted yet)" in ran.out
+    (run,) = json.loads(hpcorch("status", "last/1", "--json").out)["runs"]
+    assert run["state"] == "CANCELLED"
+    assert run["reason"] == f"cancelled by {getpass.getuser()} before it was submitted"
+    assert "it is not over (UNCERTAIN)" in hpcorch("retry", "last/0").err
 
 
 def test_without_slurm_nothing_is_asked_and_the_exit_code_is_3(hpcorch, tmp_path, monkeypatch):

@@ -434,7 +434,7 @@ def test_asking_leaves_a_finished_ledger_as_it_was(hpcorch, tmp_path):
 def test_ls_looks_at_a_bounded_number_of_sweeps(hpcorch, tmp_path, monkeypatch):
     monkeypatch.setattr("hpcorch.services.report.MOST_LOOKED_AT", 1)
     looked: list[str] = []
-    monkeypatch.setattr(refresh, "_look_at", lambda writer, summary, refresh: looked.append(summary.sweep.id))
+    monkeypatch.setattr(refresh, "_look_at", lambda writer, summary, refresh: looked.append(summary.sweep.id) or [])
     for sweep in (make_sweep(tmp_path), make_sweep(tmp_path, sweep=OTHER)):
         sweep.ingest()
     hpcorch("ls")

@@ -56,6 +56,7 @@ def epochs(run, own):
     """Batches in an order drawn at the start of each epoch, and checkpoints in the middle."""
     checkpoint = run.restore()
     total, epoch, step = checkpoint.state if checkpoint else (0.0, 0, 0)
+    random.random()  # as a model draws its first weights, though they are restored
     while epoch < 2:
         data = list(range(4))
         def shuffled():

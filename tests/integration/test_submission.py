@@ -27,10 +27,11 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import SubmissionAccepted
 from hpcorch.model.ids import utc_now
-from hpcorch.services import silence, submit
+from hpcorch.services import settle, silence
 from hpcorch.services.past import read_past
 from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.submit import Request, submit_array
+from hpcorch.services.scripts import Request
+from hpcorch.services.submit import submit_array
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.options import JobOptions
 from tests.integration.apps import App, make_app
@@ -131,7 +132,7 @@ def campaign(tmp_path: Path, cluster: FakeCluster) -> Campaign:
 
 
 def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "SETTLING_TIME", timedelta(0))
+    monkeypatch.setattr(settle, "SETTLING_TIME", timedelta(0))
     monkeypatch.setattr(silence, "FORGOTTEN_TIME", timedelta(0))
 
 
@@ -233,7 +234,7 @@ def test_an_unknown_submission_is_given_up_only_after_the_settling_time(campaign
 
 
 def test_the_settling_time_covers_all_that_an_sbatch_may_take(campaign):
-    assert timedelta(seconds=2 * submit.SUBMIT_TIMEOUT_S) < submit.SETTLING_TIME
+    assert timedelta(seconds=2 * settle.SUBMIT_TIMEOUT_S) < settle.SETTLING_TIME
 
 
 @pytest.mark.parametrize("call", ["find_token", "release"])

@@ -239,7 +239,7 @@ def test_a_keeper_that_slurm_refuses_is_told_and_does_no_harm(app, at_once, monk
     monkeypatch.setattr(tending, "batches_to_keep", lambda batches, client: frozenset({0}))
     done = come_by(app, RefusesKeepers())
     assert len(done.resubmitted) == 1
-    assert "there is no keeper job" in done.sentences[-1]
+    assert "has no keeper job" in done.sentences[-1]
     eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
 
 

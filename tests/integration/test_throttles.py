@@ -25,11 +25,11 @@ from hpcorch.services.throttles import Throttles
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.states import JobState
 from tests.conformance import Scripts, eventually
+from tests.integration.memory_slurm import Killed, MemorySlurm
 from tests.integration.test_slurm_client import FAKE_SLURM
-from tests.throttle_support import Killed, MemorySlurm
 
 CAP = {"disk": 5}
-EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "15"))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ class World:
     def meanwhile(self):
         """Between any two steps: elements start, end, are requeued, suspended, and the capacity is kept."""
         before = {name: self.slurm.used(name) for name in self.allowed}
-        self.slurm.start(self.random)
+        self.slurm.start(self.random, chance=self.random.choice([0, 0, 0.2, 1]))
         for name, allowed in self.allowed.items():
             assert self.slurm.used(name) <= max(allowed, before[name]), f"{name} is oversubscribed"
         for task in self.slurm.running():
@@ -161,6 +161,68 @@ def test_all_of_a_capacity_is_in_use_while_work_waits(sizes, seed, monkeypatch):
             throttles.rebalance(CAP)
             slurm.start()
             assert slurm.used("disk") == min(5, left)
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_raise_that_broke_off_anywhere_is_reckoned_with_and_made_good(slurm, throttles, submit, step):
+    first = submit(9)
+    throttles.rebalance({"disk": 1})
+    slurm.dies_in = step
+    with suppress(Killed):
+        throttles.rebalance(CAP)
+    slurm.dies_in = None
+    second = submit(9)
+    throttles.rebalance({"disk": 2})
+    assert limits(slurm) == {first: 1, second: 1}
+    throttles.rebalance(CAP)
+    assert limits(slurm) == {first: 3, second: 2}
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_hold_or_release_that_broke_off_anywhere_is_made_good(slurm, throttles, submit, step):
+    first = submit(9)
+    slurm.dies_in = step
+    with suppress(Killed):
+        throttles.rebalance(CAP)
+        throttles.rebalance({"disk": 0})
+    slurm.dies_in = None
+    throttles.rebalance({"disk": 3})
+    assert limits(slurm) == {first: 3}
+
+
+def test_a_raise_that_broke_off_is_told_again_though_less_is_wanted_now(slurm, throttles, submit):
+    first = submit(4)
+    throttles.rebalance({"disk": 1})
+    slurm.start()
+    slurm.dies_in = 2  # after the look, before the request
+    with pytest.raises(Killed):
+        throttles.rebalance(CAP)
+    slurm.running()[0].state = JobState.COMPLETED
+    throttles.rebalance(CAP)
+    assert limits(slurm) == {first: 3}
+
+
+def test_what_starts_between_the_look_and_the_lowering_is_seen_before_another_is_raised(slurm, throttles, submit):
+    submit(9)
+    throttles.rebalance(CAP)
+    submit(9)
+    asked = len(slurm.asked)
+    slurm.meanwhile = lambda: slurm.start() if len(slurm.asked) > asked + 1 else None
+    throttles.rebalance(CAP)
+    slurm.start()
+    assert slurm.used("disk") == 5
+
+
+def test_an_array_that_runs_and_is_admitted_anew_has_no_limit_that_anybody_knows(slurm, throttles, tmp_path):
+    first, second = slurm.submit(9, {"disk": 1}), slurm.submit(9, {"disk": 1})
+    throttles.admit(first)
+    throttles.rebalance({"disk": 2})
+    (tmp_path / "lab" / "throttles.json").unlink()
+    throttles.admit(first)
+    throttles.admit(second)
+    throttles.rebalance({"disk": 2})
+    slurm.start()
+    assert slurm.used("disk") == 2
 
 
 def test_the_first_array_gets_all_and_the_next_one_its_share_as_room_comes(slurm, throttles, submit):

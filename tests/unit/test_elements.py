@@ -121,8 +121,10 @@ def test_only_what_heeded_a_request_to_end_after_a_checkpoint_is_put_down_to_it(
 def test_a_run_that_slurm_gave_up_can_be_cancelled():
     given_up, never = run(0, RunState.PLANNED), run(1, RunState.PLANNED, submission=None)
     chosen = choose("cancel", [given_up, never], [given_up, never], {0: submission(0, (0, 1), "369")})
-    assert chosen.runs == [0]
-    assert chosen.passed_over == {1: "it was never submitted"}
+    assert [target.runs for target in chosen.targets] == [(0,)]
+    assert chosen.unsubmitted == [1]
+    assert chosen.runs == [0, 1]
+    assert choose("hold", [never], [never], {}).passed_over == {1: "it was never submitted"}
 
 
 def test_what_runs_and_what_waits_are_named_apart():

@@ -325,7 +325,7 @@ class Asked:
 )
 def test_a_keeper_is_there_only_where_it_is_needed_or_asked_for(options, kept) -> None:
     batch = World(options=options).state().batches[0]
-    assert batches_to_keep([batch], Asked()) == ({0} if kept else frozenset())  # type: ignore[arg-type]
+    assert batches_to_keep([batch], World(options=options).state().past, Asked()) == ({0} if kept else frozenset())  # type: ignore[arg-type]
 
 
 def test_a_keeper_asks_for_nothing_but_a_place_to_run() -> None:

@@ -63,12 +63,12 @@ class MemorySlurm:
         running = (JobState.RUNNING, JobState.SUSPENDED)
         return sum(one.count(*running) * one.units.get(name, 0) for one in self.arrays.values())
 
-    def start(self, among: random.Random | None = None) -> None:
-        """Start what the throttles let; some of it only, if random numbers are given."""
+    def start(self, among: random.Random | None = None, *, chance: float = 1.0) -> None:
+        """Start what the throttles let; each with a chance, if random numbers are given."""
         for array in self.arrays.values():
             for task in array.tasks.values():
                 room = array.count(JobState.RUNNING, JobState.SUSPENDED) < array.throttle
-                lucky = among is None or among.random() < 0.7
+                lucky = among is None or among.random() < chance
                 if task.state is JobState.PENDING and not task.held and room and lucky:
                     task.state = JobState.RUNNING
 

@@ -1,0 +1,61 @@
+"""What a code state consists of, and what of the project is left out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.journal.snapshots import printable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a snapshot may take.
+
+    :param file_bytes: of one file; a loaded module may be larger
+    :param total_bytes: of all files
+    :param files: how many
+    :param seen: how many files a tree without git may have, wanted or not, before the search stops
+    """
+
+    file_bytes: int = 10_000_000
+    total_bytes: int = 200_000_000
+    files: int = 50_000
+    seen: int = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """A file, or a folder (with ``/`` at the end), that was left out."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file that belongs to the code state.
+
+    :param path: relative to the root
+    :param status: of the file itself, not of what a link points to
+    :param target: where a link points to, relative to its own folder; None for a file
+    """
+
+    path: str
+    status: os.stat_result
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What belongs to a code state, by path as bytes, and what does not."""
+
+    root: Path
+    files: tuple[Source, ...]
+    left: tuple[Left, ...]
+
+
+def describe(left: Left) -> str:
+    """A sentence on what was left out."""
+    return f"{printable(left.path)} is not in the snapshot: {left.reason}"

@@ -1,0 +1,99 @@
+"""Digests of files, remembered by size, times and inode, so that what did not change is not read again.
+
+A file that was modified so shortly before it was read that a second modification could leave the same times is
+not remembered: it is read again next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE
+
+# The coarsest clock of a file system in use: FAT has 2 s, ext3 and some network file systems 1 s.
+GRANULARITY_NS = 2_000_000_000
+_VERSION = 1
+_Known = tuple[int, int, int, int, str]
+
+
+class DigestCache:
+    """Digests of files by their paths, kept in one file. Losing it costs time and nothing else.
+
+    :param path: the cache's file; several processes may load and save it, the last one to save wins
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = _load(path)
+        self._used: dict[str, _Known] = {}
+        self._now = min(_file_system_now(path.parent), time.time_ns())
+
+    def get(self, name: str, status: os.stat_result) -> str | None:
+        """The digest of a file, if it is known and the file is as it was then."""
+        known = self._known.get(name)
+        if known is None or known[:4] != _stamp(status):
+            return None
+        self._used[name] = known
+        return known[4]
+
+    def put(self, name: str, status: os.stat_result, digest: str) -> None:
+        """Remember a digest.
+
+        :param status: of before the file was read, and equal to that of after it
+        """
+        if max(status.st_mtime_ns, status.st_ctime_ns) < self._now - GRANULARITY_NS:
+            self._known[name] = self._used[name] = (*_stamp(status), digest)
+
+    def save(self, *, only_used: bool) -> None:
+        """Write the cache. That it cannot be written is no error.
+
+        :param only_used: forget what was neither asked for nor remembered since it was loaded
+        """
+        kept = self._used if only_used else self._known
+        if kept == _load(self._path):
+            return
+        content = json.dumps({"version": _VERSION, "files": kept}, separators=(",", ":")).encode()
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            write_whole(self._path, content)
+
+
+def unchanged(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file was not written to between two looks at it, as far as times show."""
+    return _stamp(before) == _stamp(after)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _load(path: Path) -> dict[str, _Known]:
+    try:
+        content = json.loads(path.read_bytes())
+        files = content["files"] if content["version"] == _VERSION else {}
+        return {
+            name: (int(size), int(mtime), int(ctime), int(inode), str(digest))
+            for name, (size, mtime, ctime, inode, digest) in files.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _file_system_now(folder: Path) -> int:
+    """The time by the clock that stamps files in a folder: a file server's may differ from this host's."""
+    probe = folder / f".now.{secrets.token_hex(4)}.tmp"
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            return os.fstat(descriptor).st_mtime_ns
+        finally:
+            os.close(descriptor)
+            probe.unlink()
+    except OSError:
+        return time.time_ns()

@@ -1,0 +1,104 @@
+"""Digests of a run's input data: files, and directories with all they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.errors import NotFoundError, UnavailableError
+from hpcorch.provenance.digests import DigestCache, unchanged
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputDigest:
+    """What an input was when it was looked at.
+
+    :param path: absolute, as it was named
+    :param kind: ``file`` or ``directory``
+    :param digest: SHA-256 in hexadecimal: of a file's content; of a directory's list of names and digests
+    :param size: bytes of all files
+    :param files: how many; 1 for a file
+    """
+
+    path: str
+    kind: str
+    digest: str
+    size: int
+    files: int
+
+
+def digest_input(path: Path, cache: DigestCache | None = None) -> InputDigest:
+    """Digest a file or a directory.
+
+    A link is followed where it is named; one within a directory counts as where it points to.
+
+    :param cache: spares the reading of files that did not change; the caller saves it
+    :raises NotFoundError: there is none
+    :raises UnavailableError: it cannot be read, or somebody writes to it
+    """
+    absolute = path.absolute()
+    try:
+        status = absolute.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return _directory(absolute, cache)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotFoundError(f"the input {absolute} is neither a file nor a directory: name one that is")
+        return InputDigest(
+            path=str(absolute), kind="file", digest=_file(absolute, cache), size=status.st_size, files=1
+        )
+    except FileNotFoundError as error:
+        raise NotFoundError(f"the input {error.filename} does not exist: see that its path is right") from None
+    except OSError as error:
+        raise UnavailableError(f"the input {absolute} cannot be read ({error.strerror})") from error
+
+
+def _directory(path: Path, cache: DigestCache | None) -> InputDigest:
+    listing = hashlib.sha256()
+    size = files = 0
+    for name, found in _walk(path):
+        if found.is_symlink():
+            what = "link " + hashlib.sha256(os.fsencode(found.readlink())).hexdigest()
+        else:
+            what = "file " + _file(found, cache)
+            size += found.stat().st_size
+        files += 1
+        listing.update(what.encode() + b" " + name + b"\0")
+    return InputDigest(path=str(path), kind="directory", digest=listing.hexdigest(), size=size, files=files)
+
+
+def _walk(root: Path) -> Iterator[tuple[bytes, Path]]:
+    """Files and links below a directory, by name; sockets, pipes and devices hold no data."""
+    found = []
+    for folder, folders, names in os.walk(root, onerror=_raise):
+        linked = [name for name in folders if Path(folder, name).is_symlink()]
+        found += [Path(folder, name) for name in (*names, *linked)]
+    for path in sorted(found, key=os.fsencode):
+        if path.is_symlink() or path.is_file():
+            yield os.fsencode(path.relative_to(root)), path
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _file(path: Path, cache: DigestCache | None) -> str:
+    key = str(path).encode("utf-8", "backslashreplace").decode()
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        known = cache.get(key, before) if cache else None
+        if known is not None:
+            return known
+        check = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            check.update(chunk)
+        if not unchanged(before, os.fstat(file.fileno())):
+            raise UnavailableError(f"the input {path} was written to while it was read: record it when it is whole")
+    if cache:
+        cache.put(key, before, check.hexdigest())
+    return check.hexdigest()

@@ -1,0 +1,111 @@
+"""Where imports come from once the code is a snapshot: ``sys.path``, single files, and editable installs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """From the project's root to the folder that its code state was unpacked to.
+
+    :param root: absolute, links resolved
+    :param tree: absolute
+    :param kept: folders below the root that hold installed packages (``sys.prefix`` of an environment in it)
+    """
+
+    root: Path
+    tree: Path
+    kept: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, root: Path, tree: Path) -> Move:
+        """The move as this interpreter needs it."""
+        prefixes = {Path(os.path.realpath(prefix)) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+        real = Path(os.path.realpath(root))
+        kept = sorted(prefix for prefix in prefixes if prefix.is_relative_to(real) and prefix != real)
+        return cls(root=real, tree=tree, kept=tuple(kept))
+
+    def __call__(self, path: str, *, cwd: Path) -> str:
+        """A path in the snapshot, if it is at or below the root; others as they are.
+
+        :param cwd: what relative paths, and ``""`` in ``sys.path``, are relative to
+        """
+        real = Path(os.path.realpath(cwd / path))
+        if not real.is_relative_to(self.root) or any(real.is_relative_to(prefix) for prefix in self.kept):
+            return path
+        below = real.relative_to(self.root)
+        return path if _INSTALLED & set(below.parts) else str(self.tree / below)
+
+
+def mapped(sys_path: Iterable[str], move: Move, *, cwd: Path) -> list[str]:
+    """``sys.path`` with the snapshot in the project's place, in the same order.
+
+    Editable installs that put a folder on ``sys.path`` by a ``.pth`` file are covered, if this is applied to the
+    path of the interpreter that imports.
+    """
+    return [move(entry, cwd=cwd) for entry in sys_path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditableInstall:
+    """An editable install that imports by a finder of its own (setuptools), not by ``sys.path``.
+
+    :param finder: name of the finder's module
+    :param packages: where it finds which package
+    """
+
+    finder: str
+    packages: Mapping[str, str]
+
+
+def editable_installs(meta_path: Sequence[Any], modules: Mapping[str, ModuleType]) -> list[EditableInstall]:
+    """The editable installs whose finders are among ``sys.meta_path``."""
+    names = dict.fromkeys(str(getattr(finder, "__module__", "")) for finder in meta_path)
+    found = []
+    for name in names:
+        packages = getattr(modules.get(name), "MAPPING", None)
+        if name.startswith("__editable__") and isinstance(packages, dict):
+            found.append(EditableInstall(finder=name, packages={str(key): str(packages[key]) for key in packages}))
+    return found
+
+
+def redirect(installs: Iterable[EditableInstall], move: Move, modules: Mapping[str, ModuleType]) -> list[str]:
+    """Let finders of editable installs find packages of the project in the snapshot.
+
+    :return: the packages that are found elsewhere now
+    """
+    changed = []
+    for install in installs:
+        for package, path in install.packages.items():
+            target = move(path, cwd=Path("/"))
+            if target != path:
+                modules[install.finder].MAPPING[package] = target
+                changed.append(package)
+    return sorted(changed)
+
+
+def imported_from(root: Path, modules: Mapping[str, ModuleType], *, kept: Sequence[Path] = ()) -> dict[str, str]:
+    """Modules that were loaded from the live tree, with their files: each is drift for a run from a snapshot.
+
+    :param kept: as in :class:`Move`
+    """
+    real = Path(os.path.realpath(root))
+    found = {}
+    for name, module in list(modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str):
+            continue
+        path = Path(os.path.realpath(file))
+        installed = _INSTALLED & set(path.parts) or any(path.is_relative_to(prefix) for prefix in kept)
+        if path.is_relative_to(real) and not installed:
+            found[name] = file
+    return found

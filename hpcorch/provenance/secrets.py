@@ -1,0 +1,49 @@
+"""What looks like a secret, by its name or its content: it goes into no snapshot, diff or record."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+# Shell patterns of file names, compared in lower case.
+SECRET_NAMES = (
+    *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab", "*.kdbx", "*.gpg"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "credentials*", "client_secret*.json", "service-account*.json"),
+    *(".netrc", "_netrc", ".pgpass", ".my.cnf", ".pypirc", ".npmrc", ".git-credentials", ".htpasswd"),
+    *(".dockercfg", ".dockerconfigjson", "kubeconfig", ".s3cfg", ".boto"),
+    *("secrets.y*ml", "secrets.json", "secrets.toml"),
+)
+_HARMLESS_ENDINGS = (".example", ".sample", ".template", ".dist")
+# A module named credentials.py reads secrets, it is none; its content is looked at all the same.
+_CODE = frozenset({".py", ".pyi", ".pyx", ".pxd", ".so"})
+
+# A header within a string or a comment of code does not begin a line.
+_KEY = rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*$"
+_PRIVATE_KEY = re.compile(rb"^" + _KEY + rb"|\APuTTY-User-Key-File-", re.MULTILINE)
+PRIVATE_KEY_IN_DIFF = re.compile(rb"^[ +-]" + _KEY, re.MULTILINE)
+# Key files are small; a large file is searched by its beginning alone.
+_SEARCHED = 65536
+
+_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "JWT", "PASSPHRASE")
+_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]*@")
+
+
+def secret_by_name(path: str) -> bool:
+    """Whether a file's name is one that secrets have."""
+    name = PurePosixPath(path).name.lower()
+    if name.endswith(_HARMLESS_ENDINGS) or PurePosixPath(name).suffix in _CODE:
+        return False
+    return any(fnmatchcase(name, pattern) for pattern in SECRET_NAMES)
+
+
+def secret_by_content(content: bytes) -> bool:
+    """Whether a file's content is, or contains, a private key."""
+    return (b"-----BEGIN " in content[:_SEARCHED] and _PRIVATE_KEY.search(content[:_SEARCHED]) is not None) or (
+        content.startswith(b"PuTTY-User-Key-File-")
+    )
+
+
+def secret_variable(name: str, value: str) -> bool:
+    """Whether an environment variable looks like a secret, by its name or by a password in a URL."""
+    return any(word in name.upper() for word in _SECRET_WORDS) or _PASSWORD_IN_URL.search(value) is not None

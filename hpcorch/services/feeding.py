@@ -1,0 +1,116 @@
+"""Submitting the runs of a batch as Slurm takes them, within the limits of the user and of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hpcorch.errors import SubmitLimitError
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.events import FeedingPlanned
+from hpcorch.resources.profile import Profile
+from hpcorch.services.limits import user_limits
+from hpcorch.services.past import read_past
+from hpcorch.services.portions import Portion, Room, portions
+from hpcorch.services.scripts import Request
+from hpcorch.services.submit import submit_array
+from hpcorch.slurm import commands
+from hpcorch.slurm.protocol import SlurmClient
+
+# Limits are asked for (three inquiries of the database) where a sweep is larger than what any site allows.
+_CERTAINLY_FITS = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class Fed:
+    """What was submitted: arrays with their runs; and how many runs wait until Slurm takes them."""
+
+    arrays: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeder:
+    """Submits runs of one batch.
+
+    :param keys: the launcher's keys of the batch
+    :param request: makes the request for a portion
+    """
+
+    layout: SweepLayout
+    sweep: str
+    batch: int
+    client: SlurmClient
+    profile: Profile
+    keys: Mapping[str, Any]
+    request: Callable[[Portion], Request]
+
+    def feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> Fed:
+        """Submit what fits. What does not is on record as waiting before anything is submitted.
+
+        :param runs: (run, launcher keys of its own)
+        :param alone: no array of the sweep is with Slurm
+        :raises SubmissionRejectedError: Slurm refused a portion for another reason than a limit
+        :raises UnavailableError: Slurm does not answer, or it could not be recorded
+        """
+        room = self._first_room(len(runs))
+        fed = Fed()
+        while runs:
+            chosen, waiting = portions(runs, room, alone=alone and not fed.arrays)
+            if waiting:
+                self._plan_feeding(room.max_submit)
+            refused = self._submit(chosen, fed)
+            done = {run for _, some in fed.arrays for run in some}
+            runs = [one for one in runs if one[0] not in done]
+            if not refused:
+                break
+            limit = self._limit()
+            self._plan_feeding(limit)
+            if fed.arrays or not alone or refused == 1:
+                break  # who comes when an array is over goes on
+            # What is free may be less than the limit says: others submit, too, and group limits are shared.
+            room = replace(room, max_array_size=max(1, refused // 2))
+        fed.waiting = len(runs)
+        return fed
+
+    def _submit(self, chosen: Sequence[Portion], fed: Fed) -> int:
+        """Submit portions until one meets a limit; the size of that one, 0 if there was none."""
+        for portion in chosen:
+            try:
+                job_id = submit_array(self.layout, self.request(portion), self.client)
+            except SubmitLimitError:
+                return len(portion.runs)
+            fed.arrays.append((job_id, portion.runs))
+        return 0
+
+    def _first_room(self, runs: int) -> Room:
+        limits = read_past(self.layout, self.sweep).feeding
+        if self.batch not in limits and runs <= _CERTAINLY_FITS:
+            return Room(max_array_size=self.client.config().max_array_size)
+        limit = limits[self.batch] if self.batch in limits else self._limit()
+        return Room(
+            max_array_size=self.client.config().max_array_size,
+            max_submit=limit,
+            submitted=len(self.client.ask(commands.squeue_own()).splitlines()) if limit is not None else 0,
+            headroom=self.profile.headroom,
+        )
+
+    def _limit(self) -> int | None:
+        """How many jobs the user may have with Slurm, as far as that can be known."""
+        keys = self.keys
+        known = user_limits(
+            self.client, partition=keys.get("partition"), qos=keys.get("qos"), account=keys.get("account")
+        )
+        pool = self.profile.pools.get(str(keys.get("pool")))
+        limits = (known.max_submit, pool.limits.max_submitted if pool is not None else None)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _plan_feeding(self, limit: int | None) -> None:
+        """Put on record that runs wait, with the limit, so that nobody has to ask for it again."""
+        limits = read_past(self.layout, self.sweep).feeding
+        if self.batch in limits and limits[self.batch] == limit:
+            return
+        with control_journal(self.layout) as control:
+            control.append(FeedingPlanned(batch=self.batch, max_submit=limit), durable=True)

@@ -1,0 +1,101 @@
+"""What is asked of Slurm for some runs of a batch, and the batch script that asks for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.ids import format_ranges
+from hpcorch.services.logs import LogFiles
+from hpcorch.services.throttle_state import tag
+from hpcorch.slurm.executor import sbatch_text
+from hpcorch.slurm.options import JobOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Runs of one batch that one array is to execute; array index i executes ``runs[i]``.
+
+    :param changed: launcher keys in ``options`` that differ from those that the batch was launched with
+    :param begin_s: seconds from the submission before which none of them starts
+    """
+
+    sweep: str
+    batch: int
+    runs: Sequence[int]
+    options: JobOptions
+    environ: Mapping[str, str]
+    host: str
+    log_folder: str | None = None
+    changed: Mapping[str, Any] | None = None
+    begin_s: int = 0
+    throttles: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def throttle(self) -> dict[str, Any] | None:
+        """What is recorded of a request that shares throttled resources."""
+        if not self.throttles:
+            return None
+        begin = {"begins_at": time.time() + self.begin_s} if self.begin_s else {}
+        return {"units": dict(self.throttles), "bound": self.options.array_parallelism, **begin}
+
+
+def log_files(layout: SweepLayout, request: Request, number: int) -> LogFiles:
+    return LogFiles(layout=layout, submission=number, folder=request.log_folder)
+
+
+def script_text(layout: SweepLayout, request: Request, *, number: int, token: str) -> str:
+    """The batch script of a submission.
+
+    :raises UsageError: a value cannot be written into a batch script
+    """
+    output, error = log_files(layout, request, number).slurm_patterns()
+    return sbatch_text(
+        _options(request),
+        array=range(len(request.runs)),
+        command=(
+            "-u",
+            "-m",
+            "hpcorch.runtime",
+            str(layout.directory),
+            "--batch",
+            str(request.batch),
+            "--submission",
+            str(number),
+            "--runs",
+            format_ranges(request.runs),
+        ),
+        log_pattern=output,
+        error_pattern=error,
+        token=token,
+        exports=script_exports(request.environ),
+        begin_s=request.begin_s,
+    )
+
+
+def _options(request: Request) -> JobOptions:
+    """Those of the request; an array that shares throttled resources says so, and starts with one task at most."""
+    options = request.options
+    if not request.throttles:
+        return options
+    comment = " ".join(filter(None, [options.comment, tag(request.throttles, options.array_parallelism)]))
+    return replace(options, comment=comment, array_parallelism=1)
+
+
+def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that every job of ours has before Python starts.
+
+    :param environ: the environment that the job is given
+    """
+    exports = {
+        "SUBMITIT_EXECUTOR": "slurm",  # lets submitit.JobEnvironment() work in the user's code
+        # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
+        "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
+    }
+    if sys.version_info >= (3, 11):
+        exports["PYTHONSAFEPATH"] = "1"  # the working directory cannot shadow our modules
+    return exports

@@ -1,0 +1,46 @@
+"""The short form of scripts/bench/preemptions.py: interrupted runs end as if they had never been touched."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcorch import process
+
+TRIAL = Path(__file__).parents[2] / "scripts" / "bench" / "preemptions.py"
+NOT_INSTALLED = 77
+
+
+def trial(lab, *options):
+    """What the trial reports of runs on this cluster."""
+    where = ["--lab", str(lab.work.parent), "--release", lab.release, "--venv", str(lab.venv)]
+    done = process.run([sys.executable, str(TRIAL), "--short", "--json", *where, *options], timeout_s=270)
+    if done.returncode == NOT_INSTALLED:
+        pytest.skip(done.stderr.strip())
+    assert done.stdout.startswith("{"), done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.timeout(290)
+def test_preempted_runs_of_the_example_end_bit_identical(lab):
+    report = trial(lab)
+    assert report["violations"] == []
+    assert sum(report["interruptions"].values()) >= 12
+    assert report["identical"] == sum(report["interruptions"].values())
+
+
+@pytest.mark.timeout(290)
+def test_each_rank_of_a_preempted_run_goes_on_from_its_own_state(lab):
+    report = trial(lab, "--app", "ranks", "--interruptions", "4")
+    assert report["violations"] == []
+    assert report["identical"] >= 4
+
+
+@pytest.mark.timeout(290)
+def test_pytorch_goes_on_in_the_middle_of_an_epoch(lab):
+    report = trial(lab, "--app", "torch", "--interruptions", "6")
+    assert report["violations"] == []
+    assert report["identical"] >= 6
