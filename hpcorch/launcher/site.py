@@ -14,6 +14,7 @@ from hpcorch.journal.manifest import ManifestRun
 from hpcorch.provenance.changes import uncommitted_changes
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile import CleanGit, Enforcement, Profile
+from hpcorch.resources.request import resolve
 from hpcorch.services.site import check_cluster, load_profile
 from hpcorch.services.terms import Share, reckon, terms_of
 from hpcorch.slurm.protocol import SlurmClient
@@ -73,13 +74,18 @@ class Site:
         self._shares = together
         return common, settled
 
-    def leases(self) -> dict[str, dict[str, Any]]:
-        """What a task needs to hold leases: resource -> directory, capacity, expiry."""
+    def leases(self, resources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """What a task needs to hold leases: resource -> directory, capacity, expiry, slots at a time.
+
+        :param resources: the launcher's key
+        """
+        counts = resolve(self.profile, resources).leases
         return {
             name: {
                 "directory": resource.directory,
                 "capacity": resource.capacity,
                 "expiry_s": resource.expiry_s,
+                "count": counts.get(name, 1),
             }
             for name, resource in self.profile.resources.items()
             if resource.enforced is Enforcement.LEASE

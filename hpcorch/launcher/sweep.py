@@ -142,7 +142,7 @@ class OpenSweep:
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
             signal_delay_s=int(self.params.get("signal_delay_s") or 0),
             kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
-            leases=self.site.leases(),
+            leases=self.site.leases(self.params.get("resources") or {}),
             versions=_versions(),
         )
         return PlannedLaunch(

@@ -297,6 +297,19 @@ class CheckpointAbsent(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReported(Fact):
+    """What became of a lease of a shared resource: waiting, held, released, lost, over-held."""
+
+    kind = "lease-reported"
+    stage: str
+    resource: str
+    count: int
+    number: int  # of the ticket; lower ones are served before
+    ahead: int  # slots that those ahead have or wait for
+    seconds: float  # waited, held, or without a sign of life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsLogged(Fact):
     """What the task logged, entry after entry. The curve stays in the journal; the ledger takes the summary."""
 
@@ -380,6 +393,7 @@ FACTS: Mapping[str, type[Fact]] = {
         CheckpointRejected,
         CheckpointRestored,
         CheckpointAbsent,
+        LeaseReported,
         MetricsLogged,
         MetricsSummarised,
         AttemptSignalled,

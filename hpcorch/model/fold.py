@@ -9,7 +9,7 @@ did, the scheduler about what became of a job that could not say so itself.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -206,9 +206,11 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
     planned = evidence.planned.fact
     assert isinstance(planned, RunPlanned)
     observed = _last_words(evidence.observed)
-    ordered = sorted(evidence.attempts)
+    ordered = sorted({*evidence.attempts, *_unclaimed(planned.run, observed)})
     attempts = tuple(
-        _superseded(_fold_attempt(evidence.planned.sweep, attempt, evidence.attempts[attempt], observed), later)
+        _superseded(
+            _fold_attempt(evidence.planned.sweep, attempt, evidence.attempts.get(attempt, ()), observed), later
+        )
         for attempt, later in zip_longest(ordered, ordered[1:])
     )
     run = Run(
@@ -248,6 +250,13 @@ def _last_words(observed: Iterable[Event]) -> dict[tuple[int, int], JobObserved]
         assert isinstance(fact, JobObserved)
         words[fact.submission, fact.restart] = fact
     return words
+
+
+def _unclaimed(run: int, observed: Mapping[tuple[int, int], JobObserved]) -> Iterator[AttemptId]:
+    """Attempts that began and ended without a journal: preempted before Python was up, or on a node that died."""
+    for (submission, restart), said in observed.items():
+        if said.witness == "sacct" and said.start is not None and said.node is not None and said.end is not None:
+            yield AttemptId(run=run, submission=submission, restart=restart)
 
 
 def _fold_attempt(

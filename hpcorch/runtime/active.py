@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import CheckpointError, UsageError
 from hpcorch.journal.manifest import FrozenRun
@@ -23,10 +23,12 @@ from hpcorch.model.events import (
     CheckpointRestored,
     CheckpointSaved,
     Fact,
+    LeaseReported,
     MetricsSummarised,
 )
 from hpcorch.runtime import generators
 from hpcorch.runtime.checkpoints import CheckpointStore, Restored
+from hpcorch.runtime.claim import SupersededError, superseded_by
 from hpcorch.runtime.epochs import Epochs
 from hpcorch.runtime.metrics import Metrics, Summary
 from hpcorch.runtime.output import say
@@ -35,6 +37,9 @@ from hpcorch.runtime.ranks import agreed, leader_said, torch_distributed
 from hpcorch.runtime.run import KEEP, Checkpoint, Run, T, made
 from hpcorch.runtime.schedule import Schedule, time_left
 from hpcorch.runtime.signals import SignalOwner, Stopped
+
+if TYPE_CHECKING:
+    from hpcorch.resources.leases import LeaseNews
 
 # What was logged is on disk so many seconds later, if the task logs on or saves.
 _FLUSH_S = 2.0
@@ -70,6 +75,7 @@ class ActiveRun(Run):
         self._restored_step: int | None = None
         self._saved_step: int | None = None
         self._told_to_stop = False
+        self._leases = header.leases
 
     @property
     def in_job(self) -> bool:
@@ -164,6 +170,7 @@ class ActiveRun(Run):
 
     def _save(self, step: int, state: Any, keep: int, *, files: Path | None) -> None:
         with self._signals.deferred():
+            self._check_not_superseded()
             self._flush(durable=True)  # the attempt that goes on from here logs only what comes after
             extras = {"metrics": self._metrics.summary, "position": self._epochs.position}
             try:
@@ -193,6 +200,13 @@ class ActiveRun(Run):
             )
             self._summarise()
 
+    def _check_not_superseded(self) -> None:
+        """A process that should be dead, of a node that came back, must not go on for long."""
+        if self._journal is not None:
+            later = superseded_by(self._place.layout, self._place.attempt)
+            if later is not None:
+                raise SupersededError(f"attempt {later} has taken over")
+
     def checkpoint(
         self,
         step: int,
@@ -218,6 +232,8 @@ class ActiveRun(Run):
                 self.save(step, state, keep=keep)
             except CheckpointError as error:
                 say(str(error))
+            if stop and self.ranks > 1 and self.rank == 0:
+                self._store.await_parts(self.seconds_left)
         if stop or (self.ranks == 1 and self._signals.stopped_by is not None):
             self._record_signals()
             raise Stopped(self._signals.stopped_by or signal.SIGTERM.name)
@@ -231,6 +247,40 @@ class ActiveRun(Run):
         self._metrics.add(step, metrics)
         if time.monotonic() - self._flushed_at >= _FLUSH_S:
             self._flush()
+
+    @contextmanager
+    def lease(self, resource: str, count: int | None = None) -> Iterator[Any]:
+        if resource not in self._leases:
+            known = ", ".join(self._leases) or "none"
+            raise UsageError(
+                f"{resource!r} is no resource that can be leased: at the launch the site profile had {known} that"
+                " leases enforce"
+            )
+        from hpcorch.resources.leases import Leases  # most tasks hold none
+
+        terms = self._leases[resource]
+        leases = Leases(
+            resource=resource,
+            directory=Path(terms["directory"]),
+            capacity=terms["capacity"],
+            expiry_s=terms["expiry_s"],
+            run=self.id,
+            observer=self._record_lease,
+        )
+        with leases.hold(count or terms.get("count", 1)) as lease:
+            yield lease
+
+    def _record_lease(self, news: LeaseNews) -> None:
+        self._record(
+            LeaseReported(
+                stage=news.stage.value,
+                resource=news.resource,
+                count=news.count,
+                number=news.number,
+                ahead=news.ahead,
+                seconds=round(news.seconds, 3),
+            )
+        )
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         return self._epochs.batches(loader, self._generators)

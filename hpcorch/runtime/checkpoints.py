@@ -35,6 +35,7 @@ from hpcorch.runtime.checkpoint_reading import (
     by_age,
     entries,
     passing_over,
+    quick_look,
     read_checkpoint,
     trailer_of,
 )
@@ -43,6 +44,9 @@ from hpcorch.runtime.framework_files import copy_into, fresh, make_durable
 
 __all__ = ["CheckpointStore", "Rejected", "Restored", "Saved"]
 
+# Ranks save the same step at about the same time; so long rank 0 waits for the others before it ends.
+_PATIENCE_S = 60.0
+_LOOK_S = 0.2
 # An attempt that should be dead may remove a checkpoint after it was listed, having saved a newer one.
 _LOOKS = 5
 
@@ -83,6 +87,7 @@ class CheckpointStore:
         self._ranks = ranks
         self._repeats: dict[int, int] = {}
         self._sequence: int | None = None
+        self._last: CheckpointName | None = None
         self._staging = directory / staging_name(self._key, rank)
 
     def staging(self, step: int) -> Path:
@@ -134,6 +139,22 @@ class CheckpointStore:
         saved = self._save(step, content, files)
         removed = make_room(self._directory, self._key, keep=keep) if self._rank == 0 else []
         return replace(saved, seconds=time.monotonic() - began, removed=removed)
+
+    def await_parts(self, seconds: float | None) -> None:
+        """As rank 0: wait until the other ranks' parts of the last save are there, or most of the time is over.
+
+        :param seconds: that are left; None if nobody knows
+        """
+        deadline = time.monotonic() + (_PATIENCE_S if seconds is None else min(_PATIENCE_S, seconds * 0.8))
+        while not self._is_complete() and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+
+    def _is_complete(self) -> bool:
+        found = [one for one in group(entries(self._directory)) if one.name == self._last]
+        try:
+            return bool(found) and quick_look(found[0]).ranks == self._ranks
+        except (DamagedError, OSError):
+            return False
 
     def newest(self, *, like: str | None = None) -> tuple[Restored | None, list[Rejected]]:
         """The newest valid checkpoint of this attempt and those before it, verified and read.
@@ -209,6 +230,7 @@ class CheckpointStore:
         while self._is_taken(name.part(self._rank)):
             name = replace(name, repeat=name.repeat + 1)
         self._repeats[step] = name.repeat + 1
+        self._last = name
         return name
 
     def _is_taken(self, part: str) -> bool:

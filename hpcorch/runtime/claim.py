@@ -17,6 +17,10 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.place import Place, cpu_count, log_file
 
 
+class SupersededError(BaseException):
+    """A later attempt of the run has begun: this one is a left-over. User code is not meant to catch it."""
+
+
 def claim(place: Place) -> JournalWriter:
     """Create the attempt's journal with its first fact, durably.
 

@@ -19,7 +19,7 @@ from hpcorch.model.events import (
     AttemptSignalled,
     AttemptVerified,
 )
-from hpcorch.runtime.claim import claim, earlier_end, superseded_by
+from hpcorch.runtime.claim import SupersededError, claim, earlier_end, superseded_by
 from hpcorch.runtime.output import flush, say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import Prepared, prepare
@@ -53,6 +53,10 @@ def lead(place: Place, signals: SignalOwner) -> int:
         _record(end, journal, signals)
     if end.signal == WARNING_SIGNAL and attempt.may_requeue():
         requeue(place)
+    elif end.signal == signal.SIGTERM.name and place.tasks > 1:
+        from hpcorch.runtime.lingering import linger  # few runs come here, and every run would wait for the import
+
+        linger(place)
     return end.exit_code
 
 
@@ -84,6 +88,9 @@ class _Attempt:
             end = self._attempted()
         except Stopped as stop:
             end = _stopped(stop.name)
+        except SupersededError as error:
+            say(str(error))
+            return AttemptEnded(outcome="superseded", exit_code=0, reason=str(error))
         except DriftError as error:
             say(str(error))
             return AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))

@@ -31,6 +31,9 @@ def follow(place: Place, signals: SignalOwner) -> int:
                 return said.exit_code
             return _call(place, signals)
     except Stopped as stop:
+        from hpcorch.runtime.lingering import linger_behind
+
+        linger_behind(place)
         return EXIT_SIGNAL_BASE + signal.Signals[stop.name].value
 
 

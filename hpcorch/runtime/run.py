@@ -176,6 +176,21 @@ class Run:
         :raises hpcorch.errors.UsageError: a value is not a number
         """
 
+    @contextmanager
+    def lease(self, resource: str, count: int | None = None) -> Iterator[Any]:
+        """Hold slots of a shared resource within the block, such as while data are staged.
+
+        Waits until they are free; who asked first is served first, over all users and nodes. The block is given
+        something with ``check()``, which raises as the end of the block does.
+
+        :param resource: a resource of the site profile with ``enforced: lease``
+        :param count: slots; what the launcher key ``resources`` says of it, or one, if not given
+        :raises hpcorch.errors.UsageError: there is no such resource, or it has fewer slots
+        :raises hpcorch.errors.LeaseLostError: this process was stopped for so long that others took the slots
+        """
+        del resource, count  # there is nobody to share with
+        yield None
+
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         """Iterate over one epoch of data so that a checkpoint may be saved in the middle of it.
 

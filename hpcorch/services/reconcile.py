@@ -169,7 +169,7 @@ def _known(asked: Iterable[Run], past: Past, attempts: Iterable[Attempt]) -> Kno
             and submission.submission in wanted
             and submission.state is SubmissionState.RELEASED
         },
-        attempts=_highest(attempts),
+        attempts=_highest(one for one in attempts if one.pid is not None),
         observed=past.observed,
     )
 

@@ -15,6 +15,8 @@ from hpcorch.services.throttle_state import tag
 from hpcorch.slurm.executor import sbatch_text
 from hpcorch.slurm.options import JobOptions
 
+_THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch heed it, too
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -72,7 +74,7 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
         log_pattern=output,
         error_pattern=error,
         token=token,
-        exports=script_exports(request.environ),
+        exports={**script_exports(request.environ), **_threads(request)},
         begin_s=request.begin_s,
     )
 
@@ -84,6 +86,12 @@ def _options(request: Request) -> JobOptions:
         return options
     comment = " ".join(filter(None, [options.comment, tag(request.throttles, options.array_parallelism)]))
     return replace(options, comment=comment, array_parallelism=1)
+
+
+def _threads(request: Request) -> dict[str, str]:
+    """As many threads as CPUs were asked for, on any node: sums of floats depend on how they are shared out."""
+    cpus = request.options.cpus_per_task
+    return {} if cpus is None or _THREADS in request.environ else {_THREADS: str(cpus)}
 
 
 def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
