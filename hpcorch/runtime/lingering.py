@@ -43,10 +43,12 @@ def linger_behind(place: Place) -> None:
 
 def _is_preempted(place: Place) -> bool | None:
     """Whether Slurm is preempting the job; None if nobody can say."""
-    if place.job_id is None:
+    if place.array_job_id is None:
         return False
+    # By element: the raw id of one of them is the array's, and would show them all.
+    argv = ["scontrol", "-o", "show", "job", place.hydra_job_id]
     try:
-        done = process.run(["scontrol", "-o", "show", "job", place.job_id], timeout_s=_SCONTROL_TIMEOUT_S)
+        done = process.run(argv, timeout_s=_SCONTROL_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError):
         return None
     found = dict(re.findall(r"(JobState|PreemptTime)=(\S+)", done.stdout))

@@ -51,6 +51,7 @@ class Disturber:
     sweep: Sweep
     rng: random.Random
     nodes: Sequence[str]
+    kinds: Sequence[str] = ROUND
     interrupted: int = 0
     violations: list[str] = field(default_factory=list)
     _again: set[str] = field(default_factory=set)  # elements to be struck as soon as they have restarted
@@ -81,7 +82,7 @@ class Disturber:
 
     def _plan(self) -> Iterator[str]:
         while True:
-            yield from self.rng.sample(ROUND, len(ROUND))
+            yield from self.rng.sample(self.kinds, len(self.kinds))
 
     def _look(self, alive: Sequence[Element]) -> None:
         self._restarts.update({one.name: one.restarts for one in alive})
@@ -178,7 +179,7 @@ class Disturber:
         finally:
             _signal(frozen, signal.SIGCONT)
             _signal(daemons, signal.SIGCONT)
-        self._bring_back(node)
+            self._bring_back(node)
 
     def _is_again(self, before: Element) -> bool:
         running = self.sweep.elements("R")

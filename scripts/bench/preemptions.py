@@ -23,7 +23,7 @@ from pathlib import Path
 
 from lab_cluster import LAB_SCRIPT, Cluster
 from preempted_sweep import Interruption, Sweep, differences, untold
-from preemption_kinds import Disturber
+from preemption_kinds import ROUND, Disturber
 
 HERE = Path(__file__).parent
 CANNOT = 77  # something that the trial needs is not installed
@@ -42,6 +42,7 @@ class App:
     long: Sequence[str]
     short: Sequence[str]
     keys: Sequence[str] = ("mem_gb=2",)  # all runs fit on one node, should the other be lost
+    kinds: Sequence[str] = ROUND
 
 
 APPS = {
@@ -60,6 +61,7 @@ APPS = {
         long=["+seed=1,2,3", "+steps=3000"],
         short=["+seed=1,2", "+steps=800"],
         keys=("nodes=2", "tasks_per_node=2", "mem_gb=2"),
+        kinds=("preempted", "preempted", "twice", "requeued"),  # a lost node would leave no two for a run
     ),
 }
 DISTURBED, LIMITED, QUIET = "disturbed", "limited", "undisturbed"
@@ -135,7 +137,9 @@ def _trial(cluster: Cluster, options: argparse.Namespace) -> Report:
     if options.app == "ranks":  # they need two nodes each: the time limit is for the others
         del sweeps[LIMITED]
     _launch(sweeps, app.keys)
-    disturber = Disturber(sweep=sweeps[DISTURBED], rng=random.Random(options.seed), nodes=("n1", "n2"))
+    disturber = Disturber(
+        sweep=sweeps[DISTURBED], rng=random.Random(options.seed), nodes=("n1", "n2"), kinds=app.kinds
+    )
     try:
         disturber.disturb(until=options.interruptions or (12 if options.short else 60))
         _settle(list(sweeps.values()))
