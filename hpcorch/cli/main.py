@@ -33,6 +33,10 @@ COMMANDS: Mapping[str, str] = {
     "release": "Let held runs start.",
     "retry": "Run failed, cancelled, timed-out or lost runs again.",
     "tend": "Do what sweeps need done, such as running failed runs again.",
+    "audit": "Prove what produced results, and that nothing was changed since.",
+    "diff": "Show what two runs differ in.",
+    "export": "Write tables, or all that proves a run, to files.",
+    "gc": "Remove snapshots of code that no sweep refers to.",
     "query": "Ask the ledger in SQL.",
     "ledger": "Look after the ledger.",
 }

@@ -40,12 +40,12 @@ def command(place: Place, *, sql: str, as_json: bool, as_csv: bool) -> None:
     with Ledger.open(place.ledger_path()) as ledger, _interruptible():
         answer = ledger.query(sql)
     if as_json:
-        keys = list(_unique(answer.columns))
-        output.write_json([dict(zip(keys, map(_plain, row), strict=True)) for row in answer.rows])
+        keys = list(unique(answer.columns))
+        output.write_json([dict(zip(keys, map(plain, row), strict=True)) for row in answer.rows])
     elif as_csv:
-        output.write_csv(answer.columns, ([_plain(value) for value in row] for row in answer.rows))
+        output.write_csv(answer.columns, ([plain(value) for value in row] for row in answer.rows))
     else:
-        rows = [[value_text(_plain(value)) for value in row] for row in answer.rows]
+        rows = [[value_text(plain(value)) for value in row] for row in answer.rows]
         output.write_table(output.Table(columns=answer.columns, rows=rows, flexible=frozenset(answer.columns)))
 
 
@@ -59,7 +59,7 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _unique(columns: Sequence[str]) -> Iterator[str]:
+def unique(columns: Sequence[str]) -> Iterator[str]:
     """Names that a JSON object can have: a repeated one gets a number."""
     taken: set[str] = set()
     for column in columns:
@@ -71,7 +71,7 @@ def _unique(columns: Sequence[str]) -> Iterator[str]:
         yield name
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Bytes in hexadecimal, and infinities as text, since JSON has neither."""
     if isinstance(value, bytes):
         return value.hex()

@@ -16,6 +16,7 @@
         checkpoints/<run>/                  checkpoints of one run, of all its attempts
         environment.json                    the launch's environment, for what is submitted later
         tend.lock, tend.dirty               who looks after the sweep; that there is something to look after
+        asked/<run>.s<submission>           that this run is to end at its next start; see SweepLayout.asked
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LEDGER_VARIABLE = "HPCORCH_LEDGER"
 SUBMISSIONS = "submissions"
 # What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
 _OWNED_BY_SWEEP = (
-    *("batch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
+    *("asked", "batch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
     *(SUBMISSIONS, "tend."),
 )
 
@@ -88,6 +89,14 @@ class SweepLayout:
     @property
     def results(self) -> Path:
         return self.state / "results"
+
+    def asked(self, run: int, submission: int) -> Path:
+        """The mark of a running element that was asked to save a checkpoint and end.
+
+        The request itself is in the control journal. An element that Slurm starts again looks for its mark, since
+        reading that journal would cost each of thousands of restarts megabytes.
+        """
+        return self.state / "asked" / f"{run}.s{submission}"
 
     def checkpoints(self, run: int) -> Path:
         return self.state / "checkpoints" / str(run)

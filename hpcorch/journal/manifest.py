@@ -32,6 +32,36 @@ _TRAILER_WIDTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotPlace:
+    """Where the code of a launch is.
+
+    :param digest: of the code state, SHA-256 in hexadecimal
+    :param archive: absolute path of the snapshot
+    :param root: absolute path of the folder that it stands for
+    """
+
+    digest: str
+    archive: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPlace:
+    """Where the record of the environment at submission is.
+
+    :param file: path relative to the sweep directory
+    :param digest: of the file
+    :param fingerprint: of the environment (:func:`hpcorch.provenance.fingerprint.fingerprint`)
+    :param apart: sections of the record that the job's own set-up changes, as it was asked to: no drift
+    """
+
+    file: str
+    digest: str
+    fingerprint: str
+    apart: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestHeader:
     """What all runs of a launch share.
 
@@ -40,6 +70,10 @@ class ManifestHeader:
     :param signal_delay_s: seconds from the warning to the time limit
     :param kill_wait_s: seconds that a process has after SIGTERM, at least
     :param leases: resources that tasks may lease -> directory, capacity, expiry in seconds
+    :param throttle_folder: where the user's throttled arrays are on record; None if no run of the launch is in one
+    :param code: the snapshot that runs import from; None if there is none
+    :param environment: the record that attempts are compared with; None if there is none
+    :param drift: aspect (code, configuration, environment, inputs) -> refuse, warn or record
     """
 
     sweep: str
@@ -57,7 +91,11 @@ class ManifestHeader:
     signal_delay_s: int = 0
     kill_wait_s: int = 30
     leases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    throttle_folder: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    code: SnapshotPlace | None = None
+    environment: RecordPlace | None = None
+    drift: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +113,7 @@ class ManifestRun:
 
     :param node: what :mod:`hpcorch.runtime.configuration` needs to rebuild the run's configuration
     :param launcher: keys of the launcher that are this run's own
+    :param key: digest of what determines the result; empty where no code was frozen
     """
 
     run: int
@@ -88,6 +127,7 @@ class ManifestRun:
     directory: str
     node: dict[str, Any]
     launcher: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +245,12 @@ def _header(line: bytes) -> ManifestHeader:
     record = unseal(line)
     if record.pop("format", None) != FORMAT or record.pop("version", None) != VERSION:
         raise ValueError(f"it is not a manifest of version {VERSION}; use the hpcorch that wrote it")
-    return ManifestHeader(**record)
+    code, environment = record.pop("code", None), record.pop("environment", None)
+    return ManifestHeader(
+        **record,
+        code=SnapshotPlace(**code) if code else None,
+        environment=RecordPlace(**environment) if environment else None,
+    )
 
 
 def _base(record: dict[str, Any]) -> ManifestBase:

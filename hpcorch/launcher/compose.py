@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cloudpickle
 from hydra._internal.defaults_list import Overrides
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
@@ -22,6 +21,7 @@ from hpcorch.launcher.effects import Effect, UnprovableError
 from hpcorch.launcher.scratch import Scratch
 from hpcorch.runtime.configuration import plain, task_plain
 from hpcorch.runtime.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.runtime.task import dumped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,13 +159,12 @@ def _is_orderly(parsed: Sequence[Parsed]) -> bool:
 
 
 def _pickled(config: DictConfig) -> bytes:
-    """Classes go by reference where they have an address. Those of a script go by value, and cloudpickle makes
-    them one class with those that the task itself brings along, since the same process pickles both."""
+    """Classes go by reference where they have an address. Those of a script go by value, and are one class with
+    those of that name in the main module that a job loads."""
     try:
-        content: bytes = cloudpickle.dumps(config, protocol=4)
+        return dumped(config)
     except Exception as error:
         raise UsageError(
             f"The composed configuration cannot be pickled: {error}. Keep objects that cannot be copied to "
             f"another process out of the configuration and out of cached resolvers."
         ) from error
-    return content

@@ -18,6 +18,21 @@ from hpcorch.runtime.configuration import register_resolver
 
 
 @dataclass
+class DriftConf:
+    """What a starting run does where something is not as it was at submission: refuse, warn or record.
+
+    Other code or configuration would make it another run. Packages and machines differ in ways that seldom matter,
+    and stopping a sweep for a note of them would cost more; they are on record. Inputs change on purpose more often
+    than by mistake, so that their user is told.
+    """
+
+    code: str = "refuse"
+    configuration: str = "refuse"
+    environment: str = "record"
+    inputs: str = "warn"
+
+
+@dataclass
 class CommonConf:
     """Keys of both launchers."""
 
@@ -36,6 +51,8 @@ class CommonConf:
     dry_run: bool = False  # show what would be done, do nothing
     max_retries: Any = 0  # run a failed run again so often; or by class: {NODE_FAIL: 3, OUT_OF_MEMORY: 0}
     reuse_sweep_dir: bool = False  # set the record of an earlier sweep in the same directory aside
+    drift: DriftConf = field(default_factory=DriftConf)
+    needed: bool = False  # take over results of runs that have completed with the same key
 
 
 @dataclass

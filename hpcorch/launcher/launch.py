@@ -92,8 +92,7 @@ class SweepLauncher(Launcher):
         _announce(launch)
         if self.params.get("dry_run"):
             return self.show(self._sweep, launch)
-        self._sweep.record(launch)
-        return self.execute(self._sweep, launch)
+        return self.execute(self._sweep, self._sweep.record(launch))
 
     @abstractmethod
     def check(self) -> SlurmClient | None:
@@ -189,5 +188,5 @@ class LocalSweepLauncher(SweepLauncher):
         return execute_locally(sweep, launch)
 
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
-        sys.stdout.write(f"# {len(launch.indices)} runs on this machine; nothing is started\n")
+        sys.stdout.write(f"# {len(launch.due)} runs on this machine; nothing is started\n")
         return sweep.handles(launch)

@@ -26,7 +26,7 @@ def execute_locally(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRetu
     :raises SystemExit: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
     batch = launch.frozen.header.batch
-    request = local_request(sweep.params, sweep=sweep.id, batch=batch, runs=launch.indices)
+    request = local_request(sweep.params, sweep=sweep.id, batch=batch, runs=[run.run for run in launch.due])
     if ignored := ignored_locally(sweep.params):
         log.info("This machine has no use for hydra.launcher keys %s; they are ignored", ", ".join(ignored))
     with sweep.ledger() as ledger, progress(f"sweep {sweep.id}") as display:
@@ -37,7 +37,8 @@ def execute_locally(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRetu
             display.show(ledger.counts(sweep.id))
 
         try:
-            run_with_retries(reconciler, LocalPool(sweep.layout, request), tick)
+            if request.runs:
+                run_with_retries(reconciler, LocalPool(sweep.layout, request), tick)
         except Interrupted as stop:
             sys.stderr.write(
                 f"\nhpcorch: stopped by {stop}; the runs of sweep {sweep.id} that were not over are CANCELLED. Run"

@@ -16,7 +16,8 @@ from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile import CleanGit, Enforcement, Profile
 from hpcorch.resources.request import resolve
 from hpcorch.services.site import check_cluster, load_profile
-from hpcorch.services.terms import Share, reckon, terms_of
+from hpcorch.services.terms import THROTTLES, Share, reckon, terms_of
+from hpcorch.services.throttle_state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,12 @@ class Site:
         self._shares = together
         return common, settled
 
-    def leases(self, resources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def leases(self, resources: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
         """What a task needs to hold leases: resource -> directory, capacity, expiry, slots at a time.
 
         :param resources: the launcher's key
         """
-        counts = resolve(self.profile, resources).leases
+        counts = resolve(self.profile, resources or {}).leases
         return {
             name: {
                 "directory": resource.directory,
@@ -90,6 +91,12 @@ class Site:
             for name, resource in self.profile.resources.items()
             if resource.enforced is Enforcement.LEASE
         }
+
+    def throttle_folder(self, keys: Mapping[str, Any], runs: Sequence[ManifestRun]) -> str | None:
+        """Where the user's throttled arrays are on record, if these runs look after them."""
+        if self.client is None or not any({**keys, **run.launcher}.get(THROTTLES) for run in runs):
+            return None
+        return str(state_directory() / self.client.config().cluster)
 
 
 def _check_git(profile: Profile, folder: Path) -> None:

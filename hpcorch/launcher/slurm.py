@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
 from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
 from hpcorch.model.retries import RetryBudget
@@ -65,12 +66,29 @@ def _request(sweep: OpenSweep, launch: PlannedLaunch, portion: Portion) -> Reque
 
 
 def submission_text(sweep: OpenSweep, launch: PlannedLaunch) -> str:
-    """What a dry run shows: how many runs, and the batch scripts that would be submitted."""
-    texts = []
-    for portion in grouped((run.run, run.launcher) for run in launch.frozen.runs):
-        script = script_text(sweep.layout, _request(sweep, launch, portion), number=0, token="0" * 32)
-        texts.append(f"# {len(portion.runs)} runs as one array; nothing is submitted\n{script}")
-    return "\n".join(texts)
+    """What a dry run shows; Slurm is asked where it is, and given nothing."""
+    runs = [(run.run, run.launcher) for run in launch.due]
+    client = sweep.site.client
+    if client is None:
+        chosen, waiting = grouped(runs), 0
+    else:
+        chosen, waiting = _feeder(sweep, launch, client).plan(runs)
+    arrays = [
+        Array(
+            portion=portion,
+            script=script_text(sweep.layout, _request(sweep, launch, portion), number=number, token="0" * 32),
+        )
+        for number, portion in enumerate(chosen)
+    ]
+    return preview(
+        arrays,
+        waiting=waiting,
+        worst=sweep.site.worst,
+        caps=sweep.site.caps,
+        profile=sweep.site.profile,
+        client=client,
+        environ=os.environ,
+    )
 
 
 def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
@@ -81,7 +99,7 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
     client = sweep.client
     with sweep.ledger() as ledger:
         try:
-            fed = _feeder(sweep, launch).feed([(run.run, run.launcher) for run in launch.frozen.runs], alone=True)
+            fed = _feeder(sweep, launch, client).feed([(run.run, run.launcher) for run in launch.due], alone=True)
         finally:
             sweep.reconciler(ledger).ingest()
         for job_id, runs in fed.arrays:
@@ -95,12 +113,12 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
         return _waited(sweep, launch, ledger, client, tell)
 
 
-def _feeder(sweep: OpenSweep, launch: PlannedLaunch) -> Feeder:
+def _feeder(sweep: OpenSweep, launch: PlannedLaunch, client: SlurmClient) -> Feeder:
     return Feeder(
         layout=sweep.layout,
         sweep=sweep.id,
         batch=launch.frozen.header.batch,
-        client=sweep.client,
+        client=client,
         profile=sweep.site.profile,
         keys=launch.frozen.options,
         request=lambda portion: _request(sweep, launch, portion),

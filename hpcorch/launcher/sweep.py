@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +20,22 @@ from omegaconf import DictConfig
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout, default_ledger
-from hpcorch.journal.manifest import ManifestHeader, digest
+from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.launcher.compose import Composer
 from hpcorch.launcher.launch import BASIC_SWEEPER
 from hpcorch.launcher.plan import Planner, manifest_bases
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.site import Site
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.events import SweepCreated
+from hpcorch.model.events import RunReused, SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.runtime.task import Task, dump_task
 from hpcorch.services.local import GRACE_S
+from hpcorch.services.provenance import Frozen, drift_policies, freeze_program, left_out, run_key
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, make_room, record_launch
+from hpcorch.services.reuse import taken_over
 from hpcorch.services.site import project_at
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
     from hpcorch.launcher.launch import SweepLauncher
     from hpcorch.slurm.protocol import SlurmClient
+
+log = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
 
@@ -49,12 +54,12 @@ class PlannedLaunch:
     """The frozen form of one launch, and what its results are rebuilt from."""
 
     frozen: Launch
+    reused: frozenset[int] = frozenset()
 
     @property
-    def indices(self) -> range:
-        """The run indices of the launch."""
-        first = self.frozen.header.batch
-        return range(first, first + self.frozen.header.count)
+    def due(self) -> list[ManifestRun]:
+        """The runs that are to be executed: those that took over no result."""
+        return [run for run in self.frozen.runs if run.run not in self.reused]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +77,9 @@ class OpenSweep:
     planner: Planner
     site: Site
     host: str = field(default_factory=socket.gethostname)
+    policies: Mapping[str, str] = field(default_factory=dict)
     _created: bool = False
+    _frozen: Frozen | None = None
 
     @classmethod
     def prepare(cls, launcher: SweepLauncher, client: SlurmClient | None) -> OpenSweep:
@@ -99,6 +106,7 @@ class OpenSweep:
             composer=launcher.composer,
             planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
             site=Site.find(project_at(cwd), client),
+            policies=drift_policies(launcher.params),
         )
 
     @property
@@ -127,6 +135,9 @@ class OpenSweep:
             keys, runs = self.site.settle(self.params, runs)
         task = dump_task(self.task)
         client = self.site.client
+        frozen = None if self.params.get("dry_run") else self._freeze()
+        if frozen is not None:
+            runs = [_with_key(run, frozen) for run in runs]
         header = ManifestHeader(
             sweep=self.id,
             batch=first,
@@ -142,8 +153,12 @@ class OpenSweep:
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
             signal_delay_s=int(self.params.get("signal_delay_s") or 0),
             kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
-            leases=self.site.leases(self.params.get("resources") or {}),
+            leases=self.site.leases(keys.get("resources") if self.backend == "slurm" else {}),
+            throttle_folder=self.site.throttle_folder(keys, runs),
             versions=_versions(),
+            code=None if frozen is None else frozen.snapshot,
+            environment=None if frozen is None else frozen.record_place(self.layout, first),
+            drift=dict(self.policies),
         )
         return PlannedLaunch(
             frozen=Launch(
@@ -152,12 +167,28 @@ class OpenSweep:
                 runs=runs,
                 task=task,
                 options=keys,
+                frozen=frozen,
             )
         )
 
-    def record(self, launch: PlannedLaunch) -> None:
+    def _freeze(self) -> Frozen:
+        """Code and environment of this process: frozen once, since later launches import nothing anew."""
+        if self._frozen is None:
+            client = self.site.client
+            self._frozen = freeze_program(
+                self.task.function,
+                ledger=self.ledger_path,
+                keys=self.params,
+                slurm_release=client.config().version if client is not None else None,
+            )
+            if left := left_out(self._frozen.code.left):
+                log.info("Code: %s", left)
+        return self._frozen
+
+    def record(self, launch: PlannedLaunch) -> PlannedLaunch:
         """Put the launch on disk and into the ledger.
 
+        :return: the launch, with the runs that took over results of others
         :raises RecordError: the sweep directory or the ledger cannot be written
         """
         with self.ledger() as ledger:  # opened first: a ledger that cannot be written stops the launch here
@@ -167,8 +198,28 @@ class OpenSweep:
                 create_sweep(self.layout, self._created_fact())
                 self._set_mode()
                 self._created = True
-            record_launch(self.layout, launch.frozen)
+            reused = self._reused(ledger, launch)
+            record_launch(self.layout, launch.frozen, reused)
             self.reconciler(ledger).ingest()
+        return replace(launch, reused=frozenset(fact.run for fact in reused))
+
+    def _reused(self, ledger: Ledger, launch: PlannedLaunch) -> list[RunReused]:
+        if not self.params.get("needed"):
+            return []
+        try:
+            reused = taken_over(ledger, self.layout, launch.frozen.runs)
+        except OSError as error:
+            raise RecordError(
+                f"results of earlier runs cannot be copied into {self.layout.state} ({error.strerror}): free space"
+                " or inodes there; nothing was submitted"
+            ) from error
+        if reused:
+            log.info(
+                "%d of %d runs have completed before; their results are taken over",
+                len(reused),
+                len(launch.frozen.runs),
+            )
+        return reused
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
@@ -239,6 +290,11 @@ class OpenSweep:
                 raise RecordError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
+
+
+def _with_key(run: ManifestRun, frozen: Frozen) -> ManifestRun:
+    key = run_key(config_digest=run.config_digest, code=frozen.code.digest, seed=run.seed)
+    return replace(run, key=key)
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from hpcorch.ledger.backup import snapshot
 from hpcorch.ledger.check import (
     MAX_FINDINGS,
     Finding,
+    FindingKind,
     check_chain,
     check_file,
     check_folds,
@@ -29,6 +30,8 @@ Part = Callable[[sqlite3.Connection], Iterator[Finding]]
 
 # Events a part: about a second's work, so that processes finish together and starting one is worth it.
 PART_EVENTS = 250_000
+
+_UNREADABLE = (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 def examine(connection: sqlite3.Connection, *, deep: bool, processes: int) -> list[Finding]:
@@ -66,7 +69,7 @@ def _spans(connection: sqlite3.Connection, sweep: SweepKey) -> Iterator[RunSpan]
 
 
 def _in_turn(path: Path, parts: Sequence[Part]) -> Generator[list[Finding], None, None]:
-    with closing(connect_reader(path)) as connection:
+    with closing(_connect(path)) as connection:
         for part in parts:
             yield _examined(connection, part)
 
@@ -84,10 +87,22 @@ def _at_once(path: Path, parts: Sequence[Part], processes: int) -> Generator[lis
 
 
 def _examine_part(path: Path, part: Part) -> list[Finding]:
-    with closing(connect_reader(path)) as connection:
+    with closing(_connect(path)) as connection:
         return _examined(connection, part)
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = connect_reader(path)
+    # Text that was altered may be none any more. What the ledger stores is ASCII, so this equals nothing in it.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return connection
+
+
 def _examined(connection: sqlite3.Connection, part: Part) -> list[Finding]:
+    found: list[Finding] = []
     with collector_paused():
-        return list(islice(part(connection), MAX_FINDINGS))
+        try:
+            found.extend(islice(part(connection), MAX_FINDINGS))
+        except _UNREADABLE as error:  # what an altered event or row makes of the code that reads it
+            found.append(Finding(kind=FindingKind.FILE, text=f"a part of it cannot be examined ({error})"))
+    return found

@@ -74,6 +74,7 @@ def _planned(run: ManifestRun) -> RunPlanned:
         seed_source=run.seed_source,
         directory=run.directory,
         launcher=run.launcher or None,
+        key=run.key or None,
     )
 
 

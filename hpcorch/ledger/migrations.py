@@ -48,6 +48,14 @@ def checkpoints(db: Database) -> None:
     _run(db, "views")
 
 
+@MIGRATIONS(name="0005_keys")
+def keys(db: Database) -> None:
+    """Runs are found by their keys, and take over results of others."""
+    _run(db, "events_by_key")
+    _run(db, "projections")
+    _run(db, "views")
+
+
 def _run(db: Database, name: str) -> None:
     for statement in script(name):
         db.execute(statement)

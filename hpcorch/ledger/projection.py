@@ -33,6 +33,7 @@ from hpcorch.model.events import (
     JobObserved,
     MetricsSummarised,
     RunPlanned,
+    RunReused,
 )
 from hpcorch.model.fold import EVIDENCE, LAST_WORDS, RunEvidence, fold_run
 from hpcorch.model.ids import AttemptId
@@ -140,6 +141,7 @@ def fold_runs(
     for run, events in evidence.items():
         planned: StoredEvent | None = None
         summary: StoredEvent | None = None
+        reused: Event | None = None
         observed: list[Event] = []
         attempts: dict[AttemptId, list[Event]] = {}
         for stored in events:
@@ -149,6 +151,8 @@ def fold_runs(
                     summary = stored if summary is None else max(summary, stored, key=_moment)
             elif isinstance(stored.event.fact, JobObserved):
                 observed.append(stored.event)
+            elif isinstance(stored.event.fact, RunReused):
+                reused = stored.event
             elif isinstance(stored.event.fact, RunPlanned):
                 planned = stored if planned is None else min(planned, stored, key=_place)
         if planned is None:
@@ -159,6 +163,7 @@ def fold_runs(
                 batch=batch_of(planned.event.source),
                 submissions=serving.get(run, ()),
                 observed=observed,
+                reused=reused,
                 attempts=attempts,
             )
         )

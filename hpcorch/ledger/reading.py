@@ -57,6 +57,12 @@ class LedgerReading:
             events, digest = ingest.head(self._connection)
         return Head(events=events, digest=f"sha256:{digest.hex()}")
 
+    def digest_at(self, events: int) -> str | None:
+        """What :meth:`head` said when there were so many events; None if there are not so many."""
+        found = self._rows("hash_of", events)
+        value = found[0][0] if found else None
+        return f"sha256:{value.hex()}" if isinstance(value, bytes) else value
+
     # Sweeps -------------------------------------------------------------------------------------------------
 
     def sweeps(
@@ -172,6 +178,12 @@ class LedgerReading:
         else:
             found = self._rows("read_runs", key, most)
         return [rows.run_from(sweep, row) for row in found]
+
+    def completed(self, keys: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Of runs that have completed, the latest with each of these keys: key -> sweep, index."""
+        return {
+            key: (sweep, run) for key, sweep, run, _ in self._rows("completed_by_key", _list(sorted(set(keys))))
+        }
 
     def indices(self, sweep: str, *, states: Collection[RunState] | None = None) -> Iterator[int]:
         """The indices of a sweep's runs, in order. All runs' are read as they are asked for, a page at a time.

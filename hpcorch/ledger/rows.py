@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from hpcorch.model.entities import Attempt, Run, Submission
-from hpcorch.model.events import Event, JobObserved, RunPlanned, from_body, kind_of, to_body
+from hpcorch.model.events import Event, JobObserved, RunPlanned, RunReused, from_body, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_ranges
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 
@@ -34,7 +34,7 @@ def run_of(event: Event, attempt: AttemptId | None) -> int | None:
     """The run that an event is about; None if it is about the whole sweep."""
     if attempt is not None:
         return attempt.run
-    return event.fact.run if isinstance(event.fact, (RunPlanned, JobObserved)) else None
+    return event.fact.run if isinstance(event.fact, (RunPlanned, RunReused, JobObserved)) else None
 
 
 def event_content(event: Event) -> tuple[str, str, str]:
@@ -109,6 +109,7 @@ def run_from(sweep: str, row: Row) -> Run:
         seed_source=plan["seed_source"],
         directory=plan["directory"],
         launcher=plan.get("launcher") or {},
+        key=plan.get("key") or "",
         job_id=job_id,
         submission=submission,
         attempts=attempts,

@@ -104,6 +104,7 @@ class Attempt:
 class Run:
     """One combination of parameters; its identity is stable over requeues and retries.
 
+    :param key: digest of what determines the result (task configuration, code, seed); empty if that was not frozen
     :param metrics: name -> {"last" | "min" | "max": [step, value]}, as last summarised by the highest attempt that
         logged any; a value that is not finite is text
     """
@@ -121,6 +122,7 @@ class Run:
     seed_source: str
     directory: str
     launcher: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
     job_id: str | None = None
     submission: int | None = None
     attempts: int = 0

@@ -92,6 +92,62 @@ class RunPlanned(Fact):
     seed_source: str  # config | derived
     directory: str  # absolute path of the run's output directory
     launcher: dict[str, Any] | None = None  # launcher keys of its own, where they name swept values
+    key: str | None = None  # digest of what determines the result: task configuration, code, seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeFrozen(Fact):
+    """The code of a launch is a snapshot, and every attempt runs from it.
+
+    Where git could not tell something, ``problem`` says why, and ``commit`` and the like are not known.
+    """
+
+    kind = "code-frozen"
+    batch: int
+    digest: str  # SHA-256 in hexadecimal of the listing of the code state; names the snapshot
+    archive: str  # absolute path of the snapshot
+    root: str  # absolute path of the folder that the snapshot stands for
+    files: int
+    size: int  # bytes of all files
+    left: list[list[str]] = field(default_factory=list)  # [path below the root, why it is not in the snapshot]
+    left_count: int = 0  # how many were left out; the list above ends at some hundred
+    commit: str | None = None
+    branch: str | None = None
+    remote: str | None = None  # URL without credentials
+    dirty: bool | None = None  # whether tracked files differ from the commit
+    diff: str | None = None  # path relative to the sweep directory, as `git apply` takes it
+    diff_digest: str | None = None  # sha256:<hexadecimal> of that file
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentFrozen(Fact):
+    """The environment that a launch was submitted in, which attempts are compared with."""
+
+    kind = "environment-frozen"
+    batch: int
+    file: str  # the record as JSON (hpcorch.provenance.environment), relative to the sweep directory
+    digest: str  # sha256:<hexadecimal> of that file
+    fingerprint: str  # SHA-256 in hexadecimal of interpreter, packages, modules, container image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReused(Fact):
+    """A run is not executed, since one with the same key has completed: it takes over that one's result.
+
+    The result is copied, so that this sweep stands for itself; the fields are those of :class:`AttemptEnded`.
+    """
+
+    kind = "run-reused"
+    run: int
+    of: str  # SWEEP/INDEX of the run that was executed
+    key: str
+    result: Any = None
+    result_pickle: str | None = None
+    result_file: str | None = None
+    result_digest: str | None = None
+    working_dir: str | None = None
+    task_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +171,7 @@ class SubmissionIntended(Fact):
     backend: str
     host: str
     script: str  # path relative to the sweep directory
+    script_digest: str | None = None  # sha256:<hexadecimal> of that file
     changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
 
@@ -223,11 +280,56 @@ class AttemptClaimed(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptVerified(Fact):
-    """What is about to run was compared with what was frozen, and is the same."""
+    """What is about to run was compared with what was frozen, and is the same but for the drift on record."""
 
     kind = "attempt-verified"
     config_digest: str
     task_digest: str
+    code_digest: str | None = None  # of the snapshot that the attempt imports from
+    main: str | None = None  # where the task function of __main__ is from: snapshot | pickle
+    fingerprint: str | None = None  # of the environment, as in environment-frozen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentFound(Fact):
+    """The environment of an attempt, as far as it differs from the one that was frozen. Absent where nothing does.
+
+    Packages are compared only where the fingerprints differ. Variables that Slurm and hpcorch set for each job
+    are left out.
+    """
+
+    kind = "environment-found"
+    host: str
+    fingerprint: str
+    changes: dict[str, dict[str, Any]]  # section -> name -> value; None for what is not there any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFound(Fact):
+    """Something is not as it was frozen.
+
+    ``before`` is what was frozen and ``after`` what was found; None where there was, or is, nothing.
+    """
+
+    kind = "drift-found"
+    aspect: str  # code | configuration | environment | inputs
+    severity: str  # note | minor | major
+    what: str  # such as "packages numpy", "module helpers", or a path
+    policy: str  # refuse | warn | record: what was done about it
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRecorded(Fact):
+    """The task named a file or directory that its result depends on."""
+
+    kind = "input-recorded"
+    path: str  # absolute
+    form: str  # file | directory
+    digest: str  # sha256:<hexadecimal> of the content; of a directory's list of names and digests
+    size: int  # bytes of all files
+    files: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +453,7 @@ class AttemptEnded(Fact):
     result: Any = None
     result_pickle: str | None = None
     result_file: str | None = None
+    result_digest: str | None = None  # sha256:<hexadecimal> of that file
     error: str | None = None  # "ValueError: text"
     traceback: str | None = None
     error_pickle: str | None = None
@@ -375,6 +478,9 @@ FACTS: Mapping[str, type[Fact]] = {
         BatchPlanned,
         BasePlanned,
         RunPlanned,
+        CodeFrozen,
+        EnvironmentFrozen,
+        RunReused,
         FeedingPlanned,
         SubmissionIntended,
         SubmissionAccepted,
@@ -386,6 +492,9 @@ FACTS: Mapping[str, type[Fact]] = {
         JobObserved,
         AttemptClaimed,
         AttemptVerified,
+        EnvironmentFound,
+        DriftFound,
+        InputRecorded,
         AttemptSeeded,
         AttemptCalled,
         CheckpointSaved,

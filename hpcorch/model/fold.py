@@ -29,6 +29,7 @@ from hpcorch.model.events import (
     KeeperSubmitted,
     MetricsSummarised,
     RunPlanned,
+    RunReused,
     SubmissionAccepted,
     SubmissionIntended,
     SubmissionRejected,
@@ -87,6 +88,7 @@ _RUN_STATE_OF_JOB: Mapping[str, RunState] = {
 # The facts that fold_run reads. Others may be many (and are kept); who gathers evidence may leave them out.
 EVIDENCE: tuple[type[Fact], ...] = (
     RunPlanned,
+    RunReused,
     JobObserved,
     AttemptClaimed,
     AttemptSeeded,
@@ -107,6 +109,7 @@ class RunEvidence:
     submissions: Sequence[Submission] = ()  # those that include the run
     observed: Sequence[Event] = ()  # JobObserved of this run
     attempts: Mapping[AttemptId, Sequence[Event]] = field(default_factory=dict)
+    reused: Event | None = None  # RunReused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +230,7 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
         seed_source=planned.seed_source,
         directory=planned.directory,
         launcher=planned.launcher or {},
+        key=planned.key or "",
         attempts=len(attempts),
         metrics=_metrics(evidence.attempts[attempt] for attempt in reversed(ordered)),
     )
@@ -366,6 +370,8 @@ def _settle_run(
             run = replace(run, state=RunState.SUSPENDED)
     elif latest is not None:
         run = _from_submission(run, latest, observed)
+    elif evidence.reused is not None:
+        return _taken_over(run, evidence.reused)
     else:
         if said is not None and said.state == "CANCELLED":  # by request, before it was submitted
             return replace(run, state=RunState.CANCELLED, reason=said.reason)
@@ -466,6 +472,19 @@ def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, 
         exit_code=said.exit_code if said else None,
         started_at=said.start if said else None,
         ended_at=said.end if said and state.is_final else None,
+    )
+
+
+def _taken_over(run: Run, reused: Event) -> Run:
+    fact = reused.fact
+    assert isinstance(fact, RunReused)
+    return replace(
+        run,
+        state=RunState.COMPLETED,
+        reason=f"taken over from {fact.of}",
+        result=fact.result,
+        ended_at=reused.time,
+        exit_code=0,
     )
 
 

@@ -70,6 +70,21 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     # The cluster took the node away. What the task raised when it was told so is a consequence.
+    # (24.11 also says PREEMPTED, and requeues, however the attempt ends that follows a preempted one: measured.)
+    Rule(
+        (Journal.FAILED,),
+        ("PREEMPTED",),
+        None,
+        AttemptState.PREEMPTED,
+        "it failed, and for Slurm it was preempted",
+    ),
+    Rule(
+        (Journal.ASKED,),
+        ("PREEMPTED",),
+        None,
+        AttemptState.PREEMPTED,
+        "asked by SIGUSR2 to save a checkpoint and end, which it did, and for Slurm it was preempted",
+    ),
     Rule(_ALL, ("PREEMPTED",), None, AttemptState.PREEMPTED, "preempted: a job that goes first took its place"),
     Rule((Journal.WARNED,), ("REQUEUED",), None, AttemptState.REQUEUED, "requeued by itself near its time limit"),
     Rule(_OPEN, ("REQUEUED",), None, AttemptState.REQUEUED, "requeued by hand, or by the site"),

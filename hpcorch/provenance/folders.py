@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _SILENT = frozenset(
         *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox"),
     )
 )
+# Where code states are unpacked, should $TMPDIR be in the project.
+_UNPACKED = re.compile(r"hpcorch-\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,8 @@ class FolderRules:
         return self._known[folder]
 
     def _judge(self, folder: str) -> Excluded | None:
-        if folder.rpartition("/")[2] in _SILENT:
+        name = folder.rpartition("/")[2]
+        if name in _SILENT or _UNPACKED.fullmatch(name):
             return Excluded(path=folder, reason=None)
         reason = _reason(place(self._root, folder))
         return None if reason is None else Excluded(path=folder, reason=reason)

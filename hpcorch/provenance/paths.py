@@ -19,7 +19,8 @@ class Move:
 
     :param root: absolute, links resolved
     :param tree: absolute
-    :param kept: folders below the root that hold installed packages (``sys.prefix`` of an environment in it)
+    :param kept: folders below the root that stay: installed packages (``sys.prefix`` of an environment in it), and
+        ``tree``
     """
 
     root: Path
@@ -31,6 +32,8 @@ class Move:
         """The move as this interpreter needs it."""
         prefixes = {Path(os.path.realpath(prefix)) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
         real = Path(os.path.realpath(root))
+        # A node's disk may be reached by a folder of the project, too.
+        prefixes.add(Path(os.path.realpath(tree)))
         kept = sorted(prefix for prefix in prefixes if prefix.is_relative_to(real) and prefix != real)
         return cls(root=real, tree=tree, kept=tuple(kept))
 

@@ -29,6 +29,7 @@ from hpcorch.model.events import (
 from hpcorch.runtime import generators
 from hpcorch.runtime.checkpoints import CheckpointStore, Restored
 from hpcorch.runtime.claim import SupersededError, superseded_by
+from hpcorch.runtime.drift import DriftLog
 from hpcorch.runtime.epochs import Epochs
 from hpcorch.runtime.metrics import Metrics, Summary
 from hpcorch.runtime.output import say
@@ -66,6 +67,7 @@ class ActiveRun(Run):
             place.layout.checkpoints(place.attempt.run), place.attempt, rank=place.rank, ranks=place.tasks
         )
         header = frozen.header
+        self._drift = header.drift
         self._time_left = time_left(os.environ, signal_delay_s=header.signal_delay_s, grace_s=header.kill_wait_s)
         self._metrics = Metrics()
         self._flushed_at = self._summarised_at = time.monotonic()
@@ -284,6 +286,15 @@ class ActiveRun(Run):
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         return self._epochs.batches(loader, self._generators)
+
+    def record_input(self, path: str | os.PathLike[str]) -> str:
+        from hpcorch.runtime.inputs import record_input
+
+        return record_input(Path(path), self._place, DriftLog(policies=self._drift, record=self.record))
+
+    def record(self, fact: Fact) -> None:
+        """Write a fact of the runtime's own to the journal."""
+        self._record(fact)
 
     def close(self) -> None:
         """Record what was not recorded yet, when the task is over."""

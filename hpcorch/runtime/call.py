@@ -32,7 +32,16 @@ def frozen_config(frozen: FrozenRun, *, job_id: str) -> DictConfig:
 
     :raises DriftError: what can be rebuilt here is not what was frozen
     """
-    config = rebuild(
+    config = rebuilt(frozen, job_id=job_id)
+    found = config_digest(config)
+    if found != frozen.run.config_digest:
+        raise DriftError(differing(frozen, found))
+    return config
+
+
+def rebuilt(frozen: FrozenRun, *, job_id: str) -> DictConfig:
+    """The run's configuration as it can be rebuilt here, not verified."""
+    return rebuild(
         frozen.base.pickle,
         overrides=frozen.run.node["overrides"],
         task_overrides=frozen.run.overrides,
@@ -41,14 +50,20 @@ def frozen_config(frozen: FrozenRun, *, job_id: str) -> DictConfig:
         job_num=frozen.run.run,
         job_id=job_id,
     )
-    found = digest(task_plain(config))
-    if found != frozen.run.config_digest:
-        raise DriftError(
-            f"the configuration of run {frozen.run.run} is not the one that was submitted (frozen"
-            f" {frozen.run.config_digest}, found {found}): the manifest was changed, or this node's Hydra or"
-            " OmegaConf differs from the login node's"
-        )
-    return config
+
+
+def config_digest(config: DictConfig) -> str:
+    """What names the task's part of a composed configuration."""
+    return digest(task_plain(config))
+
+
+def differing(frozen: FrozenRun, found: str) -> str:
+    """A sentence about a configuration that is not what was frozen."""
+    return (
+        f"the configuration of run {frozen.run.run} is not the one that was submitted (frozen"
+        f" {frozen.run.config_digest}, found {found}): the manifest was changed, or this node's Hydra or"
+        " OmegaConf differs from the login node's"
+    )
 
 
 def without_files(config: DictConfig) -> None:

@@ -71,7 +71,7 @@ def earlier_end(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
     A completed array element that is requeued from outside runs again (measured), so a run looks for its own
     end before it executes. Names are probed, not listed: a listing of a journal folder grows with the sweep.
     """
-    for earlier in _earlier_attempts(layout, attempt):
+    for earlier in earlier_attempts(layout, attempt):
         if _completed_alone([event.fact for event in read_attempt(layout, earlier)]):
             return earlier
     return None
@@ -83,6 +83,15 @@ def _completed_alone(facts: Sequence[Fact]) -> bool:
     return not several and any(isinstance(fact, AttemptEnded) and fact.outcome == "completed" for fact in facts)
 
 
+def was_asked_to_end(layout: SweepLayout, attempt: AttemptId) -> bool:
+    """Whether somebody asked an earlier attempt of this element to save a checkpoint and end.
+
+    A preemption may end that attempt first, and then Slurm starts the element again. Slurm 24.11 does so even with
+    one that ended as it was asked to, if its attempt before was preempted (measured).
+    """
+    return attempt.restart > 0 and layout.asked(attempt.run, attempt.submission).exists()
+
+
 def superseded_by(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
     """A later attempt of the run that has been claimed, if there is one: then this process is a left-over."""
     later = (
@@ -92,7 +101,8 @@ def superseded_by(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
     return next((candidate for candidate in later if layout.journal(candidate).exists()), None)
 
 
-def _earlier_attempts(layout: SweepLayout, attempt: AttemptId) -> Iterator[AttemptId]:
+def earlier_attempts(layout: SweepLayout, attempt: AttemptId) -> Iterator[AttemptId]:
+    """The attempts of the run before this one, the latest first; some may have left no journal."""
     for restart in reversed(range(attempt.restart)):
         yield replace(attempt, restart=restart)
     if attempt.submission > 0:  # only a resubmitted run pays for a listing: restarts may have left no journal

@@ -17,9 +17,9 @@ from hpcorch.model.events import (
     AttemptEnded,
     AttemptSeeded,
     AttemptSignalled,
-    AttemptVerified,
+    Fact,
 )
-from hpcorch.runtime.claim import SupersededError, claim, earlier_end, superseded_by
+from hpcorch.runtime.claim import SupersededError, claim, earlier_end, superseded_by, was_asked_to_end
 from hpcorch.runtime.output import flush, say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import Prepared, prepare
@@ -27,10 +27,11 @@ from hpcorch.runtime.requeue import may_requeue, requeue
 from hpcorch.runtime.results import encode_error, encode_result
 from hpcorch.runtime.run import as_current
 from hpcorch.runtime.seeding import seed_libraries
-from hpcorch.runtime.signals import WARNING_SIGNAL, SignalOwner, Stopped
+from hpcorch.runtime.signals import ASKED_SIGNAL, WARNING_SIGNAL, SignalOwner, Stopped
 
 if TYPE_CHECKING:
     from hpcorch.runtime.active import ActiveRun
+    from hpcorch.runtime.sharing import Sharing
 
 EXIT_FAILED = 1
 EXIT_SIGNAL_BASE = 128  # as a shell reports a process that died of a signal
@@ -51,6 +52,7 @@ def lead(place: Place, signals: SignalOwner) -> int:
         if os.getpid() != leader:
             os._exit(end.exit_code)  # a process that the task forked came back from it; its parent records the end
         _record(end, journal, signals)
+    attempt.let_others_in(stopped=end.signal is not None)
     if end.signal == WARNING_SIGNAL and attempt.may_requeue():
         requeue(place)
     elif end.signal == signal.SIGTERM.name and place.tasks > 1:
@@ -81,6 +83,7 @@ class _Attempt:
         self._signals = signals
         self._header: ManifestHeader | None = None
         self._run: ActiveRun | None = None
+        self._sharing: Sharing | None = None
 
     def end(self) -> AttemptEnded:
         """Execute the attempt; how it ended."""
@@ -111,6 +114,11 @@ class _Attempt:
         progressed = self._run is not None and self._run.has_progressed
         return may_requeue(self._place, self._header, has_progressed=progressed)
 
+    def let_others_in(self, *, stopped: bool) -> None:
+        """See to it that others get what the task has shared with them; who was told to stop has no time for it."""
+        if self._sharing is not None:
+            self._sharing.end(look=not stopped)
+
     def _attempted(self) -> AttemptEnded:
         place = self._place
         if (later := superseded_by(place.layout, place.attempt)) is not None:
@@ -118,12 +126,13 @@ class _Attempt:
         if (ended := earlier_end(place.layout, place.attempt)) is not None:
             say(f"run {place.attempt.run} was completed by attempt {ended}; nothing to do")
             return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
+        if was_asked_to_end(place.layout, place.attempt):
+            say(f"run {place.attempt.run} was asked to end while an earlier attempt ran; nothing is executed")
+            return _stopped(ASKED_SIGNAL)
         with self._signals.stops_raise():
-            prepared = prepare(place)
+            prepared = prepare(place, self._note)
         frozen = prepared.frozen
-        self._journal.append(
-            AttemptVerified(config_digest=frozen.run.config_digest, task_digest=frozen.header.task_digest)
-        )
+        self._journal.append(prepared.verified)
         self._journal.append(AttemptSeeded(seed=frozen.run.seed, libraries=seed_libraries(frozen.run.seed)))
         # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
         Path(frozen.run.directory).mkdir(parents=True, exist_ok=True)
@@ -134,13 +143,23 @@ class _Attempt:
             self._signals.stop_on_warning()
         return self._called(prepared)
 
+    def _note(self, fact: Fact) -> None:
+        with self._signals.deferred():
+            self._journal.append(fact)
+
     def _called(self, prepared: Prepared) -> AttemptEnded:
         from hpcorch.runtime.active import ActiveRun
         from hpcorch.runtime.call import call_task
 
+        self._share(prepared.frozen.header)
         run = self._run = ActiveRun(self._place, prepared.frozen, self._signals, self._journal)
+        prepared.drift.record = run.record
         with self._signals.stops_raise(), as_current(run):
             called = call_task(prepared.task, prepared.config)
+        if self._signals.stopped_by is None:  # who was told to stop has no time for it
+            prepared.look(late=True)
+        if isinstance(called.error, DriftError):
+            raise called.error
         if called.error is not None:
             return _failed(called.error, working_dir=called.working_dir, task_name=called.task_name)
         if run.was_told_to_stop and self._signals.stopped_by is not None:
@@ -156,6 +175,13 @@ class _Attempt:
             result_pickle=encoded.result_pickle,
             result_file=encoded.result_file,
         )
+
+    def _share(self, header: ManifestHeader) -> None:
+        if header.throttle_folder is not None:
+            from hpcorch.runtime.sharing import Sharing  # most tasks share nothing
+
+            self._sharing = Sharing(Path(header.throttle_folder))
+            self._sharing.begin()
 
 
 def _failed(error: BaseException, *, working_dir: str | None = None, task_name: str | None = None) -> AttemptEnded:

@@ -3,43 +3,140 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.manifest import FrozenRun, read_run
+from hpcorch.model.events import AttemptVerified, DriftFound, Fact
+from hpcorch.runtime.drift import DriftLog, Recorder
 from hpcorch.runtime.place import Place
-from hpcorch.runtime.task import Task, load_task
+from hpcorch.runtime.snapshot import Snapshot, have_snapshot
+from hpcorch.runtime.task import Task, TaskFile, load_task, read_task
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _nowhere(_fact: Fact) -> None:
+    """Ranks other than 0 record nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Prepared:
-    """A run ready to be called. ``config`` is the OmegaConf DictConfig that Hydra's ``run_job`` takes."""
+    """A run ready to be called.
+
+    :param config: the OmegaConf DictConfig that Hydra's ``run_job`` takes
+    :param snapshot: the code that is imported, in use as long as this is kept; None if there is none
+    :param fingerprint: of this process's environment; None if none was frozen
+    """
 
     frozen: FrozenRun
     task: Task
     config: Any
+    drift: DriftLog
+    snapshot: Snapshot | None = None
+    fingerprint: str | None = None
+    _altered: set[str] = field(default_factory=set)
+
+    @property
+    def verified(self) -> AttemptVerified:
+        """What the run was compared with."""
+        return AttemptVerified(
+            config_digest=self.frozen.run.config_digest,
+            task_digest=self.frozen.header.task_digest,
+            code_digest=None if self.snapshot is None else self.snapshot.place.digest,
+            main=self.task.main,
+            fingerprint=self.fingerprint,
+        )
+
+    def look(self, *, late: bool) -> None:
+        """Put on record what was imported so far and is not as it was frozen.
+
+        :param late: the task is over
+        :raises DriftError: it is not over, and the policy is to refuse
+        """
+        from hpcorch.runtime.environment import look_for_altered_files
+
+        if self.snapshot is not None:
+            self.snapshot.look(late=late)
+        if self.frozen.header.environment is not None:
+            look_for_altered_files(self.drift, self._altered, late=late)
+        self.drift.settle()
 
 
-def prepare(place: Place) -> Prepared:
+def prepare(place: Place, record: Recorder = _nowhere) -> Prepared:
     """Load and verify all that a run needs.
 
+    :param record: writes what is found into the attempt's journal
     :raises DriftError: the manifest, the task or the configuration is not what was submitted
     """
-    frozen = _read_frozen(place)
+    frozen = _recorded(record, "configuration", "manifest", lambda: _read_frozen(place))
+    header = frozen.header
     # Exported before the user's modules are imported: they may read the seed at import time.
     os.environ.update(run_variables(frozen, place))
-    os.chdir(frozen.header.cwd)
-    task = load_task(place.layout.task(place.batch), frozen.header.task_digest)
+    os.chdir(header.cwd)
+    task_file = _recorded(
+        record, "code", "task file", lambda: read_task(place.layout.task(place.batch), header.task_digest)
+    )
+    drift = DriftLog(policies=header.drift, record=record)
+    snapshot = None if header.code is None else have_snapshot(header.code, drift, os.environ)
+    fingerprint = _compared_environment(frozen, place, drift, task_file)
+    task = load_task(task_file, snapshot)
     # Hydra is imported only now: a refused or skipped attempt does not pay for it.
-    from hpcorch.runtime.call import enter_hydra, frozen_config, without_files
+    from hpcorch.runtime.call import enter_hydra, without_files
 
     enter_hydra(task)
-    config = frozen_config(frozen, job_id=place.hydra_job_id)
-    if frozen.header.compact or place.rank != 0:
+    config = _config(frozen, place, drift)
+    if header.compact or place.rank != 0:
         without_files(config)
-    return Prepared(frozen=frozen, task=task, config=config)
+    prepared = Prepared(
+        frozen=frozen, task=task, config=config, drift=drift, snapshot=snapshot, fingerprint=fingerprint
+    )
+    prepared.look(late=False)
+    return prepared
+
+
+def _recorded(record: Recorder, aspect: str, what: str, read: Callable[[], Any]) -> Any:
+    """What ``read`` returns; that it finds drift is put on record."""
+    try:
+        return read()
+    except DriftError as error:
+        record(
+            DriftFound(
+                aspect=aspect, severity="major", what=what, before="as frozen", after=str(error), policy="refuse"
+            )
+        )
+        raise
+
+
+def _compared_environment(frozen: FrozenRun, place: Place, drift: DriftLog, task: TaskFile) -> str | None:
+    if frozen.header.environment is None:
+        return None
+    from hpcorch.runtime.environment import compare_environment
+
+    fingerprint = compare_environment(frozen.header.environment, place, drift, task.sys_path)
+    drift.settle()
+    return fingerprint
+
+
+def _config(frozen: FrozenRun, place: Place, drift: DriftLog) -> DictConfig:
+    from hpcorch.runtime.call import config_digest, differing, rebuilt
+
+    config = rebuilt(frozen, job_id=place.hydra_job_id)
+    found = config_digest(config)
+    if found != frozen.run.config_digest:
+        drift.found(
+            "configuration",
+            "composed configuration",
+            before=frozen.run.config_digest,
+            after=found,
+            sentence=differing(frozen, found),
+        )
+        drift.settle()
+    return config
 
 
 def run_variables(frozen: FrozenRun, place: Place) -> dict[str, str]:

@@ -200,6 +200,20 @@ class Run:
         """
         yield from loader
 
+    def record_input(self, path: str | os.PathLike[str]) -> str:
+        """Put on record which data the result depends on: a file, or a directory with all that it holds.
+
+        It is digested, which is spared where size and times are as they were. A later attempt of the run that finds
+        something else there is told so, or is refused (``hydra.launcher.drift.inputs``).
+
+        :return: the digest, ``sha256:<hexadecimal>``; outside a job nothing is recorded
+        :raises hpcorch.errors.NotFoundError: there is nothing at that path
+        :raises hpcorch.errors.UnavailableError: it cannot be read, or somebody writes to it
+        """
+        from hpcorch.provenance.inputs import digest_input
+
+        return f"sha256:{digest_input(Path(path)).digest}"
+
 
 _current: tuple[int, Run] | None = None
 

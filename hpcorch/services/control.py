@@ -19,6 +19,7 @@ import psutil
 
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.control import control_journal
+from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
@@ -148,6 +149,7 @@ class Control:
         else:
             # What waits first, so that it does not start in place of what ends.
             self._tell_slurm(plan.action, [target.element for target in others])
+            self._mark(asked)
             self.client.signal([target.element for target in asked], _SLURMS_NAME)
         # What came of it is seen by the next look, too.
         with suppress(UnavailableError):
@@ -183,6 +185,17 @@ class Control:
                 for word in attributed((w for w in observed if w.state == NOT_REQUEUED), requests):
                     if word.state != NOT_REQUEUED:
                         control.append(word)
+
+    def _mark(self, asked: Sequence[Target]) -> None:
+        """Let those end at their next start that a preemption ends before they can heed the signal."""
+        marks = [
+            self.reconciler.layout.asked(run, target.submission.submission)
+            for target in asked
+            for run in target.runs
+        ]
+        for mark in marks:
+            mark.parent.mkdir(mode=DIR_MODE, exist_ok=True)
+            mark.touch(mode=FILE_MODE)
 
     def _tell_slurm(self, action: str, elements: Sequence[str]) -> None:
         if not elements:

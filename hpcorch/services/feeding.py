@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from hpcorch.errors import SubmitLimitError
@@ -12,7 +12,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.resources.profile import Profile
 from hpcorch.services.limits import user_limits
-from hpcorch.services.past import read_past
+from hpcorch.services.past import Past, read_past
 from hpcorch.services.portions import Portion, Room, portions
 from hpcorch.services.scripts import Request
 from hpcorch.services.submit import submit_array
@@ -55,25 +55,35 @@ class Feeder:
         :raises SubmissionRejectedError: Slurm refused a portion for another reason than a limit
         :raises UnavailableError: Slurm does not answer, or it could not be recorded
         """
-        room = self._first_room(len(runs))
-        fed = Fed()
+        past = read_past(self.layout, self.sweep)
+        fed = Fed(waiting=len(runs))
+        if self.batch in past.feeding and past.feeding[self.batch] is None and not alone:
+            return fed  # nobody knows how much is free: one array after the other
+        room = self._first_room(past, len(runs))
         while runs:
-            chosen, waiting = portions(runs, room, alone=alone and not fed.arrays)
+            chosen, waiting = portions(runs, room, alone=alone)
             if waiting:
                 self._plan_feeding(room.max_submit)
             refused = self._submit(chosen, fed)
             done = {run for _, some in fed.arrays for run in some}
             runs = [one for one in runs if one[0] not in done]
+            fed.waiting = len(runs)
             if not refused:
                 break
-            limit = self._limit()
+            limit = self._limit_that_refused(refused)
             self._plan_feeding(limit)
             if fed.arrays or not alone or refused == 1:
                 break  # who comes when an array is over goes on
             # What is free may be less than the limit says: others submit, too, and group limits are shared.
-            room = replace(room, max_array_size=max(1, refused // 2))
-        fed.waiting = len(runs)
+            room = self._room(limit, most=refused // 2)
         return fed
+
+    def plan(self, runs: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[list[Portion], int]:
+        """The arrays that a first feeding would submit now, and how many runs would wait. Nothing is done.
+
+        :raises SlurmUnavailableError: Slurm does not answer
+        """
+        return portions(runs, self._room(self._limit()), alone=True)
 
     def _submit(self, chosen: Sequence[Portion], fed: Fed) -> int:
         """Submit portions until one meets a limit; the size of that one, 0 if there was none."""
@@ -85,17 +95,34 @@ class Feeder:
             fed.arrays.append((job_id, portion.runs))
         return 0
 
-    def _first_room(self, runs: int) -> Room:
-        limits = read_past(self.layout, self.sweep).feeding
-        if self.batch not in limits and runs <= _CERTAINLY_FITS:
-            return Room(max_array_size=self.client.config().max_array_size)
-        limit = limits[self.batch] if self.batch in limits else self._limit()
+    def _first_room(self, past: Past, runs: int) -> Room:
+        if self.batch not in past.feeding:
+            asks = runs > _CERTAINLY_FITS or self._limit_of_pool is not None
+            return self._room(self._limit() if asks else None)
+        limit = past.feeding[self.batch]
+        refused = [len(past.submissions[number].runs) for number in past.limited]
+        return self._room(limit, most=min(refused) // 2 if refused and limit is None else None)
+
+    def _room(self, limit: int | None, *, most: int | None = None) -> Room:
+        """What there is under a limit.
+
+        :param most: elements that an array may have, if it is less than what the cluster allows
+        """
+        size = self.client.config().max_array_size
         return Room(
-            max_array_size=self.client.config().max_array_size,
+            max_array_size=size if most is None else max(1, min(size, most)),
             max_submit=limit,
-            submitted=len(self.client.ask(commands.squeue_own()).splitlines()) if limit is not None else 0,
+            submitted=self._submitted() if limit is not None else 0,
             headroom=self.profile.headroom,
         )
+
+    def _submitted(self) -> int:
+        return len(self.client.ask(commands.squeue_own()).splitlines())
+
+    def _limit_that_refused(self, runs: int) -> int | None:
+        """The limit by which Slurm refused so many; None if it is one that this user cannot see."""
+        limit = self._limit()
+        return limit if limit is not None and self._submitted() + runs > limit else None
 
     def _limit(self) -> int | None:
         """How many jobs the user may have with Slurm, as far as that can be known."""
@@ -103,9 +130,13 @@ class Feeder:
         known = user_limits(
             self.client, partition=keys.get("partition"), qos=keys.get("qos"), account=keys.get("account")
         )
-        pool = self.profile.pools.get(str(keys.get("pool")))
-        limits = (known.max_submit, pool.limits.max_submitted if pool is not None else None)
+        limits = (known.max_submit, self._limit_of_pool)
         return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def _limit_of_pool(self) -> int | None:
+        pool = self.profile.pools.get(str(self.keys.get("pool")))
+        return pool.limits.max_submitted if pool is not None else None
 
     def _plan_feeding(self, limit: int | None) -> None:
         """Put on record that runs wait, with the limit, so that nobody has to ask for it again."""

@@ -81,7 +81,7 @@ def _look_after(reconciler: Reconciler, submission: int, client: SlurmClient) ->
     done = tend(reconciler, client, patience_s=WAIT_S)
     for sentence in done.sentences:
         _say(sentence)
-    return _is_over(reconciler, submission) and _is_done(done)
+    return _is_over(reconciler, submission) and _is_done(reconciler, done)
 
 
 def _is_over(reconciler: Reconciler, submission: int) -> bool:
@@ -89,8 +89,13 @@ def _is_over(reconciler: Reconciler, submission: int) -> bool:
     return not any(run.submission == submission for run in alive)
 
 
-def _is_done(done: Tended) -> bool:
-    return not done.awaited and not any(error.transient for error in done.troubles)
+def _is_done(reconciler: Reconciler, done: Tended) -> bool:
+    """Whether nothing is left, or nothing but runs for which there is room when another array ends."""
+    if any(error.transient for error in done.troubles):
+        return False
+    awaited = reconciler.ledger.runs(reconciler.sweep, indices=list(done.awaited))
+    goes_on = not WITH_SLURM.isdisjoint(reconciler.ledger.counts(reconciler.sweep))
+    return not any(run.submission is not None or not goes_on for run in awaited)
 
 
 def _say(sentence: str) -> None:

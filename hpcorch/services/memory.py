@@ -22,7 +22,8 @@ from hpcorch.services.attempt_logs import error_file
 from hpcorch.services.observe import Known
 
 _READ_BYTES = 1 << 16  # slurmstepd's words come last
-_WORDS = re.compile(rb"(?im)^slurmstepd\S*: error: .*(exceeded (job )?memory limit|oom[-_]kill)")
+# Before them stands its name and node, or on 26.05 the time in brackets (measured).
+_WORDS = re.compile(rb"(?im)^(slurmstepd\S*:|\[[\dT:.-]+\]) error: .*(exceeded (job )?memory limit|oom[-_]kill)")
 
 
 def with_memory(facts: Iterable[JobObserved], known: Known, layout: SweepLayout) -> list[JobObserved]:

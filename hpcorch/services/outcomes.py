@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Attempt, Run
-from hpcorch.model.events import AttemptEnded
+from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState
 from hpcorch.services.attempt_logs import error_file
@@ -40,7 +40,37 @@ def read_outcomes(ledger: Ledger, layout: SweepLayout, sweep: str, indices: Sequ
         if attempt.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
             deciding[attempt.run] = attempt
     runs = {run.run: run for run in ledger.runs(sweep, indices=indices)}
-    return [_outcome(layout, runs[index], deciding.get(index)) for index in indices]
+    reused = _reused(layout) if any(_is_reused(run, deciding) for run in runs.values()) else {}
+    return [
+        Outcome(run=runs[index], attempt=None, end=reused.get(index))
+        if _is_reused(runs[index], deciding)
+        else _outcome(layout, runs[index], deciding.get(index))
+        for index in indices
+    ]
+
+
+def _is_reused(run: Run, deciding: Mapping[int, Attempt]) -> bool:
+    """Whether a run has a result without having been executed: it took over that of another one."""
+    return run.state is RunState.COMPLETED and run.run not in deciding
+
+
+def _reused(layout: SweepLayout) -> dict[int, AttemptEnded]:
+    """The results that runs of a sweep took over, as their own attempts would have recorded them."""
+    segment = read_segment(layout.control, sweep="", source=CONTROL_SOURCE, offset=0)
+    facts = (event.fact for event in segment.events)
+    return {
+        fact.run: AttemptEnded(
+            outcome="completed",
+            exit_code=0,
+            result=fact.result,
+            result_pickle=fact.result_pickle,
+            result_file=fact.result_file,
+            working_dir=fact.working_dir,
+            task_name=fact.task_name,
+        )
+        for fact in facts
+        if isinstance(fact, RunReused)
+    }
 
 
 def _outcome(layout: SweepLayout, run: Run, attempt: Attempt | None) -> Outcome:

@@ -19,14 +19,14 @@ from hpcorch.ledger.expansion import manifests_in
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import format_time, parse_time, utc_now
+from hpcorch.model.ids import AttemptId, format_time, parse_time, utc_now
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.begin import CLOCK_SKEW
 from hpcorch.services.local import orphaned
 from hpcorch.services.memory import with_memory
 from hpcorch.services.observe import Known, from_accounting, from_queue, is_without_detail, own_accounts, own_rows
 from hpcorch.services.past import Past, read_past
-from hpcorch.services.requests import attributed
+from hpcorch.services.requests import CHECKPOINT_SIGNAL, attributed
 from hpcorch.services.settle import settle
 from hpcorch.services.silence import from_silence
 from hpcorch.slurm.client import SlurmClient
@@ -83,7 +83,7 @@ class Reconciler:
         if not known.submissions:
             return
         curious = any((run.run, run.submission) in unexplained for run in asked)
-        self._append(_settled(self._ask(client, known, asked, curious=curious), known))
+        self._append(_settled(self._ask(client, known, asked, curious=curious), known), known)
         self.ingest()
 
     def _check_cluster(self, client: SlurmClient) -> None:
@@ -113,7 +113,7 @@ class Reconciler:
             # The controller's word counts without the database's.
             if not silent:
                 return shown
-            self._append(_settled(shown, known))
+            self._append(_settled(shown, known), known)
             self.ingest()
             raise
         ours = own_accounts(accounted or [], known, str(self.layout.directory))
@@ -140,12 +140,13 @@ class Reconciler:
     def _runs(self, states: Iterable[RunState]) -> list[Run]:
         return self.ledger.runs(self.sweep, states=list(states))
 
-    def _append(self, facts: Iterable[JobObserved]) -> None:
+    def _append(self, facts: Iterable[JobObserved], known: Known | None = None) -> None:
         facts = list(facts)
         if not facts:
             return
+        heeded = _heeded(known.attempts.values()) if known is not None else frozenset()
         with control_journal(self.layout) as control:
-            for fact in attributed(facts, read_past(self.layout, self.sweep).requests):
+            for fact in attributed(facts, read_past(self.layout, self.sweep).requests, heeded):
                 control.append(fact)
 
 
@@ -184,6 +185,15 @@ def _unexplained(attempts: Iterable[Attempt], past: Past) -> frozenset[tuple[int
             for attempt in attempts
             if attempt.state is AttemptState.REQUEUED and attempt.slurm_state is None
         }
+    )
+
+
+def _heeded(attempts: Iterable[Attempt]) -> frozenset[AttemptId]:
+    """Those that ended because they were asked to save a checkpoint and end."""
+    return frozenset(
+        AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
+        for attempt in attempts
+        if attempt.signal == CHECKPOINT_SIGNAL.name
     )
 
 

@@ -15,10 +15,11 @@ from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
 from hpcorch.journal.reader import owner
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.events import BatchPlanned, SweepCreated
+from hpcorch.model.events import BatchPlanned, RunReused, SweepCreated
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.launch_environment import record_environment
 from hpcorch.services.past import read_past
+from hpcorch.services.provenance import Frozen, record_frozen
 from hpcorch.services.reconcile import Reconciler
 
 
@@ -28,6 +29,7 @@ class Launch:
 
     :param task: content of the task file, whose digest the header has
     :param options: the launcher's keys as given, for the record
+    :param frozen: code and environment; None for what is only shown
     """
 
     header: ManifestHeader
@@ -35,6 +37,7 @@ class Launch:
     runs: Sequence[ManifestRun]
     task: bytes
     options: Mapping[str, Any]
+    frozen: Frozen | None = None
 
 
 def create_sweep(layout: SweepLayout, created: SweepCreated) -> None:
@@ -98,9 +101,10 @@ def _was_refused(layout: SweepLayout) -> bool:
     return bool(submissions) and all(one.state is SubmissionState.REJECTED for one in submissions)
 
 
-def record_launch(layout: SweepLayout, launch: Launch) -> None:
+def record_launch(layout: SweepLayout, launch: Launch, reused: Sequence[RunReused] = ()) -> None:
     """Write manifest and task file of a launch and make them known in the control journal.
 
+    :param reused: runs that are not to be executed
     :raises RecordError: the sweep directory cannot be written
     """
     first = launch.header.batch
@@ -108,10 +112,13 @@ def record_launch(layout: SweepLayout, launch: Launch) -> None:
     try:
         layout.batch(first).mkdir(mode=DIR_MODE)
         write_whole(layout.task(first), launch.task)
+        facts = [] if launch.frozen is None else record_frozen(launch.frozen, layout, first)
         manifest_digest = write_manifest(manifest, launch.header, launch.bases, launch.runs)
         if launch.header.backend == "slurm":
             record_environment(layout, os.environ)
         with control_journal(layout) as control:
+            for fact in (*facts, *reused):
+                control.append(fact)
             control.append(
                 BatchPlanned(
                     batch=first,

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import pwd
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hpcorch.model.events import ControlRequested, JobObserved
-from hpcorch.model.ids import parse_ranges
+from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.stops import NOT_REQUEUED
 from hpcorch.services.observe import BY_UID
 
 CANCEL = "cancel"
 CHECKPOINT_SIGNAL = signal.SIGUSR2  # asks a task to save a checkpoint and end
-# As a shell reports what died of it, and as sacct then prints that (see hpcorch.slurm.sacct.AccountingRow).
+# As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.sacct.AccountingRow).
 _ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
 
 
-def attributed(facts: Iterable[JobObserved], requests: Sequence[ControlRequested]) -> list[JobObserved]:
+def attributed(
+    facts: Iterable[JobObserved], requests: Sequence[ControlRequested], heeded: Collection[AttemptId] = ()
+) -> list[JobObserved]:
     """The same facts, where an end that somebody asked for says so.
 
     Slurm's CANCELLED by another user's hand stays as it is, with that user's name. A task of a local pool that was
     stopped for a request was cancelled, whatever its exit code; so was an element that Slurm would have to be given
     again after a preemption.
+
+    :param heeded: attempts that, by their journals, saved a checkpoint and ended because they were asked to. Of
+        several ranks ``srun`` kills those that end later, so that Slurm's exit code may say SIGKILL (measured)
     """
     asked = _cancels(requests)
-    return [_attributed(fact, asked.get((fact.submission, fact.run))) for fact in facts]
+    return [_attributed(fact, asked.get((fact.submission, fact.run)), heeded) for fact in facts]
 
 
 def cancelled_runs(requests: Iterable[ControlRequested], submission: int) -> frozenset[int]:
@@ -48,11 +53,11 @@ def _cancels(requests: Iterable[ControlRequested]) -> Mapping[tuple[int, int], C
     }
 
 
-def _attributed(fact: JobObserved, request: ControlRequested | None) -> JobObserved:
+def _attributed(fact: JobObserved, request: ControlRequested | None, told: Collection[AttemptId]) -> JobObserved:
     uid = _canceller(fact)
     if request is None or (uid is not None and uid != request.uid):
         return fact if uid is None else replace(fact, reason=f"cancelled by {_person(uid)}")
-    heeded = _died_of_request(fact, request)
+    heeded = _heeded(fact, request, told)
     if fact.state == "CANCELLED" or (heeded and fact.witness != "local"):
         return replace(fact, reason=reason_of(request))
     stopped = fact.witness == "local" and fact.state == "FAILED" and (heeded or not request.checkpoint)
@@ -61,10 +66,11 @@ def _attributed(fact: JobObserved, request: ControlRequested | None) -> JobObser
     return fact
 
 
-def _died_of_request(fact: JobObserved, request: ControlRequested) -> bool:
+def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[AttemptId]) -> bool:
     """Whether it failed as a task does that was asked to save a checkpoint and end."""
-    code = fact.signal or fact.exit_code
-    return request.checkpoint and fact.state == "FAILED" and code in _ENDED_BY_REQUEST
+    attempt = AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)
+    by_code = (fact.signal or fact.exit_code) in _ENDED_BY_REQUEST
+    return request.checkpoint and fact.state == "FAILED" and (by_code or attempt in told)
 
 
 def _canceller(fact: JobObserved) -> int | None:

@@ -19,6 +19,7 @@ from hpcorch.errors import (
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.manifest import digest
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import SubmissionIntended, SubmissionRejected, SubmissionUnknown
 from hpcorch.model.ids import format_ranges, new_token, utc_now
@@ -53,8 +54,8 @@ def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
         token = new_token()
         throttle = request.throttle
         script = layout.script(number)
-        text = script_text(layout, request, number=number, token=token)
-        write_whole(script, text.encode("utf-8", "surrogateescape"))
+        text = script_text(layout, request, number=number, token=token).encode("utf-8", "surrogateescape")
+        write_whole(script, text)
         control.append(
             SubmissionIntended(
                 submission=number,
@@ -64,6 +65,7 @@ def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
                 backend="slurm",
                 host=request.host,
                 script=layout.relative(script),
+                script_digest=digest(text),
                 changed=dict(request.changed) if request.changed else None,
                 throttle=throttle,
             ),

@@ -41,6 +41,7 @@ class Rebalanced:
     :param looked: whether this process looked; otherwise another one does, or will
     :param running: array -> elements that run
     :param waiting: array -> elements that would start if there were room
+    :param completing: elements that clean up, and whose share is nobody's yet
     :param over: arrays that are over, and forgotten
     :param unclear: arrays found in the queue of which nobody knows whether their user holds them; they stay held
     :param too_large: (array, resource) where one element takes more than there is, so that it never starts
@@ -51,6 +52,7 @@ class Rebalanced:
     changes: tuple[Change, ...] = ()
     running: Mapping[str, int] | None = None
     waiting: Mapping[str, int] | None = None
+    completing: int = 0
     over: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     too_large: tuple[tuple[str, str], ...] = ()
@@ -212,6 +214,7 @@ class Turn:
             changes=tuple(self.changes),
             running={claim.array: claim.running for claim in claims},
             waiting={claim.array: max(0, claim.want - claim.running) for claim in claims},
+            completing=sum(claim.completing for claim in claims),
             over=tuple(self.over),
             unclear=tuple(one.job_id for one in self.state.queue if one.found and one.kept),
             too_large=tuple(too_large(claims, self.state.capacities)),

@@ -17,6 +17,7 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.ids import parse_ranges
+from hpcorch.resources.throttle_files import ThrottleFiles
 from hpcorch.services.throttle_look import Seen, look
 from hpcorch.services.throttle_state import Entry, State, on_disk, read_state, write_state
 from hpcorch.services.throttle_turn import Rebalanced, Turn
@@ -45,10 +46,7 @@ class Throttles:
         self._folder = directory / cluster
         self._client = client
         self._interval_s = interval_s
-        self._path = self._folder / "throttles.json"
-        self._lock = self._folder / "throttles.lock"
-        self._mark = self._folder / "throttles.dirty"
-        self._looked = self._folder / "throttles.looked"
+        self._files = ThrottleFiles(self._folder)
 
     def admit(self, entry: Entry) -> None:
         """Take an array in, durably; admitting it again is harmless.
@@ -60,15 +58,16 @@ class Throttles:
         :raises UnavailableError: it could not be written down; the array stays held
         """
         with self._locked():
-            state = read_state(self._path, set_aside=True)
+            state = read_state(self._files.state, set_aside=True)
             known = state.entries.get(entry.job_id)
             if known is None or (known.token and entry.token and known.token != entry.token):
                 of_sweep = [one.place for one in state.entries.values() if one.sweep == entry.sweep]
                 admitted = replace(entry, place=min([*of_sweep, entry.place or time.time()]))
             else:
                 admitted = _admitted_again(known, entry)
+            self._files.short.touch(mode=FILE_MODE)
             if admitted != known:
-                write_state(self._path, state.with_entries(admitted))
+                write_state(self._files.state, state.with_entries(admitted))
 
     def rebalance(self, capacities: Mapping[str, int], *, force: bool = False) -> Rebalanced:
         """Bring every array's limit to what it should be, as far as that is safe now.
@@ -85,7 +84,7 @@ class Throttles:
         """
         self._make_folder()
         with on_disk(self._folder):
-            self._mark.touch(mode=FILE_MODE)
+            self._files.dirty.touch(mode=FILE_MODE)
             return self._while_marked(capacities, force=force)
 
     def pause(self, job_ids: Sequence[str]) -> None:
@@ -97,7 +96,7 @@ class Throttles:
         :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
         """
         with self._locked():
-            state = read_state(self._path, set_aside=True)
+            state = read_state(self._files.state, set_aside=True)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
                 alive = look(state.entries, self._client.queue(sorted({_array(one) for one in held})))
@@ -111,11 +110,18 @@ class Throttles:
         :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
         """
         with self._locked():
-            state = read_state(self._path, set_aside=True)
+            state = read_state(self._files.state, set_aside=True)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
                 self._keep(state, held, lambda kept, indices: kept - indices, {})
             self._client.release([one for one in job_ids if one not in held])
+
+    def entry(self, array: str) -> Entry | None:
+        """What is on record of an array; None if it shares nothing.
+
+        :raises UnavailableError: the state cannot be read
+        """
+        return read_state(self._files.state).entries.get(array)
 
     def view(self, capacities: Mapping[str, int]) -> list[ResourceUse]:
         """Resource by resource: how much there is, who uses how much, who waits. Nothing is changed.
@@ -123,7 +129,7 @@ class Throttles:
         :raises SlurmUnavailableError: Slurm does not answer
         :raises UnavailableError: the state cannot be read
         """
-        state = read_state(self._path)
+        state = read_state(self._files.state)
         seen = look(state.entries, self._client.queue(state.entries))
         return uses(state, seen, {**state.capacities, **capacities})
 
@@ -135,18 +141,18 @@ class Throttles:
             force = False
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(exclusive(self._lock, wait_s=_LOCK_WAIT_S))
+                    stack.enter_context(exclusive(self._files.lock, wait_s=_LOCK_WAIT_S))
                 except UnavailableError:
                     return done  # its holder sees the mark
                 done = self._take_turn(capacities, done)
-            if not self._mark.exists():
+            if not self._files.dirty.exists():
                 return done
         return done
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._make_folder()
-        with exclusive(self._lock):
+        with exclusive(self._files.lock):
             yield
 
     def _make_folder(self) -> None:
@@ -156,20 +162,21 @@ class Throttles:
     def _wait_for_turn(self) -> bool:
         """Wait until a look is due; False if somebody else has looked by then."""
         try:
-            age = time.time() - self._looked.stat().st_mtime
+            age = time.time() - self._files.looked.stat().st_mtime
         except FileNotFoundError:
             return True
         if 0 <= age < self._interval_s:  # a file server's clock may be ahead of ours
             time.sleep(self._interval_s - age)
-        return self._mark.exists()
+        return self._files.dirty.exists()
 
     def _take_turn(self, capacities: Mapping[str, int], earlier: Rebalanced) -> Rebalanced:
-        self._mark.unlink(missing_ok=True)
-        self._looked.touch(mode=FILE_MODE)
+        self._files.dirty.unlink(missing_ok=True)
+        self._files.looked.touch(mode=FILE_MODE)
         try:
-            done = Turn(path=self._path, client=self._client).take(capacities)
+            done = Turn(path=self._files.state, client=self._client).take(capacities)
+            self._note_shortage(done)
         except BaseException:
-            self._mark.touch(mode=FILE_MODE)  # whoever comes next has to look, however soon
+            self._files.dirty.touch(mode=FILE_MODE)  # whoever comes next has to look, however soon
             raise
         return replace(
             done,
@@ -177,6 +184,13 @@ class Throttles:
             over=(*earlier.over, *done.over),
             troubles=(*earlier.troubles, *done.troubles),
         )
+
+    def _note_shortage(self, done: Rebalanced) -> None:
+        """Tell the tasks whether anybody waits for what they have, so that they look again while they work."""
+        if any((done.waiting or {}).values()):
+            self._files.short.touch(mode=FILE_MODE)
+        else:
+            self._files.short.unlink(missing_ok=True)
 
     def _keep(
         self,
@@ -191,7 +205,7 @@ class Throttles:
             every = seen[entry.job_id].alive if entry.job_id in seen else entry.kept
             kept = change(set(entry.kept), _indices(element, every))
             state = state.with_entries(replace(entry, kept=tuple(sorted(kept))))
-        write_state(self._path, state)
+        write_state(self._files.state, state)
 
 
 def _admitted_again(known: Entry, entry: Entry) -> Entry:

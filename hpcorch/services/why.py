@@ -13,7 +13,9 @@ from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
 from hpcorch.services.refresh import Look, bring_up_to_date
 from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.throttle_look import HELD
 from hpcorch.services.upcoming import retries_to_come
+from hpcorch.services.waits import ARRAY_LIMIT, share_of
 from hpcorch.slurm import commands
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
@@ -107,6 +109,13 @@ class _Known:
 def _planned(known: _Known) -> Why:
     run = known.run
     again = retries_to_come(known.ledger, run.sweep).get(run.run)
+    if again is not None and run.submission is None:
+        return Why(
+            run=run,
+            meaning=again.reason,
+            sooner=f"it is submitted as others end; `hpcorch tend {run.sweep}` submits what fits now",
+            since=known.ledger.sweep(run.sweep).sweep.created_at,
+        )
     if again is not None:
         return Why(
             run=run,
@@ -134,7 +143,10 @@ def _uncertain(known: _Known) -> Why:
 
 def _pending(known: _Known) -> Why:
     run = known.run
-    explanation = explain(run.reason)
+    submission = known.submission
+    limited = run.reason in (HELD, ARRAY_LIMIT) and submission is not None
+    share = share_of(submission, run.run, known.client) if limited and submission is not None else None
+    explanation = share or explain(run.reason)
     return Why(
         run=run,
         reason=run.reason,

@@ -66,7 +66,9 @@ class CliClient:
                 f"{error}; look for the submission's token before trying again."
             ) from error
 
-    def check(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
+    def check(
+        self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()
+    ) -> datetime | None:
         asked = _asked(script)
         try:
             done = self._sbatch(commands.sbatch_test(str(script), extra), asked, env)
@@ -77,6 +79,7 @@ class CliClient:
             if failure.meaning is not failures.Meaning.UNKNOWN:
                 raise failure.error()
             _log.warning("sbatch --test-only gave no clear answer: %s", done.stderr.strip())
+        return commands.parse_expected_start(done.stderr)
 
     def queue(self, job_ids: Iterable[str]) -> list[squeue.QueueRow]:
         ids = list(job_ids)

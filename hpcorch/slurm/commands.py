@@ -19,6 +19,7 @@ STEPS_CODE_FIELD = "DerivedExitCode"
 COMMAND_LINE_FIELD = "SubmitLine"
 TOKEN_FIELDS = ("JobID", "SubmitLine", "Comment")
 _SUBMITTED = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
+_TO_START = re.compile(r"Job \d+ to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 _SUBMITTED_IN_WORDS = re.compile(r"Submitted batch job (\d+)")
 
 
@@ -53,6 +54,12 @@ def parse_submitted(text: str) -> Submitted:
     if found is None:
         raise ValueError(f"sbatch answered {text!r}, which holds no job id")
     return Submitted(job_id=found[1], cluster=found[2] if found.re is _SUBMITTED else None)
+
+
+def parse_expected_start(text: str) -> datetime | None:
+    """When a job would start by the answer of ``sbatch --test-only``, which speaks in local time."""
+    found = _TO_START.search(text)
+    return None if found is None else datetime.strptime(found[1], "%Y-%m-%dT%H:%M:%S").astimezone()
 
 
 def squeue(job_ids: Iterable[str]) -> list[str]:

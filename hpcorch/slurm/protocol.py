@@ -32,11 +32,14 @@ class SlurmClient(Protocol):
         :raises SubmissionUnknownError: the job may exist; settle it by its token
         """
 
-    def check(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
+    def check(
+        self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()
+    ) -> datetime | None:
         """Ask whether a script would be accepted and could ever run; nothing is submitted.
 
         A held job is accepted even if no node can ever run it (measured), so this is asked first.
 
+        :return: when Slurm would start its first element if it were submitted now (an aware time), if Slurm says so
         :raises SubmissionRejectedError: it would not; other outcomes than a clear no pass
         """
 

@@ -13,6 +13,7 @@ from hpcorch.slurm.states import JobState
 from hpcorch.slurm.times import parse_utc
 
 _JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,-]+)(?:%\d+)?\]))?")
+_SIGNAL_BASE = 128  # as a shell reports what died of a signal
 _NOTHING = frozenset({"", "None", "None assigned", "Unknown"})
 
 
@@ -24,7 +25,8 @@ class AccountingRow:
 
     :param job_id: ``369``, or ``369_3`` for an element
     :param raw_id: the element's own id; the array's while it waits
-    :param exit_code: the batch script's exit code; sacct prints one of 128 or more less 128 (140 as 12: measured)
+    :param exit_code: the batch script's exit code; of one of 128 or more 22.05 and 24.11 print what is beyond 128
+        (140 as 12), and 26.05 all of it (measured)
     :param signal: the signal that ended it, or a step whose end it passes on as ``srun`` does; 0 for none
     :param cancelled_by: uid that cancelled it
     :param command_line: what submitted it, where the release records that
@@ -94,12 +96,14 @@ def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
 def _code_and_signal(columns: Mapping[str, str]) -> tuple[int, int]:
     """Exit code and signal of the script, or the signal of its step.
 
-    A script that becomes ``srun`` ends with 128 and the number of the signal that its tasks died of, which is
-    shown as ``9:0``, beside ``0:9`` as the highest code of its steps (measured on 22.05, 24.11 and 26.05).
+    A script that becomes ``srun`` ends with 128 and the number of the signal that its tasks died of. That is
+    shown as ``9:0`` on 22.05 and 24.11 and as ``137:0`` on 26.05, beside ``0:9`` as the highest code of its steps
+    (measured).
     """
     code, signal = _numbers(columns["ExitCode"])
     _, step_signal = _numbers(columns.get(STEPS_CODE_FIELD, ""))
-    return (code, step_signal) if code and code == step_signal else (code, signal)
+    passed_on = step_signal and code in (step_signal, _SIGNAL_BASE + step_signal)
+    return (code, step_signal) if passed_on else (code, signal)
 
 
 def _numbers(text: str) -> tuple[int, int]:

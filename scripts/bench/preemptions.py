@@ -164,7 +164,7 @@ def _launch(sweeps: dict[str, Sweep], keys: Sequence[str]) -> None:
             "mem_gb=1",
             "timeout_min=1",
             "signal_delay_s=30",
-            "max_num_timeout=20",
+            "max_num_timeout=200",  # on a busy machine an attempt may make no progress
             "requeue_while_progress=true",
         ),
         QUIET: ("exclude='n1,n2'",) if LIMITED not in sweeps else ("exclude='n1,n2,n3'",),

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +89,15 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def workspace(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A fresh project folder of alice's, seen by all nodes. What was submitted in it is cancelled at the end."""
-    name = re.sub(r"\W+", "-", request.node.name)[:40].strip("-")
-    path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=lab.work))
+    with project_folder(lab, request.node.name) as path:
+        yield path
+
+
+@contextmanager
+def project_folder(lab: Lab, name: str) -> Iterator[Path]:
+    """The same for a test, or several, of this name."""
+    prefix = re.sub(r"\W+", "-", name)[:40].strip("-")
+    path = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=lab.work))
     path.chmod(0o755)
     shutil.chown(path, "alice", "alice")
     yield path

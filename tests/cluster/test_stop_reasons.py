@@ -1,5 +1,6 @@
 """Why runs stopped, told from what real daemons do: preemption in both modes, cancels, memory, time, signals.
 
+What takes long is begun by the first test that needs it, for all of them, and goes on side by side.
 The cgroup plugin's OUT_OF_MEMORY needs cgroups of the lab's own, which a container does not give: of memory only
 the shape that OverMemoryKill makes is here.
 """
@@ -7,8 +8,12 @@ the shape that OverMemoryKill makes is here.
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import dataclass
 
 import pytest
+
+from tests.cluster.conftest import AsAlice, project_folder, wait_until
 
 APP = """
 import os, signal, time
@@ -22,20 +27,27 @@ def main(cfg):
         os.kill(os.getpid(), signal.Signals[cfg.do])
     elif "SLURM_RESTART_COUNT" in os.environ:
         return "again"
-    time.sleep(200)
+    try:
+        time.sleep(600)
+    finally:
+        if cfg.do == "save":
+            time.sleep(600)
 
 main()
 """
-WAITS = [f"wait{number}" for number in range(5)]
+ASKED = "cancelled by alice with hpcorch cancel --checkpoint"
+PREEMPTED = "preempted: a job that goes first took its place"
+# 24.11 requeues an element once more, as preempted, when the attempt that follows a preempted one ends by itself.
+REQUEUES_TWICE = (24, 11)
 
 
 class Sweep:
     """A detached sweep, one run a task, and what the ledger says of it after asking Slurm."""
 
-    def __init__(self, as_alice, app, *arguments: str, do: list[str]) -> None:
+    def __init__(self, as_alice: AsAlice, *arguments: str, do: list[str]) -> None:
         self._as_alice = as_alice
         flags = ["hydra/launcher=hpcorch_slurm", "hydra.launcher.detach=true", f"+do={','.join(do)}", *arguments]
-        left = as_alice(["python", str(app), "-m", *flags])
+        left = as_alice(["python", "app.py", "-m", *flags])
         assert left.returncode == 0, left.stderr
         self.id = self._show("last")["sweep"]
 
@@ -55,55 +67,103 @@ class Sweep:
     def is_running(self) -> bool:
         return {run["state"] for run in self.runs} == {"RUNNING"} and all(run["attempts"] for run in self.runs)
 
-    def words(self, state: str) -> list[int]:
-        """The runs of which the control journal holds such a word."""
-        events = json.loads(self.hpcorch("show", "", "--events", "--json").stdout)["events"]
-        observed = [event["body"] for event in events if event["kind"] == "job-observed"]
-        return [body["run"] for body in observed if body["state"] == state]
+    def of_runs(self, *keys: str):
+        """These of each run."""
+        return lambda: [tuple(run[key] for key in keys) for run in self.runs]
+
+    def of_attempts(self, *keys: str):
+        """These of each attempt of its one run."""
+        return lambda: [tuple(attempt[key] for key in keys) for attempt in self.runs[0]["attempts"]]
 
     def _show(self, *words: str):
         return json.loads(self._as_alice(["hpcorch", "status", *words, "--json"]).stdout)
 
 
+def becomes(look, expected, *, timeout_s: float = 90) -> None:
+    """Wait until a look shows what is expected, or fail and tell what the last one showed."""
+    deadline = time.monotonic() + timeout_s
+    while (seen := look()) != expected and time.monotonic() < deadline:
+        time.sleep(0.25)
+    assert seen == expected
+
+
 @pytest.fixture
 def launch(as_alice, workspace):
-    app = workspace / "app.py"
-    app.write_text(APP)
-    return lambda *arguments, do: Sweep(as_alice, app, *arguments, do=do)
+    (workspace / "app.py").write_text(APP)
+    return lambda *arguments, do: Sweep(as_alice, *arguments, do=do)
 
 
-def test_who_ended_a_run_and_what_killed_it(launch, lab, as_alice, eventually):
-    """Four hands that cancel, three signals of the run's own code, and too much memory."""
-    killed = launch(do=["eat", "SIGKILL", "SIGSEGV", "SIGTERM"])
-    waiting = launch(do=WAITS[:4])
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """Sweeps that were stopped: at their time limit, by hand, by preemption, by one while they heeded a request."""
+
+    late: Sweep
+    by_hand: Sweep
+    back: Sweep
+    gone: Sweep
+    saving: Sweep
+
+
+@pytest.fixture(scope="module")
+def stopped(lab):
+    with project_folder(lab, "stopped") as folder:
+        (folder / "app.py").write_text(APP)
+        yield _stop(AsAlice(lab, folder))
+
+
+def _stop(as_alice: AsAlice) -> Stopped:
+    def launch(node: int, partition: str, *keys: str, do: str = "wait") -> Sweep:
+        place = [
+            f"hydra.launcher.partition={partition}",
+            f"+hydra.launcher.additional_parameters.nodelist=n{node}",
+        ]
+        return Sweep(as_alice, *place, *keys, do=[do])
+
+    sweeps = Stopped(
+        late=launch(1, "normal", "hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0"),
+        back=launch(3, "preempt"),
+        saving=launch(3, "preempt", do="save"),
+        gone=launch(4, "cancelp"),
+        by_hand=launch(1, "normal"),
+    )
+    for sweep in (sweeps.back, sweeps.saving, sweeps.gone, sweeps.by_hand):
+        wait_until(sweep.is_running)
+    sweeps.saving.hpcorch("cancel", "", "--checkpoint", "-y")
+    for node in ("n3", "n4"):
+        urgent = ["-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"]
+        as_alice.output(["sbatch", *urgent])
+    as_alice.output(["scontrol", "requeue", f"{sweeps.by_hand.array}_0"])
+    return sweeps
+
+
+def test_who_cancelled_a_run(stopped, launch, lab, as_alice, eventually):
+    """Four hands: scancel by its user and by root, hpcorch at once and after a checkpoint."""
+    waiting = launch(do=[f"wait{number}" for number in range(4)])
     eventually(waiting.is_running)
     as_alice(["scancel", f"{waiting.array}_0"])
     lab.root(["scancel", f"{waiting.array}_1"])
     waiting.hpcorch("cancel", "/2", "-y")
     asked = waiting.hpcorch("cancel", "/3", "--checkpoint", "-y")
     assert "runs 3 after a checkpoint" in asked.stdout
-    eventually(lambda: {run["state"] for run in waiting.runs} == {"CANCELLED"})
     uid = as_alice.output(["id", "-u"])
-    eventually(
-        lambda: (
-            [run["reason"] for run in waiting.runs]
-            == [
-                f"cancelled by alice (uid {uid})",
-                "cancelled by root (uid 0)",
-                "cancelled by alice with hpcorch cancel",
-                "cancelled by alice with hpcorch cancel --checkpoint",
-            ]
-        )
-    )
+    ends = [
+        ("CANCELLED", f"cancelled by alice (uid {uid})"),
+        ("CANCELLED", "cancelled by root (uid 0)"),
+        ("CANCELLED", "cancelled by alice with hpcorch cancel"),
+        ("CANCELLED", ASKED),
+    ]
+    becomes(waiting.of_runs("state", "reason"), ends)
     stops = [run["attempts"][0]["signal"] for run in waiting.runs]
     assert stops == ["SIGTERM", "SIGTERM", "SIGTERM", "SIGUSR2"]
 
+
+def test_what_killed_a_run(launch, eventually):
+    """Too much memory, and three signals of its own code."""
+    killed = launch(do=["eat", "SIGKILL", "SIGSEGV", "SIGTERM"])
     eventually(lambda: all(run["ended_at"] for run in killed.runs))
-    eaten, *others = killed.runs
-    assert (eaten["state"], eaten["reason"]) == (
-        "OUT_OF_MEMORY",
-        "it used more memory than it asked for, and Slurm killed it (see its log)",
-    )
+    ate = ("OUT_OF_MEMORY", "it used more memory than it asked for, and Slurm killed it (see its log)")
+    becomes(lambda: killed.of_runs("state", "reason")()[0], ate)
+    _, *others = killed.runs
     assert [run["state"] for run in others] == ["FAILED"] * 3
     by_kill, by_crash, by_stop = (run["reason"] for run in others)
     assert by_kill.startswith("killed by SIGKILL: by its own code")
@@ -111,53 +171,45 @@ def test_who_ended_a_run_and_what_killed_it(launch, lab, as_alice, eventually):
     assert by_stop.startswith("stopped by SIGTERM, which Slurm did not send")
 
 
-def test_preempted_requeued_given_up_and_out_of_time(launch, as_alice, workspace, eventually):
-    """What the cluster does to runs without their doing: each attempt says what, and only time ends a run."""
-    late = launch("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0", do=["wait"])
-    by_hand = launch(do=["wait"])
-    back = launch(
-        "hydra.launcher.partition=preempt", "+hydra.launcher.additional_parameters.nodelist=n3", do=["wait"]
-    )
-    gone = launch(
-        "hydra.launcher.partition=cancelp", "+hydra.launcher.additional_parameters.nodelist=n4", do=["wait"]
-    )
-    for sweep in (by_hand, back, gone):
-        eventually(sweep.is_running)
-    as_alice(["scontrol", "requeue", f"{by_hand.array}_0"])
-    for node in ("n3", "n4"):
-        urgent = ["-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"]
-        assert as_alice(["sbatch", "--chdir", str(workspace), *urgent]).returncode == 0
-
-    eventually(lambda: gone.words("NOT_REQUEUED") == [0], timeout_s=90)
-    (run,) = gone.runs
-    assert run["attempts"][0]["state"] == "PREEMPTED"
-    assert run["attempts"][0]["reason"] == "preempted: a job that goes first took its place"
-    if run["state"] == "PLANNED":  # whoever looked may have submitted it again already
-        assert run["reason"] == "preempted, and Slurm does not requeue what it preempts here"
-        gone.hpcorch("cancel", "", "-y")
-        assert [run["state"] for run in gone.runs] == ["CANCELLED"]
-
-    for sweep, state in ((back, "PREEMPTED"), (by_hand, "REQUEUED")):
-        eventually(lambda sweep=sweep: sweep.runs[0]["state"] == "COMPLETED", timeout_s=90)
-        eventually(lambda sweep=sweep, state=state: ends(sweep) == {state, "COMPLETED"})
-        assert sweep.words("NOT_REQUEUED") == []
-    eventually(lambda: by_hand.runs[0]["attempts"][0]["reason"] == "requeued by hand, or by the site")
-
-    eventually(lambda: late.runs[0]["state"] == "TIMEOUT", timeout_s=100)
-    assert late.runs[0]["reason"] == "it reached its time limit"
-
-
 def test_a_run_of_several_ranks_ends_as_one_when_it_is_asked_to(launch, eventually):
     """The signal goes through srun to all of them, and rank 0 tells."""
     sweep = launch("hydra.launcher.tasks_per_node=2", do=["wait"])
     eventually(sweep.is_running)
     sweep.hpcorch("cancel", "", "--checkpoint", "-y")
-    eventually(lambda: [run["state"] for run in sweep.runs] == ["CANCELLED"])
-    (run,) = sweep.runs
-    eventually(lambda: sweep.runs[0]["reason"] == "cancelled by alice with hpcorch cancel --checkpoint")
-    assert run["attempts"][0]["signal"] == "SIGUSR2"
+    becomes(sweep.of_runs("state", "reason"), [("CANCELLED", ASKED)])
+    assert sweep.of_attempts("signal")() == [("SIGUSR2",)]
 
 
-def ends(sweep: Sweep) -> set[str]:
-    """How the attempts of its one run ended; the scheduler may preempt it more than once."""
-    return {attempt["state"] for attempt in sweep.runs[0]["attempts"]}
+def test_a_run_that_is_requeued_by_hand_goes_on(stopped):
+    ends = [("REQUEUED", "requeued by hand, or by the site"), ("COMPLETED", None)]
+    becomes(stopped.by_hand.of_attempts("state", "reason"), ends)
+    assert stopped.by_hand.of_runs("state")() == [("COMPLETED",)]
+
+
+def test_a_run_that_slurm_does_not_requeue_after_a_preemption_is_submitted_again(stopped):
+    """By whoever looks next."""
+    gone = stopped.gone
+    becomes(gone.of_attempts("submission", "state"), [(0, "PREEMPTED"), (1, "RUNNING")])
+    assert gone.of_attempts("reason")()[0] == (PREEMPTED,)
+    gone.hpcorch("cancel", "", "-y")
+    becomes(gone.of_attempts("state"), [("PREEMPTED",), ("CANCELLED",)])
+
+
+def test_a_run_that_is_preempted_goes_on_and_completes_once(stopped, lab):
+    ends = [("PREEMPTED", PREEMPTED), ("COMPLETED", None)]
+    if lab.version == REQUEUES_TWICE:
+        ends.append(("SKIPPED", "completed by attempt 0.s0.r1"))
+    becomes(stopped.back.of_attempts("state", "reason"), ends)
+    assert stopped.back.of_runs("state")() == [("COMPLETED",)]
+
+
+def test_a_run_that_is_preempted_before_it_has_ended_as_asked_ends_at_its_next_start(stopped, lab):
+    ends = [("PREEMPTED", None), ("CANCELLED", "SIGUSR2")]  # the first was killed while it saved
+    if lab.version == REQUEUES_TWICE:
+        ends.insert(1, ("PREEMPTED", "SIGUSR2"))
+    becomes(stopped.saving.of_attempts("state", "signal"), ends)
+    becomes(stopped.saving.of_runs("state", "reason"), [("CANCELLED", ASKED)])
+
+
+def test_a_run_ends_at_its_time_limit(stopped):
+    becomes(stopped.late.of_runs("state", "reason"), [("TIMEOUT", "it reached its time limit")], timeout_s=120)

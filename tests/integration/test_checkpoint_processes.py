@@ -42,7 +42,7 @@ from pathlib import Path
 from hpcorch.journal.manifest import digest
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.checkpoints import CheckpointStore
-from hpcorch.runtime.task import load_task
+from hpcorch.runtime.task import load_task, read_task
 
 restart, file, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 store = CheckpointStore(folder, AttemptId(run=0, submission=0, restart=restart))
@@ -59,7 +59,7 @@ def work(Progress, Phase, calls):
     state["progress"].epoch = restart
     store.save(restart, state, generators={}, extras={}, keep=1)
 
-load_task(file, digest(file.read_bytes())).function(work)
+load_task(read_task(file, digest(file.read_bytes())), None).function(work)
 """
 
 NO_IMPORTS = """

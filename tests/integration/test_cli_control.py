@@ -163,6 +163,7 @@ def test_cancel_after_a_checkpoint_asks_what_runs_and_ends_what_waits(hpcorch, o
     assert "asked to cancel runs 0-3 of sweep" in ran.out
     assert "runs 0-1 after a checkpoint" in ran.out
     assert requests == [("cancel", ["1_[2-3]"]), ("signal", ["1_[0-1]"])]
+    assert sorted(path.name for path in on_slurm.folder.rglob(".hpcorch/asked/*")) == ["0.s0", "1.s0"]
     assert hpcorch("wait", "--timeout", "60").code == 1
     hpcorch("status", "--refresh")
     found = runs(hpcorch)

@@ -153,8 +153,10 @@ class Node:
         place = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "7", "SLURM_JOB_ID": "7"}
         place |= {"SLURM_RESTART_COUNT": str(restart)} if restart else {}
         done = subprocess.run(
-            [sys.executable, "-m", "hpcorch.runtime", str(self.layout.directory)]
-            + ["--batch", "0", "--submission", str(submission), "--runs", str(attempt.run)],
+            [
+                *(sys.executable, "-m", "hpcorch.runtime", str(self.layout.directory)),
+                *("--batch", "0", "--submission", str(submission), "--runs", str(attempt.run)),
+            ],
             cwd=self.folder,
             env={**os.environ, **place, "PATH": f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}", **environ},
             text=True,

@@ -263,9 +263,9 @@ def test_a_signal_while_the_users_modules_are_imported_stops_the_run(node: Node)
     def before() -> None:
         prepare = execute.prepare
 
-        def interrupted(place: object) -> object:
+        def interrupted(place: object, record: object) -> object:
             os.kill(os.getpid(), signal.SIGTERM)
-            return prepare(place)  # type: ignore[arg-type]
+            return prepare(place, record)  # type: ignore[arg-type]
 
         execute.prepare = interrupted  # type: ignore[assignment] - this process is a copy
 
@@ -344,6 +344,18 @@ def test_an_end_that_is_torn_is_no_end(node: Node) -> None:
     again = node.start("counts", restart=1)
     assert again.end.outcome == "completed"
     assert node.executed() == ["counts"]
+
+
+def test_an_element_that_was_asked_to_end_does_so_at_its_next_start(node: Node) -> None:
+    """As when a preemption ended its attempt before that could heed the signal. A new submission is a new wish."""
+    mark = node.layout.asked(NAMES.index("counts"), 0)
+    mark.parent.mkdir()
+    mark.touch()
+    again = node.start("counts", restart=1)
+    assert (again.code, again.end.outcome, again.end.signal) == (140, "stopped", "SIGUSR2")
+    assert "was asked to end while an earlier attempt ran" in again.log.read_text()
+    assert node.executed() == []
+    assert node.start("counts", submission=1).end.outcome == "completed"
 
 
 def full_disk() -> None:

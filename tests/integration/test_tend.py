@@ -267,6 +267,36 @@ def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, comma
     assert "nothing to do" in command_line("tend").err
 
 
+def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
+    detached(app, "+x=range(8)", FAKE_SLURM_MAX_SUBMIT="5")
+    eventually(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False)
+    assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(8))
+    assert [len(job["tasks"]) for job in jobs(app).values()][:2] == [4, 1]
+    assert names(app)[:3] == ["app", "app-keeper", "app"]
+
+
+def test_what_waits_for_room_is_submitted_by_who_waits(app):
+    done = app.launch("+x=range(8)", "hydra.launcher.keeper=false", env={"FAKE_SLURM_MAX_SUBMIT": "5"})
+    assert done.returncode == 0, done.stderr
+    assert "4 runs follow as Slurm takes them" in done.stdout + done.stderr
+    assert app.states() == ["COMPLETED"] * 8
+
+
+def test_what_waits_for_room_says_so_and_can_be_cancelled(app, command_line):
+    detached(app, "+x=range(8)", "+wait_for=go", "hydra.launcher.keeper=false", FAKE_SLURM_MAX_SUBMIT="5")
+    why = command_line("why", "last/7")
+    assert "it waits until Slurm takes more jobs of yours" in why.out
+    assert command_line("cancel", "last", "--yes").code == 0
+    eventually(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
+    assert len(jobs(app)) == 1
+
+
+def _asked(app: App) -> bool:
+    with opened(app) as reconciler:
+        reconciler.ask_slurm(CliClient())
+    return True
+
+
 def test_a_wrong_number_of_retries_is_refused_before_anything_is_submitted(app):
     done = app.launch("+x=1", "hydra.launcher.max_retries={NODE_FIAL: 1}")
     assert done.returncode == 1

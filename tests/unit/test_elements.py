@@ -8,6 +8,7 @@ import pytest
 
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import ControlRequested, JobObserved
+from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.elements import choose, elements_of, split
 from hpcorch.services.requests import attributed
@@ -116,6 +117,15 @@ def test_only_what_heeded_a_request_to_end_after_a_checkpoint_is_put_down_to_it(
     (said,) = attributed([fact], [request])
     assert said.state == state
     assert (said.reason == "cancelled by alice with hpcorch cancel --checkpoint") is asked
+
+
+def test_what_ended_as_it_was_asked_to_is_put_down_to_the_request_whatever_killed_its_other_ranks():
+    values: dict[str, Any] = {"submission": 0, "user": "alice", "uid": 1000, "host": "login1"}
+    request = ControlRequested(action="cancel", runs="1", checkpoint=True, **values)
+    killed = observed("FAILED", None, signal=9)
+    (said,) = attributed([killed], [request], {AttemptId(run=1, submission=0, restart=0)})
+    assert said.reason == "cancelled by alice with hpcorch cancel --checkpoint"
+    assert attributed([killed], [request], {AttemptId(run=1, submission=0, restart=1)}) == [killed]
 
 
 def test_a_run_that_slurm_gave_up_can_be_cancelled():

@@ -17,10 +17,12 @@ from hpcorch.slurm import sacct
 from hpcorch.slurm.commands import ACCOUNTING_FIELDS, STEPS_CODE_FIELD
 
 KILLED = JobObserved(submission=0, run=0, restart=1, state="FAILED", witness="sacct", signal=9)
-# As slurmstepd of 22.05 and 24.11 write it for a job and for a step, and as the cgroup plugin does.
+# As slurmstepd of 22.05 and 24.11 writes it for a job and for a step, as that of 26.05 does, and the cgroup plugin.
 OVER = [
     "slurmstepd-n1: error: StepId=38.batch exceeded memory limit (427675648 > 104857600), being killed",
     "slurmstepd-n1: error: Exceeded job memory limit",
+    "[2026-11-23T08:53:18.009] error: StepId=6.batch exceeded memory limit (743763968 > 209715200), being killed",
+    "[2026-11-23T08:53:18.011] error: Exceeded job memory limit",
     "slurmstepd: error: Detected 1 oom_kill event in StepId=39.0. Some of the step tasks have been OOM Killed.",
 ]
 
@@ -45,7 +47,9 @@ def test_slurms_words_in_the_log_tell_a_job_that_was_over_its_memory_limit(
 
 
 def test_a_job_that_something_else_killed_was_not(tmp_path: Path) -> None:
-    (tmp_path / "0.log").write_text("epoch 1\nmy code: the cache exceeded memory limit, so I shrink it\n")
+    (tmp_path / "0.log").write_text(
+        "epoch 1\nmy code: the cache exceeded memory limit, so I shrink it\n[info] error: exceeded memory limit\n"
+    )
     assert judged(tmp_path, KILLED).over_memory is False
 
 
@@ -73,6 +77,7 @@ def test_the_log_is_read_of_a_killed_job_only(tmp_path: Path, other: JobObserved
     [
         ("0:9", "0:0", (0, 9)),
         ("9:0", "0:9", (9, 9)),  # exec srun, whose tasks SIGKILL ended: 137 less 128
+        ("137:0", "0:9", (137, 9)),  # as 26.05 prints it
         ("9:0", "0:0", (9, 0)),
         ("1:0", "0:9", (1, 0)),
         ("0:0", "0:15", (0, 0)),

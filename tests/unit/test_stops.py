@@ -24,7 +24,10 @@ def said(state: str, **values: Any) -> JobObserved:
 
 # What the journal may say, what Slurm says, how the attempt ended, words of the reason.
 CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
+    (NOT_LED[:2], said("PREEMPTED"), AttemptState.PREEMPTED, "preempted: a job that goes first took its place"),
     (tuple(Journal), said("PREEMPTED"), AttemptState.PREEMPTED, "preempted"),
+    ((Journal.FAILED,), said("PREEMPTED"), AttemptState.PREEMPTED, "it failed, and for Slurm"),
+    ((Journal.ASKED,), said("PREEMPTED"), AttemptState.PREEMPTED, "which it did, and for Slurm"),
     ((Journal.WARNED,), said("REQUEUED"), AttemptState.REQUEUED, "by itself near its time limit"),
     (NOT_LED[:2], said("REQUEUED"), AttemptState.REQUEUED, "by hand, or by the site"),
     (OPEN, said("NODE_FAIL"), AttemptState.NODE_FAIL, "its node failed"),

@@ -215,6 +215,18 @@ CROSS JOIN events AS e ON e.seq = r.planned
 LEFT JOIN events AS m ON m.seq = r.metrics
 ORDER BY r.run LIMIT ?
 
+-- The latest completed run with each of some keys (a JSON list). The part of the key that is indexed comes first.
+-- name: completed_by_key
+SELECT wanted.value, i.id, r.run, max(e.seq)
+FROM json_each(?) AS wanted
+CROSS JOIN events AS e
+    ON e.kind = 'run-planned' AND substr(json_extract(e.body, '$.key'), 8, 16) = substr(wanted.value, 8, 16)
+    AND json_extract(e.body, '$.key') = wanted.value
+CROSS JOIN runs AS r ON r.sweep = e.sweep AND r.run = e.run AND r.planned = e.seq
+CROSS JOIN sweep_ids AS i ON i.sweep = e.sweep
+WHERE r.state = 'COMPLETED'
+GROUP BY wanted.value
+
 -- name: read_indices
 SELECT run FROM runs WHERE sweep = ? AND run > ? ORDER BY run LIMIT ?
 

@@ -63,7 +63,8 @@ SELECT
     r.error,
     r.log,
     json_extract(p.body, '$.directory') AS directory,
-    json_extract(p.body, '$.config_digest') AS config_digest
+    json_extract(p.body, '$.config_digest') AS config_digest,
+    json_extract(p.body, '$.key') AS key
 FROM runs AS r
 JOIN sweep_ids AS i ON i.sweep = r.sweep
 JOIN events AS p ON p.seq = r.planned

@@ -96,8 +96,10 @@ def sbatch(argv):
     if answer := refusal(flags):
         fail(prefix + answer)
     if "test-only" in flags:
+        print("sbatch: Job 1 to start at 2026-01-02T03:04:05 using 1 processors on nodes n1", file=sys.stderr)
         return
     with all_jobs() as jobs:
+        refuse_above_limit(jobs, flags)
         job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv])
         jobs[job["id"]] = job
         start_runner(job)
@@ -112,6 +114,14 @@ def refusal(flags):
     if "array" in flags and max(indices(flags["array"])) > 1000:
         return "Invalid job array specification"
     return next((answer for name, answer in REFUSED.items() if "nosuch" in flags.get(name, "")), None)
+
+
+def refuse_above_limit(jobs, flags):
+    alive = sum(task["state"] in ("PENDING", "RUNNING") for job in jobs.values() for task in job["tasks"].values())
+    asked = len(indices(flags["array"])) if "array" in flags else 1
+    if alive + asked > int(os.environ.get("FAKE_SLURM_MAX_SUBMIT", "1000000")):
+        print("sbatch: error: QOSMaxSubmitJobPerUserLimit", file=sys.stderr)
+        fail(FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)")
 
 
 def new_job(job_id, flags, text, line):

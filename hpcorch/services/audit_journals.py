@@ -1,0 +1,115 @@
+"""Journals against the events that the ledger took from them, line by line.
+
+The ledger's chain proves that its events are those that were stored; this proves that they are those that were
+written. Of what the ledger does not store (logged metrics) each line's checksum and number are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.lines import DamagedLineError, decode
+from hpcorch.ledger import manifests_in
+from hpcorch.ledger.expansion import expand, source_of
+from hpcorch.ledger.rows import event_content
+from hpcorch.model.events import CONTROL_SOURCE, BatchPlanned, Event
+from hpcorch.model.ids import AttemptId
+from hpcorch.services.audit_evidence import Evidence
+from hpcorch.services.findings import Examination
+
+# A damaged file differs in many lines; the first few tell where.
+_NAMED = 5
+
+
+def examine_journals(evidence: Evidence, exam: Examination) -> None:
+    """Compare the control journal and the journals of all audited runs' attempts."""
+    assert evidence.place is not None
+    layout = evidence.place.layout
+    over = all(run.state.is_final for run in evidence.runs)
+    _examine(layout.control, CONTROL_SOURCE, None, evidence, exam, over=over)
+    names = {layout.journal(name).stem: name for run in evidence.runs for name in evidence.attempts(run.run)}
+    names |= {str(name): name for name in _on_disk(layout.journals) if name.run in evidence.indices}
+    final = {run.run for run in evidence.runs if run.state.is_final}
+    for source, name in sorted(names.items(), key=lambda item: item[1]):
+        _examine(layout.journal(name), source, name.run, evidence, exam, over=name.run in final)
+
+
+def _on_disk(folder: Path) -> Iterator[AttemptId]:
+    if not folder.is_dir():
+        return
+    for path in folder.glob("*.jsonl"):
+        try:
+            yield AttemptId.parse(path.stem)
+        except ValueError:
+            continue
+
+
+def _examine(
+    path: Path, source: str, run: int | None, evidence: Evidence, exam: Examination, *, over: bool
+) -> None:
+    stored = evidence.sources.get(source, {})
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        exam.error(f"journal {source}", f"the journal {path} cannot be read ({error.strerror})", run=run)
+        return
+    troubles = list(_troubles(content, source, evidence.sweep.id, stored, over=over))
+    for text in troubles[:_NAMED]:
+        exam.error(f"journal {source}", f"{text} ({path})", run=run)
+    if len(troubles) > _NAMED:
+        exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
+    if not troubles:
+        exam.intact["journals"] += 1
+
+
+def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:
+    """What is not as the ledger has it. Lines are numbered as their events are, from 0 without a gap."""
+    *lines, rest = content.split(b"\n")
+    for number, line in enumerate(lines):
+        try:
+            event = decode(line, sweep=sweep, source=source)
+        except (DamagedLineError, ValueError):
+            yield f"line {number} was changed after it was written: its checksum does not match its content"
+            continue
+        if event.seq != number:
+            yield f"line {number} holds event {event.seq}: lines were removed, added or moved"
+        elif event.fact.archived:
+            yield from _unequal(event, stored.get(number), over=over)
+    missing = sorted(number for number in stored if number >= len(lines))
+    if missing:
+        yield f"the ledger has events {missing[0]} to {missing[-1]} of it, which are not there any more"
+    elif rest and over:
+        yield f"it ends with {len(rest)} bytes that are no whole line: its writer was killed, or it was changed"
+
+
+def _unequal(event: Event, stored: Event | None, *, over: bool) -> Iterator[str]:
+    if stored is None:
+        if over:
+            yield f"line {event.seq} is not in the ledger: it was added after the run was over"
+    elif event_content(event) != event_content(stored):
+        yield f"line {event.seq} and the ledger's event of that number differ: one of them was changed"
+
+
+def examine_plans(evidence: Evidence, batch: BatchPlanned, exam: Examination) -> None:
+    """Compare what a manifest says of its runs with the ledger's events of them. The manifest is as planned."""
+    assert evidence.place is not None
+    layout = evidence.place.layout
+    source = source_of(batch)
+    stored = evidence.sources.get(source, {})
+    if layout.aside is not None:
+        return  # what was set aside is not at its recorded path; its digest has been compared
+    planned = Event(sweep=evidence.sweep.id, source=CONTROL_SOURCE, seq=0, time="", fact=batch)
+    try:
+        events = list(expand(planned, manifests_in(layout.directory)(batch)))
+    except HpcorchError as error:
+        exam.error(batch.manifest, str(error))
+        return
+    for event in events:
+        kind, _, body = event_content(event)
+        known = stored.get(event.seq)
+        if known is None or (kind, body) != event_content(known)[::2]:
+            exam.error(f"event {source}/{event.seq}", "the manifest and the ledger differ about what was planned")
+    if len(stored) != len(events):
+        exam.error(f"events of {source}", f"the ledger has {len(stored)}, and the manifest {len(events)}")

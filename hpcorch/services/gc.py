@@ -1,0 +1,103 @@
+"""Which snapshots of a project no sweep refers to, and removing them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import UsageError
+from hpcorch.journal.layout import STATE_DIR, snapshots_folder
+from hpcorch.ledger import Ledger
+from hpcorch.model.events import CodeFrozen
+
+# A launch writes its snapshot first and its record afterwards; a day is longer than any launch takes.
+YOUNG_S = 86_400.0
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_REFERRED = f"SELECT DISTINCT json_extract(body, '$.digest') FROM v_events WHERE kind = '{CodeFrozen.kind}'"  # noqa: S608
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Garbage:
+    """What lies in a project's folder of snapshots.
+
+    :param unused: files that no sweep refers to, older than a day -> bytes
+    :param kept: snapshots that some sweep refers to, or that are younger
+    :param kept_size: their bytes
+    :param ledgers: all that were asked
+    """
+
+    folder: Path
+    unused: dict[str, int]
+    kept: int
+    kept_size: int
+    ledgers: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes that are unused."""
+        return sum(self.unused.values())
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {**asdict(self), "folder": str(self.folder), "size": self.size}
+
+
+def find_garbage(ledger: Path) -> Garbage:
+    """Look through the snapshots of the project that a ledger serves, and through all ledgers beside it.
+
+    :raises UsageError: the ledger is not in a project's folder
+    :raises RecordError: a ledger beside it cannot be read, so nobody knows what it refers to
+    """
+    if ledger.parent.name != STATE_DIR:
+        raise UsageError(
+            f"the ledger {ledger} is not in a project's {STATE_DIR} folder, and other ledgers may refer to the same"
+            " snapshots: go to the project, and leave out --ledger and $HPCORCH_LEDGER"
+        )
+    folder = snapshots_folder(ledger.parent.parent)
+    ledgers = sorted({ledger, *_ledgers_in(ledger.parent)})
+    referred = {digest for path in ledgers for digest in _referred(path)}
+    young = time.time() - YOUNG_S
+    unused: dict[str, int] = {}
+    kept = kept_size = 0
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        status = path.lstat()
+        if path.name not in referred and status.st_mtime < young and _is_ours(path):
+            unused[path.name] = status.st_size
+        else:
+            kept, kept_size = kept + 1, kept_size + status.st_size
+    return Garbage(folder=folder, unused=unused, kept=kept, kept_size=kept_size, ledgers=list(map(str, ledgers)))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a snapshot, or one that was not finished."""
+    return path.is_file() and bool(
+        _DIGEST.fullmatch(path.name) or re.fullmatch(r"\.[0-9a-f]{64}\..*\.tmp", path.name)
+    )
+
+
+def _ledgers_in(folder: Path) -> Iterator[Path]:
+    for path in folder.glob("*.db"):
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                yield path
+
+
+def _referred(path: Path) -> set[str]:
+    with Ledger.open(path) as ledger:
+        return {row[0] for row in ledger.query(_REFERRED).rows}
+
+
+def remove_garbage(garbage: Garbage) -> None:
+    """Remove what nobody refers to. What somebody else removed meanwhile is gone as well.
+
+    :raises OSError: something cannot be removed
+    """
+    for name in garbage.unused:
+        with suppress(FileNotFoundError):
+            (garbage.folder / name).unlink()

@@ -1,0 +1,60 @@
+"""What a run of an array that shares throttled resources waits for: its share, or its user."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hpcorch.errors import HpcorchError
+from hpcorch.model.entities import Submission
+from hpcorch.services.throttle_state import Entry, state_directory
+from hpcorch.services.throttle_use import ResourceUse, SweepUse
+from hpcorch.services.throttles import Throttles
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.reasons import Explanation
+
+ARRAY_LIMIT: Final = "JobArrayTaskLimit"
+
+
+def share_of(submission: Submission, run: int, client: SlurmClient) -> Explanation | None:
+    """Why a waiting run has no share of what it uses; None if it uses nothing throttled, or its user holds it.
+
+    Slurm says of such a run that it is held (``JobHeldUser``), or that its array is at its limit.
+    """
+    try:
+        throttles = Throttles(state_directory(), client.config().cluster, client)
+        entry = throttles.entry(submission.job_id or "")
+        if entry is None or submission.runs.index(run) in entry.kept:
+            return None
+        uses = [use for use in throttles.view({}) if use.name in entry.units]
+    except (HpcorchError, ValueError):
+        return None
+    if entry.bound is not None and entry.limit >= entry.bound:
+        return None  # it is the user's own array_parallelism
+    short = [use for use in uses if _is_short(use, entry)] or uses
+    if not any(_is_short(use, entry) for use in uses):
+        return Explanation(
+            meaning=f"it waits for its share of {_names(short)}, and there is room by now",
+            sooner=f"whoever looks next lets it start: `hpcorch tend {submission.sweep}` does",
+        )
+    told = "; ".join(_told(use, submission.sweep) for use in short)
+    return Explanation(
+        meaning=f"it waits for its share of {_names(short)}: {told}",
+        sooner="it starts when runs that use it end; `hpcorch resources` shows who does",
+    )
+
+
+def _is_short(use: ResourceUse, entry: Entry) -> bool:
+    return use.capacity is None or use.in_use + entry.units[use.name] > use.capacity
+
+
+def _names(uses: list[ResourceUse]) -> str:
+    return " and ".join(use.name for use in uses)
+
+
+def _told(use: ResourceUse, own: str) -> str:
+    by = ", ".join(f"{one.in_use} by {_whose(one, own)}" for one in use.sweeps if one.in_use)
+    return f"of {use.capacity} in all, {use.in_use} are in use{f' ({by})' if by else ''}"
+
+
+def _whose(one: SweepUse, own: str) -> str:
+    return "this sweep" if one.sweep == own else f"sweep {one.sweep}"

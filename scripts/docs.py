@@ -1,0 +1,243 @@
+"""Write the reference pages, docs/reference/*.md, from the code that they describe.
+
+python scripts/docs.py            writes them
+python scripts/docs.py --check    exits with 1 if one of them is not what the code says
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from hpcorch.cli.main import COMMANDS, command
+from hpcorch.ledger import Ledger
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs" / "reference"
+_WRITTEN_BY = "<!-- Written by scripts/docs.py; change the code that it describes instead. -->\n"
+
+# Of a docstring in reStructuredText: what Markdown writes otherwise.
+_ROLE = re.compile(r":(?:\w+:)?\w+:`~?([^`]+)`")
+_FIELD = re.compile(r":(param|ivar|cvar|return|raises)\s*([\w.]*):\s*")
+
+
+def markdown(docstring: str) -> str:
+    """A docstring as Markdown: its paragraphs, then a list of its fields."""
+    text = _ROLE.sub(r"`\1`", docstring).replace("``", "`")
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join("\n".join(_lines(paragraph)) for paragraph in paragraphs)
+
+
+def _lines(paragraph: str) -> Iterator[str]:
+    for line in paragraph.splitlines():
+        found = _FIELD.match(line)
+        if found is None:
+            yield line.strip() if line.startswith("    ") and not line.lstrip().startswith("-") else line
+            continue
+        word, name = found[1], found[2]
+        head = {"return": "returns", "raises": f"raises `{name}`"}.get(word, f"`{name}`")
+        yield f"- {head}: {line[found.end() :]}"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    columns = list(columns)
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def code(text: str) -> str:
+    """Text as Markdown shows code; nothing for nothing."""
+    return f"`{text}`" if text else ""
+
+
+class Source:
+    """A Python file: its classes, with the comments beside their fields."""
+
+    def __init__(self, path: str) -> None:
+        text = (ROOT / path).read_text()
+        self._lines = text.splitlines()
+        self.classes = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+
+    def fields(self, name: str) -> Iterator[tuple[str, str, str, str]]:
+        """(name, type, default, comment) of the fields of a dataclass."""
+        for node in self.classes[name].body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                default = "" if node.value is None else ast.unparse(node.value)
+                comment = self._lines[(node.end_lineno or node.lineno) - 1].partition("  # ")[2]
+                yield node.target.id, ast.unparse(node.annotation), default, comment
+
+    def methods(self, name: str) -> Iterator[tuple[str, str]]:
+        """(how it is written, docstring) of the public methods and properties of a class."""
+        for node in self.classes[name].body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                decorators = {ast.unparse(one) for one in node.decorator_list}
+                yield _usage(node, decorators), ast.get_docstring(node) or ""
+
+    def docstring(self, name: str) -> str:
+        return ast.get_docstring(self.classes[name]) or ""
+
+
+def _usage(node: ast.FunctionDef, decorators: set[str]) -> str:
+    if "property" in decorators:
+        return f"{node.name}: {ast.unparse(node.returns)}" if node.returns is not None else node.name
+    node.args.args = [one for one in node.args.args if one.arg != "self"]
+    node.args.posonlyargs = [one for one in node.args.posonlyargs if one.arg != "self"]
+    arguments = ast.unparse(node.args).removeprefix("/, ")
+    if "contextmanager" in decorators:
+        return f"with {node.name}({arguments})"
+    returns = "None" if node.returns is None else ast.unparse(node.returns)
+    return f"{node.name}({arguments})" if returns == "None" else f"{node.name}({arguments}) -> {returns}"
+
+
+def launcher_keys() -> str:
+    """The keys of both launchers."""
+    source = Source("hpcorch/launcher/config.py")
+    parts = ["# Keys of the launchers", "The README has what they mean; sbatch(1) has the values of Slurm's own."]
+    titles = {
+        "CommonConf": "Both launchers",
+        "SlurmConf": "`hydra/launcher=hpcorch_slurm`",
+        "LocalConf": "`hydra/launcher=hpcorch_local`, beside Slurm's",
+        "DriftConf": "Below `drift`",
+    }
+    for name, title in titles.items():
+        rows = [
+            (code(key), code(kind), code(_plain_default(default)), comment)
+            for key, kind, default, comment in source.fields(name)
+            if not key.startswith("_")
+        ]
+        parts += [f"## {title}", table(("key", "type", "default", ""), rows)]
+    return "\n\n".join(parts)
+
+
+def _plain_default(default: str) -> str:
+    return {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}.get(
+        default, "{}" if default.startswith("field(") else default.strip("'")
+    )
+
+
+def commands() -> str:
+    """The command line, command by command."""
+    parts = ["# Commands", inspect.cleandoc(command.help or ""), _options(command)]
+    for name in COMMANDS:
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        parts += _command(f"hpcorch {name}", found)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _command(name: str, found: click.Command) -> Iterator[str]:
+    arguments = [one.metavar or str(one.name).upper() for one in found.params if isinstance(one, click.Argument)]
+    yield f"## `{' '.join([name, *arguments])}`"
+    yield inspect.cleandoc(found.help or "")
+    yield _options(found)
+    if isinstance(found, click.Group):
+        for inner, one in found.commands.items():
+            yield from _command(f"{name} {inner}", one)
+
+
+def _options(found: click.Command) -> str:
+    options = [one for one in found.params if isinstance(one, click.Option) and not one.hidden]
+    rows = [(code(" ".join(filter(None, [_names(one), one.metavar]))), one.help or "") for one in options]
+    return table(("option", ""), rows) if rows else ""
+
+
+def _names(option: click.Option) -> str:
+    return ", ".join([*option.opts, *option.secondary_opts])
+
+
+def events() -> str:
+    """Every fact that is recorded."""
+    from hpcorch.model.events import FACTS
+
+    source = Source("hpcorch/model/events.py")
+    about = (
+        "Each line of a journal is a fact, and so is each row of the view `v_events`: `kind` names it, `body` has"
+        " these fields. Fields that are null are left out."
+    )
+    parts = ["# Events", about]
+    for kind, fact in FACTS.items():
+        rows = [(code(name), code(form), comment) for name, form, _, comment in source.fields(fact.__name__)]
+        stays = "" if fact.archived else "\n\nIn the journal only; the ledger does not store it."
+        parts += [f"## `{kind}`", markdown(source.docstring(fact.__name__)) + stays]
+        if rows:
+            parts.append(table(("field", "type", ""), rows))
+    return "\n\n".join(parts)
+
+
+def views() -> str:
+    """The views of the ledger, with their columns."""
+    text = (ROOT / "hpcorch" / "ledger" / "sql" / "views.sql").read_text()
+    told = dict(re.findall(r"^--   (v_\w+) +(.+)$", text, re.MULTILINE))
+    about = re.findall(r"^-- (?! )(.+)$", text, re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        with Ledger.open(path, write=True, create=True):
+            pass
+        columns = _columns(path)
+    rows = [(code(name), told.get(name, ""), ", ".join(map(code, columns[name]))) for name in columns]
+    return "\n\n".join(["# Views of the ledger", "\n".join(about), table(("view", "", "columns"), rows)])
+
+
+def _columns(ledger: Path) -> dict[str, list[str]]:
+    connection = sqlite3.connect(ledger)
+    try:
+        views = connection.execute("SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY rowid").fetchall()
+        return {name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for (name,) in views}
+    finally:
+        connection.close()
+
+
+def run_api() -> str:
+    """What a task may ask of its run."""
+    run, signals = Source("hpcorch/runtime/run.py"), Source("hpcorch/runtime/signals.py")
+    errors = Source("hpcorch/errors.py")
+    about = "`run = hpcorch.current_run()` gives it; outside a job, a harmless stand-in."
+    parts = ["# The run", about]
+    parts += ["## `hpcorch.Run`", markdown(run.docstring("Run"))]
+    for usage, docstring in run.methods("Run"):
+        parts += [f"### `{usage}`", markdown(docstring)]
+    fields = table(("field", "type"), [(code(n), code(t)) for n, t, *_ in run.fields("Checkpoint")])
+    parts += ["## `hpcorch.Checkpoint`", markdown(run.docstring("Checkpoint")), fields]
+    parts += ["## `hpcorch.Stopped`", markdown(signals.docstring("Stopped"))]
+    for name in ("CheckpointError", "LeaseLostError", "UsageError"):
+        parts += [f"## `hpcorch.errors.{name}`", markdown(errors.docstring(name))]
+    return "\n\n".join(parts)
+
+
+WRITERS: Mapping[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "events.md": events,
+    "launcher-keys.md": launcher_keys,
+    "run.md": run_api,
+    "views.md": views,
+}
+
+
+def main() -> int:
+    """Write the pages, or say which are stale."""
+    check = sys.argv[1:] == ["--check"]
+    PAGES.mkdir(parents=True, exist_ok=True)
+    stale = []
+    for name, write in WRITERS.items():
+        path, text = PAGES / name, f"{_WRITTEN_BY}\n{write()}\n"
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if not check:
+            path.write_text(text)
+    if check and stale:
+        print(f"not what the code says: {', '.join(stale)}; run python scripts/docs.py", file=sys.stderr)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Nothing shared is oversubscribed, and no limit stops a sweep, on real daemons: also the short form of caps.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcorch import process
+
+TRIALS = Path(__file__).parents[2] / "scripts" / "bench" / "caps.py"
+APP = """
+import os, pathlib, time
+import hydra
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(cfg):
+    tries = pathlib.Path(f"tries-{cfg.x}-{cfg.model.cpus}")
+    with tries.open("a") as file:
+        file.write(f"{os.environ['SLURM_JOB_ID']}\\n")
+    if len(tries.read_text().splitlines()) <= cfg.failures:
+        raise OSError("the disk is full")
+    while cfg.wait and not pathlib.Path("go").exists():
+        time.sleep(0.1)
+
+main()
+"""
+PROFILE = """
+resources:
+  scratch_io: {capacity: 4, enforced: license, license: scratch}
+  disk: {capacity: 2, enforced: throttle, unit: readers}
+"""
+
+
+def trial(lab, name):
+    """What a trial reports of this cluster, in its short form."""
+    where = ["--lab", str(lab.work.parent), "--release", lab.release, "--venv", str(lab.venv)]
+    command = [sys.executable, str(TRIALS), "--short", "--json", "--only", name, *where]
+    done = process.run(command, timeout_s=270)
+    assert done.stdout.startswith("{"), done.stderr
+    print(done.stderr)
+    return json.loads(done.stdout)[name]
+
+
+def test_two_sweeps_never_hold_more_licences_than_there_are(lab):
+    report = trial(lab, "licenses")
+    assert report["violations"] == []
+    assert report["most"] == 4
+
+
+def test_three_sweeps_share_a_capacity_with_nobody_logged_in(lab):
+    assert trial(lab, "throttles")["violations"] == []
+
+
+def test_a_sweep_larger_than_the_limit_of_submitted_jobs_completes_with_nobody_logged_in(lab):
+    report = trial(lab, "feeding")
+    assert report["violations"] == []
+    assert report["arrays"] > 2
+
+
+@pytest.fixture
+def project(workspace):
+    (workspace / ".hpcorch").mkdir()
+    (workspace / ".hpcorch" / "site.yaml").write_text(PROFILE)
+    (workspace / "conf").mkdir()
+    (workspace / "conf" / "config.yaml").write_text("x: 0\nfailures: 0\nwait: false\nmodel: {cpus: 1}\n")
+    (workspace / "app.py").write_text(APP)
+    process.run(["chown", "-R", "alice:alice", str(workspace)], timeout_s=10)
+    return workspace
+
+
+@pytest.fixture
+def alice(as_alice, project):
+    """A command in the project, whose throttled arrays are this test's alone."""
+    return lambda *argv: as_alice(argv, env={"HPCORCH_STATE": str(project / "state")}, timeout_s=200)
+
+
+@pytest.fixture
+def launch(alice):
+    def call(sweep, *arguments):
+        words = ["python", "app.py", "-m", "hydra/launcher=hpcorch_slurm", "hydra.launcher.detach=true"]
+        done = alice(*words, f"hydra.sweep.dir={sweep}", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def why(alice):
+    return lambda selector: json.loads(alice("hpcorch", "why", selector, "--json").stdout)
+
+
+@pytest.fixture
+def states(alice):
+    def call(*words):
+        report = json.loads(alice("hpcorch", "status", "last", "--refresh", "--json", *words).stdout)
+        return [run["state"] for run in report["runs"]]
+
+    return call
+
+
+def requests(alice):
+    """CPUs that each element of this project's arrays asked for, by array, the oldest first."""
+    rows = alice("sacct", "-X", "-n", "-P", "-D", "-o", "JobID,JobName,ReqCPUS,WorkDir").stdout.splitlines()
+    found = {}
+    for row in rows:
+        job, name, cpus, place = row.split("|", 3)
+        if name == "app" and "_" in job:
+            found.setdefault((place, int(job.partition("_")[0])), []).append(int(cpus))
+    return found
+
+
+def test_runs_that_ask_for_different_amounts_get_arrays_of_their_own_and_retries_keep_that(
+    launch, alice, project, states, eventually
+):
+    swept = ["x=1,2", "model.cpus=1,2", "hydra.launcher.cpus_per_task=${model.cpus}"]
+    launch("swept", *swept, "failures=1", "hydra.launcher.max_retries=1")
+    eventually(lambda: states() == ["COMPLETED"] * 4, timeout_s=150, interval_s=2)
+    asked = [cpus for (place, _), cpus in sorted(requests(alice).items()) if place == str(project)]
+    assert sorted(asked) == [[1, 1], [1, 1], [2, 2], [2, 2]]
+
+
+def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, states, eventually):
+    launch("first", "x=range(3)", "wait=true", "hydra.launcher.resources={disk: 1}")
+    eventually(lambda: states().count("RUNNING") == 2)
+    at_limit = why("last/2")
+    assert at_limit["reason"] == "JobArrayTaskLimit"
+    assert "its share of disk: of 2 in all, 2 are in use (2 by this sweep)" in at_limit["meaning"]
+    launch("second", "x=range(2)", "hydra.launcher.resources={disk: 2}")
+    held = why("last/0")
+    assert held["reason"] == "JobHeldUser"
+    assert "its share of disk: of 2 in all, 2 are in use (2 by sweep" in held["meaning"]
+    assert alice("hpcorch", "hold", "last/1").returncode == 0
+    assert why("last/1")["meaning"] == "it was held by its owner"
+    assert "waits for its share" in why("last/0")["meaning"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason", "text"),
+    [
+        (["licenses={scratch: 4}"], "Licenses", "the licences that it asks for are in use"),
+        (["array_parallelism=1"], "JobArrayTaskLimit", "as many runs of its array as may are at work"),
+        (["cpus_per_task=8", "nodelist=n1"], "Resources", "nodes that fit are busy"),
+        (["+additional_parameters.begin='now+1hour'"], "BeginTime", "it may not begin before a time"),
+    ],
+)
+def test_why_says_in_plain_words_what_slurm_waits_for(launch, why, states, eventually, keys, reason, text):
+    launch(
+        "waiting",
+        "x=1,2",
+        "wait=true",
+        *(f"{'+' * key.startswith('+')}hydra.launcher.{key.removeprefix('+')}" for key in keys),
+    )
+    eventually(lambda: states() == (["PENDING"] * 2 if reason == "BeginTime" else ["RUNNING", "PENDING"]))
+    eventually(lambda: why("last/1")["reason"] == reason, interval_s=1)
+    assert text in why("last/1")["meaning"]
+
+
+def test_a_dry_run_says_when_it_would_start_and_leaves_nothing(launch, alice, project):
+    shown = launch("dry", "x=1,2", "hydra.launcher.dry_run=true", "hydra.launcher.resources={disk: 1}").stdout
+    assert "the first would start at 20" in shown
+    assert "disk lets 2 run at once" in shown
+    assert not (project / ".hpcorch" / "ledger.db").exists()
+    assert not (project / "state").exists()
+    assert str(project) not in alice("squeue", "-h", "-t", "all", "-o", "%Z").stdout
+
+
+def test_a_throttled_sweep_that_its_user_holds_waits_for_its_release(launch, alice, project, states, eventually):
+    launch("first", "x=range(4)", "wait=true", "hydra.launcher.resources={disk: 1}")
+    eventually(lambda: states() == ["RUNNING", "RUNNING", "PENDING", "PENDING"])
+    assert alice("hpcorch", "hold", "last").returncode == 0
+    (project / "go").touch()
+    eventually(lambda: states() == ["COMPLETED", "COMPLETED", "PENDING", "PENDING"])
+    alice("hpcorch", "tend", "last")
+    assert states() == ["COMPLETED", "COMPLETED", "PENDING", "PENDING"]
+    assert alice("hpcorch", "release", "last").returncode == 0
+    eventually(lambda: states() == ["COMPLETED"] * 4)
+
+
+@pytest.fixture
+def few(project):
+    """The launcher key of a pool that takes eight runs at a time."""
+    pool = "pools:\n  few: {limits: {max_submitted: 12}}\nheadroom: 2\n"
+    (project / ".hpcorch" / "site.yaml").write_text(PROFILE + pool)
+    return "hydra.launcher.pool=few"
+
+
+def tries(project):
+    return sorted(len(path.read_text().splitlines()) for path in project.glob("tries-*"))
+
+
+def test_what_was_not_submitted_yet_can_be_cancelled(launch, alice, few, project, states, eventually):
+    launch("fed", "x=range(14)", "wait=true", few)
+    assert states().count("PLANNED") == 6
+    assert "it waits until Slurm takes more jobs of yours" in alice("hpcorch", "why", "last/13").stdout
+    assert alice("hpcorch", "cancel", "last", "--yes").returncode == 0
+    eventually(lambda: states() == ["CANCELLED"] * 14)
+    assert not (project / "tries-13-1").exists()
+
+
+def test_a_sweep_whose_keepers_are_cancelled_goes_on_with_the_next_command(
+    launch, alice, few, project, states, eventually
+):
+    launch("fed", "x=range(14)", "wait=true", few)
+    assert alice("scancel", "-u", "alice", "-n", "app-keeper").returncode == 0
+    (project / "go").touch()
+    eventually(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
+    assert tries(project) == [1] * 14
+
+
+def test_a_sweep_whose_launcher_died_between_two_arrays_goes_on_with_the_next_command(
+    alice, few, project, states, eventually
+):
+    folder = project / "bin"
+    folder.mkdir()
+    real = alice("which", "scontrol").stdout.strip()
+    (folder / "scontrol").write_text(f'#!/bin/bash\n{real} "$@"\n[ "$1" != release ] || kill -9 $PPID\n')
+    (folder / "scontrol").chmod(0o755)
+    command = f"exec python app.py -m hydra/launcher=hpcorch_slurm hydra.sweep.dir=fed {few} 'x=range(14)'"
+    assert alice("bash", "-c", f"PATH={folder}:$PATH {command}").returncode != 0
+    assert states().count("PLANNED") < 10
+    eventually(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
+    assert tries(project) == [1] * 14

@@ -1,0 +1,114 @@
+"""Launches under a site profile, on a pretended Slurm: what is refused before anything happens, and dry runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.apps import App, make_app
+
+pytestmark = pytest.mark.programs
+
+FAKE_SLURM = Path(__file__).parent / "fake_slurm"
+PROFILE = """
+resources:
+  disk: {capacity: 2, enforced: throttle, unit: readers}
+pools:
+  small: {partition: normal, limits: {max_running: 3, max_gpus: 2, max_walltime_min: 30}}
+envelope: {max_gpu_hours: 40, max_runs: 50, max_walltime_min: 600}
+prices: {gpu_hour: 2.0, currency: EUR}
+policies: {partitions: [normal, urgent], max_cost: 60}
+"""
+NORMAL = "hydra.launcher.partition=normal"
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch) -> App:
+    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
+    monkeypatch.setenv("HPCORCH_STATE", str(tmp_path / "state"))
+    made = make_app(tmp_path / "project", "hpcorch_slurm")
+    (made.folder / ".hpcorch").mkdir()
+    (made.folder / ".hpcorch" / "site.yaml").write_text(PROFILE)
+    return made
+
+
+def left_behind(app: App) -> list[str]:
+    """What a launch that did not happen may not leave: a record, a job, a throttled array."""
+    places = (app.ledger, app.folder.parent / "state", app.folder.parent / "slurm" / "jobs.json")
+    return [str(place) for place in places if place.exists()] + [str(p) for p in app.folder.rglob("control.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["hydra.launcher.pool=smal"], "has no pool 'smal'; did you mean small?"),
+        (["hydra.launcher.resources={dsk: 1}"], "has no resource 'dsk'; did you mean disk?"),
+        (["hydra.launcher.resources={disk: 3}"], "asks for 3 of disk, whose capacity is 2"),
+        (["hydra.launcher.partition=other"], "partition other is not one of policies.partitions (normal, urgent)"),
+        ([NORMAL, "hydra.launcher.timeout_min=900"], "900 minutes a run, and envelope.max_walltime_min is 600"),
+        ([NORMAL, "x=range(51)"], "51 runs, and envelope.max_runs is 50"),
+        (
+            [NORMAL, "hydra.launcher.gpus_per_node=2", "hydra.launcher.timeout_min=500"],
+            "50 GPU-hours in the worst case, and envelope.max_gpu_hours is 40; 100 EUR in the worst case",
+        ),
+        (["hydra.launcher.pool=small"], "60 minutes a run, and max_walltime_min of pool small is 30"),
+        (
+            ["hydra.launcher.pool=small", "hydra.launcher.timeout_min=5", "hydra.launcher.gpus_per_node=3"],
+            "3 GPUs for one run, and max_gpus of pool small is 2",
+        ),
+    ],
+)
+def test_what_the_profile_forbids_is_refused_with_the_numbers_and_leaves_nothing(app, words, told):
+    done = app.launch("x=1,2,3", *words)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert left_behind(app) == []
+
+
+def test_a_checkout_with_uncommitted_changes_is_refused_where_the_site_wants_a_clean_one(app):
+    (app.folder / ".hpcorch" / "site.yaml").write_text("policies: {clean_git: refuse}\n")
+    for words in (["init", "-q"], ["add", "app.py"]):
+        subprocess.run(["git", *words], cwd=app.folder, check=True)
+    done = app.launch("x=1")
+    assert done.returncode == 1
+    assert "wants a clean git checkout (policies.clean_git: refuse)" in done.stderr
+    assert left_behind(app) == []
+
+
+def test_a_dry_run_tells_what_would_happen_and_does_nothing(app):
+    words = ["hydra.launcher.resources={disk: 1}", NORMAL, "hydra.launcher.gpus_per_node=1"]
+    done = app.launch("x=1,2,3", *words, "hydra.launcher.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert left_behind(app) == []
+    for line in (
+        "# dry run: nothing is submitted, nothing is recorded",
+        "# 3 runs as one array: 0-2",
+        "# at once: at most 2 of 3 runs, because of disk",
+        "#   GPUs at once: 2",
+        "#   GPU-hours: 3 of 40 that the site profile allows",
+        "#   EUR: 6 of 60 that the site profile allows",
+        "# runs 0-2: the first would start at 2026-01-02 03:04:05 if submitted now (sbatch --test-only)",
+    ):
+        assert line in done.stdout.splitlines(), done.stdout
+    head, _, script = done.stdout.partition("#!/bin/bash")
+    assert all(line.startswith("#") for line in head.splitlines() if line and not line.startswith("["))
+    assert "#SBATCH --array=0-2%1" in script
+
+
+def test_a_dry_run_shows_each_array_of_a_sweep_with_swept_requests(app):
+    words = ["value=1,2", "hydra.launcher.cpus_per_task=${value}", NORMAL, "hydra.launcher.dry_run=true"]
+    done = app.launch(*words)
+    assert "# 1 runs as one array: 0 (cpus_per_task=1)" in done.stdout, done.stdout + done.stderr
+    assert "# 1 runs as one array: 1 (cpus_per_task=2)" in done.stdout
+    assert done.stdout.count("#!/bin/bash") == 2
+
+
+def test_a_dry_run_says_what_slurm_would_refuse(app):
+    done = app.launch("x=1", "hydra.launcher.qos=nosuch", NORMAL, "hydra.launcher.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "# runs 0: Slurm would not take them: Slurm rejected the submission: there is no such QOS" in done.stdout
