@@ -36,10 +36,11 @@ def command(place: Place, *, first: str, second: str, as_json: bool) -> int:
 
 def _write(found: RunDifference) -> None:
     runs = (_name(found.first), _name(found.second))
+    output.write(f"first   {runs[0]}\nsecond  {runs[1]}\n")
     for section, changes in found.sections.items():
         if changes:
             rows = [[change.what, value_text(change.before), value_text(change.after)] for change in changes]
-            columns = (section, *runs)
+            columns = (section, "first", "second")
             output.write_table(output.Table(columns=columns, rows=rows, flexible=frozenset(columns)))
             output.write("")
     for change in found.code:

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "tend": "Do what sweeps need done, such as running failed runs again.",
     "audit": "Prove what produced results, and that nothing was changed since.",
     "diff": "Show what two runs differ in.",
+    "reproduce": "Run a run again from what was frozen, and compare.",
     "export": "Write tables, or all that proves a run, to files.",
     "gc": "Remove snapshots of code that no sweep refers to.",
     "query": "Ask the ledger in SQL.",

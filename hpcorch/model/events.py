@@ -151,6 +151,16 @@ class RunReused(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunReproduced(Fact):
+    """A run of this sweep is another one once more: its code, configuration and seed, to compare the results."""
+
+    kind = "run-reproduced"
+    run: int
+    of: str  # SWEEP/INDEX of the run that it repeats
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedingPlanned(Fact):
     """Slurm does not take all runs of a batch at once: whoever comes by submits the others when there is room."""
 
@@ -287,6 +297,7 @@ class AttemptVerified(Fact):
     task_digest: str
     code_digest: str | None = None  # of the snapshot that the attempt imports from
     main: str | None = None  # where the task function of __main__ is from: snapshot | pickle
+    main_problem: str | None = None  # why it is from its pickle, which was made at submission
     fingerprint: str | None = None  # of the environment, as in environment-frozen
 
 
@@ -481,6 +492,7 @@ FACTS: Mapping[str, type[Fact]] = {
         CodeFrozen,
         EnvironmentFrozen,
         RunReused,
+        RunReproduced,
         FeedingPlanned,
         SubmissionIntended,
         SubmissionAccepted,

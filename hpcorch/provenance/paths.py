@@ -105,7 +105,8 @@ def imported_from(root: Path, modules: Mapping[str, ModuleType], *, kept: Sequen
     found = {}
     for name, module in list(modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str):
+        # Modules that C++ code makes name a file that never was, such as torch's `_ops.py`.
+        if not isinstance(file, str) or not os.path.exists(file):  # noqa: PTH110 - text, of any content
             continue
         path = Path(os.path.realpath(file))
         installed = _INSTALLED & set(path.parts) or any(path.is_relative_to(prefix) for prefix in kept)

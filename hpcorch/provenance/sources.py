@@ -87,7 +87,7 @@ def loaded_files(root: Path, modules: Mapping[str, ModuleType]) -> list[str]:
     found = set()
     for module in list(modules.values()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str):
+        if isinstance(file, str) and os.path.exists(file):  # noqa: PTH110 - text, of any content
             path = Path(file).absolute()
             # The file may be a link, which is kept; the folders on the way to it are real ones in a snapshot.
             real = Path(os.path.realpath(path.parent), path.name)

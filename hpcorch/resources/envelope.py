@@ -17,7 +17,7 @@ from hpcorch.resources.profile import Kind, Pool, Profile
 class Group:
     """Runs of a sweep that ask for the same.
 
-    :param starts: how often one run may use its whole time limit (1 + ``max_num_timeout``)
+    :param starts: how often one run may use its whole time limit by ``max_num_timeout`` and ``max_retries``
     :param partition: None is the cluster's default
     """
 

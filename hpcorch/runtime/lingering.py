@@ -20,6 +20,8 @@ _SCONTROL_TIMEOUT_S = 30.0
 # Where a node cannot ask: longer than the grace times that sites give.
 _UNKNOWN_S = 300.0
 _LONGEST_S = 3600.0
+# Ranks are told to stop at once, and rank 0 may be in a long step or save.
+LEADER_STOPS_S = 120.0
 
 
 def linger(place: Place) -> None:
@@ -36,8 +38,12 @@ def linger(place: Place) -> None:
 
 
 def linger_behind(place: Place) -> None:
-    """As another rank: stay until rank 0 has ended, whose exit ends the step, so that none ends before it."""
-    if leader_said(place, AttemptEnded) is not None:
+    """As another rank: stay while rank 0 stops, too, whose exit ends the step, so that none ends before it.
+
+    Returns if rank 0 does not stop, or ended otherwise: then the signal was for this rank alone.
+    """
+    said = leader_said(place, AttemptEnded, wait_s=LEADER_STOPS_S)
+    if isinstance(said, AttemptEnded) and said.outcome == "stopped":
         time.sleep(_LONGEST_S)
 
 

@@ -24,7 +24,6 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hpcorch.errors import DriftError
-from hpcorch.runtime.output import say
 
 _MAIN = "__main__"
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
@@ -80,8 +79,10 @@ def find_main_function(function: Callable[..., Any]) -> MainFunction | None:
     )
 
 
-def load_main_function(main: MainFunction, *, root: str, tree: str, file: str) -> Callable[..., Any] | None:
-    """The task function from the snapshot; None, and a word about it, if it is not to be had from there.
+def load_main_function(
+    main: MainFunction, *, root: str, tree: str, file: str
+) -> tuple[Callable[..., Any] | None, str | None]:
+    """The task function from the snapshot; or why it is not to be had from there.
 
     :param root: the folder that the snapshot stands for
     :param tree: where the snapshot is
@@ -89,23 +90,19 @@ def load_main_function(main: MainFunction, *, root: str, tree: str, file: str) -
     :raises DriftError: the module imports something that was not frozen, and the policy is to refuse
     """
     earlier = sys.modules[_MAIN]
-    module = _module(main, file)
-    sys.modules[_MAIN] = module
+    module = sys.modules[_MAIN] = _module(main, file)
+    function = None
     try:
         problem = _executed(module, main, file)
-        function = None
         if problem is None:
             function, problem = _looked_up(module, main, {tree: root})
-    except BaseException:
-        sys.modules[_MAIN] = earlier
-        raise
-    if problem is None and function is not None:
+    finally:
+        if function is None:
+            sys.modules[_MAIN] = earlier
+    if function is not None:
         sys.modules.setdefault("hpcorch.runtime.__main__", earlier)
         mark_classes(module)
-        return function
-    sys.modules[_MAIN] = earlier
-    say(f"the task function comes from its pickle and not from {main.file} as it was frozen, because {problem}")
-    return None
+    return function, problem
 
 
 def mark_classes(module: ModuleType) -> None:

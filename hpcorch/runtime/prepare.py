@@ -49,6 +49,7 @@ class Prepared:
             task_digest=self.frozen.header.task_digest,
             code_digest=None if self.snapshot is None else self.snapshot.place.digest,
             main=self.task.main,
+            main_problem=self.task.problem,
             fingerprint=self.fingerprint,
         )
 

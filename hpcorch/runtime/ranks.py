@@ -16,7 +16,7 @@ from hpcorch.runtime.place import Place
 LEADER_WAIT_S = 1800.0
 
 
-def leader_said(place: Place, *kinds: type[Fact]) -> Fact | None:
+def leader_said(place: Place, *kinds: type[Fact], wait_s: float = LEADER_WAIT_S) -> Fact | None:
     """The first fact of one of these kinds in rank 0's journal; None if none came within the waiting time."""
 
     def look() -> Fact | None:
@@ -26,7 +26,7 @@ def leader_said(place: Place, *kinds: type[Fact]) -> Fact | None:
     waiting = Retrying(
         retry=retry_if_result(lambda said: said is None),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
-        stop=stop_after_delay(LEADER_WAIT_S),
+        stop=stop_after_delay(wait_s),
         sleep=time.sleep,
     )
     try:

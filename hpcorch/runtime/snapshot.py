@@ -20,6 +20,8 @@ from hpcorch.runtime.drift import DriftLog
 
 # What no task of this user has used on this node for so long is removed from its disk.
 _KEEP_DAYS = 14.0
+# Runs before anything is unpacked, and may itself be in the project.
+_OURS = Path(__file__).parents[1]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Snapshot:
 
     def tell(self, name: str, file: str, *, late: bool = False) -> None:
         """Put a module from the live tree on record, once."""
-        if name in self._told or _is_ours(name):
+        if name in self._told or _is_ours(name) or Path(file).is_relative_to(_OURS):
             return
         self._told.add(name)
         self.drift.found(

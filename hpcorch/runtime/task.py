@@ -27,12 +27,14 @@ class Task:
     """What all runs of a launch call, and the Hydra state that they call it in.
 
     :param main: where a function of ``__main__`` is from, ``snapshot`` or ``pickle``; None for others
+    :param problem: why it is from its pickle
     """
 
     function: Callable[[Any], Any]
     hydra_context: Any
     singletons: Mapping[type, Any]
     main: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +102,21 @@ def load_task(file: TaskFile, snapshot: Snapshot | None) -> Task:
         snapshot.enter(file.sys_path, Path.cwd())
     else:
         sys.path[:] = [*file.sys_path, *(entry for entry in sys.path if entry not in file.sys_path)]
-    function, main = None, None
+    function, main, problem = None, None, None
     if file.main is not None:
-        function = None if snapshot is None else _from_snapshot(file.main, snapshot)
+        function, problem = _from_snapshot(file.main, snapshot)
         main = FROM_SNAPSHOT if function is not None else FROM_PICKLE
     if function is None:
         function = pickle.loads(file.function)  # noqa: S301 - from a verified file
     hydra_context, singletons = pickle.loads(file.hydra)  # noqa: S301 - likewise
-    return Task(function=function, hydra_context=hydra_context, singletons=singletons, main=main)
+    return Task(function=function, hydra_context=hydra_context, singletons=singletons, main=main, problem=problem)
 
 
-def _from_snapshot(main: MainFunction, snapshot: Snapshot) -> Callable[[Any], Any] | None:
+def _from_snapshot(main: MainFunction, snapshot: Snapshot | None) -> tuple[Callable[[Any], Any] | None, str | None]:
+    if snapshot is None:
+        return None, "there is no snapshot"
     move = snapshot.move
     frozen = move(main.file, cwd=Path("/"))
     if frozen == main.file or not Path(frozen).is_file():
-        return None
+        return None, f"{main.file} is not in the snapshot"
     return load_main_function(main, root=str(move.root), tree=str(move.tree), file=frozen)

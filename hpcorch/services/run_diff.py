@@ -89,14 +89,14 @@ def diff_runs(ledger: Ledger, first: Selector, second: Selector) -> RunDifferenc
     one, other = _evidence(ledger, first), _evidence(ledger, second)
     before, after = one.runs[0], other.runs[0]
     unknown: list[str] = []
-    configs = [_leaves(ledger.config(run.sweep, run.run)) for run in (before, after)]
+    configs = [leaves(ledger.config(run.sweep, run.run)) for run in (before, after)]
     sections = {
         "configuration": _changes(*configs),
         "seed": _changes({"seed": before.seed}, {"seed": after.seed}),
         "environment": _environments(one, other, unknown),
         "inputs": _changes(*({fact.path: fact.digest for fact in inputs_of(e, e.runs[0])} for e in (one, other))),
         "result": _changes(*(_outcome(run) for run in (before, after))),
-        "metrics": _changes(*(_leaves(_metrics(run)) for run in (before, after))),
+        "metrics": _changes(*(leaves(_metrics(run)) for run in (before, after))),
     }
     return RunDifference(
         first=before, second=after, sections=sections, code=_code(one, other, unknown), unknown=unknown
@@ -112,19 +112,19 @@ def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
 
 
 def _outcome(run: Run) -> dict[str, Any]:
-    return {"state": run.state.value, **_leaves(run.result, "result")}
+    return {"state": run.state.value, **leaves(run.result, "result")}
 
 
 def _metrics(run: Run) -> dict[str, Any]:
     return {name: dict(metric) for name, metric in run.metrics.items()}
 
 
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     """A value as dotted keys, as overrides are written."""
     if isinstance(value, dict) and value:
         found: dict[str, Any] = {}
         for key, item in value.items():
-            found |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+            found |= leaves(item, f"{prefix}.{key}" if prefix else str(key))
         return found
     return {prefix: value} if prefix else {}
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpcorch.model.retries import RetryBudget
 from hpcorch.resources.demand import demand_of
 from hpcorch.resources.envelope import Group, WorstCase, check_sweep
 from hpcorch.resources.profile import Pool, Profile
@@ -100,9 +101,10 @@ def reckon(
 
 def _group(share: Share) -> Group:
     keys = share.terms.keys
+    retries = max(RetryBudget.parse(keys.get("max_retries")).most.values(), default=0)
     return Group(
         runs=share.runs,
         demand=demand_of(keys),
-        starts=1 + int(keys.get("max_num_timeout") or 0),
+        starts=(1 + int(keys.get("max_num_timeout") or 0)) * (1 + retries),
         partition=keys.get("partition"),
     )

@@ -60,7 +60,7 @@ def test_the_loop_of_the_readme_ends_alike_if_it_was_interrupted(project):
 
 def test_the_torch_example_ends_alike_if_it_was_interrupted_in_an_epoch(project):
     pytest.importorskip("torch")
-    ends_alike_if_interrupted(project, CHECKPOINTS.block("file: torch_example.py"), "+epochs=3 +seed=1 hydra.launcher.drift.code=record")
+    ends_alike_if_interrupted(project, CHECKPOINTS.block("file: torch_example.py"), "+epochs=3 +seed=1")
 
 
 def test_files_of_another_framework_are_saved_as_the_page_says(project):

@@ -212,7 +212,7 @@ def test_what_the_main_block_sets_reaches_the_jobs(tmp_path):
     (app.folder / "go").touch()
     assert launched(app, "x=1")[0]["script"] == "set under the main block"
     (verified,) = facts(app, AttemptVerified)
-    assert verified.main == "pickle"
+    assert (verified.main, verified.main_problem) == ("pickle", "the launching program had set WORD otherwise")
 
 
 def test_a_script_without_a_main_block_does_not_launch_itself_again(tmp_path):

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,7 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
-from hpcorch.runtime import execute
+from hpcorch.runtime import execute, lingering
 from hpcorch.runtime.__main__ import main
 from hpcorch.runtime.results import decode_result
 from hpcorch.services.reconcile import Reconciler
@@ -412,4 +413,5 @@ def test_a_follower_ends_as_a_leader_that_does_not_call(node: Node, outcome: str
 @pytest.mark.parametrize(("task", "code"), [("raises-odd", 111), ("exits-with-words", 1), ("stops-itself", 143)])
 def test_a_follower_that_fails_says_so_to_srun(node: Node, task: str, code: int) -> None:
     node.write(task, CLAIMED, ev.AttemptCalled())
-    assert node.start(task, SLURM_PROCID="1").code == code
+    impatient = partial(setattr, lingering, "LEADER_STOPS_S", 0.5)
+    assert node.start(task, before=impatient, SLURM_PROCID="1").code == code
