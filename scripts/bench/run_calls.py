@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import FrozenRun
+from hpcorch.journal.manifest import FrozenRun, ManifestHeader
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.active import ActiveRun
@@ -107,6 +107,17 @@ def _run(folder: Path) -> Iterator[ActiveRun]:
         nodes=None,
         gpus=None,
     )
-    frozen = cast("FrozenRun", SimpleNamespace(header=SimpleNamespace(signal_delay_s=120, kill_wait_s=30)))
+    header = ManifestHeader(
+        sweep="bench",
+        batch=0,
+        count=1,
+        backend="local",
+        job_name="bench",
+        project=str(folder),
+        cwd=str(folder),
+        python=sys.executable,
+        task_digest="",
+    )
+    frozen = cast("FrozenRun", SimpleNamespace(header=header))
     with JournalWriter.create(layout.journal(attempt)) as journal:
         yield ActiveRun(place, frozen, SignalOwner(), journal)
