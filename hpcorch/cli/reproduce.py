@@ -9,6 +9,7 @@ import click
 from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place
 from hpcorch.cli.text import printable, value_text
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
 from hpcorch.ledger import Ledger
 from hpcorch.services.local import Interrupted
 from hpcorch.services.reproduce import Original, Reproduction, find_original, reproduce
@@ -19,7 +20,11 @@ _INTERRUPTED = 128
 
 
 @click.command(
-    epilog=examples("hpcorch reproduce last/3 again/", "hpcorch reproduce 20261123-0445/0 again/ --tolerance 1e-6")
+    epilog=examples(
+        "hpcorch reproduce last/3 again/",
+        "hpcorch reproduce 20261123-0445/0 again/ --tolerance 1e-6",
+        "hpcorch reproduce last/3 again/ --bundle reviewed/",
+    )
 )
 @click.argument("run", metavar="RUN")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
@@ -30,18 +35,26 @@ _INTERRUPTED = 128
     show_default=True,
     help="Numbers that differ by less, relative to the larger one, count as equal within tolerance.",
 )
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Take the run from this bundle."
+)
 @json_option
 @pass_place
-def command(place: Place, *, run: str, directory: Path, tolerance: float, as_json: bool) -> int:
+def command(
+    place: Place, *, run: str, directory: Path, tolerance: float, bundle: Path | None, as_json: bool
+) -> int:
     """Run a run again from what was frozen, and compare.
 
     Code, configuration and seed are those of RUN, which stays as it is; the repetition is a sweep of its own in
-    DIRECTORY, on this machine. State, result, metrics and the last checkpoint are compared. Exits with 0 if they are
-    identical, or equal within tolerance, and with 1 otherwise.
+    DIRECTORY, on this machine. State, result, metrics and the last checkpoint are compared. Exits with 0 if they
+    are identical, or equal within tolerance, and with 1 otherwise.
+
+    With --bundle the run is taken from what `hpcorch export bundle` wrote, and the ledger of the repetition is made
+    in DIRECTORY: nothing else of the original is needed here but its packages.
     """
-    with Ledger.open(place.ledger_path(), write=True) as ledger:
-        original = find_original(ledger, parse_selector(run))
-        _tell_environment(original)
+    original, ledger_path = _original(place, run, bundle, directory)
+    _tell_environment(original)
+    with Ledger.open(ledger_path, write=True, create=True) as ledger:
         try:
             found = reproduce(ledger, original, directory, tolerance=tolerance)
         except Interrupted as stop:
@@ -51,6 +64,20 @@ def command(place: Place, *, run: str, directory: Path, tolerance: float, as_jso
     else:
         _write(found)
     return int(found.sameness is Sameness.DIFFERENT)
+
+
+def _original(place: Place, run: str, bundle: Path | None, directory: Path) -> tuple[Original, Path]:
+    """The run to repeat, and the ledger that takes the repetition."""
+    if bundle is None:
+        path = place.ledger_path()
+        with Ledger.open(path) as ledger:
+            return find_original(ledger, parse_selector(run)), path
+    from hpcorch.services.bundle_audit import open_bundle
+
+    received = open_bundle(bundle)
+    with Ledger.open(received.ledger) as ledger:
+        original = find_original(ledger, parse_selector(run), lambda _: received.place)
+    return original, directory.absolute() / STATE_DIR / LEDGER_NAME
 
 
 def _tell_environment(original: Original) -> None:

@@ -72,6 +72,7 @@ class Evidence:
     """All that is stored of one sweep.
 
     :param runs: those that are audited
+    :param is_over: whether all runs of the sweep are over, the others included
     :param place: None if the record is not where it should be
     :param sources: name -> sequence number -> event
     :param written: run -> its attempts that wrote a journal
@@ -81,6 +82,7 @@ class Evidence:
 
     sweep: Sweep
     runs: Sequence[Run]
+    is_over: bool
     place: Place | None
     sources: Mapping[str, Mapping[int, Event]]
     written: Mapping[int, Sequence[AttemptId]]
@@ -145,6 +147,7 @@ def gather(ledger: Ledger, sweep: Sweep, runs: Sequence[Run], place: Place | Non
     return Evidence(
         sweep=sweep,
         runs=runs,
+        is_over=all(state.is_final for state in ledger.counts(sweep.id)),
         place=place,
         sources=sources,
         written=written,

@@ -33,8 +33,8 @@ def examine_files(evidence: Evidence, exam: Examination) -> None:
         if batch.batch in batches:
             if _same(evidence, batch.manifest, batch.manifest_digest, "manifests", exam):
                 examine_plans(evidence, batch, exam)
-            task = evidence.place.layout.task(batch.batch)
-            _same(evidence, evidence.place.layout.relative(task), batch.task_digest, "task files", exam)
+            task = Path(batch.manifest).with_name(evidence.place.layout.task(batch.batch).name)
+            _same(evidence, str(task), batch.task_digest, "task files", exam)
     for environment in evidence.environments.values():
         if environment.batch in batches:
             _same(evidence, environment.file, environment.digest, "environments", exam)
@@ -95,7 +95,7 @@ def _examine_scripts(evidence: Evidence, exam: Examination) -> None:
         else:
             _same(evidence, intent.script, intent.script_digest, "batch scripts", exam)
     if unproven:
-        exam.note("batch scripts", f"no digest is on record of {unproven} batch scripts: they are not compared")
+        exam.note("batch scripts", f"no digest is on record of {unproven} batch script(s): not compared")
 
 
 def _examine_results(evidence: Evidence, exam: Examination) -> None:

@@ -14,21 +14,21 @@ from hpcorch.journal.lines import DamagedLineError, decode
 from hpcorch.ledger import manifests_in
 from hpcorch.ledger.expansion import expand, source_of
 from hpcorch.ledger.rows import event_content
-from hpcorch.model.events import CONTROL_SOURCE, BatchPlanned, Event
+from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, BatchPlanned, Event
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.audit_evidence import Evidence
 from hpcorch.services.findings import Examination
 
 # A damaged file differs in many lines; the first few tell where.
 _NAMED = 5
+_IDLE = ("skipped", "superseded")
 
 
 def examine_journals(evidence: Evidence, exam: Examination) -> None:
     """Compare the control journal and the journals of all audited runs' attempts."""
     assert evidence.place is not None
     layout = evidence.place.layout
-    over = all(run.state.is_final for run in evidence.runs)
-    _examine(layout.control, CONTROL_SOURCE, None, evidence, exam, over=over)
+    _examine(layout.control, CONTROL_SOURCE, None, evidence, exam, over=evidence.is_over)
     names = {layout.journal(name).stem: name for run in evidence.runs for name in evidence.attempts(run.run)}
     names |= {str(name): name for name in _on_disk(layout.journals) if name.run in evidence.indices}
     final = {run.run for run in evidence.runs if run.state.is_final}
@@ -55,6 +55,9 @@ def _examine(
     except OSError as error:
         exam.error(f"journal {source}", f"the journal {path} cannot be read ({error.strerror})", run=run)
         return
+    if not stored and _has_done_nothing(content):
+        exam.note(f"journal {source}", "it tells of an attempt that came when the run was over", run=run)
+        return
     troubles = list(_troubles(content, source, evidence.sweep.id, stored, over=over))
     for text in troubles[:_NAMED]:
         exam.error(f"journal {source}", f"{text} ({path})", run=run)
@@ -62,6 +65,16 @@ def _examine(
         exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
     if not troubles:
         exam.intact["journals"] += 1
+
+
+def _has_done_nothing(content: bytes) -> bool:
+    """Whether a journal is whole and of an attempt that found its run over, as when a completed one is requeued."""
+    lines = content.splitlines()
+    try:
+        facts = [decode(line, sweep="", source="").fact for line in lines]
+    except (DamagedLineError, ValueError):
+        return False
+    return bool(facts) and isinstance(facts[-1], AttemptEnded) and facts[-1].outcome in _IDLE
 
 
 def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, RecordError
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.ledger import Ledger
-from hpcorch.model.entities import Sweep
 from hpcorch.runtime.checkpoint_file import digest_of
 from hpcorch.services.anchors import Anchor
 from hpcorch.services.audit import Audit, audit
 from hpcorch.services.audit_evidence import Checkpoints, Place
 from hpcorch.services.bundle import ABOUT, FORMAT, SNAPSHOTS, SUMS, SWEEP, VERSION, sealed_files
 from hpcorch.services.findings import Examination
-from hpcorch.services.select import parse_selector
+from hpcorch.services.select import Selector, parse_selector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedBundle:
+    """A bundle's parts.
+
+    :param selector: its runs
+    :param ledger: the file
+    :param place: of the sweep's record
+    """
+
+    sweep: str
+    selector: Selector
+    ledger: Path
+    place: Place
 
 
 def audit_bundle(directory: Path, *, against: Sequence[Anchor] = ()) -> Audit:
@@ -27,21 +42,32 @@ def audit_bundle(directory: Path, *, against: Sequence[Anchor] = ()) -> Audit:
     :raises NotFoundError: it is no bundle
     :raises RecordError: a newer version wrote it, or it is damaged so that nothing can be read
     """
-    about = _about(directory)
-    exam = Examination(sweep=str(about["sweep"]))
+    bundle = open_bundle(directory)
+    exam = Examination(sweep=bundle.sweep)
     examine_sums(directory, exam)
-    place = Place(
-        layout=SweepLayout(directory / SWEEP),
-        snapshots=directory / SNAPSHOTS,
-        checkpoints=Checkpoints(about["checkpoints"]),
+    with Ledger.open(bundle.ledger) as ledger:
+        return audit(
+            ledger, [bundle.selector], against=against, places=lambda _: bundle.place, before=exam.findings
+        )
+
+
+def open_bundle(directory: Path) -> ReceivedBundle:
+    """Where the parts of a bundle are.
+
+    :raises NotFoundError: it is no bundle
+    :raises RecordError: a newer version wrote it, or what it says of itself was changed
+    """
+    about = _about(directory)
+    return ReceivedBundle(
+        sweep=str(about["sweep"]),
+        selector=parse_selector(f"{about['sweep']}/{about['runs']}"),
+        ledger=directory / STATE_DIR / LEDGER_NAME,
+        place=Place(
+            layout=SweepLayout((directory / SWEEP).absolute()),
+            snapshots=(directory / SNAPSHOTS).absolute(),
+            checkpoints=Checkpoints(about["checkpoints"]),
+        ),
     )
-
-    def find(_: Sweep) -> Place:
-        return place
-
-    selector = parse_selector(f"{about['sweep']}/{about['runs']}")
-    with Ledger.open(directory / STATE_DIR / LEDGER_NAME) as ledger:
-        return audit(ledger, [selector], against=against, places=find, before=exam.findings)
 
 
 def _about(directory: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,20 @@ from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import FrozenRun, RecordPlace, SnapshotPlace, read_run
 from hpcorch.ledger import Ledger
-from hpcorch.model.entities import Run
+from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen, RunReproduced, SweepCreated
 from hpcorch.model.ids import new_sweep_id
-from hpcorch.provenance.environment import record
+from hpcorch.provenance.environment import Environment, record
 from hpcorch.provenance.environment_changes import Difference, Severity, differences
 from hpcorch.runtime.checkpoint_file import digest_of
 from hpcorch.runtime.environment import environment_file
-from hpcorch.services.audit_evidence import Evidence, find_place, gather
+from hpcorch.services.audit_evidence import Evidence, Place, find_place, gather
 from hpcorch.services.local import LocalPool
 from hpcorch.services.local_options import local_request
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, record_launch
 from hpcorch.services.sameness import Compared, Sameness, compare_outcomes
+from hpcorch.services.scripts import script_exports
 from hpcorch.services.select import Selector, select_runs
 
 # Results depend on these beyond code and packages; they are set as they were at submission.
@@ -41,8 +42,8 @@ _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYT
 class Original:
     """A run that can be executed again: all that was frozen of it is there, and as it was.
 
-    :param differences: of this environment from the one that it was submitted in, the gravest first; None if that is
-        not on record
+    :param differences: of this environment from the one that it was submitted in, the gravest first; None if that
+        is not on record
     """
 
     evidence: Evidence
@@ -85,9 +86,12 @@ class Reproduction:
         }
 
 
-def find_original(ledger: Ledger, selector: Selector) -> Original:
+def find_original(
+    ledger: Ledger, selector: Selector, places: Callable[[Sweep], Place | None] = find_place
+) -> Original:
     """The run to repeat, with all that was frozen of it compared with its digests.
 
+    :param places: finds the record of its sweep
     :raises NotFoundError: it is not there
     :raises UsageError: one run is not named, or no code was frozen for it
     :raises RecordError: the record is gone
@@ -97,7 +101,7 @@ def find_original(ledger: Ledger, selector: Selector) -> Original:
     runs = select_runs(ledger, sweep.id, selector, limit=2)
     if len(runs) != 1:
         raise UsageError(f"one run is reproduced at a time: name it, such as {sweep.id}/0")
-    evidence = gather(ledger, sweep, runs, find_place(sweep))
+    evidence = gather(ledger, sweep, runs, places(sweep))
     batch, code = evidence.batch(runs[0]), evidence.code(runs[0])
     if evidence.place is None:
         raise RecordError(f"the record of sweep {sweep.id} is not in {sweep.directory} any more: put it back")
@@ -115,8 +119,14 @@ def find_original(ledger: Ledger, selector: Selector) -> Original:
         code=code,
         differences=None
         if before is None
-        else [one for one in differences(before, record()) if one.severity is not Severity.NOTE],
+        else [one for one in differences(before, _environment_here(before)) if one.severity is not Severity.NOTE],
     )
+
+
+def _environment_here(before: Environment) -> Environment:
+    """The environment that the repetition will have."""
+    kept = {name: before.variables[name] for name in _VARIABLES if name in before.variables}
+    return record(variables={**os.environ, **script_exports(os.environ), **kept})
 
 
 def _unchanged(path: Path, digest: str) -> None:

@@ -8,12 +8,16 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hpcorch.journal.manifest import digest
+from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
+from hpcorch.model.ids import AttemptId
 from tests.proof_support import CODE, ENVIRONMENT, begun, freeze, proven_sweep
 from tests.support import CommandLine, SweepOnDisk, finished_sweep, make_sweep
 
@@ -124,6 +128,50 @@ def test_audit_of_a_sweep_whose_directory_is_gone_says_so(hpcorch, sweep):
     ran = hpcorch("audit", "--all")
     assert ran.code == 1
     assert "only the ledger tells of it" in ran.out
+
+
+def test_a_record_that_was_set_aside_is_audited_where_it_is_now(hpcorch, sweep, tmp_path):
+    sweep.layout.set_aside()
+    ran = hpcorch("audit", "--json")
+    assert ran.code == 0, ran.out
+    assert json.loads(ran.out)["intact"]["task files"] == 1
+    assert hpcorch("export", "bundle", "last", "bundle").code == 0
+    assert hpcorch("audit", "--bundle", "bundle").code == 0
+
+
+def test_a_batch_script_that_was_changed_is_named_and_one_without_a_digest_is_a_note(hpcorch, sweep):
+    script = sweep.layout.script(1)
+    script.write_text("#!/bin/sh\n")
+    intent = ev.SubmissionIntended(
+        submission=1,
+        batch=0,
+        runs="0",
+        token="1" * 32,
+        backend="slurm",
+        host="login1",
+        script=sweep.layout.relative(script),
+        script_digest=digest(script.read_bytes()),
+    )
+    sweep.record(intent, ev.SubmissionUnknown(submission=1, reason="no answer"))
+    sweep.record(replace(intent, submission=2, script_digest=None))
+    sweep.ingest()
+    script.write_text("#!/bin/bash\n")
+    text = hpcorch("audit").out
+    assert f"ERROR {sweep.id}: {sweep.layout.relative(script)}" in text
+    assert "no digest is on record of 1 batch script" in text
+
+
+def test_a_requeued_attempt_that_found_its_run_over_is_only_a_note(hpcorch, sweep):
+    name = AttemptId(run=1, submission=0, restart=1)
+    with JournalWriter.create(sweep.layout.journal(name)) as journal:
+        journal.append(ev.AttemptClaimed(host="n1", pid=1))
+        journal.append(ev.AttemptEnded(outcome="skipped", exit_code=0))
+    ran = hpcorch("audit")
+    assert ran.code == 0
+    assert "NOTE" in ran.out
+    with JournalWriter.resume(sweep.layout.journal(name)) as journal:
+        journal.append(ev.AttemptEnded(outcome="completed", exit_code=0, result=9))
+    assert "it was added after the run was over" in hpcorch("audit").out
 
 
 # diff -------------------------------------------------------------------------------------------------------
