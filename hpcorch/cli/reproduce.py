@@ -12,7 +12,8 @@ from hpcorch.cli.text import printable, value_text
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
 from hpcorch.ledger import Ledger
 from hpcorch.services.local import Interrupted
-from hpcorch.services.reproduce import Original, Reproduction, find_original, reproduce
+from hpcorch.services.original import Original, find_original
+from hpcorch.services.reproduce import Reproduction, reproduce
 from hpcorch.services.sameness import Sameness
 from hpcorch.services.select import parse_selector
 

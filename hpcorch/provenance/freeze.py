@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def freeze(sources: Sources, *, project: Path) -> FrozenCode:
         entries, digest, content = _archived(sources, cache, left)
     written = content is not None and not (folder / digest).exists()
     archive = folder / digest if content is None else store(folder, digest, content)
+    with suppress(OSError):  # another's, in a shared project
+        os.utime(archive)  # what was used lately is not removed as unused before the launch is on record
     cache.save(only_used=True)
     return FrozenCode(
         root=sources.root,

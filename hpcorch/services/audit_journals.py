@@ -30,7 +30,8 @@ def examine_journals(evidence: Evidence, exam: Examination) -> None:
     layout = evidence.place.layout
     _examine(layout.control, CONTROL_SOURCE, None, evidence, exam, over=evidence.is_over)
     names = {layout.journal(name).stem: name for run in evidence.runs for name in evidence.attempts(run.run)}
-    names |= {str(name): name for name in _on_disk(layout.journals) if name.run in evidence.indices}
+    audited = evidence.indices
+    names |= {str(name): name for name in _on_disk(layout.journals) if name.run in audited}
     final = {run.run for run in evidence.runs if run.state.is_final}
     for source, name in sorted(names.items(), key=lambda item: item[1]):
         _examine(layout.journal(name), source, name.run, evidence, exam, over=name.run in final)
@@ -63,7 +64,13 @@ def _examine(
         exam.error(f"journal {source}", f"{text} ({path})", run=run)
     if len(troubles) > _NAMED:
         exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
-    if not troubles:
+    torn = len(content) - content.rfind(b"\n") - 1
+    if troubles:
+        return
+    if torn and over:
+        text = f"{path} ends with {torn} bytes that are no whole line: its writer was killed, or it was changed"
+        exam.warn(f"journal {source}", text, run=run)
+    else:
         exam.intact["journals"] += 1
 
 
@@ -79,7 +86,7 @@ def _has_done_nothing(content: bytes) -> bool:
 
 def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:
     """What is not as the ledger has it. Lines are numbered as their events are, from 0 without a gap."""
-    *lines, rest = content.split(b"\n")
+    lines = content.split(b"\n")[:-1]
     for number, line in enumerate(lines):
         try:
             event = decode(line, sweep=sweep, source=source)
@@ -93,8 +100,6 @@ def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Even
     missing = sorted(number for number in stored if number >= len(lines))
     if missing:
         yield f"the ledger has events {missing[0]} to {missing[-1]} of it, which are not there any more"
-    elif rest and over:
-        yield f"it ends with {len(rest)} bytes that are no whole line: its writer was killed, or it was changed"
 
 
 def _unequal(event: Event, stored: Event | None, *, over: bool) -> Iterator[str]:

@@ -94,10 +94,13 @@ def _referred(path: Path) -> set[str]:
 
 
 def remove_garbage(garbage: Garbage) -> None:
-    """Remove what nobody refers to. What somebody else removed meanwhile is gone as well.
+    """Remove what nobody refers to, unless a launch has used it since.
 
     :raises OSError: something cannot be removed
     """
+    young = time.time() - YOUNG_S
     for name in garbage.unused:
-        with suppress(FileNotFoundError):
-            (garbage.folder / name).unlink()
+        path = garbage.folder / name
+        with suppress(FileNotFoundError):  # somebody else removed it
+            if path.lstat().st_mtime < young:
+                path.unlink()

@@ -6,55 +6,27 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import DriftError, RecordError, UsageError
-from hpcorch.journal.archives import problem
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import FrozenRun, RecordPlace, SnapshotPlace, read_run
+from hpcorch.journal.manifest import RecordPlace, SnapshotPlace
 from hpcorch.ledger import Ledger
-from hpcorch.model.entities import Run, Sweep
-from hpcorch.model.events import CodeFrozen, EnvironmentFrozen, RunReproduced, SweepCreated
+from hpcorch.model.entities import Run
+from hpcorch.model.events import EnvironmentFrozen, RunReproduced, SweepCreated
 from hpcorch.model.ids import new_sweep_id
-from hpcorch.provenance.environment import Environment, record
-from hpcorch.provenance.environment_changes import Difference, Severity, differences
-from hpcorch.runtime.checkpoint_file import digest_of
 from hpcorch.runtime.environment import environment_file
-from hpcorch.services.audit_evidence import Evidence, Place, find_place, gather
+from hpcorch.services.audit_evidence import find_place, gather
 from hpcorch.services.local import LocalPool
 from hpcorch.services.local_options import local_request
+from hpcorch.services.original import Original
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, record_launch
 from hpcorch.services.sameness import Compared, Sameness, compare_outcomes
-from hpcorch.services.scripts import script_exports
-from hpcorch.services.select import Selector, select_runs
-
-# Results depend on these beyond code and packages; they are set as they were at submission.
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Original:
-    """A run that can be executed again: all that was frozen of it is there, and as it was.
-
-    :param differences: of this environment from the one that it was submitted in, the gravest first; None if that
-        is not on record
-    """
-
-    evidence: Evidence
-    frozen: FrozenRun
-    code: CodeFrozen
-    differences: Sequence[Difference] | None
-
-    @property
-    def run(self) -> Run:
-        """The run as the ledger has it."""
-        return self.evidence.runs[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,60 +58,6 @@ class Reproduction:
         }
 
 
-def find_original(
-    ledger: Ledger, selector: Selector, places: Callable[[Sweep], Place | None] = find_place
-) -> Original:
-    """The run to repeat, with all that was frozen of it compared with its digests.
-
-    :param places: finds the record of its sweep
-    :raises NotFoundError: it is not there
-    :raises UsageError: one run is not named, or no code was frozen for it
-    :raises RecordError: the record is gone
-    :raises DriftError: what was frozen was changed since
-    """
-    sweep = ledger.sweep(selector.sweep).sweep
-    runs = select_runs(ledger, sweep.id, selector, limit=2)
-    if len(runs) != 1:
-        raise UsageError(f"one run is reproduced at a time: name it, such as {sweep.id}/0")
-    evidence = gather(ledger, sweep, runs, places(sweep))
-    batch, code = evidence.batch(runs[0]), evidence.code(runs[0])
-    if evidence.place is None:
-        raise RecordError(f"the record of sweep {sweep.id} is not in {sweep.directory} any more: put it back")
-    if batch is None or code is None:
-        raise UsageError(f"no code was frozen for run {sweep.id}/{runs[0].run}: it cannot be reproduced")
-    _unchanged(evidence.place.file(batch.manifest), batch.manifest_digest)
-    _unchanged(evidence.place.layout.task(batch.batch), batch.task_digest)
-    if (trouble := problem(evidence.place.archive(code), code.digest)) is not None:
-        raise DriftError(trouble)
-    frozen_environment = evidence.environment(runs[0])
-    before = None if frozen_environment is None else evidence.read_environment(frozen_environment)
-    return Original(
-        evidence=evidence,
-        frozen=read_run(evidence.place.file(batch.manifest), runs[0].run),
-        code=code,
-        differences=None
-        if before is None
-        else [one for one in differences(before, _environment_here(before)) if one.severity is not Severity.NOTE],
-    )
-
-
-def _environment_here(before: Environment) -> Environment:
-    """The environment that the repetition will have."""
-    kept = {name: before.variables[name] for name in _VARIABLES if name in before.variables}
-    return record(variables={**os.environ, **script_exports(os.environ), **kept})
-
-
-def _unchanged(path: Path, digest: str) -> None:
-    try:
-        found = digest_of(path)
-    except OSError as error:
-        raise RecordError(
-            f"{path} cannot be read ({error.strerror}): without it nothing can be repeated"
-        ) from error
-    if found != digest:
-        raise DriftError(f"{path} was changed since the run was submitted: `hpcorch audit` says what else was")
-
-
 def reproduce(ledger: Ledger, original: Original, directory: Path, *, tolerance: float) -> Reproduction:
     """Execute a run again on this machine, and compare.
 
@@ -156,11 +74,11 @@ def reproduce(ledger: Ledger, original: Original, directory: Path, *, tolerance:
     reconciler.ingest()
     keys = {
         name: value
-        for name, value in _options(original).items()
+        for name, value in original.options.items()
         if name in ("gpus_per_node", "gres", "nodes", "tasks_per_node", "timeout_min")
     }
     request = local_request(keys, sweep=sweep, batch=0, runs=[0])
-    environ = {**os.environ, **_variables(original)}
+    environ = {**os.environ, **original.variables}
     LocalPool(layout, replace(request, environ=environ, stderr_to_stdout=True)).run(reconciler.ingest)
     reconciler.ingest()
     repeated = gather(ledger, ledger.sweep(sweep).sweep, ledger.runs(sweep), find_place(ledger.sweep(sweep).sweep))
@@ -170,18 +88,6 @@ def reproduce(ledger: Ledger, original: Original, directory: Path, *, tolerance:
         run=repeated.runs[0],
         compared=compare_outcomes(original.evidence, repeated, tolerance=tolerance),
     )
-
-
-def _options(original: Original) -> dict[str, Any]:
-    batch = original.evidence.batch(original.run)
-    return {} if batch is None else dict(batch.options)
-
-
-def _variables(original: Original) -> dict[str, str]:
-    frozen = original.evidence.environment(original.run)
-    known = None if frozen is None else original.evidence.read_environment(frozen)
-    variables = {} if known is None else known.variables
-    return {name: variables[name] for name in _VARIABLES if name in variables}
 
 
 def _record(original: Original, layout: SweepLayout, sweep: str, ledger: Path) -> None:
@@ -261,4 +167,4 @@ def _launch(original: Original, layout: SweepLayout, sweep: str, archive: Path) 
         run, run=0, directory=str(layout.directory / subdir), node={**run.node, "frozen": fixed}, launcher={}
     )
     task = original.evidence.place.layout.task(original.run.batch).read_bytes()
-    return Launch(header=header, bases=[frozen.base], runs=[again], task=task, options=_options(original))
+    return Launch(header=header, bases=[frozen.base], runs=[again], task=task, options=original.options)

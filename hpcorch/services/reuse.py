@@ -9,7 +9,7 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
-from hpcorch.journal.manifest import ManifestRun
+from hpcorch.journal.manifest import ManifestRun, digest
 from hpcorch.journal.reader import locate
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
@@ -59,7 +59,7 @@ def _copied(
     if source is None or outcome is None or outcome.end is None:
         return None
     end, reason = outcome.end, outcome.run.reason or ""
-    file = None
+    file = result_digest = None
     if end.result_file is not None:
         try:
             content = source.present(source.directory / end.result_file).read_bytes()
@@ -68,7 +68,7 @@ def _copied(
         path = layout.results / f"{run.run}.reused.pkl"
         layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
         write_whole(path, content)
-        file = layout.relative(path)
+        file, result_digest = layout.relative(path), digest(content)
     executed = outcome.attempt is not None
     return RunReused(
         run=run.run,
@@ -77,6 +77,7 @@ def _copied(
         result=end.result,
         result_pickle=end.result_pickle,
         result_file=file,
+        result_digest=result_digest,
         working_dir=end.working_dir,
         task_name=end.task_name,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -330,7 +331,8 @@ def test_an_input_that_changed_between_two_attempts_is_drift(tmp_path, policy, s
     assert app.launch("x=1", f"hydra.launcher.drift.inputs={policy}").returncode == 1
     (app.folder / "data.txt").write_text("other data")
     (app.folder / "again").touch()
-    subprocess.run(["hpcorch", "retry", "last"], cwd=app.folder, capture_output=True, timeout=120)
+    hpcorch = Path(sys.executable).with_name("hpcorch")
+    subprocess.run([hpcorch, "retry", "last"], cwd=app.folder, capture_output=True, timeout=120)
     (run,) = app.runs()
     assert run.state is state
     first, second = facts(app, InputRecorded)

@@ -146,6 +146,7 @@ def test_ledger_of_an_older_version_is_migrated_after_a_backup(path: Path) -> No
         *(f"DROP TABLE {name}" for name in derived),
         *_INDICES_OF_VERSION_3,
         "DROP INDEX events_of_submission",
+        "DROP INDEX events_by_key",
         "CREATE INDEX events_of_sweep ON events (sweep) WHERE run IS NULL",
         "DELETE FROM _sqlite_migrations WHERE name <> '0001_events'",
         "PRAGMA user_version = 1",

@@ -1,0 +1,76 @@
+"""What ran on real daemons is proven afterwards, and repeated to the bit."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+APP = """
+import pathlib, random, time
+import hydra
+import hpcorch
+
+@hydra.main(version_base=None, config_path=None)
+def main(cfg):
+    run = hpcorch.current_run()
+    checkpoint = run.restore()
+    total, done = checkpoint.state if checkpoint else (0.0, 0)
+    for step in range(done + 1, 9):
+        total += random.random()
+        run.save(step, (total, step))
+        while step == 5 and pathlib.Path("wait").exists():
+            time.sleep(0.1)
+    return total
+
+main()
+"""
+
+
+@pytest.fixture
+def app(workspace):
+    path = workspace / "app.py"
+    path.write_text(APP)
+    return path
+
+
+def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice, app, workspace, eventually):
+    as_alice.output(["touch", "wait"])
+    words = ["python", app, "-m", "hydra/launcher=hpcorch_slurm", "+x=1,2", "hydra.launcher.detach=true"]
+    as_alice.output(list(map(str, words)))
+
+    def audit(*options):
+        done = as_alice(["hpcorch", "audit", "--json", *options])
+        return done.returncode, json.loads(done.stdout)
+
+    def runs():
+        return json.loads(as_alice.output(["hpcorch", "status", "last", "--json"]))["runs"]
+
+    eventually(lambda: all(run["step"] == 5 for run in runs()), timeout_s=90)
+    as_alice.output(["scontrol", "requeue", runs()[0]["job_id"]])
+    as_alice.output(["rm", "wait"])
+    done = as_alice(["hpcorch", "wait", "last"], timeout_s=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    time.sleep(1)  # the keeper's last word
+
+    code, found = audit("last")
+    assert (code, [f for f in found["findings"] if f["severity"] != "note"]) == (0, [])
+    assert found["intact"]["batch scripts"] >= 1
+    first, second = found["sweeps"][0]["runs"][0]["attempts"][:2]
+    assert first["restored"] is None
+    assert (second["restored"]["attempt"], second["restored"]["generators"]) == ("0.s0.r0", ["random"])
+
+    as_alice.output(["hpcorch", "export", "bundle", "last", "bundle"])
+    assert audit("--bundle", "bundle")[0] == 0
+    again = as_alice(["hpcorch", "reproduce", "last/0", "again", "--bundle", "bundle", "--json"])
+    assert again.returncode == 0, again.stdout + again.stderr
+    compared = json.loads(again.stdout)
+    assert compared["sameness"] == "identical"
+    assert "checkpoint of step 8" in [entry["what"] for entry in compared["compared"]]
+
+    (script,) = (workspace / "multirun").glob("*/*/.hpcorch/submissions/s0.sbatch")
+    as_alice.output(["sed", "-i", "s/hpcorch.runtime/other.runtime/", str(script)])
+    code, found = audit("last")
+    assert code == 1
+    assert ["s0.sbatch" in f["touched"] for f in found["findings"] if f["severity"] == "error"] == [True]
