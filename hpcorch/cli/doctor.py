@@ -57,4 +57,4 @@ def _write(path: Path, findings: Sequence[Finding], checks: int) -> None:
         output.write(printable(f"{finding.check}: {finding.problem}"))
         output.write(printable(f"    {finding.cure}"))
     if not findings:
-        output.write(printable(f"{path} is true of the cluster: {checks} checks found nothing"))
+        output.write(printable(f"{path} is true of the cluster: {checks} checks, nothing to mend"))

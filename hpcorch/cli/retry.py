@@ -91,6 +91,8 @@ def _write_submitted(done: Retried, *, as_json: bool) -> int:
     plan = done.plan
     if as_json:
         output.write_json(done.as_plain())
+    if done.submitted:
+        output.note("what runs is the code of the launch; to run code that was changed since, launch again")
     for _, runs, job_id in done.submitted if not as_json else ():
         output.write(f"runs {format_ranges(runs)} of sweep {plan.sweep} submitted as array {job_id}")
     if not plan.runs:

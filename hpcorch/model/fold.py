@@ -73,6 +73,9 @@ _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
     AttemptState.LOST: RunState.LOST,
 }
 
+# Slurm's words for a job that is not over.
+_ALIVE = frozenset({"PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"})
+
 # Slurm's words for a job that holds its node and does not run.
 _SUSPENDED = ("SUSPENDED", "STOPPED")
 
@@ -324,7 +327,12 @@ def _journal_fact(event: Event) -> dict[str, Any]:
 
 def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> dict[str, Any]:
     """What the scheduler's last word adds to what the journal says of an attempt."""
-    added: dict[str, Any] = {"slurm_state": said.state, "node": journal.get("node") or said.node}
+    # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
+    told = said.witness != "local" and (said.state not in _ALIVE or not journal["state"].is_final)
+    added: dict[str, Any] = {
+        "slurm_state": said.state if told else None,
+        "node": journal.get("node") or said.node,
+    }
     verdict = _verdict(journal, said, ranks)
     if verdict is None:
         return added

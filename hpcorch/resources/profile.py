@@ -179,5 +179,5 @@ class Profile:
         :raises UsageError: there is none of that name
         """
         if name not in self.pools:
-            raise UsageError(f"{self.called} has no pool {name!r}{suggestion(name, self.pools)}.")
+            raise UsageError(f"{self.called} has no pool {name!r}{suggestion(name, self.pools)}")
         return self.pools[name]

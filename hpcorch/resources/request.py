@@ -78,7 +78,7 @@ def _known(profile: Profile, name: Any) -> Resource:
     if name not in profile.resources:
         cure = "" if profile.source else ", or make a profile with `hpcorch init`"
         raise UsageError(
-            f"{profile.called} has no resource {name!r}{suggestion(str(name), profile.resources)}{cure}."
+            f"{profile.called} has no resource {name!r}{suggestion(str(name), profile.resources)}{cure}"
         )
     return profile.resources[name]
 

@@ -161,6 +161,7 @@ class _Attempt:
         if isinstance(called.error, DriftError):
             raise called.error
         if called.error is not None:
+            prepared.explain(called.error)
             return _failed(called.error, working_dir=called.working_dir, task_name=called.task_name)
         if run.was_told_to_stop and self._signals.stopped_by is not None:
             return _stopped(self._signals.stopped_by)
@@ -174,6 +175,7 @@ class _Attempt:
             result=encoded.result,
             result_pickle=encoded.result_pickle,
             result_file=encoded.result_file,
+            result_digest=encoded.result_digest,
         )
 
     def _share(self, header: ManifestHeader) -> None:

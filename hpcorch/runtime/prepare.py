@@ -12,6 +12,7 @@ from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.model.events import AttemptVerified, DriftFound, Fact
 from hpcorch.runtime.drift import DriftLog, Recorder
+from hpcorch.runtime.output import say
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.snapshot import Snapshot, have_snapshot
 from hpcorch.runtime.task import Task, TaskFile, load_task, read_task
@@ -52,6 +53,17 @@ class Prepared:
             main_problem=self.task.problem,
             fingerprint=self.fingerprint,
         )
+
+    def explain(self, error: BaseException) -> None:
+        """Say what is behind a file that is missing: one beside the code may have been left out of the snapshot."""
+        name = getattr(error, "filename", None)
+        if self.snapshot is None or not isinstance(error, FileNotFoundError) or not isinstance(name, str):
+            return
+        if Path(name).is_relative_to(self.snapshot.move.tree):
+            say(
+                f"{name} is not in the snapshot of the code that runs here: git ignores it, or it is data. Read it"
+                " relative to the working directory, which is that of the launch, or by an absolute path"
+            )
 
     def look(self, *, late: bool) -> None:
         """Put on record what was imported so far and is not as it was frozen.

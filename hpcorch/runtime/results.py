@@ -13,6 +13,7 @@ from typing import Any
 from hpcorch.errors import TaskFailedError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
 
@@ -30,6 +31,7 @@ class EncodedResult:
     result: Any = None
     result_pickle: str | None = None
     result_file: str | None = None
+    result_digest: str | None = None
 
 
 def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> EncodedResult:
@@ -48,7 +50,7 @@ def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> Encode
     path = layout.results / f"{attempt}.pkl"
     layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
     write_whole(path, content)
-    return EncodedResult(result=readable, result_file=layout.relative(path))
+    return EncodedResult(result=readable, result_file=layout.relative(path), result_digest=digest(content))
 
 
 def _readable(value: Any) -> tuple[Any, bool]:

@@ -41,6 +41,7 @@ from hpcorch.services.scripts import script_exports
 
 # Time for a task to unwind and record its end after SIGTERM; Slurm's KillWait is 30 s by default.
 GRACE_S = 10.0
+_EXIT_SIGNAL_BASE = 128
 _POLL_S = 0.05
 
 
@@ -233,7 +234,7 @@ class LocalPool:
         if code < 0:
             return self._word(index, "FAILED", f"the process was killed by {_signal_name(-code)}", -code)
         if code:
-            return self._word(index, "FAILED", f"the process ended with exit code {code}", exit_code=code)
+            return self._word(index, "FAILED", _of_exit_code(code), exit_code=code)
         if self._recorded_end(index):
             return None
         return self._word(index, "COMPLETED", "the process ended with exit code 0, and the run recorded no end")
@@ -269,6 +270,7 @@ class LocalPool:
             reason=reason,
             exit_code=exit_code,
             signal=number,
+            end=utc_now(),
         )
 
     def _observe(self, facts: Sequence[JobObserved]) -> None:
@@ -334,6 +336,14 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
+
+
+def _of_exit_code(code: int) -> str:
+    """What an exit code says; a run that was stopped ends with 128 and the signal, as a shell reports it."""
+    if code - _EXIT_SIGNAL_BASE in {number.value for number in signal.Signals}:
+        name = _signal_name(code - _EXIT_SIGNAL_BASE)
+        return f"stopped by {name}; `hpcorch retry` goes on from the last checkpoint, if there is one"
+    return f"the process ended with exit code {code}"
 
 
 def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> list[JobObserved]:

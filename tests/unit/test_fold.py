@@ -273,6 +273,11 @@ def test_the_journal_says_what_the_task_did_and_slurm_what_it_could_not_say(jour
     assert folded.attempts[0].slurm_state == slurm
 
 
+@pytest.mark.parametrize("early", ["PENDING", "RUNNING"])
+def test_what_slurm_said_before_an_attempt_was_over_is_not_shown_beside_its_end(early: str) -> None:
+    assert witnesses("completed", word(early)).attempts[0].slurm_state is None
+
+
 @pytest.mark.parametrize("slurm", ["RUNNING", "PENDING", "UNKNOWN", "FORGOTTEN"])
 @pytest.mark.parametrize(
     ("journal", "state"),
