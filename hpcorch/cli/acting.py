@@ -40,7 +40,9 @@ def act(
         control.look()
         plan = control.plan(action, chosen, checkpoint=checkpoint)
         what = f"{action} runs {format_ranges(plan.targets.runs)} of sweep {plan.sweep}"
-        if plan.asked_to_checkpoint:
+        if plan.asked_to_checkpoint and set(plan.targets.runs) == plan.asked_to_checkpoint:
+            what += " after a checkpoint"
+        elif plan.asked_to_checkpoint:
             what += f", runs {format_ranges(sorted(plan.asked_to_checkpoint))} after a checkpoint"
         if plan.targets.runs and not dry_run:
             confirm(what, yes=yes)

@@ -27,6 +27,7 @@ from hpcorch.model.events import (
     MetricsSummarised,
 )
 from hpcorch.runtime import generators
+from hpcorch.runtime.arguments import check_schedule, step_number
 from hpcorch.runtime.checkpoints import CheckpointStore, Restored
 from hpcorch.runtime.claim import SupersededError, superseded_by
 from hpcorch.runtime.drift import DriftLog
@@ -162,13 +163,16 @@ class ActiveRun(Run):
         return restored
 
     def save(self, step: int, state: Any = None, *, keep: int = KEEP) -> None:
-        self._save(step, state, keep, files=None)
+        check_schedule(every_steps=None, every_minutes=None, keep=keep)
+        self._save(step_number(step), state, keep, files=None)
 
     @contextmanager
     def save_files(self, step: int, state: Any = None, *, keep: int = KEEP) -> Iterator[Path]:
-        directory = self._store.staging(step)
+        check_schedule(every_steps=None, every_minutes=None, keep=keep)
+        number = step_number(step)
+        directory = self._store.staging(number)
         yield directory
-        self._save(step, state, keep, files=directory)
+        self._save(number, state, keep, files=directory)
 
     def _save(self, step: int, state: Any, keep: int, *, files: Path | None) -> None:
         with self._signals.deferred():
@@ -218,6 +222,8 @@ class ActiveRun(Run):
         every_minutes: float | None = None,
         keep: int = KEEP,
     ) -> None:
+        check_schedule(every_steps=every_steps, every_minutes=every_minutes, keep=keep)
+        step = step_number(step)
         self._signals.only_note()
         due = self._schedule.is_due(step, every_steps=every_steps, every_minutes=every_minutes)
         stop = self._signals.stopped_by is not None
@@ -269,7 +275,7 @@ class ActiveRun(Run):
             run=self.id,
             observer=self._record_lease,
         )
-        with leases.hold(count or terms.get("count", 1)) as lease:
+        with leases.hold(terms.get("count", 1) if count is None else count) as lease:
             yield lease
 
     def _record_lease(self, news: LeaseNews) -> None:
@@ -295,6 +301,10 @@ class ActiveRun(Run):
     def record(self, fact: Fact) -> None:
         """Write a fact of the runtime's own to the journal."""
         self._record(fact)
+
+    def leave(self) -> None:
+        """In a process that the task has forked: be harmless. Journal and checkpoints are the parent's."""
+        self.__class__ = Run  # type: ignore[assignment]
 
     def close(self) -> None:
         """Record what was not recorded yet, when the task is over."""

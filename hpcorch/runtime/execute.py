@@ -99,13 +99,20 @@ class _Attempt:
             return AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
         except BaseException as error:  # noqa: BLE001 - whatever went wrong must be on record
             end = _failed(error)
-        if self._run is not None:
-            self._run.close()
+        self._close_run()
         if end.outcome == "failed" and self._signals.stopped_by is not None:
             # What a task raises while it is being stopped is a consequence: a save cut short, a dead worker.
             stopped = _stopped(self._signals.stopped_by)
             return replace(end, outcome="stopped", exit_code=stopped.exit_code, signal=stopped.signal)
         return end
+
+    def _close_run(self) -> None:
+        if self._run is None:
+            return
+        try:
+            self._run.close()
+        except Exception as error:  # noqa: BLE001 - the end must be on record, whatever the task has logged
+            say(f"what the task logged last cannot be recorded ({type(error).__name__}: {error})")
 
     def may_requeue(self) -> bool:
         """Whether the attempt, stopped near its time limit, may go back into the queue."""
@@ -154,6 +161,7 @@ class _Attempt:
         self._share(prepared.frozen.header)
         run = self._run = ActiveRun(self._place, prepared.frozen, self._signals, self._journal)
         prepared.drift.record = run.record
+        os.register_at_fork(after_in_child=run.leave)
         with self._signals.stops_raise(), as_current(run):
             called = call_task(prepared.task, prepared.config)
         if self._signals.stopped_by is None:  # who was told to stop has no time for it

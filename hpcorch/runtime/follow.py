@@ -6,6 +6,7 @@ for each rank is what users of MPI and torch.distributed under Hydra suffer from
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hpcorch.model.events import AttemptCalled, AttemptEnded
@@ -44,6 +45,7 @@ def _call(place: Place, signals: SignalOwner) -> int:
     prepared = prepare(place)
     seed_libraries(prepared.frozen.run.seed)
     run = ActiveRun(place, prepared.frozen, signals, journal=None)
+    os.register_at_fork(after_in_child=run.leave)
     with as_current(run):
         called = call_task(prepared.task, prepared.config)
     if called.error is None and run.was_told_to_stop:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.events import MetricsLogged
+from hpcorch.runtime.arguments import metric, step_number
 
 # A journal line stays small enough to be read with one request, and a torn one loses little.
 _ENTRIES_A_LINE = 200
@@ -30,11 +31,11 @@ class Metrics:
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Note values of one step.
 
-        :raises UsageError: a value is not a number
+        :raises UsageError: a value is not a number, or the step is no step
         """
         try:
-            self._waiting.append((step, {name: float(value) for name, value in values.items()}))
-        except (TypeError, ValueError) as error:
+            self._waiting.append((step_number(step), {name: metric(value) for name, value in values.items()}))
+        except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(
                 f"a metric must be one number, and {dict(values)!r} at step {step} holds something else ({error}):"
                 " reduce it first, such as by its mean"

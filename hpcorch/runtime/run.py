@@ -50,7 +50,8 @@ class Run:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.id = environ.get("HPCORCH_RUN", "")
         self.attempt = environ.get("HPCORCH_ATTEMPT", "")
-        self.seed = int(environ.get("HPCORCH_SEED") or 0)
+        seed = environ.get("HPCORCH_SEED", "")
+        self.seed = int(seed) if seed.isdecimal() else 0
         self.directory = Path(environ.get("HPCORCH_RUN_DIR") or Path.cwd())
         self.rank = 0
         self.ranks = 1

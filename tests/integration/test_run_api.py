@@ -101,6 +101,20 @@ def plain(run, own):
     stop_at(1, "step")
     time.sleep(60)
 
+def forks(run, own):
+    """A process that the task forks saves and logs, too, with the run that it got from its parent."""
+    run.save(numpy.int64(7), "the parent's")
+    pid = os.fork()
+    if pid == 0:
+        for step in range(3):
+            run.log(step, child=step)
+            run.save(step, "the child's")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    restored = run.restore()
+    run.log(numpy.int64(8), parent=1)
+    return restored.state
+
 def outside(run, own):
     """What the environment and the configuration say, for code that imports nothing of ours."""
     folder = os.environ["HPCORCH_CHECKPOINT_DIR"]
@@ -117,12 +131,12 @@ def main(cfg):
     run.register_generator("own", own)
     print("config:", cfg.get("told"), run.id, run.in_job)
     run.seed_everything()
-    tasks = dict(loop=loop, epochs=epochs, files=files, asks=asks, plain=plain, outside=outside)
+    tasks = dict(loop=loop, epochs=epochs, files=files, asks=asks, plain=plain, outside=outside, forks=forks)
     return tasks[cfg.task](run, own)
 
 main()
 '''
-TASKS = ("loop", "epochs", "files", "asks", "plain", "outside")
+TASKS = ("loop", "epochs", "files", "asks", "plain", "outside", "forks")
 
 
 @dataclass(frozen=True)
@@ -294,6 +308,13 @@ def test_a_broken_checkpoint_is_passed_over_and_recorded(node):
     assert second.one(ev.CheckpointRestored).step == 3
     assert second.one(ev.AttemptEnded).result == undisturbed.one(ev.AttemptEnded).result
     assert "is passed over" in second.log
+
+
+def test_a_forked_process_cannot_touch_what_its_parent_saved_and_recorded(node):
+    attempt = node.start("forks")
+    assert attempt.one(ev.AttemptEnded).result == "the parent's"
+    assert [fact.step for fact in attempt.all(ev.CheckpointSaved)] == [7]
+    assert curve(attempt) == [[8, {"parent": 1.0}]]
 
 
 def test_code_that_imports_nothing_of_ours_is_told_where_to_go_on(node):
