@@ -141,10 +141,12 @@ def _row(report: RunReport) -> list[str]:
 
 
 def _next_try(report: RunReport) -> str:
-    """When a run that only looks over is run again, and why it ended."""
+    """When a run that only looks over is run again, and why it ended; or that it waits for its first submission."""
     retry = report.retry
     if retry is None:
         return ""
+    if retry.is_first:
+        return retry.reason
     count = f" ({retry.number} of {retry.of})" if retry.of else ""
     why = report.run.error or report.run.reason
     return f"will be retried at {local_time(retry.at)}{count}{f': {why}' if why else ''}"

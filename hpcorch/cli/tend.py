@@ -45,15 +45,17 @@ def _write(tended: list[Tended]) -> None:
     for one in tended:
         for sentence in one.deeds:
             output.write(printable(sentence))
-        for at, runs in _by_time(one).items():
-            output.write(f"runs {format_ranges(runs)} of sweep {one.sweep} will be run again, not before {at}")
+        for what, runs in _by_prospect(one).items():
+            output.write(f"runs {format_ranges(runs)} of sweep {one.sweep} {what}")
         output.notes(one.sentences_of_trouble)
     if not any(one.deeds or one.awaited or one.troubles for one in tended):
         output.note("there is nothing to do")
 
 
-def _by_time(one: Tended) -> dict[str, list[int]]:
-    times: dict[str, list[int]] = {}
+def _by_prospect(one: Tended) -> dict[str, list[int]]:
+    prospects: dict[str, list[int]] = {}
     for run, retry in sorted(one.awaited.items()):
-        times.setdefault(local_time(retry.at), []).append(run)
-    return times
+        later = f"will be run again, not before {local_time(retry.at)}"
+        what = "wait until Slurm takes more jobs of yours" if retry.is_first else later
+        prospects.setdefault(what, []).append(run)
+    return prospects

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcorch.errors import NotFoundError, UnavailableError
+from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.provenance.digests import DigestCache, unchanged
 
 _CHUNK = 1 << 20
@@ -33,16 +33,17 @@ class InputDigest:
     files: int
 
 
-def digest_input(path: Path, cache: DigestCache | None = None) -> InputDigest:
+def digest_input(path: str | os.PathLike[str], cache: DigestCache | None = None) -> InputDigest:
     """Digest a file or a directory.
 
     A link is followed where it is named; one within a directory counts as where it points to.
 
     :param cache: spares the reading of files that did not change; the caller saves it
+    :raises UsageError: it is no path, or an empty one
     :raises NotFoundError: there is none
     :raises UnavailableError: it cannot be read, or somebody writes to it
     """
-    absolute = path.absolute()
+    absolute = _absolute(path)
     try:
         status = absolute.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -56,6 +57,17 @@ def digest_input(path: Path, cache: DigestCache | None = None) -> InputDigest:
         raise NotFoundError(f"the input {error.filename} does not exist: see that its path is right") from None
     except OSError as error:
         raise UnavailableError(f"the input {absolute} cannot be read ({error.strerror})") from error
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """The path from the root on; an empty one is a mistake, and not the working directory."""
+    try:
+        name = os.fsencode(path)
+    except (TypeError, UnicodeEncodeError):
+        name = b""
+    if not name or b"\0" in name:
+        raise UsageError(f"an input must be named by its path, not {path!r}: name a file or a directory")
+    return Path(os.fsdecode(name)).absolute()
 
 
 def _directory(path: Path, cache: DigestCache | None) -> InputDigest:

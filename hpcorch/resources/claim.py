@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
+from hpcorch.errors import UnavailableError
 from hpcorch.resources import ticket_files as files
 from hpcorch.resources.tickets import SCAN_S, Ticket, ahead_of, is_last, next_number
 
@@ -20,6 +21,7 @@ from hpcorch.resources.tickets import SCAN_S, Ticket, ahead_of, is_last, next_nu
 DICE: Final = random.SystemRandom()
 _RETRY_S: Final = 0.05
 _MOST_DOUBLINGS: Final = 6
+_MOST_DRAWS: Final = 500  # over ten minutes with the pauses between them
 _CROWD: Final = 2  # capacities of live tickets that one look judges
 
 
@@ -67,12 +69,18 @@ class Claim:
         """Get a certain place in the queue, and remove names that nobody needs.
 
         :raises OSError: the directory cannot be listed or written
+        :raises UnavailableError: no place became certain however often it was tried
         """
-        misses = 0
-        while not self._draw_once():
+        for draw in range(1, _MOST_DRAWS + 1):
+            if self._draw_once():
+                return
             self._end_ticket()
-            misses = min(misses + 1, _MOST_DOUBLINGS)
-            time.sleep(DICE.uniform(0, _RETRY_S * 2**misses))
+            time.sleep(DICE.uniform(0, _RETRY_S * 2 ** min(draw, _MOST_DOUBLINGS)))
+        raise UnavailableError(
+            f"no place in the queue for {self.ticket.resource} could be had in {self._directory} in {_MOST_DRAWS}"
+            f" tries: a listing there takes longer than {SCAN_S:g} s or does not show files just made; check that"
+            " file system, or choose another `directory` in the site profile"
+        )
 
     def _draw_once(self) -> bool:
         number = next_number(self._scan())

@@ -93,14 +93,14 @@ class Leases:
     def hold(self, count: int = 1) -> Iterator[Lease]:
         """Wait for slots, hold them within the block, give them back however it ends.
 
-        :raises UsageError: the count does not fit the capacity, or the directory cannot be used
+        :raises UsageError: the count is no whole number that fits the capacity, or the directory cannot be used
         :raises UnavailableError: the file system does not answer
         :raises LeaseLostError: at the block's end, unless that raises something else: the lease was lost before
         """
-        if not 1 <= count <= self.capacity:
+        if type(count) is not int or not 1 <= count <= self.capacity:
             raise UsageError(
-                f"{count} slots of {self.resource} cannot be leased at once: ask for 1 to {self.capacity},"
-                " which is its capacity in the site profile"
+                f"{count!r} slots of {self.resource} cannot be leased at once: ask for 1 to {self.capacity},"
+                " a whole number; that is its capacity in the site profile"
             )
         lease = Lease(self, count)
         try:

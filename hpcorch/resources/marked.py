@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hpcorch.errors import UsageError
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 _E = TypeVar("_E", bound=Enum)
 _T = TypeVar("_T")
+# YAML 1.1 reads 010 as 8 and 1:30 as 90; nobody who writes them means that, so only decimal digits are numbers.
+_WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_AMOUNT: Final = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_MOST: Final = 10**9  # nothing that a profile counts comes near, and Slurm's own numbers have 32 bits
+_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class Marked:
 
     def is_null(self) -> bool:
         """Whether nothing is written, or null."""
-        return self.node is None or self.node.tag == "tag:yaml.org,2002:null"
+        return self.node is None or self._has_tag("null")
 
     def section(self, known: Collection[str]) -> dict[str, Marked]:
         """A mapping whose keys are given; those without a value are left out."""
@@ -95,19 +101,22 @@ class Marked:
         return str(value)
 
     def whole(self, minimum: int | None = None) -> int:
-        """A whole number, at least ``minimum`` if one is given."""
-        value = self._scalar()
-        if isinstance(value, bool) or not isinstance(value, int) or (minimum is not None and value < minimum):
-            wanted = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
-            raise self.error(f"must be {wanted}, not {self._shown(value)}")
-        return value
+        """A whole number of at most 10**9, written in decimal digits, at least ``minimum`` if one is given."""
+        wanted = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
+        value = self._number(_WHOLE, wanted)
+        if minimum is not None and value < minimum:
+            raise self.error(f"must be {wanted}, not {self._shown()}")
+        if abs(value) > _MOST:
+            raise self.error(f"must be {wanted} and at most {_MOST}, not {self._shown()}")
+        return int(value)
 
     def amount(self) -> float:
-        """A number of at least 0."""
-        value = self._scalar()
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            raise self.error(f"must be a number of at least 0, not {self._shown(value)}")
-        return float(value)
+        """A finite number of at least 0."""
+        wanted = "a number of at least 0"
+        value = self._number(_AMOUNT, wanted)
+        if not 0 <= value < float("inf"):
+            raise self.error(f"must be {wanted}, not {self._shown()}")
+        return value
 
     def one_of(self, words: type[_E]) -> _E:
         """A member of an enum, by its value."""
@@ -124,31 +133,45 @@ class Marked:
             raise Marked(node=key, file=self.file, key=self.key).error("has a key that is not text")
         return str(key.value)
 
-    def _scalar(self) -> Any:
+    def _number(self, form: re.Pattern[str], wanted: str) -> float:
+        """What is written, as a float: exact for all whole numbers that are accepted."""
+        import yaml
+
+        is_number = self._has_tag("int", "float")
+        if isinstance(self.node, yaml.ScalarNode) and is_number and form.fullmatch(self.node.value):
+            return float(self.node.value)
+        hint = "; write it in decimal digits, without leading zeros" if self._has_tag("int") else ""
+        raise self.error(f"must be {wanted}, not {self._shown()}{hint}")
+
+    def _has_tag(self, *names: str) -> bool:
+        return self.node is not None and self.node.tag in {f"tag:yaml.org,2002:{name}" for name in names}
+
+    def _shown(self) -> str:
         import yaml
 
         if not isinstance(self.node, yaml.ScalarNode):
-            return None
-        try:
-            return yaml.constructor.SafeConstructor().construct_object(self.node)
-        except (yaml.YAMLError, ValueError):
-            return self.node.value
-
-    def _shown(self, value: Any) -> str:
-        return "a mapping or list" if value is None and not self.is_null() else repr(value)
+            return "a mapping or list"
+        text = str(self.node.value)
+        if len(text) > _SHOWN:
+            text = f"{text[:_SHOWN]}..."
+        return text if text and text.isprintable() and self._has_tag("int", "float", "bool") else repr(text)
 
 
 def read(text: str, file: str) -> Marked:
     """The top of a YAML document.
 
     :param file: the file's name, for what may be wrong with it
-    :raises UsageError: it is not YAML
+    :raises UsageError: it is not YAML, or nested deeper than anybody writes
     """
     import yaml
 
     try:
         return Marked(node=yaml.compose(text, Loader=yaml.SafeLoader), file=file)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UsageError(
+            f"{file}: its lists or mappings are nested too deeply; a closing bracket may be missing"
+        ) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two of \U escapes beyond Unicode
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "it holds characters that YAML does not allow"

@@ -29,9 +29,14 @@ def resolve(profile: Profile, resources: Mapping[str, Any]) -> Request:
     """Look up what ``resources={scratch_io: 2}`` means here.
 
     :param resources: name -> how much of it each run takes
-    :raises UsageError: the profile has no such resource, a count is no whole number of at least 1 or above the
-        capacity, or the system allocates the resource by itself
+    :raises UsageError: it is no mapping, the profile has no such resource, a count is no whole number of at least
+        1 or above the capacity, or the system allocates the resource by itself
     """
+    if not isinstance(resources, Mapping):
+        raise UsageError(
+            "hydra.launcher.resources must say how much each run takes of what, such as resources={scratch_io: 1},"
+            f" not {resources!r}."
+        )
     licenses: dict[str, int] = {}
     shares: dict[Enforcement, dict[str, int]] = {Enforcement.THROTTLE: {}, Enforcement.LEASE: {}}
     for name, count in resources.items():

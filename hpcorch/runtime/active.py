@@ -296,7 +296,7 @@ class ActiveRun(Run):
     def record_input(self, path: str | os.PathLike[str]) -> str:
         from hpcorch.runtime.inputs import record_input
 
-        return record_input(Path(path), self._place, DriftLog(policies=self._drift, record=self.record))
+        return record_input(path, self._place, DriftLog(policies=self._drift, record=self.record))
 
     def record(self, fact: Fact) -> None:
         """Write a fact of the runtime's own to the journal."""

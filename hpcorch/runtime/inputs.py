@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from hpcorch.model.events import InputRecorded
 from hpcorch.provenance.digests import DigestCache
@@ -14,10 +13,11 @@ from hpcorch.runtime.place import Place
 from hpcorch.runtime.snapshot import node_folders
 
 
-def record_input(path: Path, place: Place, drift: DriftLog) -> str:
+def record_input(path: str | os.PathLike[str], place: Place, drift: DriftLog) -> str:
     """Digest an input, put it on record, and compare it with what the run's first attempt found there.
 
     :return: ``sha256:<hexadecimal>``
+    :raises UsageError: it is no path
     :raises NotFoundError: there is none
     :raises UnavailableError: it cannot be read, or somebody writes to it
     :raises DriftError: it is not what it was, and the policy is to refuse

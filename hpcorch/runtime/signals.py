@@ -8,6 +8,7 @@ SIGUSR2 is our own: ``hpcorch cancel --checkpoint`` asks the task to save and to
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import signal
@@ -20,6 +21,7 @@ from types import FrameType
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
 ASKED_SIGNAL = signal.SIGUSR2.name
+ORPHAN_GRACE_S = 10.0  # as a local pool gives its tasks
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
@@ -154,15 +156,33 @@ def _give_up_signals() -> None:
 def end_with_parent() -> int:
     """Have the kernel send SIGTERM to this process when the thread that started it ends.
 
-    For the tasks of a local pool: if the launching process is killed, nobody else would stop them.
+    For the tasks of a local pool: if the launching process is killed, nobody else would stop them. A task that has
+    not ended ORPHAN_GRACE_S after that signal is killed with all that it started. To be called when the handlers
+    are installed.
 
     :return: the parent's pid
     """
     parent = os.getppid()
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getppid() != parent:
+            # Not of `threading`, whose lock the interrupted code may hold; and no thread before it is needed, since
+            # Python warns a task that forks while there are several.
+            _thread.start_new_thread(_end_orphan_later, (parent,))
+        if callable(handler):
+            handler(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGTERM)
     return parent
+
+
+def _end_orphan_later(parent: int) -> None:
+    time.sleep(ORPHAN_GRACE_S)
+    end_group_of_orphan(parent)
 
 
 def end_group_of_orphan(parent: int) -> None:

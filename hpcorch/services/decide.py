@@ -68,11 +68,12 @@ Action = Resubmit | Keep | Feed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRetry:
-    """A run that is over for now and will be run again.
+    """A run that is over for now and will be run again; or one that was never with Slurm and waits for room there.
 
     :param number: of the retry among those of its class of failure, from 1; 0 after a preemption, which none counts
     :param of: how many retries there are of that class at most; 0 after a preemption
     :param at: the time (UTC) before which it does not start
+    :param is_first: it was never with Slurm, which does not take it now; nobody knows until when
     """
 
     run: int
@@ -80,10 +81,12 @@ class PlannedRetry:
     of: int
     at: str
     reason: str
+    is_first: bool = False
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return {"number": self.number, "of": self.of, "at": self.at, "reason": self.reason}
+        at = None if self.is_first else self.at
+        return {"number": self.number, "of": self.of, "at": at, "reason": self.reason}
 
 
 def decide(state: SweepState) -> list[Action]:
@@ -103,7 +106,7 @@ def awaited(state: SweepState) -> dict[int, PlannedRetry]:
 
 def _for_room(run: int, state: SweepState) -> PlannedRetry:
     reason = "it waits until Slurm takes more jobs of yours"
-    return PlannedRetry(run=run, number=0, of=0, at=state.now, reason=reason)
+    return PlannedRetry(run=run, number=0, of=0, at=state.now, reason=reason, is_first=True)
 
 
 def _feeds(state: SweepState) -> Iterator[Feed]:

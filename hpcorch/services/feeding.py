@@ -112,17 +112,23 @@ class Feeder:
         return Room(
             max_array_size=size if most is None else max(1, min(size, most)),
             max_submit=limit,
-            submitted=self._submitted() if limit is not None else 0,
+            submitted=self._submitted_beside_keepers() if limit is not None else 0,
             headroom=self.profile.headroom,
         )
 
-    def _submitted(self) -> int:
-        return len(self.client.ask(commands.squeue_own()).splitlines())
+    def _submitted(self) -> list[str]:
+        """Ids of the jobs and array elements that the user has with Slurm."""
+        return self.client.ask(commands.squeue_own()).split()
+
+    def _submitted_beside_keepers(self) -> int:
+        """How many, without the keepers of this sweep: room for those is set aside already."""
+        keepers = {one.keeper for one in read_past(self.layout, self.sweep).submissions.values()}
+        return sum(job not in keepers for job in self._submitted())
 
     def _limit_that_refused(self, runs: int) -> int | None:
         """The limit by which Slurm refused so many; None if it is one that this user cannot see."""
         limit = self._limit()
-        return limit if limit is not None and self._submitted() + runs > limit else None
+        return limit if limit is not None and len(self._submitted()) + runs > limit else None
 
     def _limit(self) -> int | None:
         """How many jobs the user may have with Slurm, as far as that can be known."""

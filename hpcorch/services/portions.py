@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Jobs of ours beside the runs: each array has a keeper, and there are two arrays at a time.
+# Jobs of a sweep beside its runs: each array has a keeper, and there are two arrays at a time.
 _KEEPERS = 2
 # Of a limit so much is left for the user's other jobs, unless the profile says how many.
 _HEADROOM_SHARE = 0.05
@@ -30,7 +30,7 @@ class Room:
 
     :param max_array_size: the largest index is one less
     :param max_submit: jobs or array elements that the user may have with Slurm; None if nothing limits them
-    :param submitted: that the user has there now
+    :param submitted: that the user has there now, without the keepers of this sweep
     :param headroom: of ``max_submit`` that is left for other jobs; None for a share of it
     """
 
@@ -61,7 +61,8 @@ def portions(
 
     If not all fit, no array takes more than half of what is usable: while one is worked on the next one waits, and
     when the first is over there is room for a third. Where less is free, a smaller array is worth it only if it is
-    not much smaller, or if nothing else would bring somebody back to submit the rest.
+    not much smaller, or if nothing else would bring somebody back to submit the rest. Then one run is tried even
+    where nothing seems free: waiting for room does not make any, and Slurm has the last word.
 
     :param runs: (run, launcher keys of its own)
     :param alone: no array of the sweep is with Slurm
@@ -70,9 +71,9 @@ def portions(
     total = sum(len(group.runs) for group in groups)
     size = room.max_array_size
     if room.usable is not None and room.free is not None and total > room.free:
-        size = min(size, max(1, room.usable // 2))
+        size = min(size, (room.usable + 1) // 2)  # rounded up, or there would be a third array
     chosen: list[Portion] = []
-    left = total if room.free is None else room.free
+    left = total if room.free is None else max(room.free, int(alone))
     for group in groups:
         rest = group.runs
         while rest and left and (left >= min(size, len(rest)) or 2 * left >= size or (alone and not chosen)):

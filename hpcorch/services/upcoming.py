@@ -1,4 +1,4 @@
-"""Which runs that look over are not, since they will be run again; by what the ledger and the record have."""
+"""Which runs that look over, or forgotten, are not: they will be submitted, by what is on record."""
 
 from __future__ import annotations
 

@@ -101,6 +101,13 @@ def has_a_child():
     time.sleep(60)
 
 
+def hangs_when_stopped():
+    try:
+        has_a_child()
+    finally:
+        time.sleep(60)
+
+
 def prints_a_lot():
     for _ in range(100):
         os.write(1, b"x" * 2**20)
@@ -130,6 +137,7 @@ TASKS = {
     "terminates-a-worker": terminates_a_worker,
     "prints-a-lot": prints_a_lot,
     "has-a-child": has_a_child,
+    "hangs-when-stopped": hangs_when_stopped,
     "counts": lambda: 1,
 }
 

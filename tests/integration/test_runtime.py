@@ -25,7 +25,7 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
-from hpcorch.runtime import execute, lingering
+from hpcorch.runtime import execute, lingering, signals
 from hpcorch.runtime.__main__ import main
 from hpcorch.runtime.results import decode_result
 from hpcorch.services.reconcile import Reconciler
@@ -275,9 +275,13 @@ def test_a_signal_while_the_users_modules_are_imported_stops_the_run(node: Node)
     assert node.executed() == []
 
 
-def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(node: Node) -> None:
+@pytest.mark.parametrize(("task", "outcomes"), [("has-a-child", ["stopped"]), ("hangs-when-stopped", [])])
+def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(
+    node: Node, task: str, outcomes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "ORPHAN_GRACE_S", 0.5)
     child_file = node.count.with_suffix(".child")
-    run = NAMES.index("has-a-child")
+    run = NAMES.index(task)
     launcher = os.fork()
     if launcher == 0:
         if os.fork() == 0:
@@ -291,7 +295,23 @@ def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(n
     child = int(child_file.read_text())
     wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
     events = node.events(AttemptId(run=run, submission=0, restart=0))
-    assert [event.fact.outcome for event in events if isinstance(event.fact, ev.AttemptEnded)] == ["stopped"]
+    assert [event.fact.outcome for event in events if isinstance(event.fact, ev.AttemptEnded)] == outcomes
+
+
+def test_a_local_task_that_is_asked_to_end_has_all_the_time_that_its_launcher_gives_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signals, "ORPHAN_GRACE_S", 0.0)
+    task = os.fork()
+    if task == 0:
+        os.setsid()
+        owner = signals.SignalOwner()
+        owner.install()
+        signals.end_with_parent()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        os._exit(7 if owner.stopped_by == "SIGTERM" and len([*Path("/proc/self/task").iterdir()]) == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(task, 0)[1]) == 7
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -275,6 +275,30 @@ def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
     assert names(app)[:3] == ["app", "app-keeper", "app"]
 
 
+def of_all_sweeps(app: App) -> list[str]:
+    with Ledger.open(app.ledger) as ledger:
+        return [run.state.value for one in ledger.sweeps() for run in ledger.runs(one.sweep.id)]
+
+
+def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, command_line):
+    (app.folder / ".hpcorch").mkdir()
+    (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
+    for first in (0, 3, 6):
+        detached(app, f"+x=range({first},{first + 3})", "hydra.launcher.pool=few")
+    eventually(lambda: len(list(app.folder.glob("tries-*"))) == 9, timeout_s=120)  # nobody but keepers comes by
+    eventually(lambda: command_line("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
+    assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(9))
+
+
+@pytest.mark.parametrize("limit", ["3", "4", "6"])
+def test_sweeps_that_share_the_smallest_limits_all_end(app, command_line, monkeypatch, limit):
+    monkeypatch.setenv("FAKE_SLURM_MAX_SUBMIT", limit)
+    for first in (0, 4, 8):
+        detached(app, f"+x=range({first},{first + 4})")
+    eventually(lambda: command_line("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
+    assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(12))
+
+
 def test_what_waits_for_room_is_submitted_by_who_waits(app):
     done = app.launch("+x=range(8)", "hydra.launcher.keeper=false", env={"FAKE_SLURM_MAX_SUBMIT": "5"})
     assert done.returncode == 0, done.stderr
@@ -286,6 +310,12 @@ def test_what_waits_for_room_says_so_and_can_be_cancelled(app, command_line):
     detached(app, "+x=range(8)", "+wait_for=go", "hydra.launcher.keeper=false", FAKE_SLURM_MAX_SUBMIT="5")
     why = command_line("why", "last/7")
     assert "it waits until Slurm takes more jobs of yours" in why.out
+    status = command_line("status", "last").out
+    assert "it waits until Slurm takes more jobs of yours" in status
+    assert "will be retried" not in status
+    told = command_line("tend", "last").out
+    assert "runs 4-7 of sweep" in told
+    assert "wait until Slurm takes more jobs of yours" in told
     assert command_line("cancel", "last", "--yes").code == 0
     eventually(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
     assert len(jobs(app)) == 1

@@ -103,11 +103,23 @@ def test_a_directory_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None
     assert isinstance(leases.refusal(OSError(28, "No space left on device")), UnavailableError)
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_more_slots_than_there_are_cannot_be_asked_for(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [0, 3, 1.0, True, "1", None])
+def test_only_as_many_slots_as_there_are_can_be_asked_for(tmp_path: Path, count: int) -> None:
     leases = Leases(resource="scratch_io", directory=tmp_path, capacity=2, expiry_s=EXPIRY_S)
     with pytest.raises(UsageError, match="ask for 1 to 2"), leases.hold(count):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_place_becomes_certain_it_is_said_after_many_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcorch.resources.claim._MOST_DRAWS", 3)
+    monkeypatch.setattr("hpcorch.resources.ticket_files.scan", lambda *_: set())  # a listing that lags behind
+    leases = Leases(resource="scratch_io", directory=tmp_path, capacity=2, expiry_s=EXPIRY_S)
+    with pytest.raises(UnavailableError, match="in 3 tries"), leases.hold():
+        pass
+    assert [path.name.endswith(".ended") for path in tmp_path.iterdir()] == [True] * 3
 
 
 Steps = Generator[None, None, None]

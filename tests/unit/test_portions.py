@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,44 @@ def test_the_profile_says_how_much_room_is_left_to_other_jobs():
     assert room.usable == 298
 
 
+def test_something_is_tried_where_nothing_is_free_and_nothing_else_brings_somebody_back():
+    room = Room(max_array_size=1001, max_submit=4, submitted=9)
+    assert portions(runs(3), room, alone=False) == ([], 3)
+    assert portions(runs(3), room, alone=True) == ([Portion(runs=(0,), keys={})], 2)
+
+
+@pytest.mark.parametrize("limit", range(1, 40))
+def test_a_limit_never_makes_more_arrays_than_there_is_room_for_keepers(limit):
+    chosen, _ = portions(runs(100), Room(max_array_size=1001, max_submit=limit), alone=True)
+    assert len(chosen) <= 2
+
+
+@pytest.mark.parametrize("sweeps", [1, 3])
+@pytest.mark.parametrize("limit", [3, 4, 6])
+def test_the_smallest_limits_let_every_run_through(limit, sweeps):
+    # Slurm has, of each sweep: runs at work, and keepers at work, which leave when they have submitted something.
+    left, alive, keepers = [8] * sweeps, [0] * sweeps, [0] * sweeps
+
+    def taken() -> int:
+        return sum(alive) + sum(keepers)
+
+    for _ in range(200):
+        for one in range(sweeps):
+            room = Room(max_array_size=1001, max_submit=limit, submitted=taken() - keepers[one])
+            for portion in portions(runs(left[one]), room, alone=not alive[one])[0]:
+                if taken() + len(portion.runs) <= limit:
+                    alive[one] += len(portion.runs)
+                    left[one] -= len(portion.runs)
+            if alive[one]:
+                keepers[one] = int(keepers[one] or taken() < limit)
+        assert taken() <= limit
+        if not any(left):
+            return
+        assert any(alive), "keepers alone have all the room"
+        alive[next(number for number, count in enumerate(alive) if count)] = 0
+    raise AssertionError(left)
+
+
 def test_crumbs_are_not_submitted_while_something_else_is_with_slurm():
     room = Room(max_array_size=1001, max_submit=600, submitted=560)
     assert portions(runs(1000), room, alone=False) == ([], 1000)
@@ -68,8 +107,8 @@ def test_every_run_is_submitted_once_or_waits_and_no_limit_is_passed(some, room,
     assert all(0 < len(one.runs) <= room.max_array_size for one in chosen)
     assert all(dict(some)[run] == one.keys for one in chosen for run in one.runs)
     if room.free is not None:
-        assert len(submitted) <= room.free
-        if alone and some and room.free:
+        assert len(submitted) <= max(room.free, int(alone))
+        if alone and some:
             assert submitted
     else:
         assert waiting == 0

@@ -68,7 +68,7 @@ def test_an_empty_profile_limits_nothing(text):
             ["line 3", "resources.io.capacity", "at least 1", "0"],
         ),
         ("resources:\n  io: {capacity: 2.5, enforced: throttle}", ["whole number", "2.5"]),
-        ("resources:\n  io: {capacity: yes, enforced: throttle}", ["whole number", "True"]),
+        ("resources:\n  io: {capacity: yes, enforced: throttle}", ["whole number", "yes"]),
         ("resources:\n  io: {capacity: four, enforced: throttle}", ["whole number", "'four'"]),
         ("resources:\n  io: {capacity: [4], enforced: throttle}", ["whole number", "a mapping or list"]),
         ("resources:\n  io: {capacity: 4, enforced: licence}", ["license, throttle", "did you mean license?"]),
@@ -78,6 +78,30 @@ def test_an_empty_profile_limits_nothing(text):
         ("resources:\n  io: {capacity: 4, enforced: throttle, gpu_type: x}", ["only where kind is gpu"]),
         ("resources:\n  io: {capacity: 4, enforced: license, license: 'a:2'}", ["name of a licence", "'a:2'"]),
         ("resources:\n  'a b': {capacity: 4, enforced: throttle}", ["line 2", "has a name that cannot be"]),
+        *(
+            (
+                f"resources:\n  io: {{enforced: throttle, capacity: {value}}}",
+                ["line 2", "resources.io.capacity", words],
+            )
+            for value, words in {
+                "!!bool foo": "not foo",
+                '!!int ""': "not ''",
+                "1:30": "not 1:30; write it in decimal digits",
+                "010": "not 010; write it in decimal digits",
+                "0x10": "not 0x10; write it in decimal digits",
+                "1000000001": "at most 1000000000, not 1000000001",
+                "9" * 5000: "at most 1000000000, not 9999",
+            }.items()
+        ),
+        (
+            f"resources:\n  io: {{capacity: 4, enforced: lease, directory: /x, expiry_s: {'9' * 400}}}",
+            ["resources.io.expiry_s", "at most 1000000000"],
+        ),
+        (f"prices: {{gpu_hour: {'9' * 400}}}", ["line 1", "prices.gpu_hour", "a number of at least 0"]),
+        ("prices: {gpu_hour: 1:30}", ["prices.gpu_hour", "decimal digits"]),
+        ("[" * 5000, ["nested too deeply"]),
+        (f"a: {'[' * 3000}{']' * 3000}", ["nested too deeply"]),
+        ('cluster: "\\UFFFFFFFF"', ["not YAML"]),
         ("resources: [io]", ["resources must be a mapping"]),
         ("resources:\n  ? [a]\n  : 3", ["has a key that is not text"]),
         ("headroom: 1\ncluster: a\nheadroom: 2", ["line 3", "headroom", "a second time (first on line 1)"]),
@@ -136,6 +160,17 @@ def test_a_request_is_sorted_by_who_enforces_it():
 def test_a_request_that_could_never_be_met_is_refused(asked, words):
     with pytest.raises(UsageError, match=words.replace("?", r"\?").replace("(", r"\(")):
         resolve(parse(RESOURCES), asked)
+
+
+@pytest.mark.parametrize("asked", [["scratch_io"], "scratch_io", 3])
+def test_a_request_that_does_not_say_how_much_of_what_is_refused(asked):
+    with pytest.raises(UsageError, match="such as resources="):
+        resolve(parse(RESOURCES), asked)
+
+
+@pytest.mark.parametrize(("written", "hours"), [("0", 0), ("2.50", 2.5), (".5", 0.5), ("1.5e+3", 1500), ("7", 7)])
+def test_a_price_may_be_written_in_any_decimal_form(written, hours):
+    assert parse(f"prices: {{gpu_hour: {written}}}").prices.gpu_hour == hours
 
 
 def test_without_a_profile_no_resource_is_known_and_the_cure_is_said():

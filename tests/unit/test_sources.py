@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from hpcorch.errors import UsageError
 from hpcorch.provenance import git
 from hpcorch.provenance.code_state import Limits, Sources, describe
 from hpcorch.provenance.digests import DigestCache
@@ -312,6 +313,12 @@ def test_a_damaged_cache_is_no_cache(root):
     (root / "digests.json").write_text('{"version": 1, "files": {"a": [1]}}')
     (root / "a").write_text("")
     assert DigestCache(root / "digests.json").get("a", (root / "a").stat()) is None
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", 5, None])
+def test_an_input_that_is_no_path_is_refused(path):
+    with pytest.raises(UsageError, match="must be named by its path"):
+        digest_input(path)
 
 
 def test_a_directory_is_digested_with_names_and_contents(root):
