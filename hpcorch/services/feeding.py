@@ -122,6 +122,8 @@ class Feeder:
 
     def _submitted_beside_keepers(self) -> int:
         """How many, without the keepers of this sweep: room for those is set aside already."""
+        if not self.layout.control.exists():  # a dry run: nothing of the sweep is on disk
+            return len(self._submitted())
         keepers = {one.keeper for one in read_past(self.layout, self.sweep).submissions.values()}
         return sum(job not in keepers for job in self._submitted())
 

@@ -110,7 +110,7 @@ def test_init_writes_a_profile_of_which_doctor_finds_nothing_to_say(site, projec
     checked = hpcorch("doctor")
     assert (checked.code, checked.out) == (
         0,
-        f"{path} is true of the cluster: {len(CHECKS)} checks found nothing\n",
+        f"{path} is true of the cluster: {len(CHECKS)} checks, nothing to mend\n",
     )
 
 
@@ -174,7 +174,7 @@ def test_without_slurm_init_says_where_to_go_and_writes_nothing(project, hpcorch
         ("resources:\n  g: {kind: gpu, gpu_type: h100, capacity: 1, enforced: system}", "gpus", "no node has"),
         ("resources:\n  g: {kind: gpu, capacity: 9, enforced: system}", "gpus", "all nodes together have 8"),
         (
-            "resources:\n  f: {kind: file_descriptors, capacity: 99999999999, enforced: system}",
+            "resources:\n  f: {kind: file_descriptors, capacity: 999999999, enforced: system}",
             "open files",
             "a process here may open",
         ),

@@ -236,7 +236,7 @@ class RefusesKeepers(CliClient):
 def test_a_keeper_that_slurm_refuses_is_told_and_does_no_harm(app, at_once, monkeypatch):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
     eventually(lambda: is_over(app, "FAILED"))
-    monkeypatch.setattr(tending, "batches_to_keep", lambda batches, client: frozenset({0}))
+    monkeypatch.setattr(tending, "batches_to_keep", lambda batches, past, client: frozenset({0}))
     done = come_by(app, RefusesKeepers())
     assert len(done.resubmitted) == 1
     assert "has no keeper job" in done.sentences[-1]
