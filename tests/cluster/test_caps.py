@@ -50,6 +50,7 @@ def test_two_sweeps_never_hold_more_licences_than_there_are(lab):
     assert report["most"] == 4
 
 
+@pytest.mark.long
 def test_three_sweeps_share_a_capacity_with_nobody_logged_in(lab):
     assert trial(lab, "throttles")["violations"] == []
 

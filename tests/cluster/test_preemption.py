@@ -32,6 +32,7 @@ def test_preempted_runs_of_the_example_end_bit_identical(lab):
     assert report["identical"] == sum(report["interruptions"].values())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(290)
 def test_each_rank_of_a_preempted_run_goes_on_from_its_own_state(lab):
     report = trial(lab, "--app", "ranks", "--interruptions", "4")
@@ -39,6 +40,7 @@ def test_each_rank_of_a_preempted_run_goes_on_from_its_own_state(lab):
     assert report["identical"] >= 4
 
 
+@pytest.mark.long
 @pytest.mark.timeout(290)
 def test_pytorch_goes_on_in_the_middle_of_an_epoch(lab):
     report = trial(lab, "--app", "torch", "--interruptions", "6")
