@@ -113,8 +113,11 @@ class SignalOwner:
         self._raises = False
 
     def stop_on_warning(self) -> None:
-        """From here on the warning before the time limit stops the task: it will be requeued."""
+        """From here on the warning before the time limit stops the task: it will be requeued. An earlier one, too."""
         self._stop_on_warning = True
+        if self.warned_at is not None and self.stopped_by is None:
+            self.stopped_by = WARNING_SIGNAL
+            self.stopped_at = self.warned_at
 
     def unrecorded(self) -> list[str]:
         """The signals that arrived since the last call."""

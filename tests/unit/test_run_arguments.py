@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from hpcorch.errors import UsageError
 from hpcorch.runtime.arguments import check_schedule, step_number
 from hpcorch.runtime.metrics import Metrics
 from hpcorch.runtime.run import Run
+from hpcorch.runtime.signals import SignalOwner, Stopped
 
 
 @pytest.mark.parametrize("step", [0, 7, np.int64(7), np.uint8(3), 2**63 - 1])
@@ -51,3 +54,11 @@ def test_a_metric_that_is_no_number_is_refused_where_it_is_logged(value):
 
 def test_variables_that_somebody_set_by_hand_do_no_harm_outside_a_job():
     assert Run({"HPCORCH_SEED": "abc", "HPCORCH_RUN_DIR": "/nowhere"}).seed == 0
+
+
+def test_a_warning_that_came_while_the_run_was_prepared_still_stops_it():
+    signals = SignalOwner()
+    signals._warn(signal.SIGUSR1, None)
+    signals.stop_on_warning()
+    with pytest.raises(Stopped, match="SIGUSR1"), signals.stops_raise():
+        pytest.fail("the task was called although its time is over")
