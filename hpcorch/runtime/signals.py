@@ -113,7 +113,7 @@ class SignalOwner:
         self._raises = False
 
     def stop_on_warning(self) -> None:
-        """From here on the warning before the time limit stops the task: it will be requeued. An earlier one, too."""
+        """From here on the warning before the time limit stops the task, also one that came before."""
         self._stop_on_warning = True
         if self.warned_at is not None and self.stopped_by is None:
             self.stopped_by = WARNING_SIGNAL

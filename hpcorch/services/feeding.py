@@ -13,7 +13,7 @@ from hpcorch.model.events import FeedingPlanned
 from hpcorch.resources.profile import Profile
 from hpcorch.services.limits import user_limits
 from hpcorch.services.past import Past, read_past
-from hpcorch.services.portions import Portion, Room, portions
+from hpcorch.services.portions import KEEPERS, Portion, Room, portions
 from hpcorch.services.scripts import Request
 from hpcorch.services.submit import submit_array
 from hpcorch.slurm import commands
@@ -121,11 +121,12 @@ class Feeder:
         return self.client.ask(commands.squeue_own()).split()
 
     def _submitted_beside_keepers(self) -> int:
-        """How many, without the keepers of this sweep: room for those is set aside already."""
+        """How many, without as many keepers of this sweep as room is set aside for."""
         if not self.layout.control.exists():  # a dry run: nothing of the sweep is on disk
             return len(self._submitted())
         keepers = {one.keeper for one in read_past(self.layout, self.sweep).submissions.values()}
-        return sum(job not in keepers for job in self._submitted())
+        submitted = self._submitted()
+        return len(submitted) - min(KEEPERS, sum(job in keepers for job in submitted))
 
     def _limit_that_refused(self, runs: int) -> int | None:
         """The limit by which Slurm refused so many; None if it is one that this user cannot see."""

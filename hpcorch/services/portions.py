@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Jobs of a sweep beside its runs: each array has a keeper, and there are two arrays at a time.
-_KEEPERS = 2
+KEEPERS = 2
 # Of a limit so much is left for the user's other jobs, unless the profile says how many.
 _HEADROOM_SHARE = 0.05
 
@@ -45,7 +45,7 @@ class Room:
         if self.max_submit is None:
             return None
         share = max(1, round(self.max_submit * _HEADROOM_SHARE))
-        left = self.max_submit - _KEEPERS - (share if self.headroom is None else self.headroom)
+        left = self.max_submit - KEEPERS - (share if self.headroom is None else self.headroom)
         return max(1, left)
 
     @property
