@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Jobs of a sweep beside its runs: each array has a keeper, and there are two arrays at a time.
-KEEPERS = 2
+# Jobs of a sweep beside its runs: each of two arrays has a keeper, and those of two that are over may be at work.
+KEEPERS = 4
 # Of a limit so much is left for the user's other jobs, unless the profile says how many.
 _HEADROOM_SHARE = 0.05
 

@@ -24,6 +24,7 @@ def trial(lab, *options):
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(290)
 def test_preempted_runs_of_the_example_end_bit_identical(lab):
     report = trial(lab)

@@ -15,6 +15,8 @@ import pytest
 
 from tests.cluster.conftest import AsAlice, project_folder, wait_until
 
+pytestmark = pytest.mark.timeout(600)  # what the tests share takes minutes on a busy machine
+
 APP = """
 import os, signal, time
 import hydra
