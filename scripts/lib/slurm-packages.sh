@@ -98,19 +98,20 @@ make_root() { # the Debian root of a release that is not the host's: $ROOT from 
   echo 'Acquire::Check-Valid-Until "false";' >"$ROOT/etc/apt/apt.conf.d/99valid"
   logged "packages-$SUITE" in_new_root bash -c "$INSTALL" install \
     python3 python3-venv python3-dev gcc libc6-dev libslurm-dev git procps ca-certificates || return
-  if [ "$SUITE" = forky ]; then add_older_libmariadb "$mirror" || return; fi
+  if [ "$SUITE" != bookworm ]; then add_older_libmariadb "$mirror" || return; fi
   copy_network_settings # again: the package ca-certificates has written its own list over the host's
   touch "$ROOT/.complete"
 }
 
-# Slurm 26.05's slurmdbd does not start with forky's own libmariadb; trixie's, beside it, works.
+# slurmdbd of 24.11 and 26.05 does not start with libmariadb 11.8.9, which refuses its first query ("5027 Number of
+# columns in result"); bookworm's, beside it, works.
 OLDER_LIBMARIADB=/opt/libmariadb
 add_older_libmariadb() { # MIRROR
-  echo "deb $1 trixie main" >"$ROOT/etc/apt/sources.list.d/trixie.list"
+  echo "deb $1 bookworm main" >"$ROOT/etc/apt/sources.list.d/bookworm.list"
   logged libmariadb in_new_root bash -c "set -e
     cd /var/tmp
     apt-get update -qq
-    apt-get download -qq libmariadb3/trixie
+    apt-get download -qq libmariadb3/bookworm
     dpkg-deb -x libmariadb3_*.deb $OLDER_LIBMARIADB
-    rm libmariadb3_*.deb /etc/apt/sources.list.d/trixie.list"
+    rm libmariadb3_*.deb /etc/apt/sources.list.d/bookworm.list"
 }
