@@ -18,7 +18,7 @@ from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
-VERSION = 5
+VERSION = 6
 
 # "hpcl": what file(1) and this module tell a ledger from other SQLite files by.
 APPLICATION_ID = 0x6870636C

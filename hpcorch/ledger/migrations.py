@@ -56,6 +56,13 @@ def keys(db: Database) -> None:
     _run(db, "views")
 
 
+@MIGRATIONS(name="0006_scripts")
+def scripts(db: Database) -> None:
+    """Submissions may be scripts of the user's."""
+    _run(db, "projections")
+    _run(db, "views")
+
+
 def _run(db: Database, name: str) -> None:
     for statement in script(name):
         db.execute(statement)

@@ -12,7 +12,7 @@ from typing import Any
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import Event, JobObserved, RunPlanned, RunReused, from_body, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_ranges
-from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 
 Row = tuple[Any, ...]
 
@@ -181,13 +181,14 @@ def submission_row(sweep: int, submission: Submission) -> Row:
         _text(submission.cluster),
         _text(submission.reason),
         _text(submission.keeper),
+        submission.form.value,
         min(submission.runs),
         max(submission.runs),
     )
 
 
 def submission_from(sweep: str, row: Row) -> Submission:
-    submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper = row
+    submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper, form = row
     return Submission(
         sweep=sweep,
         submission=submission,
@@ -202,6 +203,7 @@ def submission_from(sweep: str, row: Row) -> Submission:
         cluster=cluster,
         reason=reason,
         keeper=keeper,
+        form=SubmissionForm(form),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One ``sbatch`` call, or one local pool. ``runs[i]`` is the run of array index i."""
+    """One ``sbatch`` call, or one local pool."""
 
     sweep: str
     submission: int
@@ -62,6 +63,43 @@ class Submission:
     cluster: str | None = None
     reason: str | None = None
     keeper: str | None = None  # id of the job that looks after the sweep when this one is over
+    form: SubmissionForm = SubmissionForm.TASKS
+
+    def index_of(self, run: int) -> int | None:
+        """The array index of a run; None of a job that is no array, and of a run that is not in here.
+
+        Found by bisection where the runs ascend, as they nearly always do: a linear search for each run would make
+        an array of 100,000 take minutes to fold.
+        """
+        if self.form is SubmissionForm.SCRIPT_JOB:
+            return None
+        position = bisect_left(self.runs, run)
+        if position >= len(self.runs) or self.runs[position] != run:
+            position = self.runs.index(run) if run in self.runs else -1
+        if position < 0:
+            return None
+        return run if self.form is SubmissionForm.SCRIPT_ARRAY else position
+
+    def run_at(self, index: int | None) -> int | None:
+        """The run of an array index, None standing for a job that is no array; None if there is no such run."""
+        if self.form is SubmissionForm.SCRIPT_JOB:
+            return self.runs[0] if index is None else None
+        if index is None:
+            return None
+        if self.form is SubmissionForm.SCRIPT_ARRAY:
+            return index if self.index_of(index) is not None else None
+        return self.runs[index] if 0 <= index < len(self.runs) else None
+
+    def element(self, run: int) -> str | None:
+        """A run's job as Slurm shows it, ``369_3``; ``369`` if it is no array, or no job of Slurm's."""
+        if self.job_id is None:
+            return None
+        if self.form is SubmissionForm.SCRIPT_JOB:
+            return self.job_id if run in self.runs else None
+        index = self.index_of(run)
+        if index is None:
+            return None
+        return f"{self.job_id}_{index}" if self.backend == "slurm" else self.job_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

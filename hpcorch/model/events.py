@@ -176,7 +176,7 @@ class SubmissionIntended(Fact):
     kind = "submission-intended"
     submission: int
     batch: int
-    runs: str  # array index i is the i-th of these run indices: "0-4,7"
+    runs: str  # array index i is the i-th of these run indices, "0-4,7"; of a user's script each index is the run
     token: str
     backend: str
     host: str
@@ -184,6 +184,7 @@ class SubmissionIntended(Fact):
     script_digest: str | None = None  # sha256:<hexadecimal> of that file
     changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
+    form: str | None = None  # SubmissionForm; None is "tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,6 +438,31 @@ class MetricsSummarised(Fact):
 
     kind = "metrics-summarised"
     metrics: dict[str, dict[str, list[Any]]]  # name -> {"last" | "min" | "max": [step, value]}
+    logged: str | None = None  # sha256:<hexadecimal> of the attempt's metrics-logged lines before; the writer has it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandStarted(Fact):
+    """`hpcorch exec` started a command in a user's batch script: one step of the attempt."""
+
+    kind = "command-started"
+    step: int  # from 0 within the attempt
+    argv: list[str]
+    cwd: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEnded(Fact):
+    """A command of a user's batch script is over. The result is what it wrote as JSON, if it was asked to."""
+
+    kind = "command-ended"
+    step: int
+    exit_code: int  # as a shell has it: 128 and the number of a signal that ended it
+    signal: str | None = None
+    seconds: float = 0.0
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -517,6 +543,8 @@ FACTS: Mapping[str, type[Fact]] = {
         LeaseReported,
         MetricsLogged,
         MetricsSummarised,
+        CommandStarted,
+        CommandEnded,
         AttemptSignalled,
         AttemptEnded,
     )

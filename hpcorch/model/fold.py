@@ -8,7 +8,6 @@ did, the scheduler about what became of a job that could not say so itself.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -23,6 +22,7 @@ from hpcorch.model.events import (
     BatchPlanned,
     CheckpointRestored,
     CheckpointSaved,
+    CommandEnded,
     Event,
     Fact,
     JobObserved,
@@ -38,7 +38,7 @@ from hpcorch.model.events import (
     SweepCreated,
 )
 from hpcorch.model.ids import AttemptId, parse_ranges
-from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 from hpcorch.model.stops import NOT_REQUEUED, Journal, Verdict, judge
 
 # What the journal's own last word means.
@@ -96,6 +96,7 @@ EVIDENCE: tuple[type[Fact], ...] = (
     AttemptClaimed,
     AttemptSeeded,
     CheckpointRestored,
+    CommandEnded,
     AttemptEnded,
 )
 
@@ -179,6 +180,7 @@ def fold_submissions(events: Iterable[Event]) -> dict[int, Submission]:
                 script=fact.script,
                 state=SubmissionState.INTENDED,
                 intended_at=event.time,
+                form=SubmissionForm(fact.form or SubmissionForm.TASKS),
             )
             continue
         known = submissions.get(getattr(fact, "submission", -1))
@@ -212,10 +214,18 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
     planned = evidence.planned.fact
     assert isinstance(planned, RunPlanned)
     observed = _last_words(evidence.observed)
+    scripts = frozenset(one.submission for one in evidence.submissions if one.form.is_script)
     ordered = sorted({*evidence.attempts, *_unclaimed(planned.run, observed)})
     attempts = tuple(
         _superseded(
-            _fold_attempt(evidence.planned.sweep, attempt, evidence.attempts.get(attempt, ()), observed), later
+            _fold_attempt(
+                evidence.planned.sweep,
+                attempt,
+                evidence.attempts.get(attempt, ()),
+                observed,
+                is_script=attempt.submission in scripts,
+            ),
+            later,
         )
         for attempt, later in zip_longest(ordered, ordered[1:])
     )
@@ -271,6 +281,8 @@ def _fold_attempt(
     attempt: AttemptId,
     events: Sequence[Event],
     observed: Mapping[tuple[int, int], JobObserved],
+    *,
+    is_script: bool,
 ) -> Attempt:
     values: dict[str, Any] = {"state": AttemptState.RUNNING}
     for event in sorted(events, key=lambda item: item.seq):
@@ -280,7 +292,7 @@ def _fold_attempt(
         values["state"] = AttemptState.COMPLETING
     said = observed.get((attempt.submission, attempt.restart))
     if said is not None:
-        values.update(_scheduler_fact(values, said, ranks))
+        values.update(_scheduler_fact(values, said, ranks, is_script=is_script))
     return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
 
 
@@ -311,6 +323,8 @@ def _journal_fact(event: Event) -> dict[str, Any]:
         return {"restored_from": fact.attempt, "restored_step": fact.step}
     if isinstance(fact, CheckpointSaved):
         return {"checkpoint_step": fact.step, "checkpoint": fact.file}
+    if isinstance(fact, CommandEnded):
+        return {} if fact.result is None else {"result": fact.result}
     if isinstance(fact, AttemptEnded):
         return {
             "state": _OUTCOMES.get(fact.outcome, AttemptState.LOST),
@@ -325,7 +339,9 @@ def _journal_fact(event: Event) -> dict[str, Any]:
     return {}
 
 
-def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> dict[str, Any]:
+def _scheduler_fact(
+    journal: Mapping[str, Any], said: JobObserved, ranks: int, *, is_script: bool
+) -> dict[str, Any]:
     """What the scheduler's last word adds to what the journal says of an attempt."""
     # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
     told = said.witness != "local" and (said.state not in _ALIVE or not journal["state"].is_final)
@@ -333,7 +349,7 @@ def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved, ranks: int) -
         "slurm_state": said.state if told else None,
         "node": journal.get("node") or said.node,
     }
-    verdict = _verdict(journal, said, ranks)
+    verdict = judge(Journal.SCRIPT, said) if is_script else _verdict(journal, said, ranks)
     if verdict is None:
         return added
     exit_code = journal.get("exit_code")
@@ -371,7 +387,7 @@ def _settle_run(
         run = _from_attempt(run, winner)
         place = (winner.submission, winner.restart)
         if said is not None and key > place:
-            run = _back_in_queue(run, said)
+            run = _back_in_queue(run, said, evidence.submissions)
         elif (
             said is not None and key == place and winner.state is AttemptState.RUNNING and said.state in _SUSPENDED
         ):
@@ -386,7 +402,7 @@ def _settle_run(
         rejected = max(evidence.submissions, key=lambda item: item.submission, default=None)
         return replace(run, reason=rejected.reason if rejected else None)
     if latest is not None and latest.job_id and run.job_id is None:
-        run = replace(run, job_id=_element(latest, run.run))
+        run = replace(run, job_id=latest.element(run.run))
     return run
 
 
@@ -405,14 +421,14 @@ def _winner(attempts: Sequence[Attempt]) -> Attempt | None:
     return winner
 
 
-def _back_in_queue(run: Run, said: JobObserved) -> Run:
+def _back_in_queue(run: Run, said: JobObserved, submissions: Sequence[Submission]) -> Run:
     """The run when the scheduler speaks of a restart that no journal speaks of yet.
 
     A completed run stays completed: the restart will find its end and execute nothing.
     """
     if run.state is RunState.COMPLETED:
         return run
-    state, reason = _by_word_alone(said)
+    state, reason = _by_word_alone(said, submissions)
     return replace(
         run,
         state=state,
@@ -424,9 +440,10 @@ def _back_in_queue(run: Run, said: JobObserved) -> Run:
     )
 
 
-def _by_word_alone(said: JobObserved) -> tuple[RunState, str | None]:
+def _by_word_alone(said: JobObserved, submissions: Sequence[Submission]) -> tuple[RunState, str | None]:
     """State and reason of a run of whose attempt the scheduler alone speaks."""
-    verdict = judge(Journal.NOTHING, said)
+    is_script = any(one.form.is_script for one in submissions if one.submission == said.submission)
+    verdict = judge(Journal.SCRIPT if is_script else Journal.NOTHING, said)
     if verdict is None:
         return _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN), said.reason
     return _RUN_STATE_OF_ATTEMPT[verdict.state], verdict.reason
@@ -465,7 +482,7 @@ def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, 
     said = words[-1] if words else None
     reason: str | None = None
     if said is not None:
-        state, reason = _by_word_alone(said)
+        state, reason = _by_word_alone(said, (latest,))
     elif latest.state in (SubmissionState.ACCEPTED, SubmissionState.RELEASED):
         state = RunState.SUBMITTED
     else:
@@ -473,7 +490,7 @@ def _from_submission(run: Run, latest: Submission, observed: Mapping[tuple[int, 
     return replace(
         run,
         state=state,
-        job_id=_element(latest, run.run),
+        job_id=latest.element(run.run),
         submission=latest.submission,
         node=said.node if said else None,
         reason=reason or latest.reason,
@@ -494,23 +511,3 @@ def _taken_over(run: Run, reused: Event) -> Run:
         ended_at=reused.time,
         exit_code=0,
     )
-
-
-def _element(submission: Submission, run: int) -> str | None:
-    index = _array_index(submission.runs, run)
-    if submission.job_id is None or index is None:
-        return None
-    if submission.backend != "slurm":
-        return submission.job_id
-    return f"{submission.job_id}_{index}"
-
-
-def _array_index(runs: Sequence[int], run: int) -> int | None:
-    """Where a run stands in its submission, found by bisection where the runs ascend, as they nearly always do.
-
-    A linear search for each run would make an array of 100,000 take minutes to fold.
-    """
-    index = bisect_left(runs, run)
-    if index < len(runs) and runs[index] == run:
-        return index
-    return runs.index(run) if run in runs else None

@@ -26,6 +26,9 @@ class RunState(str, Enum):
     NODE_FAIL = "NODE_FAIL"
     LOST = "LOST"  # nobody knows; reversible when news arrives
 
+    def __str__(self) -> str:
+        return self.value  # as it is written everywhere, also by a user's f-string
+
     @property
     def is_final(self) -> bool:
         """Nothing more is expected unless somebody retries the run."""
@@ -102,6 +105,9 @@ class AttemptState(str, Enum):
     REQUEUED = "REQUEUED"
     LOST = "LOST"
 
+    def __str__(self) -> str:
+        return self.value  # as it is written everywhere, also by a user's f-string
+
     @property
     def is_final(self) -> bool:
         """The attempt is over and it is known how it ended."""
@@ -116,6 +122,19 @@ class SubmissionState(str, Enum):
     RELEASED = "RELEASED"  # its tasks may start
     REJECTED = "REJECTED"  # Slurm said no; nothing exists
     UNKNOWN = "UNKNOWN"  # sbatch ended without an answer; to be settled by looking
+
+
+class SubmissionForm(str, Enum):
+    """What a submission's tasks are, which decides how Slurm's indices name runs and who tells how they ended."""
+
+    TASKS = "tasks"  # an array of ours: index i is the i-th run, and each task records its own end
+    SCRIPT_ARRAY = "script-array"  # a user's script as an array: the index is the run, and Slurm tells its end
+    SCRIPT_JOB = "script-job"  # a user's script as one job: run 0, and Slurm tells its end
+
+    @property
+    def is_script(self) -> bool:
+        """Whether a batch script of the user's runs, which keeps no journal of its own."""
+        return self is not SubmissionForm.TASKS
 
 
 # The first state that any run of a sweep is in names the sweep: what is unsettled or alive outranks what is

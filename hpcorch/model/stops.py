@@ -33,6 +33,7 @@ class Journal(str, Enum):
     ASKED = "stopped by SIGUSR2, the request to save a checkpoint and end"
     LED = "rank 0 of several completed"
     FAILED = "failed"
+    SCRIPT = "a script of the user's, of whose end Slurm alone tells"
 
 
 class Sign(str, Enum):
@@ -125,6 +126,9 @@ RULES: tuple[Rule, ...] = (
         AttemptState.TIMEOUT,
         "stopped near its time limit, and not requeued",
     ),
+    # A user's script: it ended as Slurm says.
+    Rule((Journal.SCRIPT,), ("COMPLETED",), None, AttemptState.COMPLETED, None),
+    Rule((Journal.SCRIPT,), ("LOST",), None, AttemptState.LOST, "nobody remembers its end"),
     # It failed, without Slurm's doing.
     Rule(
         (Journal.STOPPED,),
@@ -144,6 +148,14 @@ RULES: tuple[Rule, ...] = (
     Rule(_OPEN, ("FAILED",), Sign.CRASH, AttemptState.FAILED, "it crashed in native code: {signal}"),
     Rule(_OPEN, ("FAILED",), Sign.SIGNAL, AttemptState.FAILED, f"killed by {{signal}}, {_NOT_SLURM}"),
     Rule((Journal.LED,), ("FAILED",), None, AttemptState.FAILED, "rank 0 completed and another rank failed"),
+    Rule(
+        (Journal.SCRIPT,),
+        ("FAILED",),
+        Sign.EXIT_CODE,
+        AttemptState.FAILED,
+        "it ended with exit code {exit_code} (see its log)",
+    ),
+    Rule((Journal.SCRIPT,), ("FAILED",), None, AttemptState.FAILED, "it failed (see its log)"),
     Rule(
         _OPEN,
         ("FAILED",),

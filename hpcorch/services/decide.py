@@ -164,6 +164,8 @@ def _history(state: SweepState) -> dict[int, tuple[Submission | None, list[Submi
 
 
 def _planned(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | None:
+    if latest.form.is_script:
+        return None  # what a user's script did so far, and whether it may be done again, is his to know
     if run.state is RunState.PLANNED:
         return _after_preemption(run, latest, state)
     if run.state not in NOT_FINE or latest.submission in state.abandoned:

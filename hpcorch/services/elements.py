@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.states import RunState
+from hpcorch.model.states import RunState, SubmissionForm
 from hpcorch.services.requests import CANCEL
 
 HOLD, RELEASE = "hold", "release"
@@ -29,15 +29,16 @@ class Target:
 
     @property
     def indices(self) -> list[int]:
-        """The array indices of the runs, ascending."""
-        places = {run: index for index, run in enumerate(self.submission.runs)}
-        return sorted(places[run] for run in self.runs)
+        """The array indices of the runs, ascending; none of a job that is no array."""
+        places = map(self.submission.index_of, self.runs)
+        return sorted(index for index in places if index is not None)
 
     @property
     def element(self) -> str:
         """The elements as Slurm's commands take them: ``369`` for all, else ``369_[0,2-4]``."""
         assert self.submission.job_id is not None
-        return self.submission.job_id if self.whole else elements_of(self.submission.job_id, self.indices)
+        is_all = self.whole or self.submission.form is SubmissionForm.SCRIPT_JOB
+        return self.submission.job_id if is_all else elements_of(self.submission.job_id, self.indices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

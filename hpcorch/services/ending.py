@@ -53,8 +53,8 @@ def _alive(client: SlurmClient, submissions: Mapping[str, Submission], runs: set
     alive: dict[str, list[int]] = {}
     for row in client.queue(submissions):
         submission = submissions.get(row.array_job_id)
-        if submission is None or row.index is None or row.state.is_final or row.index >= len(submission.runs):
+        if submission is None or row.index is None or row.state.is_final:
             continue
-        if submission.runs[row.index] in runs:
+        if submission.run_at(row.index) in runs:
             alive.setdefault(row.array_job_id, []).append(row.index)
     return alive

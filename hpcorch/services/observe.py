@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time
+from hpcorch.model.states import SubmissionForm
 from hpcorch.model.stops import NOT_REQUEUED
 from hpcorch.slurm.executor import TOKEN_PREFIX
 from hpcorch.slurm.sacct import AccountingRow
@@ -92,7 +93,9 @@ def own_accounts(rows: Iterable[AccountingRow], known: Known, directory: str) ->
 def _is_ours(row: AccountingRow, submission: Submission | None, directory: str) -> bool:
     if submission is None or not submission.script or not row.command_line:
         return True
-    return f"{directory}/{submission.script}" in row.command_line
+    # A user's script keeps its own path, and has the token on its command line.
+    mark = submission.token if submission.form.is_script else f"{directory}/{submission.script}"
+    return mark in row.command_line
 
 
 def from_queue(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
@@ -100,7 +103,7 @@ def from_queue(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
     facts = _vanished(rows, known)
     for row in rows:
         submission = known.submissions.get(row.array_job_id)
-        run = _run_of(submission, row.index)
+        run = submission.run_at(row.index) if submission is not None else None
         if submission is not None and run is not None:
             facts.extend(_facts_of_row(row, submission.submission, run, known))
     return [fact for fact in facts if _is_news(fact, known)]
@@ -125,8 +128,8 @@ def _vanished(rows: Sequence[QueueRow], known: Known) -> list[JobObserved]:
         )
         for array, submission in known.submissions.items()
         if array in alive
-        for index, run in enumerate(submission.runs)
-        if (array, index) not in shown and _never_started(run, submission, known)
+        for run in submission.runs
+        if (array, submission.index_of(run)) not in shown and _never_started(run, submission, known)
     ]
 
 
@@ -246,7 +249,7 @@ def from_accounting(
         by_element.setdefault((row.array_job_id, row.index), []).append(row)
     for (array, index), attempts in by_element.items():
         submission = known.submissions.get(array)
-        run = _run_of(submission, index)
+        run = submission.run_at(index) if submission is not None else None
         if submission is None or run is None:
             continue
         settled = attempts[:-1] if (array, index) in alive else attempts
@@ -291,16 +294,15 @@ def _elements(rows: Sequence[AccountingRow], known: Known) -> list[AccountingRow
     ]
     for row in rows:
         submission = known.submissions.get(row.array_job_id)
-        if row.index is None and submission is not None:
-            missing = (i for i in range(len(submission.runs)) if (row.array_job_id, i) not in own)
-            elements.extend(replace(row, index=i, job_id=f"{row.array_job_id}_{i}") for i in missing)
+        if row.index is not None or submission is None:
+            continue
+        if submission.form is SubmissionForm.SCRIPT_JOB:
+            elements.append(row)
+            continue
+        indices = map(submission.index_of, submission.runs)
+        missing = (i for i in indices if (row.array_job_id, i) not in own)
+        elements.extend(replace(row, index=i, job_id=f"{row.array_job_id}_{i}") for i in missing)
     return elements
-
-
-def _run_of(submission: Submission | None, index: int | None) -> int | None:
-    if submission is None or index is None or not 0 <= index < len(submission.runs):
-        return None
-    return submission.runs[index]
 
 
 def _simplified(state: JobState) -> JobState:

@@ -216,10 +216,12 @@ def _settled(facts: Iterable[JobObserved], known: Known) -> list[JobObserved]:
     system may show the end late, that is concluded only when the settling time has passed since.
     """
     latest = format_time(datetime.now(timezone.utc) - LATE_END)
+    scripts = {one.submission for one in known.submissions.values() if one.form.is_script}  # Slurm's word is all
     return [
         fact
         for fact in facts
         if fact.state != "COMPLETED"
+        or fact.submission in scripts
         or (fact.end is not None and fact.end < latest)
         or _awaits_the_other_ranks(fact, known)
     ]

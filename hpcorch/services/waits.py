@@ -23,7 +23,7 @@ def share_of(submission: Submission, run: int, client: SlurmClient) -> Explanati
     try:
         throttles = Throttles(state_directory(), client.config().cluster, client)
         entry = throttles.entry(submission.job_id or "")
-        if entry is None or submission.runs.index(run) in entry.kept:
+        if entry is None or submission.index_of(run) in entry.kept:
             return None
         uses = [use for use in throttles.view({}) if use.name in entry.units]
     except (HpcorchError, ValueError):

@@ -11,7 +11,7 @@ import pytest
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import AttemptState, SubmissionState
+from hpcorch.model.states import AttemptState, SubmissionForm, SubmissionState
 from hpcorch.services.observe import (
     Known,
     from_accounting,
@@ -407,3 +407,34 @@ def test_a_job_that_got_our_id_again_says_nothing_of_ours() -> None:
     other = accounted(1, "CANCELLED", command_line="sbatch /home/bob/job.sh")
     silent = accounted(2, "TIMEOUT")  # a release that does not record it
     assert own_accounts([mine, other, silent], now, "/d") == [mine, silent]
+
+
+SCRIPT_ARRAY = replace(SUBMISSION, runs=(2, 4, 9), form=SubmissionForm.SCRIPT_ARRAY)
+SCRIPT_JOB = replace(SUBMISSION, runs=(0,), form=SubmissionForm.SCRIPT_JOB)
+
+
+def knowing(submission: Submission) -> Known:
+    return Known(submissions={ARRAY: submission}, attempts={}, observed={})
+
+
+def test_an_index_of_a_users_array_is_the_run() -> None:
+    facts = from_queue([queued(4, "RUNNING"), queued(9, "PENDING"), queued(3, "RUNNING")], knowing(SCRIPT_ARRAY))
+    assert sorted((fact.run, fact.state) for fact in facts) == [(2, "CANCELLED"), (4, "RUNNING"), (9, "PENDING")]
+
+
+def test_a_users_job_that_is_no_array_is_run_0() -> None:
+    facts = from_queue([queued(None, "RUNNING")], knowing(SCRIPT_JOB))
+    assert [(fact.run, fact.state) for fact in facts] == [(0, "RUNNING")]
+
+
+@pytest.mark.parametrize(("submission", "runs"), [(SCRIPT_ARRAY, [2, 4, 9]), (SCRIPT_JOB, [0])])
+def test_what_was_cancelled_as_a_whole_is_told_of_each_run_of_a_script(
+    submission: Submission, runs: list[int]
+) -> None:
+    facts = from_accounting([accounted(None, "CANCELLED")], knowing(submission))
+    assert [fact.run for fact in facts] == runs
+
+
+def test_a_users_job_is_known_by_the_token_on_its_command_line() -> None:
+    rows = [accounted(None, "FAILED", command_line=f"sbatch --comment=hpcorch:{word * 32} job.sh") for word in "fe"]
+    assert own_accounts(rows, knowing(replace(SCRIPT_JOB, script="s0.sbatch")), "/sweep") == rows[:1]

@@ -87,6 +87,11 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.LED,), said("LOST"), AttemptState.COMPLETED, ""),
     (NOT_LED[:3], said("COMPLETED", exit_code=0), AttemptState.LOST, "recorded no end"),
     (NOT_LED[:3], said("LOST"), AttemptState.LOST, "nobody remembers"),
+    ((Journal.SCRIPT,), said("COMPLETED", exit_code=0), AttemptState.COMPLETED, ""),
+    ((Journal.SCRIPT,), said("FAILED", exit_code=3), AttemptState.FAILED, "it ended with exit code 3 (see its log)"),
+    ((Journal.SCRIPT,), said("FAILED"), AttemptState.FAILED, "it failed (see its log)"),
+    ((Journal.SCRIPT,), said("FAILED", signal=KILLED), AttemptState.FAILED, "killed by SIGKILL"),
+    ((Journal.SCRIPT,), said("LOST"), AttemptState.LOST, "nobody remembers its end"),
 ]
 
 

@@ -54,7 +54,7 @@ CREATE TABLE submissions (
     sweep INTEGER NOT NULL,
     submission INTEGER NOT NULL,
     batch INTEGER NOT NULL,
-    runs TEXT NOT NULL,                 -- array index i is the i-th of these: 0-4,7
+    runs TEXT NOT NULL,                 -- array index i is the i-th of these, 0-4,7; of a script it is the run
     token TEXT NOT NULL,
     backend TEXT NOT NULL,
     script TEXT NOT NULL,
@@ -64,6 +64,7 @@ CREATE TABLE submissions (
     cluster TEXT,
     reason TEXT,
     keeper TEXT,
+    form TEXT NOT NULL,                 -- tasks, script-array or script-job: how an array index names a run
     lowest INTEGER NOT NULL,            -- of its runs
     highest INTEGER NOT NULL,
     PRIMARY KEY (sweep, submission)

@@ -106,7 +106,8 @@ ORDER BY 1, 2
 
 -- Submissions that may include runs with an index from one number through another.
 -- name: submissions_around
-SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper
+SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
+       form
 FROM submissions WHERE sweep = ? AND highest >= ? AND lowest <= ? ORDER BY submission
 
 -- name: rows_of_runs
@@ -135,8 +136,8 @@ INSERT OR IGNORE INTO bases (sweep, batch, base, planned) VALUES (?, ?, ?, ?)
 -- name: put_submissions
 INSERT OR REPLACE INTO submissions
     (sweep, submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-     lowest, highest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     form, lowest, highest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_run
 INSERT OR REPLACE INTO runs
@@ -252,7 +253,8 @@ SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at,
 FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
 
 -- name: read_submissions
-SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper
+SELECT submission, batch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
+       form
 FROM submissions WHERE sweep = ? ORDER BY submission
 
 -- name: read_batches

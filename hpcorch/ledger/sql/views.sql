@@ -176,7 +176,8 @@ SELECT
     b.token,
     b.intended_at,
     b.reason,
-    b.keeper
+    b.keeper,
+    b.form
 FROM submissions AS b JOIN sweep_ids AS i ON i.sweep = b.sweep;
 
 CREATE VIEW v_events AS
