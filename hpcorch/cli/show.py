@@ -62,7 +62,7 @@ def _write_sweep(detail: SweepDetail) -> None:
     origin = {**origin_as_plain(sweep), "argv": shlex.join(sweep.argv), "versions": _pairs(sweep.versions)}
     _write_facts({"backend": sweep.backend, **origin})
     for batch in detail.batches:
-        _head(f"launch of runs {batch.batch} to {batch.batch + batch.count - 1}")
+        _head(f"launch of {batch.count} run{'s' * (batch.count != 1)} from {batch.batch} on")
         given = {key: value for key, value in batch.options.items() if value not in (None, [], {})}
         _write_facts({"planned": local_time(batch.planned_at), "task": batch.task_digest, **given})
     for submission in detail.submissions:

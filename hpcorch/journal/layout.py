@@ -5,6 +5,8 @@
     <project>/.hpcorch/ledger.db            the ledger; the project is where it is found, walking up
     <project>/.hpcorch/snapshots/<digest>   one archive per code state, shared by sweeps
     <project>/.hpcorch/digests.json         digests of files that need not be read again; may be removed
+    <project>/.hpcorch/scripts/<sweep>      the directory of a sweep that is a script or a command of the user's
+    <project>/.hpcorch/inbox/<sweep>        names a sweep directory that the ledger has not taken over yet
     <sweep dir>/.hpcorch/
         control.jsonl                       control journal; written under control.lock
         batch-<first run>/manifest.jsonl    one per launch, immutable
@@ -163,15 +165,28 @@ class SweepLayout:
 
 
 def find_ledger(start: Path) -> Path | None:
-    """The ledger that serves ``start``: $HPCORCH_LEDGER, else the nearest one walking up; None if neither is."""
+    """The ledger that serves ``start``: $HPCORCH_LEDGER, else the nearest one walking up; None if neither is.
+
+    One that has sweeps to take over and no file yet counts.
+    """
     named = os.environ.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
     for folder in (start, *start.parents):
         candidate = folder / STATE_DIR / LEDGER_NAME
-        if candidate.exists():
+        if candidate.exists() or inbox_folder(candidate).is_dir():
             return candidate
     return None
+
+
+def inbox_folder(ledger: Path) -> Path:
+    """Where sweeps are announced that a ledger has not taken over yet."""
+    return ledger.parent / "inbox"
+
+
+def scripts_folder(ledger: Path) -> Path:
+    """Where the sweeps lie that are scripts or commands of the user's, each in a directory of its own."""
+    return ledger.parent / "scripts"
 
 
 def snapshots_folder(project: Path) -> Path:

@@ -24,6 +24,7 @@ from typing import IO, Any
 from hpcorch.errors import RecordError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
+from hpcorch.model.ids import parse_ranges
 
 FORMAT = "hpcorch-manifest"
 VERSION = 1
@@ -74,6 +75,7 @@ class ManifestHeader:
     :param code: the snapshot that runs import from; None if there is none
     :param environment: the record that attempts are compared with; None if there is none
     :param drift: aspect (code, configuration, environment, inputs) -> refuse, warn or record
+    :param indices: run indices, where they do not follow each other: "1,3,5-9"
     """
 
     sweep: str
@@ -96,6 +98,22 @@ class ManifestHeader:
     code: SnapshotPlace | None = None
     environment: RecordPlace | None = None
     drift: dict[str, str] = field(default_factory=dict)
+    indices: str | None = None
+
+    @property
+    def called(self) -> str:
+        """The runs, as a sentence has them."""
+        if self.indices is not None:
+            return f"runs {self.indices}"
+        return f"runs {self.batch} to {self.batch + self.count - 1}" if self.count > 1 else f"run {self.batch}"
+
+    def position(self, run: int) -> int:
+        """Where a run stands in the manifest.
+
+        :raises ValueError: it is not in there
+        """
+        runs = range(self.batch, self.batch + self.count) if self.indices is None else parse_ranges(self.indices)
+        return runs.index(run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,9 +280,12 @@ def _base(record: dict[str, Any]) -> ManifestBase:
 def _locate(file: IO[bytes], header: ManifestHeader, index: int) -> tuple[int, int]:
     file.seek(-_TRAILER_WIDTH, 2)
     name, start, count = file.read(_TRAILER_WIDTH).split()
-    position = index - header.batch
-    if name != b"hpcorch-index" or int(count) != header.count or not 0 <= position < header.count:
-        raise ValueError(f"it holds runs {header.batch} to {header.batch + header.count - 1}")
+    if name != b"hpcorch-index" or int(count) != header.count:
+        raise ValueError("its index is not whole")
+    try:
+        position = header.position(index)
+    except ValueError:
+        raise ValueError(f"it holds {header.called}") from None
     file.seek(int(start) + position * _INDEX_WIDTH)
     offset, size = file.read(_INDEX_WIDTH).split()
     return int(offset), int(size)

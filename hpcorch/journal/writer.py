@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -10,7 +12,7 @@ from hpcorch.journal.files import sync_directory, write_all
 from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lines import encode
 from hpcorch.journal.reader import read_segment
-from hpcorch.model.events import Fact
+from hpcorch.model.events import Fact, MetricsSummarised
 from hpcorch.model.ids import utc_now
 
 
@@ -25,6 +27,7 @@ class JournalWriter:
     def __init__(self, descriptor: int, path: Path, *, seq: int, end: int) -> None:
         self._descriptor = descriptor
         self._end = end
+        self._unarchived = hashlib.sha256() if seq == 0 else None  # what was there before is not read again
         self.path = path
         self.seq = seq
 
@@ -55,6 +58,8 @@ class JournalWriter:
         :param durable: return only once it would survive a power cut
         :raises OSError: it could not be written; the journal is as before
         """
+        if isinstance(fact, MetricsSummarised) and self._unarchived is not None:
+            fact = replace(fact, logged=f"sha256:{self._unarchived.hexdigest()}")
         line = encode(fact, seq=self.seq, time=utc_now())
         try:
             write_all(self._descriptor, line)
@@ -63,6 +68,8 @@ class JournalWriter:
         except OSError:
             os.ftruncate(self._descriptor, self._end)
             raise
+        if not fact.archived and self._unarchived is not None:
+            self._unarchived.update(line)
         self._end += len(line)
         self.seq += 1
 

@@ -139,6 +139,11 @@ class LedgerReading:
             return self._counts(key)
         return {RunState(state): runs for state, runs in self._rows("tallies_of_runs", _list(indices), key)}
 
+    def extent(self, sweep: str) -> tuple[int, int]:
+        """The lowest and the highest index of a sweep's runs; (0, -1) if it has none."""
+        ((lowest, highest),) = self._rows("extent", self._key(sweep).key)
+        return (0, -1) if lowest is None else (lowest, highest)
+
     def batches(self, sweep: str) -> list[Batch]:
         """The launches of a sweep, in order of their first run."""
         found = self._rows("read_batches", self._key(sweep).key)

@@ -14,7 +14,7 @@ from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
-from hpcorch.provenance.code_state import Left, describe
+from hpcorch.provenance.code_state import Left, Sources, describe
 from hpcorch.provenance.environment import Environment, record
 from hpcorch.provenance.fingerprint import fingerprint
 from hpcorch.provenance.freeze import FrozenCode, freeze
@@ -25,6 +25,7 @@ from hpcorch.services.scripts import script_exports
 
 ASPECTS = ("code", "configuration", "environment", "inputs")
 POLICIES = ("refuse", "warn", "record")
+_NO_PROJECT = "without git a home directory is no project; `git init` in the project's folder makes it one"
 _LEFT_LISTED = 200
 _LEFT_TOLD = 3
 _ALL = ["interpreter", "packages", "platform", "modules", "container", "variables"]
@@ -70,19 +71,48 @@ def freeze_program(
     :param slurm_release: as the cluster's configuration tells it; None without a cluster
     :raises UnavailableError: the snapshot cannot be written
     """
-    folder = code_folder(function)
-    checkout, diff = look(folder)
-    root = Path(checkout.root) if checkout.root is not None else folder
-    sources = collect(root, git=checkout.root is not None)
-    project = ledger.parent.parent if ledger.parent.name == STATE_DIR else root
+    checkout, diff = look(folder := code_folder(function))
+    sources = collect(_root(checkout, folder), git=checkout.root is not None)
     return Frozen(
-        code=freeze(sources, project=project),
+        code=freeze(sources, project=_project(ledger, sources.root)),
         checkout=checkout,
         diff=diff,
         environment=record(slurm_release=slurm_release, variables=_job_variables(keys)),
         fingerprint=fingerprint(),
         apart=tuple(_set_up(keys)),
     )
+
+
+def freeze_folder(folder: Path, *, ledger: Path, variables: Mapping[str, str], slurm_release: str | None) -> Frozen:
+    """Freeze the code that a script or a command is among: the git checkout that it is in, else its own folder.
+
+    Without git a home directory, or a folder above it, is not taken for a project.
+
+    :param variables: the environment that the command gets
+    :raises UnavailableError: the snapshot cannot be written
+    """
+    checkout, diff = look(folder)
+    root = _root(checkout, folder)
+    if checkout.root is None and Path.home().is_relative_to(root):
+        sources = Sources(root=root, files=(), left=(Left(path="./", reason=_NO_PROJECT),))
+    else:
+        sources = collect(root, git=checkout.root is not None, modules={})
+    return Frozen(
+        code=freeze(sources, project=_project(ledger, root)),
+        checkout=checkout,
+        diff=diff,
+        environment=record(slurm_release=slurm_release, variables=variables),
+        fingerprint=fingerprint(),
+        apart=(),
+    )
+
+
+def _root(checkout: Checkout, folder: Path) -> Path:
+    return folder if checkout.root is None else Path(checkout.root)
+
+
+def _project(ledger: Path, root: Path) -> Path:
+    return ledger.parent.parent if ledger.parent.name == STATE_DIR else root
 
 
 def code_folder(function: Callable[..., Any]) -> Path:

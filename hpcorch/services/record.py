@@ -27,7 +27,7 @@ from hpcorch.services.reconcile import Reconciler
 class Launch:
     """Everything frozen about one launch.
 
-    :param task: content of the task file, whose digest the header has
+    :param task: content of the task file, whose digest the header has; None of what calls no Python function
     :param options: the launcher's keys as given, for the record
     :param frozen: code and environment; None for what is only shown
     """
@@ -35,7 +35,7 @@ class Launch:
     header: ManifestHeader
     bases: Sequence[ManifestBase]
     runs: Sequence[ManifestRun]
-    task: bytes
+    task: bytes | None
     options: Mapping[str, Any]
     frozen: Frozen | None = None
 
@@ -111,7 +111,8 @@ def record_launch(layout: SweepLayout, launch: Launch, reused: Sequence[RunReuse
     manifest: Path = layout.manifest(first)
     try:
         layout.batch(first).mkdir(mode=DIR_MODE)
-        write_whole(layout.task(first), launch.task)
+        if launch.task is not None:
+            write_whole(layout.task(first), launch.task)
         facts = [] if launch.frozen is None else record_frozen(launch.frozen, layout, first)
         manifest_digest = write_manifest(manifest, launch.header, launch.bases, launch.runs)
         if launch.header.backend == "slurm":
@@ -132,6 +133,6 @@ def record_launch(layout: SweepLayout, launch: Launch, reused: Sequence[RunReuse
             )
     except OSError as error:
         raise RecordError(
-            f"the launch of runs {first} to {first + launch.header.count - 1} cannot be recorded in"
-            f" {layout.state} ({error.strerror}): free space or inodes there; nothing was submitted"
+            f"the launch of {launch.header.called} cannot be recorded in {layout.state} ({error.strerror}): free space"
+            " or inodes there; nothing was submitted"
         ) from error

@@ -123,12 +123,15 @@ def _named(ledger: Ledger, sweep: str, selector: Selector) -> list[int] | None:
     """The indices that a selector names, in order; None for all."""
     if selector.ranges is None:
         return None
-    total = sum(ledger.counts(sweep).values())
+    first, last = ledger.extent(sweep)
     highest = max(part[-1] for part in selector.ranges)
-    if highest >= total:
-        raise NotFoundError(f"sweep {sweep} has no run {highest}: {_extent(total)}")
+    if highest > last:
+        raise NotFoundError(f"sweep {sweep} has no run {highest}: {_extent(first, last)}")
+    for index in (part[0] for part in selector.ranges if len(part) == 1):
+        if not ledger.counts(sweep, indices=[index]):
+            raise NotFoundError(f"sweep {sweep} has no run {index}: {_extent(first, last)}, with gaps")
     return sorted({index for part in selector.ranges for index in part})
 
 
-def _extent(total: int) -> str:
-    return f"its runs are 0 to {total - 1}" if total else "it has no runs yet"
+def _extent(first: int, last: int) -> str:
+    return f"its runs are {first} to {last}" if last >= first else "it has no runs yet"

@@ -354,7 +354,7 @@ def test_show_of_a_sweep_says_where_it_came_from(hpcorch, tmp_path):
     ran = hpcorch("show")
     assert ran.code == 0
     assert "train.py -m lr=0.1,0.2" in ran.out
-    assert "launch of runs 0 to 1" in ran.out
+    assert "launch of 2 runs from 0 on" in ran.out
     assert "submission 0" in ran.out
     detail = json.loads(hpcorch("show", "--json", "--events").out)
     assert detail["argv"] == ["train.py", "-m", "lr=0.1,0.2"]

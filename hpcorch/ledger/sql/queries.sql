@@ -231,6 +231,9 @@ GROUP BY wanted.value
 -- name: read_indices
 SELECT run FROM runs WHERE sweep = ? AND run > ? ORDER BY run LIMIT ?
 
+-- name: extent
+SELECT min(run), max(run) FROM runs WHERE sweep = ?
+
 -- name: read_indices_in_states
 SELECT r.run
 FROM json_each(?) AS wanted CROSS JOIN runs AS r ON r.sweep = ? AND r.state = wanted.value

@@ -1,0 +1,45 @@
+"""Sweeps that a ledger has not taken over yet: each is announced by a small file that names its directory.
+
+What records a sweep where the ledger must not be opened, on a compute node or in a command that has to be quick,
+announces it. Whoever opens the ledger next takes it over (:mod:`hpcorch.services.inbox`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE, SweepLayout, inbox_folder
+
+
+def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
+    """Have the ledger take over a sweep, which is on record in its directory.
+
+    :param ledger: the ledger's file, which need not be there yet
+    :raises OSError: it cannot be written
+    """
+    folder = inbox_folder(ledger)
+    folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    write_whole(folder / sweep, os.fsencode(layout.directory))
+
+
+def announced(ledger: Path) -> Mapping[str, Path]:
+    """The sweeps that wait to be taken over, the oldest first, with their directories."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(inbox_folder(ledger)) if not entry.name.startswith("."))
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for name in names:
+        try:
+            found[name] = Path(os.fsdecode((inbox_folder(ledger) / name).read_bytes()))
+        except FileNotFoundError:  # somebody else has just taken it over
+            continue
+    return found
+
+
+def taken_over(ledger: Path, sweep: str) -> None:
+    """The ledger has the sweep."""
+    (inbox_folder(ledger) / sweep).unlink(missing_ok=True)
