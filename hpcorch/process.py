@@ -10,7 +10,9 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -32,6 +34,9 @@ class FinishedRaw:
     returncode: int
     stdout: bytes
     stderr: bytes
+
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class CommandMissingError(Exception):
@@ -98,6 +103,40 @@ def run_raw(
     return FinishedRaw(argv=tuple(argv), returncode=child.returncode, stdout=stdout, stderr=stderr)
 
 
+def foreground(argv: Sequence[str], *, env: Mapping[str, str], blocked: Collection[int]) -> subprocess.Popen[bytes]:
+    """Start a command that stands in for this process: same streams, process group and working directory.
+
+    It has the dispositions of signals that this process was started with. If this process dies, the kernel sends it
+    SIGTERM. To be called from the main thread.
+
+    :param blocked: the signals that are blocked in it, whatever is blocked here
+    :raises CommandMissingError: the program cannot be started
+    """
+    with warnings.catch_warnings():
+        # Newer Pythons warn of a fork beside threads. What runs before the exec takes no lock of Python's.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return subprocess.Popen(list(argv), env=dict(env), preexec_fn=_before_exec(blocked))  # noqa: PLW1509
+        except OSError as error:
+            raise CommandMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
+
+
+def _before_exec(blocked: Collection[int]) -> Callable[[], None]:
+    import ctypes  # here, not in the child, and only where it is needed
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def before_exec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler would swallow one that arrives now
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if os.getppid() != parent:  # it died before the kernel was asked
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return before_exec
+
+
 def _kill_session(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
@@ -105,3 +144,70 @@ def _kill_session(child: subprocess.Popen[bytes]) -> None:
         if pipe is not None:
             pipe.close()
     child.wait()
+
+
+def relay(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    stdin: bytes | None,
+    heard: Callable[[bytes], None],
+) -> FinishedRaw:
+    """Run a command in the foreground, as the user's own, for as long as it takes.
+
+    Ctrl-C reaches it as it reaches us. What it writes to standard error is passed on as it comes.
+
+    :param stdin: what it reads; None leaves it ours
+    :param heard: gets each line of its standard output as it comes
+    :raises CommandMissingError: the program cannot be started
+    """
+    try:
+        child = subprocess.Popen(
+            [os.fsencode(word) for word in argv],
+            stdin=None if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+        )
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        raise CommandMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
+    assert child.stdout is not None
+    said: list[bytes] = []
+    errors: list[bytes] = []
+    helpers = [threading.Thread(target=_pass_on, args=(child, errors))]
+    if stdin is not None:
+        helpers.append(threading.Thread(target=_feed, args=(child, stdin)))
+    for helper in helpers:
+        helper.start()
+    interrupted = False
+    while True:
+        try:
+            for line in child.stdout:
+                said.append(line)
+                heard(line)
+            child.wait()
+            break
+        except KeyboardInterrupt:  # it got that, too, and has the last word
+            interrupted = True
+    for helper in helpers:
+        helper.join()
+    if interrupted:
+        raise KeyboardInterrupt
+    return FinishedRaw(
+        argv=tuple(argv), returncode=child.returncode, stdout=b"".join(said), stderr=b"".join(errors)
+    )
+
+
+def _pass_on(child: subprocess.Popen[bytes], kept: list[bytes]) -> None:
+    assert child.stderr is not None
+    with child.stderr as source:
+        while content := os.read(source.fileno(), 1 << 16):
+            kept.append(content)
+            with contextlib.suppress(OSError):  # nobody listens
+                os.write(2, content)
+
+
+def _feed(child: subprocess.Popen[bytes], content: bytes) -> None:
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError), child.stdin as target:
+        target.write(content)

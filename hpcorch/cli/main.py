@@ -18,6 +18,7 @@ from hpcorch.errors import HpcorchError, UnavailableError
 COMMANDS: Mapping[str, str] = {
     "init": "Write a site profile from what the cluster says.",
     "doctor": "Check that the site profile is true of the cluster.",
+    "exec": "Execute a command and record what becomes of it.",
     "ls": "List sweeps, the latest first.",
     "status": "Show where a sweep and its runs stand.",
     "show": "Show everything about a sweep or one run.",
@@ -36,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "Prove what produced results, and that nothing was changed since.",
     "diff": "Show what two runs differ in.",
     "reproduce": "Run a run again from what was frozen, and compare.",
+    "sbatch": "Submit a batch script as sbatch does, and put it on record.",
     "export": "Write tables, or all that proves a run, to files.",
     "gc": "Remove snapshots of code that no sweep refers to.",
     "query": "Ask the ledger in SQL.",

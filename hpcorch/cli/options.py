@@ -11,6 +11,7 @@ import click
 
 from hpcorch.errors import NotFoundError
 from hpcorch.journal.layout import find_ledger
+from hpcorch.services.inbox import take_over
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,6 +28,8 @@ class Place:
     def ledger_path(self) -> Path:
         """The ledger's file: as named, else by $HPCORCH_LEDGER, else the nearest one walking up.
 
+        It takes over the sweeps that were announced to it.
+
         :raises NotFoundError: there is none
         """
         found = self.named or find_ledger(Path.cwd())
@@ -35,6 +38,10 @@ class Place:
                 f"there is no ledger in {Path.cwd()} or above: run a sweep first, go to the project's folder, or"
                 " name the ledger with --ledger or $HPCORCH_LEDGER"
             )
+        for trouble in take_over(found):
+            from hpcorch.cli.output import note  # few looks find trouble
+
+            note(trouble)
         return found
 
 

@@ -9,13 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import PolicyError
 from hpcorch.journal.manifest import ManifestRun
-from hpcorch.provenance.changes import uncommitted_changes
 from hpcorch.resources.envelope import WorstCase
-from hpcorch.resources.profile import CleanGit, Enforcement, Profile
-from hpcorch.resources.request import resolve
-from hpcorch.services.site import check_cluster, load_profile
+from hpcorch.resources.profile import Profile
+from hpcorch.services.site import check_checkout, check_cluster, load_profile
 from hpcorch.services.terms import THROTTLES, Share, reckon, terms_of
 from hpcorch.services.throttle_state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
@@ -48,7 +45,8 @@ class Site:
         profile = load_profile(project)
         if client is not None:
             check_cluster(profile, client)
-        _check_git(profile, Path.cwd())
+        if warning := check_checkout(profile, Path.cwd()):
+            log.warning("%s", warning)
         return cls(profile=profile, client=client)
 
     def settle(
@@ -75,42 +73,8 @@ class Site:
         self._shares = together
         return common, settled
 
-    def leases(self, resources: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-        """What a task needs to hold leases: resource -> directory, capacity, expiry, slots at a time.
-
-        :param resources: the launcher's key
-        """
-        counts = resolve(self.profile, resources or {}).leases
-        return {
-            name: {
-                "directory": resource.directory,
-                "capacity": resource.capacity,
-                "expiry_s": resource.expiry_s,
-                "count": counts.get(name, 1),
-            }
-            for name, resource in self.profile.resources.items()
-            if resource.enforced is Enforcement.LEASE
-        }
-
     def throttle_folder(self, keys: Mapping[str, Any], runs: Sequence[ManifestRun]) -> str | None:
         """Where the user's throttled arrays are on record, if these runs look after them."""
         if self.client is None or not any({**keys, **run.launcher}.get(THROTTLES) for run in runs):
             return None
         return str(state_directory() / self.client.config().cluster)
-
-
-def _check_git(profile: Profile, folder: Path) -> None:
-    policy = profile.policies.clean_git
-    if policy is CleanGit.IGNORE:
-        return
-    changed = uncommitted_changes(folder)
-    if not changed:
-        return
-    shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-    if policy is CleanGit.WARN:
-        log.warning("The checkout has uncommitted changes: %s", shown)
-        return
-    raise PolicyError(
-        f"{profile.called} wants a clean git checkout (policies.clean_git: refuse), and there are uncommitted"
-        f" changes: {shown}. Commit or stash them; nothing was submitted"
-    )

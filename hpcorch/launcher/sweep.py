@@ -36,7 +36,7 @@ from hpcorch.services.provenance import Frozen, drift_policies, freeze_program, 
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, make_room, record_launch
 from hpcorch.services.reuse import taken_over
-from hpcorch.services.site import project_at
+from hpcorch.services.site import lease_places, project_at
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -153,7 +153,7 @@ class OpenSweep:
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
             signal_delay_s=int(self.params.get("signal_delay_s") or 0),
             kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
-            leases=self.site.leases(keys.get("resources") if self.backend == "slurm" else {}),
+            leases=lease_places(self.site.profile, keys.get("resources") if self.backend == "slurm" else {}),
             throttle_folder=self.site.throttle_folder(keys, runs),
             versions=_versions(),
             code=None if frozen is None else frozen.snapshot,
@@ -206,6 +206,13 @@ class OpenSweep:
     def _reused(self, ledger: Ledger, launch: PlannedLaunch) -> list[RunReused]:
         if not self.params.get("needed"):
             return []
+        derived = any(run.seed_source == "derived" for run in launch.frozen.runs)
+        if derived and self.params.get("seed") is None and not launch.frozen.header.batch:
+            log.warning(
+                "hydra.launcher.needed=true takes over no result of a run whose seed is derived, since each sweep"
+                " draws another root seed: fix it with hydra.launcher.seed=%d",
+                self.planner.root_seed,
+            )
         try:
             reused = taken_over(ledger, self.layout, launch.frozen.runs)
         except OSError as error:

@@ -8,7 +8,7 @@ did, the scheduler about what became of a job that could not say so itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -214,7 +214,7 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
     planned = evidence.planned.fact
     assert isinstance(planned, RunPlanned)
     observed = _last_words(evidence.observed)
-    scripts = frozenset(one.submission for one in evidence.submissions if one.form.is_script)
+    scripts = frozenset(one.submission for one in evidence.submissions if one.ends_by_slurm)
     ordered = sorted({*evidence.attempts, *_unclaimed(planned.run, observed)})
     attempts = tuple(
         _superseded(
@@ -245,7 +245,7 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
         launcher=planned.launcher or {},
         key=planned.key or "",
         attempts=len(attempts),
-        metrics=_metrics(evidence.attempts[attempt] for attempt in reversed(ordered)),
+        metrics=_metrics(evidence.attempts.get(attempt, ()) for attempt in reversed(ordered)),
     )
     return FoldedRun(run=_settle_run(run, evidence, attempts, observed), attempts=attempts)
 
@@ -348,6 +348,7 @@ def _scheduler_fact(
     added: dict[str, Any] = {
         "slurm_state": said.state if told else None,
         "node": journal.get("node") or said.node,
+        "started_at": journal.get("started_at") or said.start,
     }
     verdict = judge(Journal.SCRIPT, said) if is_script else _verdict(journal, said, ranks)
     if verdict is None:
@@ -364,9 +365,10 @@ def _scheduler_fact(
 
 
 def _verdict(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> Verdict | None:
+    stopped = Journal.YIELDED if journal.get("exit_code") == 0 else Journal.STOPPED
     told = {
         AttemptState.RUNNING: Journal.NOTHING,
-        AttemptState.STOPPED: _STOPS.get(journal.get("signal"), Journal.STOPPED),
+        AttemptState.STOPPED: _STOPS.get(journal.get("signal"), stopped),
         AttemptState.COMPLETING: Journal.LED,
         AttemptState.FAILED: Journal.FAILED,
     }.get(journal["state"])
@@ -379,7 +381,7 @@ def _settle_run(
     attempts: Sequence[Attempt],
     observed: Mapping[tuple[int, int], JobObserved],
 ) -> Run:
-    winner = _winner(attempts)
+    winner = _winner(attempts, frozenset(one.submission for one in evidence.submissions if one.form.is_script))
     live = [s for s in evidence.submissions if s.state is not SubmissionState.REJECTED]
     latest = max(live, key=lambda item: item.submission, default=None)
     key, said = max(observed.items(), default=((-1, -1), None), key=lambda item: item[0])
@@ -406,17 +408,20 @@ def _settle_run(
     return run
 
 
-def _winner(attempts: Sequence[Attempt]) -> Attempt | None:
+def _winner(attempts: Sequence[Attempt], scripts: Collection[int]) -> Attempt | None:
     """The attempt that decides what became of the run.
 
     Once an attempt has completed the run, one that did not come as far as seeding decides nothing: it was about to
     find that end (a completed array element that is requeued from outside runs again: measured).
+
+    :param scripts: submissions of a user's script, which looks for no such end: its last attempt decides
     """
     winner: Attempt | None = None
     for attempt in attempts:
         if attempt.state in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
             continue
-        if winner is None or winner.state is not AttemptState.COMPLETED or attempt.seed is not None:
+        executed = attempt.seed is not None or attempt.submission in scripts
+        if winner is None or winner.state is not AttemptState.COMPLETED or executed:
             winner = attempt
     return winner
 
@@ -424,9 +429,10 @@ def _winner(attempts: Sequence[Attempt]) -> Attempt | None:
 def _back_in_queue(run: Run, said: JobObserved, submissions: Sequence[Submission]) -> Run:
     """The run when the scheduler speaks of a restart that no journal speaks of yet.
 
-    A completed run stays completed: the restart will find its end and execute nothing.
+    A completed run stays completed: the restart will find its end and execute nothing, unless it is a user's script.
     """
-    if run.state is RunState.COMPLETED:
+    is_script = any(one.form.is_script for one in submissions if one.submission == said.submission)
+    if run.state is RunState.COMPLETED and not is_script:
         return run
     state, reason = _by_word_alone(said, submissions)
     return replace(
@@ -442,7 +448,7 @@ def _back_in_queue(run: Run, said: JobObserved, submissions: Sequence[Submission
 
 def _by_word_alone(said: JobObserved, submissions: Sequence[Submission]) -> tuple[RunState, str | None]:
     """State and reason of a run of whose attempt the scheduler alone speaks."""
-    is_script = any(one.form.is_script for one in submissions if one.submission == said.submission)
+    is_script = any(one.ends_by_slurm for one in submissions if one.submission == said.submission)
     verdict = judge(Journal.SCRIPT if is_script else Journal.NOTHING, said)
     if verdict is None:
         return _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN), said.reason

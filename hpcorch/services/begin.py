@@ -55,7 +55,7 @@ def begin(
     if throttle is not None:
         throttles = Throttles(state_directory(), client.config().cluster, client)
         throttles.admit(throttled(layout, submission, throttle))
-    else:
+    elif not submission.form.is_script:  # a user's script is held only if its user wants it so
         # Somebody may have cancelled it while it was held; what became of it is asked for as of any other.
         with suppress(NotFoundError):
             client.release([submission.job_id])

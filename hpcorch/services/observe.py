@@ -14,7 +14,7 @@ from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time
 from hpcorch.model.states import SubmissionForm
 from hpcorch.model.stops import NOT_REQUEUED
-from hpcorch.slurm.executor import TOKEN_PREFIX
+from hpcorch.slurm.marks import TOKEN_PREFIX
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow
 from hpcorch.slurm.states import JobState

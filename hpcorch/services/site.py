@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hpcorch.errors import NotFoundError, UsageError
+from hpcorch.errors import NotFoundError, PolicyError, UsageError
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
-from hpcorch.resources.profile import Enforcement, Profile
+from hpcorch.provenance.changes import uncommitted_changes
+from hpcorch.resources.profile import CleanGit, Enforcement, Profile
+from hpcorch.resources.request import resolve
 from hpcorch.slurm.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -102,6 +105,44 @@ def check_cluster(profile: Profile, client: SlurmClient) -> None:
             f"The site profile {profile.source} is about cluster {profile.cluster}, but this is {here}: name the"
             f" right one with ${SITE_VARIABLE}, or write one with `hpcorch init`."
         )
+
+
+def check_checkout(profile: Profile, folder: Path) -> str | None:
+    """See whether the code may have uncommitted changes, if the profile cares; a sentence if it has, and may.
+
+    :raises PolicyError: it has, and the profile forbids that
+    """
+    policy = profile.policies.clean_git
+    if policy is CleanGit.IGNORE:
+        return None
+    changed = uncommitted_changes(folder)
+    if not changed:
+        return None
+    shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    if policy is CleanGit.WARN:
+        return f"The checkout has uncommitted changes: {shown}"
+    raise PolicyError(
+        f"{profile.called} wants a clean git checkout (policies.clean_git: refuse), and there are uncommitted"
+        f" changes: {shown}. Commit or stash them; nothing was submitted"
+    )
+
+
+def lease_places(profile: Profile, resources: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """What a task needs to hold leases: resource -> directory, capacity, expiry, slots at a time.
+
+    :param resources: the launcher's key
+    """
+    counts = resolve(profile, resources or {}).leases
+    return {
+        name: {
+            "directory": resource.directory,
+            "capacity": resource.capacity,
+            "expiry_s": resource.expiry_s,
+            "count": counts.get(name, 1),
+        }
+        for name, resource in profile.resources.items()
+        if resource.enforced is Enforcement.LEASE
+    }
 
 
 def ask_licenses(asked: Mapping[str, int] | str | None, client: SlurmClient) -> LicenseAnswer:

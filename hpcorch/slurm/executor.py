@@ -18,10 +18,10 @@ import submitit
 from hpcorch.errors import UsageError
 from hpcorch.model.ids import format_ranges, parse_ranges
 from hpcorch.slurm import commands
+from hpcorch.slurm.marks import marked
 from hpcorch.slurm.options import JobOptions, Scalar
 from hpcorch.slurm.quoting import for_bash, for_directive
 
-TOKEN_PREFIX = "hpcorch:"  # noqa: S105 - marks a submission, is no secret
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSED_ON = (
     *("name", "timeout_min", "cpus_per_task", "gpus_per_node", "gpus_per_task", "cpus_per_gpu"),
@@ -148,7 +148,8 @@ class ArrayExecutor(submitit.SlurmExecutor):
         if self._additional.get("no_requeue"):
             merged["requeue"] = False
         merged |= self._additional
-        merged["comment"] = _marked(merged.get("comment", self._options.comment), token)
+        comment = merged.get("comment", self._options.comment)
+        merged["comment"] = marked(None if comment in (None, False) else str(comment), token)
         return {key: _directive(value) for key, value in merged.items() if value is not None and value is not False}
 
     def _removed(self) -> set[str]:
@@ -209,11 +210,6 @@ def _array_flags(array: range | str | None, parallelism: int) -> dict[str, Scala
     return {"array": format_ranges(indices) + limit}
 
 
-def _marked(comment: Scalar, token: str) -> str:
-    mark = f"{TOKEN_PREFIX}{token}"
-    return mark if comment in (None, False, "") else f"{comment} {mark}"
-
-
 def _export_line(item: tuple[str, str]) -> str:
     name, value = item
     if _ENVIRONMENT_NAME.fullmatch(name) is None:
@@ -225,4 +221,4 @@ def _directive(value: Any) -> Any:
     return for_directive(value) if isinstance(value, str) else value
 
 
-__all__ = ["TOKEN_PREFIX", "ArrayExecutor", "sbatch_text"]
+__all__ = ["ArrayExecutor", "sbatch_text"]

@@ -1,0 +1,49 @@
+"""``hpcorch sbatch``"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hpcorch.cli.options import examples
+from hpcorch.cli.output import note
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+    epilog=examples(
+        "hpcorch sbatch job.sh 0.1",
+        "hpcorch sbatch --array=0-9 --time=60 job.sh",
+        "hpcorch sbatch --hpcorch-resource scratch_io=1 --array=0 job.sh",
+        "alias sbatch='hpcorch sbatch'",
+    ),
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SBATCH FLAGS] [SCRIPT [ARGUMENTS]]")
+@click.pass_context
+def command(ctx: click.Context, words: tuple[str, ...]) -> int:
+    """Submit a batch script as sbatch does, and put it on record.
+
+    Takes all that sbatch takes, prints what sbatch prints, and ends with sbatch's exit code. The ledger has the
+    script, its arguments and flags, the environment and the code; each index of an array is a run.
+
+    \b
+    --hpcorch-resource NAME=COUNT   what each job or array element takes of a resource of the site profile
+    --hpcorch-pool NAME             a pool of the site profile: partition, QOS, account, reservation, nice
+
+    In the script these are lines such as `#HPCORCH --resource scratch_io=1` or `#HPCORCH --pool critical`.
+    """
+    from hpcorch.services.sbatch import sbatch
+
+    if words[:1] in (("-h",), ("--help",)):
+        click.echo(f"{ctx.get_help()}\n\nsbatch's own flags:\n")
+        sys.stdout.flush()
+    outcome = sbatch(words, tell=_print)
+    for notice in outcome.notices:
+        note(notice)
+    return outcome.exit_code
+
+
+def _print(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.flush()

@@ -1,0 +1,319 @@
+"""`sbatch` for a user's own script: the same job, and on record what was submitted.
+
+The script is submitted once, by sbatch itself, with every flag as it was written. The intent is on disk before, so
+that a job exists on record whatever dies; it is not held, since nobody will submit it again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcorch import process
+from hpcorch.errors import RecordError, SlurmUnavailableError
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.inbox import taken_over
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, default_ledger
+from hpcorch.journal.manifest import digest
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.events import (
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionReleased,
+    SubmissionUnknown,
+)
+from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.services.begin import begin, look_up
+from hpcorch.services.past import read_past
+from hpcorch.services.script_request import (
+    SWEEP_VARIABLE,
+    TOKEN_VARIABLE,
+    ScriptRequest,
+    array_of,
+    asked_in_script,
+    code_folder,
+    command_line,
+    log_pattern,
+    merged_values,
+    take_ours,
+)
+from hpcorch.services.script_terms import check_terms, throttle_record
+from hpcorch.services.site import lease_places, load_profile, project_at, throttle_capacities
+from hpcorch.services.terms import Terms
+from hpcorch.services.throttle_state import state_directory
+from hpcorch.services.throttles import Throttles
+from hpcorch.services.wrapped import RecordedSweep, Wrapped, record_wrapped
+from hpcorch.slurm import commands, failures
+from hpcorch.slurm.choose import slurm_client
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.sbatch_line import parse_directives, parse_line
+
+# With these sbatch submits nothing.
+_SUBMITS_NOTHING = frozenset({"help", "usage", "version", "test-only"})
+_USAGE_ERROR = 255  # getopt did not understand a flag
+_HELP_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What came of it.
+
+    :param exit_code: sbatch's
+    :param sweep: the sweep that the submission is on record as; None where nothing was submitted
+    :param notices: sentences for the user
+    """
+
+    exit_code: int
+    sweep: str | None = None
+    job_id: str | None = None
+    cluster: str | None = None
+    notices: list[str] = field(default_factory=list)
+
+
+def sbatch(
+    words: Sequence[str],
+    *,
+    tell: Callable[[bytes], None],
+    environ: Mapping[str, str] | None = None,
+    read_script: Callable[[], bytes] | None = None,
+) -> Outcome:
+    """Submit a batch script as ``sbatch WORDS`` would, and put it on record.
+
+    :param words: the arguments of sbatch, with ``--hpcorch-resource`` and ``--hpcorch-pool`` among them
+    :param tell: gets what sbatch is to print, as soon as it is known
+    :param read_script: gives the script where no file and no ``--wrap`` does; by default from standard input
+    :raises UsageError: something is asked of the catalog that it does not have
+    :raises PolicyError: the site profile forbids it, with the numbers
+    :raises RecordError: it cannot be recorded; nothing was submitted
+    :raises SlurmUnavailableError: Slurm does not answer; nothing was submitted
+    """
+    environ = dict(os.environ if environ is None else environ)
+    asked, own = take_ours(words)
+    line = parse_line(own)
+    if line.unknown:
+        line = parse_line(own, help_text := _help_text())
+    else:
+        help_text = ""
+    if _SUBMITS_NOTHING & line.values.keys():
+        return _only_sbatch(own, None, tell, environ)
+    from_input = line.script is None and "wrap" not in line.values
+    text = (read_script or _standard_input)() if from_input else None
+    try:
+        content = _script(line.script, line.values.get("wrap"), text)
+        values = merged_values(line, environ, parse_directives(content, help_text=help_text))
+        indices, parallel = array_of(values)
+    except (OSError, ValueError):
+        return _only_sbatch(own, text, tell, environ)  # which says best what is wrong
+    request = ScriptRequest(
+        line=line,
+        text=content,
+        values=values,
+        asked=asked.over(asked_in_script(content)),
+        indices=indices,
+        parallel=parallel,
+    )
+    client = slurm_client()
+    if max(indices or [0]) >= client.config().max_array_size:
+        return _only_sbatch(own, text, tell, environ)
+    return _Submission(request=request, given=text, tell=tell, environ=environ, client=client).submit()
+
+
+def _standard_input() -> bytes:
+    return sys.stdin.buffer.read()
+
+
+def _help_text() -> str:
+    with suppress(process.CommandMissingError, process.CommandTimeoutError):
+        return process.run(["sbatch", "--help"], timeout_s=_HELP_TIMEOUT_S).stdout
+    return ""
+
+
+def _script(path: str | None, wrap: str | None, text: bytes | None) -> bytes:
+    if path is not None:
+        return Path(path).read_bytes()
+    return os.fsencode(f"#!/bin/sh\n{wrap}\n") if wrap is not None else text or b""
+
+
+def _only_sbatch(
+    words: Sequence[str], text: bytes | None, tell: Callable[[bytes], None], environ: Mapping[str, str]
+) -> Outcome:
+    """Leave it to sbatch: nothing comes of it that would have to be recorded."""
+    done = _relayed(["sbatch", *words], environ, text, tell)
+    return Outcome(exit_code=_shell_code(done.returncode))
+
+
+def _relayed(
+    argv: Sequence[str], environ: Mapping[str, str], text: bytes | None, heard: Callable[[bytes], None]
+) -> process.FinishedRaw:
+    try:
+        return process.relay(argv, env=environ, stdin=text, heard=heard)
+    except process.CommandMissingError as error:
+        raise SlurmUnavailableError(
+            f"Slurm's commands are not here: {error}. Work on a login node, or load the site's slurm module"
+        ) from error
+
+
+def _shell_code(returncode: int) -> int:
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+@dataclass(slots=True, kw_only=True)
+class _Submission:
+    """One submission, from its request to its end."""
+
+    request: ScriptRequest
+    given: bytes | None
+    tell: Callable[[bytes], None]
+    environ: Mapping[str, str]
+    client: SlurmClient
+    token: str = field(default_factory=new_token)
+    outcome: Outcome = field(default_factory=lambda: Outcome(exit_code=0))
+
+    def submit(self) -> Outcome:
+        cwd = Path.cwd()
+        profile = load_profile(project_at(cwd), self.environ)
+        terms, warnings = check_terms(profile, self.request, self.client, cwd)
+        self.outcome.notices.extend(warnings)
+        recorded = self._recorded(cwd, terms, lease_places(profile, self.request.asked.resources))
+        throttle = throttle_record(self.request, terms)
+        with ExitStack() as locked:
+            control = locked.enter_context(control_journal(recorded.layout))
+            self._intend(recorded, control, throttle)
+
+            def heard(line: bytes) -> None:
+                if self.outcome.job_id is None:
+                    self._accepted(commands.parse_submitted(line.decode()), recorded, control, throttle)
+                    locked.close()  # with --wait sbatch stays until the job is over
+                self.tell(self._as_asked(line))
+
+            argv = ["sbatch", *command_line(self.request, terms, self.token)]
+            done = _relayed(argv, self._job_environment(recorded), self.given, heard)
+            was_refused = self.outcome.job_id is None and self._was_refused(done, recorded, control, throttle)
+        if was_refused:
+            _discard(recorded)
+            self.outcome.sweep = None
+        elif throttle is not None:
+            Throttles(state_directory(), self.client.config().cluster, self.client).rebalance(
+                throttle_capacities(profile), force=True
+            )
+        self.outcome.exit_code = _shell_code(done.returncode)
+        return self.outcome
+
+    def _recorded(self, cwd: Path, terms: Terms, leases: Mapping[str, dict[str, Any]]) -> RecordedSweep:
+        request, config = self.request, self.client.config()
+        chosen = request.values.get("clusters")
+        wrapped = Wrapped(
+            name=request.name,
+            sweeper="sbatch",
+            backend="slurm",
+            config=request.config(digest(request.text)),
+            folder=code_folder(request.line.script, cwd),
+            cwd=cwd / request.values.get("chdir", "."),
+            argv=["hpcorch", "sbatch", *request.line.flags, request.line.script or "", *request.line.arguments],
+            environ=self.environ,
+            indices=request.indices,
+            options={**terms.keys, "log": log_pattern(request, cwd)},
+            leases=leases,
+            cluster=config.cluster if chosen is None or "," in chosen else chosen,
+            slurm_release=config.version,
+            throttle_folder=str(state_directory() / config.cluster) if terms.throttles else None,
+        )
+        recorded = record_wrapped(default_ledger(cwd), wrapped)
+        self.outcome.sweep = recorded.sweep
+        return recorded
+
+    def _intend(self, recorded: RecordedSweep, control: JournalWriter, throttle: Mapping[str, Any] | None) -> None:
+        layout = recorded.layout
+        script = layout.script(0)
+        try:
+            write_whole(script, self.request.text)
+            control.append(
+                SubmissionIntended(
+                    submission=0,
+                    batch=recorded.header.batch,
+                    runs=format_ranges([run.run for run in recorded.runs]),
+                    token=self.token,
+                    backend="slurm",
+                    host=socket.gethostname(),
+                    script=layout.relative(script),
+                    script_digest=digest(self.request.text),
+                    throttle=dict(throttle) if throttle else None,
+                    form=self.request.form.value,
+                ),
+                durable=True,
+            )
+        except OSError as error:
+            raise RecordError(
+                f"the submission cannot be recorded in {layout.state} ({error.strerror}): free space or inodes"
+                " there; nothing was submitted"
+            ) from error
+
+    def _job_environment(self, recorded: RecordedSweep) -> dict[str, str]:
+        return {
+            **self.environ,
+            SWEEP_VARIABLE: str(recorded.layout.directory),
+            TOKEN_VARIABLE: self.token,
+        }
+
+    def _accepted(
+        self,
+        answer: commands.Submitted,
+        recorded: RecordedSweep,
+        control: JournalWriter,
+        throttle: Mapping[str, Any] | None,
+    ) -> None:
+        self.outcome.job_id, self.outcome.cluster = answer.job_id, answer.cluster
+        control.append(
+            SubmissionAccepted(submission=0, job_id=answer.job_id, cluster=answer.cluster),
+            durable=throttle is not None,
+        )
+        if throttle is None:
+            control.append(SubmissionReleased(submission=0), durable=True)
+        else:
+            held = read_past(recorded.layout, recorded.sweep).submissions[0]
+            begin(recorded.layout, control, self.client, held, throttle)
+
+    def _as_asked(self, line: bytes) -> bytes:
+        """What sbatch would have printed: it was told to print the bare id."""
+        if "parsable" in self.request.line.values:
+            return line
+        job_id, _, cluster = line.decode().strip().partition(";")
+        return f"Submitted batch job {job_id}{f' on cluster {cluster}' if cluster else ''}\n".encode()
+
+    def _was_refused(
+        self,
+        done: process.FinishedRaw,
+        recorded: RecordedSweep,
+        control: JournalWriter,
+        throttle: Mapping[str, Any] | None,
+    ) -> bool:
+        """Settle a submission of which sbatch printed no id; whether it certainly does not exist."""
+        if done.returncode == 0:  # with --quiet
+            found = look_up(self.client, self.token, utc_now())
+            if found:
+                self._accepted(commands.Submitted(job_id=found[0]), recorded, control, throttle)
+            return False
+        failure = failures.explain(done.stderr.decode(errors="backslashreplace"), self.request.values)
+        if done.returncode == _USAGE_ERROR or failure.meaning is not failures.Meaning.UNKNOWN:
+            return True
+        control.append(SubmissionUnknown(submission=0, reason=failure.sentence), durable=True)
+        self.outcome.notices.append(
+            f"whether the job exists is not settled: `hpcorch status --refresh {recorded.sweep}` looks, and"
+            " settles it"
+        )
+        return False
+
+
+def _discard(recorded: RecordedSweep) -> None:
+    """Take back the record of what was refused: as with sbatch, nothing is left of it."""
+    ledger = Path(recorded.header.project) / STATE_DIR / LEDGER_NAME
+    taken_over(ledger, recorded.sweep)
+    shutil.rmtree(recorded.layout.directory, ignore_errors=True)

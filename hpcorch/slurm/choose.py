@@ -1,0 +1,36 @@
+"""Which client speaks with the cluster of this process's environment."""
+
+from __future__ import annotations
+
+from hpcorch.slurm import pyslurm_library
+from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.protocol import SlurmClient
+
+
+def slurm_client() -> SlurmClient:
+    """The client that every command and the launcher use. Cheap: nothing is asked or imported yet.
+
+    Where pyslurm is installed it is one that goes over to it if that suits the cluster and is worth it
+    (:class:`hpcorch.slurm.pyslurm_client.PyslurmClient`); otherwise one by Slurm's commands alone.
+    """
+    if not pyslurm_library.is_installed():
+        return CliClient()
+    from hpcorch.slurm.pyslurm_client import PyslurmClient
+
+    return PyslurmClient()
+
+
+def pyslurm_state(running: str) -> str | None:
+    """A sentence on the pyslurm that is installed here, for people; ``None`` if there is none.
+
+    It is neither imported nor tried.
+
+    :param running: the controller's version
+    """
+    if not pyslurm_library.is_installed():
+        return None
+    try:
+        version = pyslurm_library.check(running)
+    except pyslurm_library.PassedOverError as reason:
+        return f"pyslurm is installed, but passed over: {reason}. Slurm's commands are used instead."
+    return f"pyslurm {version} suits this Slurm: commands that wait ask the queue through it."
