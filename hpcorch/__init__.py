@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpcorch import api as api
+    from hpcorch import errors as errors
+    from hpcorch.api.ledger import Ledger as Ledger
     from hpcorch.launcher.collect import collect as collect
     from hpcorch.runtime.run import Checkpoint as Checkpoint
     from hpcorch.runtime.run import Run as Run
@@ -14,16 +17,25 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Checkpoint": "hpcorch.runtime.run",
+    "Ledger": "hpcorch.api.ledger",
     "Run": "hpcorch.runtime.run",
     "Stopped": "hpcorch.runtime.signals",
     "collect": "hpcorch.launcher.collect",
     "current_run": "hpcorch.runtime.run",
 }
-__all__ = ["Checkpoint", "Run", "Stopped", "collect", "current_run"]
+_MODULES = frozenset({"api", "errors"})
+__all__ = ["Checkpoint", "Ledger", "Run", "Stopped", "api", "collect", "current_run", "errors"]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is used: the command line and the nodes start without them."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """For completion in notebooks, which looks before anything is loaded."""
+    return sorted({*globals(), *__all__})

@@ -7,18 +7,23 @@ python scripts/docs.py --check    exits with 1 if one of them is not what the co
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import click
 
+from hpcorch import api
 from hpcorch.cli.main import COMMANDS, command
 from hpcorch.ledger import Ledger
+from hpcorch.resources import profile
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -65,7 +70,9 @@ class Source:
     def __init__(self, path: str) -> None:
         text = (ROOT / path).read_text()
         self._lines = text.splitlines()
-        self.classes = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+        body = ast.parse(text).body
+        self.classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+        self._functions = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
 
     def fields(self, name: str) -> Iterator[tuple[str, str, str, str]]:
         """(name, type, default, comment) of the fields of a dataclass."""
@@ -82,8 +89,22 @@ class Source:
                 decorators = {ast.unparse(one) for one in node.decorator_list}
                 yield _usage(node, decorators), ast.get_docstring(node) or ""
 
+    def members(self, name: str) -> Iterator[tuple[str, str]]:
+        """(value, comment) of the members of an enum."""
+        for node in self.classes[name].body:
+            if isinstance(node, ast.Assign):
+                yield ast.literal_eval(node.value), self._lines[node.lineno - 1].partition("  # ")[2]
+
+    def bases(self, name: str) -> str:
+        return ", ".join(map(ast.unparse, self.classes[name].bases))
+
     def docstring(self, name: str) -> str:
         return ast.get_docstring(self.classes[name]) or ""
+
+    def function(self, name: str) -> tuple[str, str]:
+        """(how it is written, docstring) of a function."""
+        node = self._functions[name]
+        return _usage(node, set()), ast.get_docstring(node) or ""
 
 
 def _usage(node: ast.FunctionDef, decorators: set[str]) -> str:
@@ -213,11 +234,92 @@ def run_api() -> str:
     return "\n\n".join(parts)
 
 
+def python_api() -> str:
+    """What other programs use."""
+    source, states = Source("hpcorch/api/ledger.py"), Source("hpcorch/model/states.py")
+    usage, docstring = Source("hpcorch/launcher/collect.py").function("collect")
+    about = inspect.cleandoc((api.__doc__ or "").partition("\n")[2])
+    parts = ["# Python", markdown(about), "## `hpcorch.Ledger(path=None)`", markdown(source.docstring("Ledger"))]
+    for written, told in source.methods("Ledger"):
+        parts += [f"### `{written}`", markdown(told)]
+    parts += [f"## `hpcorch.{usage}`", markdown(docstring), "## Records", "All are in `hpcorch.api`."]
+    parts += _records(Source("hpcorch/api/records.py"))
+    for name in ("RunState", "AttemptState"):
+        parts += [f"## `{name}`", markdown(states.docstring(name))]
+        parts.append(table(("state", ""), [(code(state), comment) for state, comment in states.members(name)]))
+    return "\n\n".join([*parts, "## `hpcorch.errors`", _errors(Source("hpcorch/errors.py"))])
+
+
+def _records(source: Source) -> Iterator[str]:
+    for name in source.classes:
+        yield f"### `{name}`"
+        yield markdown(source.docstring(name))
+        rows = [(code(field), code(form), comment) for field, form, _, comment in source.fields(name)]
+        rows += [
+            (code(usage.partition(":")[0]), code(usage.partition(": ")[2]), markdown(told))
+            for usage, told in source.methods(name)
+        ]
+        yield table(("field", "type", ""), rows)
+
+
+def _errors(source: Source) -> str:
+    rows = [
+        (code(name), code(source.bases(name)), markdown(source.docstring(name)).partition("\n\n")[0])
+        for name in source.classes
+    ]
+    return table(("error", "is a", "met when"), rows)
+
+
+def site_profile() -> str:
+    """The keys of a site profile."""
+    source = Source("hpcorch/resources/profile.py")
+    about = "[Sharing resources](../sharing.md) explains it. What has no default is not limited, or not said."
+    parts = ["# The site profile", about]
+    for title, form in _PROFILE.items():
+        head, _, rest = source.docstring(form.__name__).partition("\n")
+        told = dict(re.findall(r"^:param (\w+): (.+(?:\n .+)*)", rest, re.MULTILINE))
+        rows = [
+            (code(key.name), _values(source, str(key.type)), _profile_default(key), markdown(told[key.name]))
+            for key in dataclasses.fields(form)
+            if key.name not in ("name", "source")
+        ]
+        parts += [f"## {title}", markdown(head), table(("key", "value", "default", ""), rows)]
+    return "\n\n".join(parts)
+
+
+_PROFILE = {
+    "The whole": profile.Profile,
+    "`resources.NAME`": profile.Resource,
+    "`pools.NAME`": profile.Pool,
+    "`pools.NAME.limits`": profile.PoolLimits,
+    "`envelope`": profile.Envelope,
+    "`policies`": profile.Policies,
+    "`prices`": profile.Prices,
+}
+_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "tuple[str, ...]": "a list of texts"}
+
+
+def _values(source: Source, form: str) -> str:
+    form = form.removesuffix(" | None")
+    if form in source.classes and source.bases(form) == "Enum":
+        return ", ".join(code(value) for value, _ in source.members(form))
+    return _WORDS.get(form, "see below")
+
+
+def _profile_default(key: dataclasses.Field[Any]) -> str:
+    if key.default is dataclasses.MISSING:
+        return "required" if key.default_factory is dataclasses.MISSING else ""
+    value = key.default.value if isinstance(key.default, Enum) else key.default
+    return "" if value is None or value == "" else code(str(value))
+
+
 WRITERS: Mapping[str, Callable[[], str]] = {
     "commands.md": commands,
     "events.md": events,
     "launcher-keys.md": launcher_keys,
+    "python.md": python_api,
     "run.md": run_api,
+    "site-profile.md": site_profile,
     "views.md": views,
 }
 

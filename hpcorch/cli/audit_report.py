@@ -70,7 +70,7 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
         yield f"- **Environment** {_environment_text(known)}; record {_short(environment.digest)}"
     inputs = {(one.path, one.digest): one for run in sweep.runs for one in run.inputs}
     for one in inputs.values():
-        yield f"- **Input** {_code(one.path)} ({one.files} files, {one.size} bytes), {_short(one.digest)}"
+        yield f"- **Input** {_code(one.path)} ({_files(one.files)}, {one.size} bytes), {_short(one.digest)}"
     yield ""
     yield "| run | parameters | seed | state | result | attempts | configuration |"
     yield "|---|---|---|---|---|---|---|"
@@ -86,12 +86,16 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
 
 
 def _code_text(code: CodeFrozen) -> str:
-    snapshot = f"snapshot {_short(code.digest)} ({code.files} files)"
+    snapshot = f"snapshot {_short(code.digest)} ({_files(code.files)})"
     if code.commit is None:
         return f"{snapshot}, no commit: {_cell(code.problem or 'not in a git checkout')}"
     changed = " with uncommitted changes, recorded as a diff" if code.dirty else ""
     origin = f" of {_cell(code.remote)}" if code.remote else ""
     return f"commit {_code(code.commit)}{origin}{changed}; {snapshot}"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _environment_text(environment: Environment | None) -> str:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hpcorch.cli import output
-from hpcorch.cli.options import examples, json_option
+from hpcorch.cli.options import Place, examples, json_option, pass_place
 from hpcorch.cli.text import printable
 
 if TYPE_CHECKING:
-    from hpcorch.services.doctor import Finding
+    from hpcorch.services.doctor_rows import Row
+
+_TIMEOUT_S = 300
 
 
-@click.command(epilog=examples("hpcorch doctor", "hpcorch doctor --profile conf/site/with_licenses.yaml --json"))
+@click.command(
+    epilog=examples(
+        "hpcorch doctor", "hpcorch doctor --jobs", "hpcorch doctor --profile conf/site/with_licenses.yaml --json"
+    )
+)
 @click.option(
     "--profile",
     "named",
@@ -24,37 +31,61 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="The site profile to check; by default the one that serves this project.",
 )
+@click.option(
+    "--jobs", "--job", "with_jobs", is_flag=True, help="Look at compute nodes, too, with two jobs of a minute."
+)
+@click.option("--pool", metavar="NAME", help="The profile's pool in which these jobs run.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait for these jobs so long; then they are cancelled.",
+)
 @json_option
-def command(*, named: Path | None, as_json: bool) -> int:
-    """Check that the site profile is true of the cluster.
+@pass_place
+def command(
+    place: Place, *, named: Path | None, with_jobs: bool, pool: str | None, timeout_s: float, as_json: bool
+) -> int:
+    """Check that all is well where sweeps are to run, and say what to do where it is not.
 
-    Looks at licences, GPUs, open files, partitions, accounts, QOS, reservations, folders of leases and submit
-    limits, and says of each thing that is not as the profile has it what to do. Exits with 1 if there is any.
+    Looks at the cluster (release, accounting, limits, what is hidden, preemption, clock), at the site profile
+    (licences, GPUs, partitions, accounts, QOS, reservations), and at the folder of the ledger (kind of file system,
+    space, SQLite's locks). Nothing is changed, and no job is submitted unless you say --jobs: then two jobs of one
+    CPU look whether nodes see the interpreter and the folder, have Slurm's commands and the right time, and whether
+    locks hold between them.
+
+    Each line is ok, limited (sweeps work, but know this), NOT OK or not checked. Exits with 1 if something is not
+    ok, and with 3 if Slurm did not answer.
     """
-    from hpcorch.services.doctor import CHECKS, examine  # loads the way to Slurm
-    from hpcorch.services.site import find_profile, project_at, read_profile
-    from hpcorch.services.survey import survey
-    from hpcorch.slurm.client import CliClient
+    from hpcorch.journal.layout import default_ledger
+    from hpcorch.services.doctor import JobsWanted, Subject, examine  # loads the way to Slurm
+    from hpcorch.services.site_place import find_profile, project_at
+    from hpcorch.slurm.choose import slurm_client
 
-    path = named.absolute() if named is not None else find_profile(project_at(Path.cwd()))
-    if path is None:
-        findings: list[Finding] = []
-    else:
-        findings = examine(read_profile(path), survey(CliClient()))
+    if pool is not None and not with_jobs:
+        raise click.UsageError("--pool says where trial jobs run; say --jobs, too")
+    here = Path.cwd()
+    profile = named.absolute() if named is not None else find_profile(project_at(here))
+    ledger = place.named.absolute() if place.named is not None else default_ledger(here)
+    wanted = JobsWanted(timeout_s=timeout_s, tell=output.note, pool=pool) if with_jobs else None
+    report = examine(Subject(profile=profile, ledger=ledger), slurm_client(), wanted)
     if as_json:
-        checks = [check.name for check in CHECKS] if path is not None else []
-        plain = [finding.as_plain() for finding in findings]
-        output.write_json({"profile": str(path) if path else None, "checks": checks, "findings": plain})
-    elif path is None:
-        output.note("there is no site profile, so nothing is limited; `hpcorch init` writes one")
+        output.write_json(report.as_plain())
     else:
-        _write(path, findings, len(CHECKS))
-    return int(bool(findings))
+        for line in _lines(report.rows):
+            output.write(line)
+    return report.exit_code
 
 
-def _write(path: Path, findings: Sequence[Finding], checks: int) -> None:
-    for finding in findings:
-        output.write(printable(f"{finding.check}: {finding.problem}"))
-        output.write(printable(f"    {finding.cure}"))
-    if not findings:
-        output.write(printable(f"{path} is true of the cluster: {checks} checks, nothing to mend"))
+def _lines(rows: Sequence[Row]) -> Iterator[str]:
+    width = max(len(row.verdict.value) for row in rows)
+    for row in rows:
+        verdict = row.verdict.value.upper() if row.verdict.value == "not ok" else row.verdict.value
+        yield f"{verdict:<{width}}  {printable(f'{row.check}: {row.found}')}"
+        if row.cure:
+            yield f"{'':<{width}}    {printable(row.cure)}"
+    counts = Counter(row.verdict.value for row in rows)
+    yield f"{len(rows)} checks: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}"

@@ -11,12 +11,12 @@ import click
 
 from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place
-from hpcorch.cli.query import plain, unique
+from hpcorch.cli.query import plain
 from hpcorch.cli.text import printable
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger, QueryResult
 from hpcorch.services.select import parse_selector
-from hpcorch.services.tables import known_tables, read_table
+from hpcorch.services.tables import known_tables, read_table, unique
 
 _MEGABYTE = 1e6
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place
 from hpcorch.cli.text import value_text
 from hpcorch.ledger import Ledger
+from hpcorch.services.tables import unique
 
 
 @click.command(
@@ -57,18 +58,6 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def unique(columns: Sequence[str]) -> Iterator[str]:
-    """Names that a JSON object can have: a repeated one gets a number."""
-    taken: set[str] = set()
-    for column in columns:
-        name, number = column, 1
-        while name in taken:
-            number += 1
-            name = f"{column}_{number}"
-        taken.add(name)
-        yield name
 
 
 def plain(value: Any) -> Any:

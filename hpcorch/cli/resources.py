@@ -24,7 +24,8 @@ def command(*, as_json: bool) -> int:
     """
     from hpcorch.errors import UnavailableError
     from hpcorch.services.shared import shared_resources  # loads the way to Slurm
-    from hpcorch.services.site import load_profile, project_at
+    from hpcorch.services.site import load_profile
+    from hpcorch.services.site_place import project_at
 
     found = shared_resources(load_profile(project_at(Path.cwd())))
     if as_json:

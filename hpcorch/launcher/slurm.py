@@ -22,7 +22,7 @@ from hpcorch.services.scripts import Request, script_text
 from hpcorch.services.tend import Tended, tend
 from hpcorch.services.terms import THROTTLES
 from hpcorch.services.wait import wait_for_runs
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_slurm(params: Mapping[str, Any]) -> CliClient | None:
+def check_slurm(params: Mapping[str, Any]) -> SlurmClient | None:
     """Refuse wrong keys and a machine without Slurm before anything is composed.
 
     :return: the cluster; None for a dry run on a machine without Slurm
@@ -43,7 +43,7 @@ def check_slurm(params: Mapping[str, Any]) -> CliClient | None:
     """
     JobOptions.from_launcher(params)
     RetryBudget.parse(params.get("max_retries"))
-    client = CliClient()
+    client = slurm_client()
     if params.get("dry_run"):
         return client if client.available() else None
     client.config()

@@ -34,9 +34,11 @@ from hpcorch.runtime.task import Task, dump_task
 from hpcorch.services.local import GRACE_S
 from hpcorch.services.provenance import Frozen, drift_policies, freeze_program, left_out, run_key
 from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.record import Launch, create_sweep, make_room, record_launch
+from hpcorch.services.record import Launch, create_sweep, record_launch
 from hpcorch.services.reuse import taken_over
-from hpcorch.services.site import lease_places, project_at
+from hpcorch.services.room import make_room
+from hpcorch.services.site import lease_places
+from hpcorch.services.site_place import project_at
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

@@ -65,6 +65,14 @@ class Submission:
     keeper: str | None = None  # id of the job that looks after the sweep when this one is over
     form: SubmissionForm = SubmissionForm.TASKS
 
+    @property
+    def ends_by_slurm(self) -> bool:
+        """Whether Slurm alone tells how its tasks end: a user's script does not record that.
+
+        A command in a job of the user's own, of which no script is on record, does.
+        """
+        return self.form.is_script and bool(self.script)
+
     def index_of(self, run: int) -> int | None:
         """The array index of a run; None of a job that is no array, and of a run that is not in here.
 

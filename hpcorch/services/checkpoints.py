@@ -22,6 +22,9 @@ class CheckpointState(str, Enum):
     REMOVED = "removed"  # it made room for later ones
     BROKEN = "broken"  # an attempt that looked for the newest valid one passed it over
 
+    def __str__(self) -> str:
+        return self.value  # as it is written everywhere, also by a user's f-string
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedCheckpoint:

@@ -17,8 +17,8 @@ from hpcorch.model.entities import Batch, Submission
 from hpcorch.model.events import KeeperSubmitted
 from hpcorch.model.ids import new_token
 from hpcorch.model.retries import budget_of
+from hpcorch.services.exports import script_exports
 from hpcorch.services.past import Past
-from hpcorch.services.scripts import script_exports
 from hpcorch.slurm.executor import sbatch_text
 from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient

@@ -33,11 +33,11 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.ids import AttemptId, format_ranges, new_token, utc_now
 from hpcorch.runtime.claim import read_attempt
+from hpcorch.services.exports import script_exports
 from hpcorch.services.logs import LogFiles
 from hpcorch.services.past import read_past
 from hpcorch.services.pools import pool_id, pool_is_gone
 from hpcorch.services.requests import attributed, cancelled_runs
-from hpcorch.services.scripts import script_exports
 
 # Time for a task to unwind and record its end after SIGTERM; Slurm's KillWait is 30 s by default.
 GRACE_S = 10.0

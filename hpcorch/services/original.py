@@ -18,7 +18,7 @@ from hpcorch.provenance.environment import Environment, record
 from hpcorch.provenance.environment_changes import Difference, Severity, differences
 from hpcorch.runtime.checkpoint_file import digest_of
 from hpcorch.services.audit_evidence import Evidence, Place, find_place, gather
-from hpcorch.services.scripts import script_exports
+from hpcorch.services.exports import script_exports
 from hpcorch.services.select import Selector, select_runs
 
 # Results depend on these beyond code and packages; they are set as they were at submission.
@@ -44,10 +44,20 @@ class Original:
         return self.evidence.runs[0]
 
     @property
+    def name(self) -> str:
+        """SWEEP/INDEX"""
+        return f"{self.run.sweep}/{self.run.run}"
+
+    @property
     def options(self) -> dict[str, Any]:
         """The launcher's keys as they were given."""
         batch = self.evidence.batch(self.run)
         return {} if batch is None else dict(batch.options)
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the working directory, where relative paths of data start, is here and may be entered."""
+        return os.access(self.frozen.header.cwd, os.X_OK) and os.path.isdir(self.frozen.header.cwd)  # noqa: PTH112
 
     @property
     def variables(self) -> dict[str, str]:
@@ -64,7 +74,8 @@ def find_original(
 
     :param places: finds the record of its sweep
     :raises NotFoundError: it is not there
-    :raises UsageError: one run is not named, or no code was frozen for it
+    :raises UsageError: one run is not named, it is not over or was not executed, no code was frozen for it, or it
+        is a user's script
     :raises RecordError: the record is gone
     :raises DriftError: what was frozen was changed since
     """
@@ -74,8 +85,17 @@ def find_original(
         raise UsageError(f"one run is reproduced at a time: name it, such as {sweep.id}/0")
     evidence = gather(ledger, sweep, runs, places(sweep))
     batch, code = evidence.batch(runs[0]), evidence.code(runs[0])
+    if batch is not None and not batch.task_digest:
+        raise UsageError(
+            f"{sweep.id} is a script or a command of its own, which is not started from here: submit or execute it"
+            " again, and compare the runs with `hpcorch diff`"
+        )
+    _executed(evidence, runs[0])
     if evidence.place is None:
-        raise RecordError(f"the record of sweep {sweep.id} is not in {sweep.directory} any more: put it back")
+        raise RecordError(
+            f"the record of sweep {sweep.id} is not in {sweep.directory} any more, or you may not read it: put it"
+            " back, or take the run from a bundle with --bundle"
+        )
     if batch is None or code is None:
         raise UsageError(f"no code was frozen for run {sweep.id}/{runs[0].run}: it cannot be reproduced")
     _unchanged(evidence.place.file(batch.manifest), batch.manifest_digest)
@@ -92,6 +112,16 @@ def find_original(
         if before is None
         else [one for one in differences(before, _environment_here(before)) if one.severity is not Severity.NOTE],
     )
+
+
+def _executed(evidence: Evidence, run: Run) -> None:
+    name = f"run {run.sweep}/{run.run}"
+    if not evidence.attempts(run.run) and run.run not in evidence.reused:
+        raise UsageError(f"{name} was not executed ({run.state.value}): there is nothing to compare with")
+    if not run.state.is_final:
+        raise UsageError(
+            f"{name} is not over ({run.state.value}): `hpcorch wait {run.sweep}/{run.run}` waits for it"
+        )
 
 
 def _environment_here(before: Environment) -> Environment:

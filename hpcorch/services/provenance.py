@@ -21,7 +21,7 @@ from hpcorch.provenance.freeze import FrozenCode, freeze
 from hpcorch.provenance.git import Checkout, look
 from hpcorch.provenance.sources import collect
 from hpcorch.runtime.environment import encode_environment, environment_file
-from hpcorch.services.scripts import script_exports
+from hpcorch.services.exports import script_exports
 
 ASPECTS = ("code", "configuration", "environment", "inputs")
 POLICIES = ("refuse", "warn", "record")

@@ -13,14 +13,9 @@ from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
-from hpcorch.journal.reader import owner
-from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import BatchPlanned, RunReused, SweepCreated
-from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.launch_environment import record_environment
-from hpcorch.services.past import read_past
 from hpcorch.services.provenance import Frozen, record_frozen
-from hpcorch.services.reconcile import Reconciler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +45,7 @@ def create_sweep(layout: SweepLayout, created: SweepCreated) -> None:
         with control_journal(layout) as control:
             control.append(created, durable=True)
     except FileExistsError:
-        raise _owned(layout) from None
+        raise owned(layout) from None
     except OSError as error:
         raise RecordError(
             f"the sweep directory {layout.directory} cannot be written ({error.strerror}): choose another"
@@ -58,47 +53,13 @@ def create_sweep(layout: SweepLayout, created: SweepCreated) -> None:
         ) from error
 
 
-def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
-    """Set the record of an earlier sweep in the directory aside, if there is one and that may be.
-
-    That of a sweep whose submissions Slurm all refused is set aside without asking.
-
-    :param ledger: open for writing; first takes over what is new of the earlier sweep
-    :param reuse: set the record of any sweep aside whose runs are over
-    :raises RecordError: the earlier sweep keeps the directory
-    """
-    if not layout.control.exists():
-        return
-    earlier = owner(layout)
-    if earlier is None:  # another sweep is being created there at this moment
-        raise _owned(layout)
-    Reconciler(ledger, layout, earlier).ingest()
-    if not reuse and not _was_refused(layout):
-        raise _owned(layout)
-    alive = sum(
-        n for state, n in ledger.counts(earlier).items() if not state.is_final and state is not RunState.PLANNED
-    )
-    if alive:
-        raise RecordError(
-            f"the sweep directory {layout.directory} belongs to sweep {earlier}, of which {alive} runs are not over"
-            " and would go on writing there: wait for them or cancel them, or choose another hydra.sweep.dir"
-        )
-    layout.set_aside()
-
-
-def _owned(layout: SweepLayout) -> RecordError:
+def owned(layout: SweepLayout) -> RecordError:
+    """That another sweep has the directory."""
     return RecordError(
         f"the sweep directory {layout.directory} already belongs to another sweep, whose record and results would"
         " be mixed with the new ones: choose another hydra.sweep.dir, or set hydra.launcher.reuse_sweep_dir=true to"
         " set the old record aside and write over its results"
     )
-
-
-def _was_refused(layout: SweepLayout) -> bool:
-    """Whether the sweep that owns the directory got no further than a refusal; then there is nothing to lose."""
-    submissions = read_past(layout, sweep="").submissions.values()
-    # One without any submission may be about to make its first.
-    return bool(submissions) and all(one.state is SubmissionState.REJECTED for one in submissions)
 
 
 def record_launch(layout: SweepLayout, launch: Launch, reused: Sequence[RunReused] = ()) -> None:
@@ -133,6 +94,6 @@ def record_launch(layout: SweepLayout, launch: Launch, reused: Sequence[RunReuse
             )
     except OSError as error:
         raise RecordError(
-            f"the launch of {launch.header.called} cannot be recorded in {layout.state} ({error.strerror}): free space"
-            " or inodes there; nothing was submitted"
+            f"the launch of {launch.header.called} cannot be recorded in {layout.state} ({error.strerror}): free"
+            " space or inodes there; nothing was submitted"
         ) from error

@@ -31,11 +31,10 @@ from hpcorch.model.events import (
     SubmissionUnknown,
 )
 from hpcorch.model.ids import format_ranges, new_token, utc_now
-from hpcorch.services.begin import begin, look_up
-from hpcorch.services.past import read_past
 from hpcorch.services.script_request import (
     SWEEP_VARIABLE,
     TOKEN_VARIABLE,
+    Granted,
     ScriptRequest,
     array_of,
     asked_in_script,
@@ -45,11 +44,8 @@ from hpcorch.services.script_request import (
     merged_values,
     take_ours,
 )
-from hpcorch.services.script_terms import check_terms, throttle_record
-from hpcorch.services.site import lease_places, load_profile, project_at, throttle_capacities
-from hpcorch.services.terms import Terms
+from hpcorch.services.site_place import find_profile, project_at
 from hpcorch.services.throttle_state import state_directory
-from hpcorch.services.throttles import Throttles
 from hpcorch.services.wrapped import RecordedSweep, Wrapped, record_wrapped
 from hpcorch.slurm import commands, failures
 from hpcorch.slurm.choose import slurm_client
@@ -179,11 +175,10 @@ class _Submission:
 
     def submit(self) -> Outcome:
         cwd = Path.cwd()
-        profile = load_profile(project_at(cwd), self.environ)
-        terms, warnings = check_terms(profile, self.request, self.client, cwd)
-        self.outcome.notices.extend(warnings)
-        recorded = self._recorded(cwd, terms, lease_places(profile, self.request.asked.resources))
-        throttle = throttle_record(self.request, terms)
+        granted = self._granted(project := project_at(cwd), cwd)
+        self.outcome.notices.extend(granted.warnings)
+        recorded = self._recorded(cwd, granted)
+        throttle = granted.throttle(self.request.parallel)
         with ExitStack() as locked:
             control = locked.enter_context(control_journal(recorded.layout))
             self._intend(recorded, control, throttle)
@@ -194,20 +189,27 @@ class _Submission:
                     locked.close()  # with --wait sbatch stays until the job is over
                 self.tell(self._as_asked(line))
 
-            argv = ["sbatch", *command_line(self.request, terms, self.token)]
+            argv = ["sbatch", *command_line(self.request, granted, self.token)]
             done = _relayed(argv, self._job_environment(recorded), self.given, heard)
             was_refused = self.outcome.job_id is None and self._was_refused(done, recorded, control, throttle)
         if was_refused:
             _discard(recorded)
             self.outcome.sweep = None
         elif throttle is not None:
-            Throttles(state_directory(), self.client.config().cluster, self.client).rebalance(
-                throttle_capacities(profile), force=True
-            )
+            from hpcorch.services.script_terms import share_out
+
+            share_out(project, self.client)
         self.outcome.exit_code = _shell_code(done.returncode)
         return self.outcome
 
-    def _recorded(self, cwd: Path, terms: Terms, leases: Mapping[str, dict[str, Any]]) -> RecordedSweep:
+    def _granted(self, project: Path, cwd: Path) -> Granted:
+        if find_profile(project, self.environ) is None and not self.request.asked:
+            return Granted(keys=self.request.keys())
+        from hpcorch.services.script_terms import judge  # takes time to load, and most projects have no profile
+
+        return judge(self.request, project, self.client, cwd)
+
+    def _recorded(self, cwd: Path, granted: Granted) -> RecordedSweep:
         request, config = self.request, self.client.config()
         chosen = request.values.get("clusters")
         wrapped = Wrapped(
@@ -220,11 +222,11 @@ class _Submission:
             argv=["hpcorch", "sbatch", *request.line.flags, request.line.script or "", *request.line.arguments],
             environ=self.environ,
             indices=request.indices,
-            options={**terms.keys, "log": log_pattern(request, cwd)},
-            leases=leases,
+            options={**granted.keys, "log": log_pattern(request, cwd)},
+            leases=granted.leases,
             cluster=config.cluster if chosen is None or "," in chosen else chosen,
             slurm_release=config.version,
-            throttle_folder=str(state_directory() / config.cluster) if terms.throttles else None,
+            throttle_folder=str(state_directory() / config.cluster) if granted.throttles else None,
         )
         recorded = record_wrapped(default_ledger(cwd), wrapped)
         self.outcome.sweep = recorded.sweep
@@ -278,6 +280,9 @@ class _Submission:
         if throttle is None:
             control.append(SubmissionReleased(submission=0), durable=True)
         else:
+            from hpcorch.services.begin import begin
+            from hpcorch.services.past import read_past
+
             held = read_past(recorded.layout, recorded.sweep).submissions[0]
             begin(recorded.layout, control, self.client, held, throttle)
 
@@ -297,6 +302,8 @@ class _Submission:
     ) -> bool:
         """Settle a submission of which sbatch printed no id; whether it certainly does not exist."""
         if done.returncode == 0:  # with --quiet
+            from hpcorch.services.begin import look_up
+
             found = look_up(self.client, self.token, utc_now())
             if found:
                 self._accepted(commands.Submitted(job_id=found[0]), recorded, control, throttle)

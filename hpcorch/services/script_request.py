@@ -15,7 +15,6 @@ from typing import Any
 from hpcorch.errors import UsageError
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import SubmissionForm
-from hpcorch.services.terms import Terms
 from hpcorch.services.throttle_state import tag
 from hpcorch.slurm.marks import marked
 from hpcorch.slurm.sbatch_line import VARIABLES, SbatchLine, array_indices, directive_lines, words_of
@@ -37,6 +36,9 @@ class Asked:
 
     resources: Mapping[str, int] = field(default_factory=dict)
     pool: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.resources) or self.pool is not None
 
     def over(self, other: Asked) -> Asked:
         """Both together; where they differ, this one's word counts."""
@@ -101,6 +103,31 @@ def _resource(text: str) -> dict[str, int]:
     if not name or not (count or "1").isdigit():
         raise UsageError(f"{text!r} is no amount of a resource: write NAME=COUNT, such as scratch_io=1")
     return {name: int(count or 1)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What the site profile makes of a request.
+
+    :param keys: launcher keys that result
+    :param throttles: throttled resource -> units that each element takes
+    :param leases: resources that may be leased -> directory, capacity, expiry in seconds
+    :param warnings: sentences on what the profile does not like and allows
+    """
+
+    keys: Mapping[str, Any]
+    throttles: Mapping[str, int] = field(default_factory=dict)
+    leases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    def throttle(self, parallel: int | None) -> dict[str, Any] | None:
+        """What is recorded of a request that shares throttled resources.
+
+        :param parallel: how many elements its user lets run at once
+        """
+        if not self.throttles:
+            return None
+        return {"units": dict(self.throttles), "bound": self.keys.get("array_parallelism", parallel)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,41 +212,40 @@ def array_of(values: Mapping[str, str]) -> tuple[list[int] | None, int | None]:
     return found
 
 
-def command_line(request: ScriptRequest, terms: Terms, token: str) -> list[str]:
+def command_line(request: ScriptRequest, granted: Granted, token: str) -> list[str]:
     """The arguments that sbatch is given.
 
-    :param terms: what the site profile makes of the request
     :param token: marks the submission for ever
     """
     values, line = request.values, request.line
-    ahead = [f"--{key}={terms.keys[key]}" for key in _POOL_FLAGS if key not in values and terms.keys.get(key)]
+    ahead = [f"--{key}={granted.keys[key]}" for key in _POOL_FLAGS if key not in values and granted.keys.get(key)]
     comment = values.get("comment", "")
     behind = ["--parsable"]
-    if terms.throttles:
-        comment = " ".join(filter(None, [comment, tag(terms.throttles, request.parallel)]))
+    if granted.throttles:
+        comment = " ".join(filter(None, [comment, tag(granted.throttles, request.parallel)]))
         behind.append("--hold")
     behind.append(f"--comment={marked(comment, token)}")
-    behind += _licenses(values, terms)
-    behind += _array(request, terms)
+    behind += _licenses(values, granted)
+    behind += _array(request, granted)
     behind += _export(values)
     script = [] if line.script is None else ["--", line.script] if line.script.startswith("-") else [line.script]
     return [*ahead, *line.flags, *behind, *script, *line.arguments]
 
 
-def _licenses(values: Mapping[str, str], terms: Terms) -> list[str]:
+def _licenses(values: Mapping[str, str], granted: Granted) -> list[str]:
     """Together with those that the user named: of two flags sbatch would heed the last."""
-    licenses = terms.keys.get("licenses")
+    licenses = granted.keys.get("licenses")
     if not licenses or licenses == values.get("licenses"):
         return []
     text = licenses if isinstance(licenses, str) else ",".join(f"{name}:{n}" for name, n in licenses.items())
     return [f"--licenses={text}"]
 
 
-def _array(request: ScriptRequest, terms: Terms) -> list[str]:
+def _array(request: ScriptRequest, granted: Granted) -> list[str]:
     """With a limit that is not the user's: a throttled array starts with one element at most."""
     if request.indices is None:
         return []
-    limit = 1 if terms.throttles else terms.keys.get("array_parallelism")
+    limit = 1 if granted.throttles else granted.keys.get("array_parallelism")
     if limit is None or limit == request.parallel:
         return []
     return [f"--array={format_ranges(request.indices)}%{limit}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
+from hpcorch.services.exports import script_exports
 from hpcorch.services.logs import LogFiles
 from hpcorch.services.throttle_state import tag
 from hpcorch.slurm.executor import sbatch_text
@@ -92,18 +92,3 @@ def _threads(request: Request) -> dict[str, str]:
     """As many threads as CPUs were asked for, on any node: sums of floats depend on how they are shared out."""
     cpus = request.options.cpus_per_task
     return {} if cpus is None or _THREADS in request.environ else {_THREADS: str(cpus)}
-
-
-def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that every job of ours has before Python starts.
-
-    :param environ: the environment that the job is given
-    """
-    exports = {
-        "SUBMITIT_EXECUTOR": "slurm",  # lets submitit.JobEnvironment() work in the user's code
-        # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
-        "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
-    }
-    if sys.version_info >= (3, 11):
-        exports["PYTHONSAFEPATH"] = "1"  # the working directory cannot shadow our modules
-    return exports

@@ -32,7 +32,8 @@ from hpcorch.services.portions import Portion
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.resubmission import Resubmission
 from hpcorch.services.scripts import Request
-from hpcorch.services.site import load_profile, project_at, throttle_capacities
+from hpcorch.services.site import load_profile, throttle_capacities
+from hpcorch.services.site_place import project_at
 from hpcorch.services.submit import submit_array
 from hpcorch.services.sweep_state import WITH_SLURM, SweepState, read_state
 from hpcorch.services.throttle_state import state_directory

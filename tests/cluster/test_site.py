@@ -75,8 +75,11 @@ def test_init_writes_what_the_cluster_says_and_doctor_agrees(hpcorch, workspace)
     assert told["resources"].items() >= {"scratch": 4, "matlab": 2, "gpu_a100": 8}.items()
     assert set(told["pools"]) == {"normal", "preempt", "cancelp", "urgent"}
     assert told["profile"] == str(workspace / ".hpcorch" / "site.yaml")
-    hpcorch("doctor")
-    assert "--force" in hpcorch("init", code=2).stderr
+    assert "NOT OK" not in hpcorch("doctor").stdout
+    files = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+    assert {path.name for path in files} == {"site.yaml", "config.yaml"}, "it is no git checkout"
+    assert "left   .hpcorch/site.yaml" in hpcorch("init").stdout
+    assert {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()} == files
 
 
 def test_doctor_finds_what_the_cluster_does_not_have(hpcorch, workspace):

@@ -71,7 +71,7 @@ def test_an_input_is_on_record(checkout):
     checkout.write("counting.py", README.task("input"))
     checkout.run("python counting.py -m hydra/launcher=hpcorch_local hydra.sweep.dir=s")
     checkout.run("hpcorch audit last --report report.md")
-    assert f"{DATA}` (1 files, 4 bytes)" in (checkout.folder / "report.md").read_text()
+    assert f"{DATA}` (1 file, 4 bytes)" in (checkout.folder / "report.md").read_text()
 
 
 def test_the_policies_of_drift_are_those_that_apply():

@@ -6,18 +6,32 @@ import json
 import os
 import shlex
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
+from hpcorch import process
 from hpcorch.errors import UsageError
 from hpcorch.resources.profile_file import parse_profile
-from hpcorch.services.doctor import CHECKS
+from hpcorch.services.doctor import PROFILE_CHECKS
 from hpcorch.services.limits import user_limits
 from hpcorch.services.site import ask_licenses, check_cluster, read_profile
 from hpcorch.slurm.client import CliClient
 from tests.support import CommandLine
 
+HYDRA_PROGRAM = """\
+import hydra
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg):
+    return cfg.lr
+
+
+if __name__ == "__main__":
+    main()
+"""
 CAPTURED = Path(__file__).parents[1] / "unit" / "data" / "slurm" / "24.11"
 CONFIG = """\
 AccountingStorageEnforce = associations,limits,qos
@@ -91,9 +105,14 @@ def findings(ran) -> dict[str, str]:
     return {one["check"]: one["problem"] for one in json.loads(ran.out)["findings"]}
 
 
+def rows(ran) -> dict[str, tuple[str, str]]:
+    return {one["check"]: (one["verdict"], one["found"]) for one in json.loads(ran.out)["rows"]}
+
+
 def test_init_writes_a_profile_of_which_doctor_finds_nothing_to_say(site, project, hpcorch):
-    assert hpcorch("doctor").code == 0
-    assert "hpcorch init" in hpcorch("doctor").err
+    unlimited = hpcorch("doctor")
+    assert unlimited.code == 0
+    assert "there is no site profile, so nothing is limited; `hpcorch init` writes one" in unlimited.out
     made = hpcorch("init", "--json")
     assert made.code == 0, made.err
     path = project / ".hpcorch" / "site.yaml"
@@ -108,10 +127,9 @@ def test_init_writes_a_profile_of_which_doctor_finds_nothing_to_say(site, projec
     assert profile.pools["urgent"].limits.max_walltime_min == 2880
     assert profile.pools["urgent"].limits.max_submitted == 600
     checked = hpcorch("doctor")
-    assert (checked.code, checked.out) == (
-        0,
-        f"{path} is true of the cluster: {len(CHECKS)} checks, nothing to mend\n",
-    )
+    assert checked.code == 0
+    assert f"profile: {path} is true of the cluster: {len(PROFILE_CHECKS)} checks\n" in checked.out
+    assert "NOT OK" not in checked.out
 
 
 def test_init_never_replaces_a_profile_unless_it_is_told_to(site, project, hpcorch):
@@ -156,12 +174,95 @@ def test_names_that_a_cluster_chooses_become_usable_ones(site, project, hpcorch)
     assert hpcorch("doctor").code == 0
 
 
-def test_without_slurm_init_says_where_to_go_and_writes_nothing(project, hpcorch, monkeypatch):
-    monkeypatch.setenv("PATH", "/nonexistent")
-    ran = hpcorch("init")
-    assert ran.code == 3
-    assert "login node" in ran.err
+def test_init_makes_a_project_ready_once_and_leaves_what_is_there(site, project, hpcorch):
+    """What somebody sees who runs it twice in a checkout with a program."""
+    (project / "train.py").write_text(HYDRA_PROGRAM)
+    (project / ".gitignore").write_text("*.pyc\n")
+    first = hpcorch("init")
+    assert first.code == 0, first.err
+    assert [line.split()[:2] for line in first.out.splitlines()[:3]] == [
+        ["wrote", f"{project}/.hpcorch/site.yaml"],
+        ["wrote", f"{project}/conf/config.yaml"],
+        ["wrote", f"{project}/.gitignore"],
+    ]
+    assert f"python {project}/train.py -m seed=1,2,3 hydra.launcher.dry_run=true" in first.out
+    assert len(first.out.splitlines()) == 8
+    files = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    second = hpcorch("init")
+    assert second.code == 0
+    assert [line.split()[0] for line in second.out.splitlines()[:3]] == ["left"] * 3
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == files
+    forced = hpcorch("init", "--force", "--json")
+    assert [one["written"] for one in json.loads(forced.out)["files"]] == [True, False, False]
+
+
+def test_init_leaves_a_profile_that_serves_all_users(site, project, hpcorch, monkeypatch, tmp_path):
+    everybodys = tmp_path / "everybodys.yaml"
+    everybodys.write_text("cluster: beta\npools:\n  p: {partition: urgent}\n")
+    monkeypatch.setenv("HPCORCH_SITE", str(everybodys))
+    ran = hpcorch("init", "--json")
+    assert (ran.code, json.loads(ran.out)["pools"]) == (0, ["p"])
     assert not (project / ".hpcorch").exists()
+    assert "# pool: p" in (project / "conf" / "config.yaml").read_text()
+
+
+def test_init_outside_of_a_checkout_leaves_git_alone(site, tmp_path, hpcorch, monkeypatch):
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert hpcorch("init").code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [".hpcorch", "conf"]
+
+
+def test_without_slurm_init_makes_a_project_ready_for_this_machine(project, hpcorch, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("HOME", str(project))
+    ran = hpcorch("init")
+    assert ran.code == 0
+    assert "there is no Slurm here" in ran.out
+    assert not (project / ".hpcorch").exists()
+    assert "override hydra/launcher: hpcorch_local" in (project / "conf" / "config.yaml").read_text()
+    for words in (["--force"], ["--output", "site.yaml"]):
+        refused = hpcorch("init", *words)
+        assert refused.code in (2, 3)
+        assert "login node" in refused.err
+
+
+def test_where_slurm_does_not_answer_init_does_the_rest_and_says_so(site, project, hpcorch):
+    site.says({"scontrol show config": None})
+    ran = hpcorch("init")
+    assert (ran.code, "refused by the site" in ran.err) == (3, True)
+    assert "none   " in ran.out.splitlines()[0]
+    assert "override hydra/launcher: hpcorch_slurm" in (project / "conf" / "config.yaml").read_text()
+    assert not (project / ".hpcorch").exists()
+
+
+@pytest.mark.programs
+def test_the_example_of_a_configuration_runs_as_it_is(project, hpcorch, monkeypatch, tmp_path):
+    """By the launcher of this machine, as init wrote it and says how to run it."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(project)
+    (project / "train.py").write_text(HYDRA_PROGRAM)
+    made = hpcorch("init")
+    command = next(line.split("  ")[1] for line in made.out.splitlines() if "runs it" in line)
+    assert command == "python train.py -m seed=1,2,3"
+    done = process.run([sys.executable, *shlex.split(command)[1:]], timeout_s=120, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "3 COMPLETED" in done.stderr
+
+
+@pytest.mark.programs
+def test_the_example_of_a_configuration_for_a_cluster_can_be_launched(site, project, hpcorch, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "train.py").write_text(HYDRA_PROGRAM)
+    assert hpcorch("init").code == 0
+    monkeypatch.setenv("PATH", "/nonexistent")  # a dry run needs no cluster
+    words = ["train.py", "-m", "lr=0.1,0.01", "seed=1,2,3", "hydra.launcher.dry_run=true"]
+    done = process.run([sys.executable, *words], timeout_s=120, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "6 runs as one array" in done.stdout
+    assert "#SBATCH --time=60" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -204,10 +305,17 @@ def test_doctor_finds_what_is_not_true_of_the_cluster(site, project, hpcorch, tm
     found = findings(ran)
     assert list(found) == [check]
     assert words in found[check]
-    shown = hpcorch("doctor", "--profile", path)
+
+
+def test_people_read_below_what_is_wrong_what_to_do(site, project, hpcorch, tmp_path):
+    (tmp_path / "site.yaml").write_text("pools:\n  p: {partition: nromal}")
+    shown = hpcorch("doctor", "--profile", tmp_path / "site.yaml")
     assert shown.code == 1
-    assert shown.out.startswith(f"{check}: ")
-    assert len(shown.out.splitlines()) == 2, "what is wrong, and below it what to do"
+    lines = shown.out.splitlines()
+    (wrong,) = (number for number, line in enumerate(lines) if line.startswith("NOT OK"))
+    assert "  partitions: pool p is in partition nromal, " in lines[wrong]
+    assert lines[wrong + 1].strip() == "correct the name (normal?)"
+    assert lines[-1].endswith("1 not ok, 1 not checked")
 
 
 def test_doctor_finds_a_closed_partition(site, project, hpcorch, tmp_path):
@@ -266,3 +374,65 @@ def test_limits_that_are_not_known_do_not_limit(site, answers, source):
     found = user_limits(CliClient(), partition="urgent")
     assert (found.max_submit, found.max_running, found.max_array_size) == (4000, None, 1001)
     assert source in found.source
+
+
+def test_doctor_looks_at_the_cluster_and_at_the_ledgers_folder(site, project, hpcorch):
+    ran = hpcorch("doctor", "--json")
+    found = rows(ran)
+    assert ran.code == 0
+    assert found["slurm"] == ("ok", "Slurm 24.11.5 answers, cluster beta")
+    assert found["accounting"][0] == found["writing"][0] == found["ledger locks"][0] == "ok"
+    assert "600 submitted by QOS small" in found["limits"][1]
+    assert found["compute nodes"][0] == "not checked"
+    assert not (project / ".hpcorch").exists(), "it leaves no trace"
+    assert json.loads(ran.out)["checks"] == list(found)
+
+
+def test_doctor_tells_what_a_site_keeps_from_its_users(site, project, hpcorch):
+    site.says(
+        {
+            "scontrol show config": CONFIG
+            + "PrivateData = jobs\nKillWait = 2 sec\nSchedulerParameters = max_array_tasks=100\n",
+            "sacctmgr -nP show qos": None,
+        }
+    )
+    ran = hpcorch("doctor", "--json")
+    verdicts = {check: verdict for check, (verdict, _) in rows(ran).items() if verdict in ("limited", "not ok")}
+    assert ran.code == 1
+    assert (
+        verdicts.items()
+        >= {
+            "accounting": "not ok",
+            "array tasks": "not ok",
+            "private data": "limited",
+            "time to end": "limited",
+        }.items()
+    )
+    assert list(findings(ran)) == ["accounting", "array tasks"]
+
+
+def test_doctor_without_slurm_looks_at_the_folder_alone(project, hpcorch, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    for words in ([], ["--jobs"]):
+        ran = hpcorch("doctor", "--json", *words)
+        found = rows(ran)
+        assert ran.code == 3
+        assert found["slurm"][0] == "not checked"
+        assert "login node" in found["slurm"][1]
+        assert (found["ledger locks"][0], found["file system"][0]) == ("ok", "ok")
+        assert "compute nodes" not in found
+
+
+def test_doctor_finds_a_ledgers_folder_that_cannot_be_written(site, project, hpcorch, tmp_path):
+    (tmp_path / "file").touch()
+    ran = hpcorch("--ledger", tmp_path / "file" / "ledger.db", "doctor", "--json")
+    assert (ran.code, rows(ran)["writing"][0]) == (1, "not ok")
+
+
+def test_a_pool_for_trial_jobs_must_be_there(site, project, hpcorch):
+    assert hpcorch("init").code == 0
+    assert hpcorch("doctor", "--pool", "normal").code == 2
+    ran = hpcorch("doctor", "--jobs", "--pool", "nromal")
+    assert ran.code == 2
+    assert "normal" in ran.err

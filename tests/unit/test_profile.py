@@ -11,7 +11,8 @@ from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.resources.profile import CleanGit, Enforcement, Kind, Pool, PoolLimits, Profile
 from hpcorch.resources.profile_file import parse_profile
 from hpcorch.resources.request import most_at_once, resolve, with_licenses
-from hpcorch.services.site import find_profile, load_profile, project_at, read_profile
+from hpcorch.services.site import load_profile, read_profile
+from hpcorch.services.site_place import find_profile, project_at
 
 EXAMPLES = Path(__file__).parents[2] / "conf" / "site"
 RESOURCES = """
