@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hpcorch import api as api
     from hpcorch import errors as errors
     from hpcorch.api.ledger import Ledger as Ledger
+    from hpcorch.api.submit import submit as submit
     from hpcorch.launcher.collect import collect as collect
     from hpcorch.runtime.run import Checkpoint as Checkpoint
     from hpcorch.runtime.run import Run as Run
@@ -22,9 +23,10 @@ _HOMES = {
     "Stopped": "hpcorch.runtime.signals",
     "collect": "hpcorch.launcher.collect",
     "current_run": "hpcorch.runtime.run",
+    "submit": "hpcorch.api.submit",
 }
 _MODULES = frozenset({"api", "errors"})
-__all__ = ["Checkpoint", "Ledger", "Run", "Stopped", "api", "collect", "current_run", "errors"]
+__all__ = ["Checkpoint", "Ledger", "Run", "Stopped", "api", "collect", "current_run", "errors", "submit"]
 
 
 def __getattr__(name: str) -> Any:

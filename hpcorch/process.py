@@ -152,13 +152,15 @@ def relay(
     env: Mapping[str, str],
     stdin: bytes | None,
     heard: Callable[[bytes], None],
+    shows_errors: bool = True,
 ) -> FinishedRaw:
     """Run a command in the foreground, as the user's own, for as long as it takes.
 
-    Ctrl-C reaches it as it reaches us. What it writes to standard error is passed on as it comes.
+    Ctrl-C reaches it as it reaches us.
 
     :param stdin: what it reads; None leaves it ours
     :param heard: gets each line of its standard output as it comes
+    :param shows_errors: whether what it writes to standard error goes to ours
     :raises CommandMissingError: the program cannot be started
     """
     try:
@@ -174,7 +176,7 @@ def relay(
     assert child.stdout is not None
     said: list[bytes] = []
     errors: list[bytes] = []
-    helpers = [threading.Thread(target=_pass_on, args=(child, errors))]
+    helpers = [threading.Thread(target=_pass_on, args=(child, errors, shows_errors))]
     if stdin is not None:
         helpers.append(threading.Thread(target=_feed, args=(child, stdin)))
     for helper in helpers:
@@ -198,13 +200,14 @@ def relay(
     )
 
 
-def _pass_on(child: subprocess.Popen[bytes], kept: list[bytes]) -> None:
+def _pass_on(child: subprocess.Popen[bytes], kept: list[bytes], shown: bool) -> None:  # noqa: FBT001
     assert child.stderr is not None
     with child.stderr as source:
         while content := os.read(source.fileno(), 1 << 16):
             kept.append(content)
             with contextlib.suppress(OSError):  # nobody listens
-                os.write(2, content)
+                if shown:
+                    os.write(2, content)
 
 
 def _feed(child: subprocess.Popen[bytes], content: bytes) -> None:

@@ -27,6 +27,7 @@ from hpcorch.journal.layout import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.services.checkpoints import KINDS, history_of
+from hpcorch.services.inbox import take_over
 from hpcorch.services.refresh import UNSETTLED, bring_up_to_date
 from hpcorch.services.report import MOST_LOOKED_AT
 from hpcorch.services.tables import answer_columns, run_columns
@@ -220,6 +221,7 @@ class Ledger:
         :raises hpcorch.errors.UnavailableError: Slurm did not answer, or only who submitted the sweep can ask; of
             several sweeps only if none could be looked at
         """
+        troubles = take_over(self._path)
         with self._open() as ledger:
             if selector is None:
                 sweeps = ledger.sweeps(limit=MOST_LOOKED_AT, states=UNSETTLED)
@@ -229,7 +231,7 @@ class Ledger:
         if look.exit_code and not look.times:
             error = UnavailableError if look.exit_code == UnavailableError.exit_code else RecordError
             raise error("; ".join(look.notices))
-        return list(look.notices)
+        return [*troubles, *look.notices]
 
     def _open(self) -> OpenLedger:
         return OpenLedger.open(self._path)

@@ -16,8 +16,8 @@ from hpcorch.errors import HpcorchError, UnavailableError
 
 # Each is the first sentence of the command's own help, which a test holds.
 COMMANDS: Mapping[str, str] = {
-    "init": "Write a site profile from what the cluster says.",
-    "doctor": "Check that the site profile is true of the cluster.",
+    "init": "Make a project ready: a site profile, an example configuration, lines for git.",
+    "doctor": "Check that all is well where sweeps are to run, and say what to do where it is not.",
     "exec": "Execute a command and record what becomes of it.",
     "ls": "List sweeps, the latest first.",
     "status": "Show where a sweep and its runs stand.",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcorch import process
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.provenance.folders import FolderRules
+from hpcorch.provenance.git import GitError, changed_paths, top
 
-_GIT_TIMEOUT_S = 60.0
 # What is found in folders of sweeps, at the depths at which Hydra makes them.
 _OUTPUTS = (
     f"{STATE_DIR}/control.jsonl",
@@ -24,25 +23,14 @@ def uncommitted_changes(folder: Path) -> list[str]:
     What sweeps, jobs and hpcorch itself write does not count, as it does not count as code. None where there is no
     git, or no checkout: such code has no commit that it could differ from.
     """
-    argv = ["git", "-C", str(folder), "status", "--porcelain", "-z", "--untracked-files=normal"]
     try:
-        done = process.run(argv, timeout_s=_GIT_TIMEOUT_S)
-    except (process.CommandMissingError, process.CommandTimeoutError):
+        root = top(folder)
+        if root is None:
+            return []
+        tracked, untracked = changed_paths(root)
+    except GitError:
         return []
-    if done.returncode != 0:
-        return []
-    root = _root(folder)
-    paths, entries = [], iter(done.stdout.split("\0"))
-    for entry in entries:
-        if entry and not (entry.startswith("??") and _is_output(root / entry[3:])):
-            paths.append(entry[3:])
-            if entry[0] in "RC":
-                next(entries, None)  # where it was renamed or copied from
-    return paths
-
-
-def _root(folder: Path) -> Path:
-    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), folder)
+    return [*tracked, *(path for path in untracked if not _is_output(root / path))]
 
 
 def _is_output(path: Path) -> bool:

@@ -82,7 +82,10 @@ def _differences(before: dict[str, dict[str, str]], after: dict[str, dict[str, s
         new = after[section]
         if section == "gpus" and not old:
             continue
+        same_file = section == "interpreter" and old.get("file") == new.get("file") is not None
         for name in {**old, **new}:
+            if same_file and name == "executable":
+                continue  # python and python3 are two names of one program
             if old.get(name) != new.get(name):
                 what = f"{section} {name}"
                 yield Difference(

@@ -76,14 +76,6 @@ def top(folder: Path) -> Path | None:
     return Path(to_text(_checked(done).removesuffix(b"\n")))
 
 
-def is_dirty(root: Path) -> bool:
-    """Whether tracked files differ from the last commit, staged or not.
-
-    :raises GitError: git cannot tell
-    """
-    return _status(root).dirty
-
-
 def diff(root: Path) -> bytes:
     """The changes of tracked files against the last commit, staged or not, as ``git apply`` takes them.
 
@@ -115,6 +107,24 @@ def untracked_files(folder: Path) -> list[bytes]:
     :raises GitError: git cannot tell
     """
     return _names(_git(folder, "ls-files", "-z", "--others", "--exclude-standard"))
+
+
+def changed_paths(folder: Path) -> tuple[list[str], list[str]]:
+    """Paths in the checkout around a folder, relative to its top: those that git has and that differ from the last
+    commit, and those that it neither has nor ignores, folders with ``/`` at the end.
+
+    :raises GitError: git cannot tell
+    """
+    output = _checked(_git(folder, "status", "--porcelain", "-z", "--untracked-files=normal"))
+    tracked: list[str] = []
+    untracked: list[str] = []
+    entries = iter(to_text(output).split("\0"))
+    for entry in entries:
+        if entry:
+            (untracked if entry.startswith("??") else tracked).append(entry[3:])
+            if entry[0] in "RC":
+                next(entries, None)  # where it was renamed or copied from
+    return tracked, untracked
 
 
 def without_credentials(url: str) -> str:

@@ -2,12 +2,13 @@
 
 A code state has what git tracks, what it neither tracks nor ignores, and every module file that is loaded already,
 ignored or not: a generated ``_version.py``, a built extension. Without git it has the source files below the
-script's folder.
+script's folder. What Slurm's jobs print is never code.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,8 @@ from hpcorch.provenance.folders import FolderRules
 from hpcorch.provenance.git import GitError, tracked_files, untracked_files
 from hpcorch.provenance.secrets import secret_by_name
 
+# What jobs print goes into the folder that they were submitted from, unless somebody says otherwise (sbatch(1)).
+_JOB_OUTPUT = re.compile(r"(?:.*/)?slurm-\d+(?:_\d+)?\.out", re.DOTALL)
 # Without git nobody has said what belongs to the code; these are data by their names.
 _DATA = frozenset(
     (
@@ -112,7 +115,7 @@ class _Search:
 
     def consider(self, path: str, *, loaded: bool = False) -> None:
         """Take a file, or say why not."""
-        if path in self.found or path in self.left:
+        if path in self.found or path in self.left or _JOB_OUTPUT.fullmatch(path):
             return
         folder = self.rules.excluded(path)
         if folder is not None:

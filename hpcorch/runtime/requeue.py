@@ -45,15 +45,22 @@ def requeue(place: Place) -> None:
 
     Where no scheduler started the task, nothing happens.
     """
-    if place.array_job_id is None:
-        return
+    if place.array_job_id is not None:
+        requeue_element(place.hydra_job_id)
+
+
+def requeue_element(element: str) -> bool:
+    """Put a job back into the queue, ``369``, or an element of an array, ``369_3``; Slurm then ends it.
+
+    :return: whether Slurm took the request; if not, that is said in the log
+    """
     from hpcorch import process  # few runs come here, and every run would wait for the import
 
-    element = place.hydra_job_id
     try:
         done = process.run(["scontrol", "requeue", element], timeout_s=_SCONTROL_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError) as error:
         say(f"the time limit is near, and {element} could not be requeued: {error}")
-        return
+        return False
     if done.returncode != 0:
         say(f"the time limit is near, and {element} could not be requeued: {done.stderr.strip()}")
+    return done.returncode == 0

@@ -182,7 +182,9 @@ def _audit_sweep(
     place = places(sweep)
     evidence = gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
     if place is None:
-        exam.warn(sweep.directory, "the record of the sweep is not there any more: only the ledger tells of it")
+        exam.warn(
+            sweep.directory, "the record of the sweep is gone, or you may not read it: only the ledger tells of it"
+        )
     else:
         examine_journals(evidence, exam)
         examine_files(evidence, exam)

@@ -159,7 +159,7 @@ def gather(ledger: Ledger, sweep: Sweep, runs: Sequence[Run], place: Place | Non
 
 
 def find_place(sweep: Sweep) -> Place | None:
-    """Where the record of a sweep is; None if it is gone.
+    """Where the record of a sweep is; None if it is gone, or this user may not read it.
 
     A control journal whose first line is damaged does not say whose it is; it is taken for the sweep's own, since
     another sweep's would say so.
@@ -169,6 +169,8 @@ def find_place(sweep: Sweep) -> Place | None:
         return Place(layout=locate(layout.directory, sweep.id))
     except RecordError:
         return Place(layout=layout) if _is_unreadable(layout) else None
+    except OSError:
+        return None
 
 
 def _is_unreadable(layout: SweepLayout) -> bool:

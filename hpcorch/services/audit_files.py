@@ -33,8 +33,9 @@ def examine_files(evidence: Evidence, exam: Examination) -> None:
         if batch.batch in batches:
             if _same(evidence, batch.manifest, batch.manifest_digest, "manifests", exam):
                 examine_plans(evidence, batch, exam)
-            task = Path(batch.manifest).with_name(evidence.place.layout.task(batch.batch).name)
-            _same(evidence, str(task), batch.task_digest, "task files", exam)
+            if batch.task_digest:  # a script or command of the user's has none
+                task = Path(batch.manifest).with_name(evidence.place.layout.task(batch.batch).name)
+                _same(evidence, str(task), batch.task_digest, "task files", exam)
     for environment in evidence.environments.values():
         if environment.batch in batches:
             _same(evidence, environment.file, environment.digest, "environments", exam)

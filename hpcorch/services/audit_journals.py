@@ -1,11 +1,13 @@
 """Journals against the events that the ledger took from them, line by line.
 
 The ledger's chain proves that its events are those that were stored; this proves that they are those that were
-written. Of what the ledger does not store (logged metrics) each line's checksum and number are compared.
+written. What the ledger does not store (logged metrics) is compared with the digest in the next summary of it,
+which the ledger has. Behind the last summary of an attempt that was killed, only checksums and numbers are.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hpcorch.journal.lines import DamagedLineError, decode
 from hpcorch.ledger import manifests_in
 from hpcorch.ledger.expansion import expand, source_of
 from hpcorch.ledger.rows import event_content
-from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, BatchPlanned, Event
+from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, BatchPlanned, Event, MetricsSummarised
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.audit_evidence import Evidence
 from hpcorch.services.findings import Examination
@@ -87,6 +89,7 @@ def _has_done_nothing(content: bytes) -> bool:
 def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:
     """What is not as the ledger has it. Lines are numbered as their events are, from 0 without a gap."""
     lines = content.split(b"\n")[:-1]
+    logged = hashlib.sha256()
     for number, line in enumerate(lines):
         try:
             event = decode(line, sweep=sweep, source=source)
@@ -97,9 +100,17 @@ def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Even
             yield f"line {number} holds event {event.seq}: lines were removed, added or moved"
         elif event.fact.archived:
             yield from _unequal(event, stored.get(number), over=over)
+        if not event.fact.archived:
+            logged.update(line + b"\n")
+        elif isinstance(event.fact, MetricsSummarised) and event.fact.logged not in (None, _text(logged)):
+            yield f"metrics that were logged before line {number} were changed: its digest of them is another"
     missing = sorted(number for number in stored if number >= len(lines))
     if missing:
         yield f"the ledger has events {missing[0]} to {missing[-1]} of it, which are not there any more"
+
+
+def _text(digest: hashlib._Hash) -> str:
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _unequal(event: Event, stored: Event | None, *, over: bool) -> Iterator[str]:

@@ -26,7 +26,7 @@ from hpcorch.services.plain import attempt_as_plain, attempt_name
 from hpcorch.services.provenance import run_key
 
 # What a result may depend on beyond code and packages; DESIGN.md promises equal bits on equal hardware only.
-_HARDWARE = {"platform": ("cpu", "machine"), "variables": ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+HARDWARE = {"platform": ("cpu", "machine"), "variables": ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +199,7 @@ def _id(story: AttemptStory) -> AttemptId:
 
 
 def _different(evidence: Evidence, one: AttemptStory, other: AttemptStory) -> Iterator[tuple[str, str, str]]:
-    for section, names in _HARDWARE.items():
+    for section, names in HARDWARE.items():
         for name in names:
             yield from _pair(
                 f"{section} {name}", one.changes.get(section, {}), other.changes.get(section, {}), name

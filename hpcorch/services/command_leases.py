@@ -66,7 +66,9 @@ class CommandLeases:
         :raises UsageError: their directory cannot be used
         :raises UnavailableError: the file system does not answer
         """
-        from hpcorch.resources.leases import Leases
+        if not self._terms:
+            return
+        from hpcorch.resources.leases import Leases  # most commands hold none
 
         for name, terms in sorted(self._terms.items()):
             leases = Leases(

@@ -36,7 +36,7 @@ from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.tend import tend
 from hpcorch.services.throttle_state import state_directory
 from hpcorch.services.throttles import Throttles
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.states import JobState
 
@@ -218,7 +218,7 @@ def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None 
     :raises SlurmUnavailableError: Slurm does not answer
     """
     sweep = writer.sweep(selector.sweep).sweep
-    client = client or CliClient()
+    client = client or slurm_client()
     check_own(sweep, client)
     return Control(sweep=sweep, reconciler=open_reconciler(writer, sweep.id), client=client)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcorch.errors import SubmitLimitError
@@ -55,15 +55,16 @@ class Feeder:
         :raises SubmissionRejectedError: Slurm refused a portion for another reason than a limit
         :raises UnavailableError: Slurm does not answer, or it could not be recorded
         """
-        past = read_past(self.layout, self.sweep)
+        past = read_past(self.layout, self.sweep)  # nobody else feeds this batch meanwhile
         fed = Fed(waiting=len(runs))
         if self.batch in past.feeding and past.feeding[self.batch] is None and not alone:
             return fed  # nobody knows how much is free: one array after the other
-        room = self._first_room(past, len(runs))
+        limit = self._first_limit(past, len(runs))
+        room = self._room(limit, past, most=self._most(past))
         while runs:
             chosen, waiting = portions(runs, room, alone=alone)
             if waiting:
-                self._plan_feeding(room.max_submit)
+                past = self._plan_feeding(limit, past)
             refused = self._submit(chosen, fed)
             done = {run for _, some in fed.arrays for run in some}
             runs = [one for one in runs if one[0] not in done]
@@ -71,11 +72,11 @@ class Feeder:
             if not refused:
                 break
             limit = self._limit_that_refused(refused)
-            self._plan_feeding(limit)
+            past = self._plan_feeding(limit, past)
             if fed.arrays or not alone or refused == 1:
                 break  # who comes when an array is over goes on
             # What is free may be less than the limit says: others submit, too, and group limits are shared.
-            room = self._room(limit, most=refused // 2)
+            room = self._room(limit, past, most=refused // 2)
         return fed
 
     def plan(self, runs: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[list[Portion], int]:
@@ -83,7 +84,9 @@ class Feeder:
 
         :raises SlurmUnavailableError: Slurm does not answer
         """
-        return portions(runs, self._room(self._limit()), alone=True)
+        known = self.layout.control.exists()  # of a dry run nothing is on disk
+        past = read_past(self.layout, self.sweep) if known else None
+        return portions(runs, self._room(self._limit(), past), alone=True)
 
     def _submit(self, chosen: Sequence[Portion], fed: Fed) -> int:
         """Submit portions until one meets a limit; the size of that one, 0 if there was none."""
@@ -95,24 +98,30 @@ class Feeder:
             fed.arrays.append((job_id, portion.runs))
         return 0
 
-    def _first_room(self, past: Past, runs: int) -> Room:
-        if self.batch not in past.feeding:
-            asks = runs > _CERTAINLY_FITS or self._limit_of_pool is not None
-            return self._room(self._limit() if asks else None)
-        limit = past.feeding[self.batch]
+    def _first_limit(self, past: Past, runs: int) -> int | None:
+        if self.batch in past.feeding:
+            return past.feeding[self.batch]
+        return self._limit() if runs > _CERTAINLY_FITS or self._limit_of_pool is not None else None
+
+    def _most(self, past: Past) -> int | None:
+        """Of an array, where a limit that this user cannot see has refused some; None where none has."""
+        if self.batch not in past.feeding or past.feeding[self.batch] is not None:
+            return None
         refused = [len(past.submissions[number].runs) for number in past.limited]
-        return self._room(limit, most=min(refused) // 2 if refused and limit is None else None)
+        return min(refused) // 2 if refused else None
 
-    def _room(self, limit: int | None, *, most: int | None = None) -> Room:
-        """What there is under a limit.
+    def _room(self, limit: int | None, past: Past | None, *, most: int | None = None) -> Room:
+        """What there is under a limit, or if none is known under that of the pool.
 
+        :param past: None if nothing of the sweep is on disk
         :param most: elements that an array may have, if it is less than what the cluster allows
         """
+        limit = self._limit_of_pool if limit is None else limit
         size = self.client.config().max_array_size
         return Room(
             max_array_size=size if most is None else max(1, min(size, most)),
             max_submit=limit,
-            submitted=self._submitted_beside_keepers() if limit is not None else 0,
+            submitted=self._submitted_beside_keepers(past) if limit is not None else 0,
             headroom=self.profile.headroom,
         )
 
@@ -120,11 +129,9 @@ class Feeder:
         """Ids of the jobs and array elements that the user has with Slurm."""
         return self.client.ask(commands.squeue_own()).split()
 
-    def _submitted_beside_keepers(self) -> int:
+    def _submitted_beside_keepers(self, past: Past | None) -> int:
         """How many, without as many keepers of this sweep as room is set aside for."""
-        if not self.layout.control.exists():  # a dry run: nothing of the sweep is on disk
-            return len(self._submitted())
-        keepers = {one.keeper for one in read_past(self.layout, self.sweep).submissions.values()}
+        keepers = {one.keeper for one in past.submissions.values()} if past is not None else set()
         submitted = self._submitted()
         return len(submitted) - min(KEEPERS, sum(job in keepers for job in submitted))
 
@@ -147,10 +154,10 @@ class Feeder:
         pool = self.profile.pools.get(str(self.keys.get("pool")))
         return pool.limits.max_submitted if pool is not None else None
 
-    def _plan_feeding(self, limit: int | None) -> None:
+    def _plan_feeding(self, limit: int | None, past: Past) -> Past:
         """Put on record that runs wait, with the limit, so that nobody has to ask for it again."""
-        limits = read_past(self.layout, self.sweep).feeding
-        if self.batch in limits and limits[self.batch] == limit:
-            return
+        if self.batch in past.feeding and past.feeding[self.batch] == limit:
+            return past
         with control_journal(self.layout) as control:
             control.append(FeedingPlanned(batch=self.batch, max_submit=limit), durable=True)
+        return replace(past, feeding={**past.feeding, self.batch: limit})

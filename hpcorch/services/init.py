@@ -47,8 +47,9 @@ _SHARE_OF_LIMIT = 5
 
 def profile_text(facts: Survey) -> str:
     """A profile for this cluster, with comments for whoever reads it first."""
-    head = _HEAD.format(cluster=facts.cluster)
-    parts = [head, f"cluster: {_scalar(facts.cluster)}\n" if facts.cluster else "", *_resources(facts)]
+    head = _HEAD.format(cluster=facts.config.cluster)
+    name = facts.config.cluster
+    parts = [head, f"cluster: {_scalar(name)}\n" if name else "", *_resources(facts)]
     return "".join([*parts, *_pools(facts), _END, *_headroom(facts)])
 
 

@@ -25,7 +25,7 @@ from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.sweep_state import WITH_SLURM
 from hpcorch.services.tend import Tended, tend
 from hpcorch.services.wait import Pauses
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 
 # Less than its job's time limit. In that time sacct, late by minutes, gives up being asked.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="hpcorch-keeper-") as folder:
-            keep(SweepLayout(given.directory), given.submission, CliClient(), Path(folder) / "ledger.db")
+            keep(SweepLayout(given.directory), given.submission, slurm_client(), Path(folder) / "ledger.db")
     except HpcorchError as error:
         _say(str(error))
         return error.exit_code

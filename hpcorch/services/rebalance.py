@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcorch.errors import HpcorchError
 from hpcorch.services.throttles import Throttles
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 
 # Slurm cleans up after an element within about a second; what it had is given to others then.
 _CLEANING_S = 1.0
@@ -22,7 +22,7 @@ def main(folder: Path) -> int:
 
     :param folder: what is known of the arrays of one cluster
     """
-    throttles = Throttles(folder.parent, folder.name, CliClient())
+    throttles = Throttles(folder.parent, folder.name, slurm_client())
     try:
         done = throttles.rebalance({}, force=True)
         if done.completing and any((done.waiting or {}).values()):

@@ -216,7 +216,7 @@ def _settled(facts: Iterable[JobObserved], known: Known) -> list[JobObserved]:
     system may show the end late, that is concluded only when the settling time has passed since.
     """
     latest = format_time(datetime.now(timezone.utc) - LATE_END)
-    scripts = {one.submission for one in known.submissions.values() if one.form.is_script}  # Slurm's word is all
+    scripts = {one.submission for one in known.submissions.values() if one.ends_by_slurm}  # Slurm's word is all
     return [
         fact
         for fact in facts

@@ -101,14 +101,14 @@ def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[st
 
 def _ask_slurm(reconciler: Reconciler, summary: SweepSummary) -> list[str]:
     from hpcorch.services.tend import tend
-    from hpcorch.slurm.client import CliClient
+    from hpcorch.slurm.choose import slurm_client
 
     reconciler.ingest()
     owner = summary.sweep.user
     if owner != getpass.getuser():
         # With PrivateData others do not see the jobs, and must not conclude that they are gone.
         raise UnavailableError(f"only {owner}, who submitted it, can ask Slurm about all of its jobs")
-    client = CliClient()
+    client = slurm_client()
     reconciler.ask_slurm(client)
     return tend(reconciler, client).sentences
 

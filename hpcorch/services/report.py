@@ -9,10 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.ledger import Ledger, SweepSummary
-from hpcorch.model.entities import Attempt, Run
+from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
+from hpcorch.services.script_logs import LOG_KEY, SCRIPT_SWEEPER, with_logs
 from hpcorch.services.select import Selector, count_selected, select_runs
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.where import Condition, all_hold
@@ -202,7 +203,7 @@ def report_known(
     """
     sweep = _sweep_report(ledger.sweep(known), look)
     runs = _shown(ledger, known, selector, limit)
-    attempts = _attempts(ledger, known, runs)
+    attempts = _attempts(ledger, sweep.summary.sweep, runs)
     common = _common_overrides(runs)
     retries = retries_to_come(ledger, known)
     reports = [
@@ -238,10 +239,13 @@ def _sweep_report(summary: SweepSummary, look: Look) -> SweepReport:
     return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc))
 
 
-def _attempts(ledger: Ledger, sweep: str, runs: Sequence[Run]) -> dict[int, list[Attempt]]:
+def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, list[Attempt]]:
     found: dict[int, list[Attempt]] = {}
-    for attempt in ledger.attempts(sweep, runs=[run.run for run in runs]):
+    for attempt in ledger.attempts(sweep.id, runs=[run.run for run in runs]):
         found.setdefault(attempt.run, []).append(attempt)
+    if sweep.sweeper == SCRIPT_SWEEPER:
+        pattern = next((str(batch.options.get(LOG_KEY, "")) for batch in ledger.batches(sweep.id)), "")
+        return {run.run: with_logs(sweep, pattern, run, found.get(run.run, ())) for run in runs}
     return found
 
 

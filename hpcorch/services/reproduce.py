@@ -1,41 +1,123 @@
-"""Executing a run once more from what was frozen, as a sweep of its own that says which run it repeats."""
+"""Executing a run once more from what was frozen, as a sweep of its own that says which run it repeats.
+
+A directory holds one repetition. Who names it again, whatever became of the process that began it, finds the same
+one: what was not submitted is submitted, what runs is waited for, and what is over is compared.
+"""
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.files import write_whole
+from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import RecordPlace, SnapshotPlace
+from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
-from hpcorch.model.events import EnvironmentFrozen, RunReproduced, SweepCreated
-from hpcorch.model.ids import new_sweep_id
-from hpcorch.runtime.environment import environment_file
+from hpcorch.model.states import RunState
 from hpcorch.services.audit_evidence import find_place, gather
+from hpcorch.services.control import check_own
 from hpcorch.services.local import LocalPool
-from hpcorch.services.local_options import local_request
 from hpcorch.services.original import Original
 from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.record import Launch, create_sweep, record_launch
-from hpcorch.services.sameness import Compared, Sameness, compare_outcomes
+from hpcorch.services.reproduce_keys import check_keys, keys_again, usual_backend
+from hpcorch.services.reproduce_record import Plan, find_repetition, record_repetition
+from hpcorch.services.resubmission import Resubmission
+from hpcorch.services.sameness import Compared, Sameness, compare_conditions, compare_outcomes
+from hpcorch.services.submit import submit_array
+from hpcorch.services.tend import tend
+from hpcorch.slurm.protocol import SlurmClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """The repetition of a run, on record.
+
+    :param reconciler: of its sweep, in a ledger that is open for writing
+    :param backend: slurm | local
+    :param changes: launcher keys that differ from those on record, if it is submitted now
+    :param is_new: nobody had begun it before
+    """
+
+    original: Original
+    reconciler: Reconciler
+    backend: str
+    is_new: bool
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sweep(self) -> str:
+        """The sweep's id."""
+        return self.reconciler.sweep
+
+    def submit(self, client: SlurmClient) -> str | None:
+        """Give it to Slurm; the array's job id. None if that was done before.
+
+        :raises UsageError: it was begun by another user, or on another cluster
+        :raises SubmissionRejectedError: Slurm does not take it; the same call later tries again
+        :raises UnavailableError: Slurm does not answer, or another process is busy with the sweep
+        """
+        with exclusive(self.reconciler.layout.lock):
+            if not self._is_due():
+                return None
+            check_own(self.reconciler.ledger.sweep(self.sweep).sweep, client)
+            request = self._again().request(_environ(self.original))
+            try:
+                job_id = submit_array(self.reconciler.layout, request, client)
+            finally:
+                self.reconciler.ingest()
+        tend(self.reconciler, client, hurry=True)
+        return job_id
+
+    def run_here(self) -> None:
+        """Execute it on this machine, and return when it is over. Nothing is done if that was begun before.
+
+        :raises hpcorch.services.local.Interrupted: SIGINT or SIGTERM arrived; the run is stopped and recorded
+        """
+        with exclusive(self.reconciler.layout.lock):
+            if not self._is_due():
+                return
+            request = replace(self._again().local_request(), environ=_environ(self.original), stderr_to_stdout=True)
+            pool = LocalPool(self.reconciler.layout, request)
+            pool.record()
+        pool.run(self.reconciler.ingest)
+        self.reconciler.ingest()
+
+    def _is_due(self) -> bool:
+        self.reconciler.ingest()
+        run = self._run
+        if run.state is RunState.PLANNED and run.submission is None:
+            return True
+        if self.changes:
+            raise UsageError(
+                f"{self.reconciler.layout.directory} holds a repetition that is {run.state.value} with other keys:"
+                " name another directory"
+            )
+        return False
+
+    def _again(self) -> Resubmission:
+        (batch,) = self.reconciler.ledger.batches(self.sweep)
+        return Resubmission(layout=self.reconciler.layout, batch=batch, runs=[0], changes=self.changes)
+
+    @property
+    def _run(self) -> Run:
+        return self.reconciler.ledger.runs(self.sweep)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """A run and its repetition."""
+    """A run and its repetition, which is over.
+
+    :param conditions: hardware and thread counts that were not the same
+    """
 
     original: Original
     sweep: str
     run: Run
+    conditions: Sequence[Compared]
     compared: Sequence[Compared]
 
     @property
@@ -47,124 +129,87 @@ class Reproduction:
         """As JSON-able data."""
         differ = self.original.differences
         return {
-            "original": f"{self.original.run.sweep}/{self.original.run.run}",
+            "original": self.original.name,
             "reproduction": f"{self.sweep}/0",
             "state": self.run.state.value,
             "sameness": self.sameness.value,
             "environment": None
             if differ is None
             else [{**asdict(one), "severity": one.severity.value} for one in differ],
-            "compared": [{**asdict(one), "sameness": one.sameness.value} for one in self.compared],
+            "conditions": [one.as_plain() for one in self.conditions],
+            "compared": [one.as_plain() for one in self.compared],
         }
 
 
-def reproduce(ledger: Ledger, original: Original, directory: Path, *, tolerance: float) -> Reproduction:
-    """Execute a run again on this machine, and compare.
+def open_repetition(
+    ledger: Ledger,
+    original: Original,
+    directory: Path,
+    *,
+    backend: str | None,
+    changes: Mapping[str, Any],
+    client: SlurmClient,
+) -> Repetition:
+    """The repetition of a run in a directory; put on record if it is not there. Nothing is executed yet.
 
     :param ledger: open for writing; it takes the new sweep
     :param directory: of the new sweep; made if it is not there
-    :param tolerance: relative, of finite numbers
-    :raises RecordError: another sweep owns the directory
-    :raises Interrupted: SIGINT or SIGTERM arrived
+    :param backend: slurm or local; None for where the run was executed, if that can be reached from here
+    :param changes: launcher keys that differ from those of the run
+    :param client: of this machine's cluster, if there is one
+    :raises UsageError: a key cannot be, or the repetition was begun elsewhere
+    :raises RecordError: something else owns the directory, or it cannot be written
+    :raises SlurmUnavailableError: Slurm is to execute it, and does not answer
     """
-    layout = SweepLayout(directory.absolute())
-    sweep = new_sweep_id()
-    _record(original, layout, sweep, ledger.path)
-    reconciler = Reconciler(ledger, layout, sweep)
+    layout = SweepLayout(Path(os.path.normpath(directory.absolute())))
+    found = find_repetition(layout, original.name)
+    if found is not None and backend not in (None, found.backend):
+        raise UsageError(
+            f"the repetition in {layout.directory} was begun with --backend {found.backend}: name another directory"
+        )
+    where = found.backend if found is not None else backend or usual_backend(original, client)
+    keys = keys_again(original, where)
+    check_keys(keys, changes, where)
+    plan = Plan(
+        original=original,
+        layout=layout,
+        keys=keys,
+        ledger=ledger.path,
+        client=client if where == "slurm" else None,
+    )
+    created = found or record_repetition(plan, _environ(original))
+    reconciler = Reconciler(ledger, layout, created.sweep)
     reconciler.ingest()
-    keys = {
-        name: value
-        for name, value in original.options.items()
-        if name in ("gpus_per_node", "gres", "nodes", "tasks_per_node", "timeout_min")
-    }
-    request = local_request(keys, sweep=sweep, batch=0, runs=[0])
-    environ = {**os.environ, **original.variables}
-    LocalPool(layout, replace(request, environ=environ, stderr_to_stdout=True)).run(reconciler.ingest)
-    reconciler.ingest()
-    repeated = gather(ledger, ledger.sweep(sweep).sweep, ledger.runs(sweep), find_place(ledger.sweep(sweep).sweep))
+    return Repetition(
+        original=original, reconciler=reconciler, backend=where, is_new=found is None, changes=changes
+    )
+
+
+def compare(ledger: Ledger, original: Original, sweep: str, *, tolerance: float) -> Reproduction:
+    """Compare a run with its repetition.
+
+    :param ledger: that has the repetition
+    :param sweep: the repetition's
+    :param tolerance: relative, of finite numbers
+    :raises UnavailableError: the repetition is not over
+    """
+    made = ledger.sweep(sweep).sweep
+    repeated = gather(ledger, made, ledger.runs(sweep), find_place(made))
+    run = repeated.runs[0]
+    if not run.state.is_final:
+        raise UnavailableError(
+            f"there is nothing to compare, since {sweep}/0 is {run.state.value}"
+            f"{f' ({run.reason})' if run.reason else ''}: the same command goes on with it"
+        )
     return Reproduction(
         original=original,
         sweep=sweep,
-        run=repeated.runs[0],
+        run=run,
+        conditions=compare_conditions(original.evidence, repeated),
         compared=compare_outcomes(original.evidence, repeated, tolerance=tolerance),
     )
 
 
-def _record(original: Original, layout: SweepLayout, sweep: str, ledger: Path) -> None:
-    """Write the new sweep with its one run, and what it repeats."""
-    made = original.evidence.sweep
-    of = f"{original.run.sweep}/{original.run.run}"
-    create_sweep(
-        layout,
-        SweepCreated(
-            sweep=sweep,
-            name=made.name,
-            backend="local",
-            directory=str(layout.directory),
-            project=str(ledger.parent.parent),
-            user=getpass.getuser(),
-            host=socket.gethostname(),
-            cwd=str(Path.cwd()),
-            argv=["hpcorch", "reproduce", of],
-            root_seed=made.root_seed,
-            sweeper=made.sweeper,
-            tags=["reproduction"],
-            python=sys.executable,
-            versions=dict(made.versions),
-        ),
-    )
-    assert original.evidence.place is not None
-    archive = original.evidence.place.archive(original.code)
-    place = original.evidence.environment(original.run)
-    with control_journal(layout) as control:
-        control.append(RunReproduced(run=0, of=of, key=original.run.key or None))
-        control.append(replace(original.code, batch=0, archive=str(archive), diff=None, diff_digest=None))
-        if place is not None:
-            file = layout.relative(environment_file(layout.batch(0)))
-            control.append(
-                EnvironmentFrozen(batch=0, file=file, digest=place.digest, fingerprint=place.fingerprint)
-            )
-    record_launch(layout, _launch(original, layout, sweep, archive))
-    if place is not None:
-        write_whole(environment_file(layout.batch(0)), original.evidence.place.file(place.file).read_bytes())
-
-
-def _launch(original: Original, layout: SweepLayout, sweep: str, archive: Path) -> Launch:
-    assert original.evidence.place is not None
-    frozen = original.frozen
-    there = Path(frozen.header.cwd).is_dir()
-    before = frozen.header.environment
-    header = replace(
-        frozen.header,
-        sweep=sweep,
-        batch=0,
-        count=1,
-        backend="local",
-        # Relative paths of data lead where they led, if that is here.
-        cwd=frozen.header.cwd if there else str(layout.directory),
-        python=sys.executable,
-        throttle_folder=None,
-        code=SnapshotPlace(digest=original.code.digest, archive=str(archive), root=original.code.root),
-        environment=None
-        if before is None
-        else RecordPlace(
-            file=layout.relative(environment_file(layout.batch(0))),
-            digest=before.digest,
-            fingerprint=before.fingerprint,
-            apart=before.apart,
-        ),
-        drift={**frozen.header.drift, "environment": "record", "inputs": "warn"},
-    )
-    run = frozen.run
-    subdir = "0"
-    fixed = {
-        **run.node.get("frozen", {}),
-        "hydra.sweep.dir": str(layout.directory),
-        "hydra.sweep.subdir": subdir,
-        "hydra.job.num": run.run,
-    }
-    again = replace(
-        run, run=0, directory=str(layout.directory / subdir), node={**run.node, "frozen": fixed}, launcher={}
-    )
-    task = original.evidence.place.layout.task(original.run.batch).read_bytes()
-    return Launch(header=header, bases=[frozen.base], runs=[again], task=task, options=original.options)
+def _environ(original: Original) -> dict[str, str]:
+    """The environment that the repetition gets: this process's, but for what results depend on."""
+    return {**os.environ, **original.variables}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -248,6 +249,11 @@ def open_retry(
         raise UsageError(
             f"the directory {control.sweep.directory} belongs to another sweep now, and the record of"
             f" {control.sweep.id} was set aside: its runs cannot be run again there; launch them as a new sweep"
+        )
+    if any(one.form.is_script for one in writer.submissions(control.sweep.id)):
+        raise UsageError(
+            f"sweep {control.sweep.id} is a script of the user's, or a command in one, and whether it may run again"
+            f" from its start only its user knows: submit it again with `{shlex.join(control.sweep.argv)}`"
         )
     control.look()
     return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)

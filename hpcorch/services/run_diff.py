@@ -21,6 +21,7 @@ from hpcorch.services.audit_runs import inputs_of
 from hpcorch.services.select import Selector, select_runs
 
 _CONTEXT_LINES = 3
+_MODES = {Kind.FILE: "100644", Kind.EXECUTABLE: "100755", Kind.LINK: "120000"}  # as git has them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +213,11 @@ def _unified(path: str, old: tuple[Kind, bytes] | None, new: tuple[Kind, bytes] 
         return None
     name = printable(path)
     head = [f"diff --git a/{name} b/{name}\n"]
-    if old is not None and new is not None and old[0] is not new[0]:
-        head.append(f"{old[0].value} is now {new[0].value}\n")
+    if old is None or new is None:
+        side, word = (new, "new") if old is None else (old, "deleted")
+        head.append(f"{word} file mode {_MODES[side[0]]}\n" if side is not None else "")
+    elif old[0] is not new[0]:
+        head.append(f"old mode {_MODES[old[0]]}\nnew mode {_MODES[new[0]]}\n")
     lines = difflib.unified_diff(
         texts[0].splitlines(keepends=True),
         texts[1].splitlines(keepends=True),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from hpcorch.model.events import AttemptEnded, RunReused
+from hpcorch.model.events import AttemptClaimed, AttemptEnded, EnvironmentFound, RunReused
 from hpcorch.runtime.checkpoint_file import DamagedError, read_trailer
 from hpcorch.services.audit_evidence import Evidence
+from hpcorch.services.audit_runs import HARDWARE
 from hpcorch.services.run_diff import leaves
 
 
@@ -33,6 +34,34 @@ class Compared:
     before: Any
     after: Any
     sameness: Sameness
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {**asdict(self), "sameness": self.sameness.value}
+
+
+def compare_conditions(before: Evidence, after: Evidence) -> list[Compared]:
+    """The hardware and thread counts of the last attempts of one run each, as far as they differ."""
+    found = [_conditions(evidence) for evidence in (before, after)]
+    return [one for one in _compare(found[0], found[1], 0.0) if one.sameness is not Sameness.IDENTICAL]
+
+
+def _conditions(evidence: Evidence) -> dict[str, Any]:
+    """The environment as frozen, with what the last attempt found to be another."""
+    run = evidence.runs[0]
+    attempts = [str(name) for name in evidence.attempts(run.run)][-1:]
+    frozen = evidence.environment(run)
+    known = None if frozen is None else evidence.read_environment(frozen)
+    sections = {} if known is None else known.as_plain()
+    changes = next((fact.changes for name in attempts for fact in evidence.facts(EnvironmentFound, name)), {})
+    found: dict[str, Any] = {}
+    for section, names in HARDWARE.items():
+        values = {**sections.get(section, {}), **changes.get(section, {})}
+        found |= {f"{section} {name}": values.get(name) for name in names}
+    gpus = {**sections.get("gpus", {}), **changes.get("gpus", {})}
+    found |= {f"gpus {name}": gpus[name] for name in sorted(gpus) if name.startswith("model")}
+    claims = (fact for name in attempts for fact in evidence.facts(AttemptClaimed, name))
+    return {**found, "number of CPUs": next((fact.cpus for fact in claims), None)}
 
 
 def compare_outcomes(before: Evidence, after: Evidence, *, tolerance: float) -> list[Compared]:
@@ -76,8 +105,12 @@ def _exact(evidence: Evidence) -> dict[str, str]:
 
 def _compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> Iterator[Compared]:
     for name in dict.fromkeys((*before, *after)):
+        missing = [values for values in (before, after) if name not in values]
+        if any(other.startswith(f"{name}.") for values in missing for other in values):
+            continue  # one side has nothing there, and the other has parts, which are compared
         pair = (before.get(name), after.get(name))
-        yield Compared(what=name, before=pair[0], after=pair[1], sameness=_sameness(*pair, tolerance))
+        sameness = Sameness.DIFFERENT if missing else _sameness(*pair, tolerance)
+        yield Compared(what=name, before=pair[0], after=pair[1], sameness=sameness)
 
 
 def _sameness(before: Any, after: Any, tolerance: float) -> Sameness:

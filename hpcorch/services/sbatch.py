@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from hpcorch.model.events import (
     SubmissionUnknown,
 )
 from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.services.script_logs import LOG_KEY, SCRIPT_SWEEPER
 from hpcorch.services.script_request import (
+    OUR_OPTIONS,
     SWEEP_VARIABLE,
     TOKEN_VARIABLE,
     Granted,
@@ -65,6 +67,7 @@ class Outcome:
     :param exit_code: sbatch's
     :param sweep: the sweep that the submission is on record as; None where nothing was submitted
     :param notices: sentences for the user
+    :param errors: what sbatch wrote to standard error
     """
 
     exit_code: int
@@ -72,6 +75,7 @@ class Outcome:
     job_id: str | None = None
     cluster: str | None = None
     notices: list[str] = field(default_factory=list)
+    errors: str = ""
 
 
 def sbatch(
@@ -80,26 +84,30 @@ def sbatch(
     tell: Callable[[bytes], None],
     environ: Mapping[str, str] | None = None,
     read_script: Callable[[], bytes] | None = None,
+    shows_errors: bool = True,
 ) -> Outcome:
     """Submit a batch script as ``sbatch WORDS`` would, and put it on record.
 
     :param words: the arguments of sbatch, with ``--hpcorch-resource`` and ``--hpcorch-pool`` among them
     :param tell: gets what sbatch is to print, as soon as it is known
     :param read_script: gives the script where no file and no ``--wrap`` does; by default from standard input
+    :param shows_errors: whether what sbatch writes to standard error goes to ours as it comes
     :raises UsageError: something is asked of the catalog that it does not have
     :raises PolicyError: the site profile forbids it, with the numbers
     :raises RecordError: it cannot be recorded; nothing was submitted
     :raises SlurmUnavailableError: Slurm does not answer; nothing was submitted
     """
     environ = dict(os.environ if environ is None else environ)
-    asked, own = take_ours(words)
-    line = parse_line(own)
-    if line.unknown:
-        line = parse_line(own, help_text := _help_text())
-    else:
-        help_text = ""
+    line = parse_line(words, also=OUR_OPTIONS)
+    help_text = _help_text() if line.unknown else ""
+    if help_text:
+        line = parse_line(words, help_text, also=OUR_OPTIONS)
+    asked, flags = take_ours(line.flags)
+    own = [*flags, *words[len(line.flags) :]]
+    line = replace(line, flags=flags)
+    relay = _Relay(environ=environ, tell=tell, shows_errors=shows_errors)
     if _SUBMITS_NOTHING & line.values.keys():
-        return _only_sbatch(own, None, tell, environ)
+        return relay.only(own, None)
     from_input = line.script is None and "wrap" not in line.values
     text = (read_script or _standard_input)() if from_input else None
     try:
@@ -107,7 +115,7 @@ def sbatch(
         values = merged_values(line, environ, parse_directives(content, help_text=help_text))
         indices, parallel = array_of(values)
     except (OSError, ValueError):
-        return _only_sbatch(own, text, tell, environ)  # which says best what is wrong
+        return relay.only(own, text)  # sbatch says best what is wrong
     request = ScriptRequest(
         line=line,
         text=content,
@@ -118,8 +126,8 @@ def sbatch(
     )
     client = slurm_client()
     if max(indices or [0]) >= client.config().max_array_size:
-        return _only_sbatch(own, text, tell, environ)
-    return _Submission(request=request, given=text, tell=tell, environ=environ, client=client).submit()
+        return relay.only(own, text)
+    return _Submission(request=request, given=text, relay=relay, client=client).submit()
 
 
 def _standard_input() -> bytes:
@@ -138,23 +146,43 @@ def _script(path: str | None, wrap: str | None, text: bytes | None) -> bytes:
     return os.fsencode(f"#!/bin/sh\n{wrap}\n") if wrap is not None else text or b""
 
 
-def _only_sbatch(
-    words: Sequence[str], text: bytes | None, tell: Callable[[bytes], None], environ: Mapping[str, str]
-) -> Outcome:
-    """Leave it to sbatch: nothing comes of it that would have to be recorded."""
-    done = _relayed(["sbatch", *words], environ, text, tell)
-    return Outcome(exit_code=_shell_code(done.returncode))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Relay:
+    """Starts sbatch, with standard input, output and errors where they belong."""
+
+    environ: Mapping[str, str]
+    tell: Callable[[bytes], None]
+    shows_errors: bool
+
+    def only(self, words: Sequence[str], text: bytes | None) -> Outcome:
+        """Leave it to sbatch: nothing comes of it that would have to be recorded."""
+        done = self.run(words, text, self.tell, {})
+        return Outcome(exit_code=_shell_code(done.returncode), errors=_as_text(done.stderr))
+
+    def run(
+        self,
+        words: Sequence[str],
+        text: bytes | None,
+        heard: Callable[[bytes], None],
+        variables: Mapping[str, str],
+    ) -> process.FinishedRaw:
+        """Run sbatch to its end.
+
+        :param variables: that the job gets beside those of the user's environment
+        """
+        environ = {**self.environ, **variables}
+        try:
+            return process.relay(
+                ["sbatch", *words], env=environ, stdin=text, heard=heard, shows_errors=self.shows_errors
+            )
+        except process.CommandMissingError as error:
+            raise SlurmUnavailableError(
+                f"Slurm's commands are not here: {error}. Work on a login node, or load the site's slurm module"
+            ) from error
 
 
-def _relayed(
-    argv: Sequence[str], environ: Mapping[str, str], text: bytes | None, heard: Callable[[bytes], None]
-) -> process.FinishedRaw:
-    try:
-        return process.relay(argv, env=environ, stdin=text, heard=heard)
-    except process.CommandMissingError as error:
-        raise SlurmUnavailableError(
-            f"Slurm's commands are not here: {error}. Work on a login node, or load the site's slurm module"
-        ) from error
+def _as_text(output: bytes) -> str:
+    return output.decode(errors="backslashreplace")
 
 
 def _shell_code(returncode: int) -> int:
@@ -167,8 +195,7 @@ class _Submission:
 
     request: ScriptRequest
     given: bytes | None
-    tell: Callable[[bytes], None]
-    environ: Mapping[str, str]
+    relay: _Relay
     client: SlurmClient
     token: str = field(default_factory=new_token)
     outcome: Outcome = field(default_factory=lambda: Outcome(exit_code=0))
@@ -187,10 +214,11 @@ class _Submission:
                 if self.outcome.job_id is None:
                     self._accepted(commands.parse_submitted(line.decode()), recorded, control, throttle)
                     locked.close()  # with --wait sbatch stays until the job is over
-                self.tell(self._as_asked(line))
+                self.relay.tell(self._as_asked(line))
 
-            argv = ["sbatch", *command_line(self.request, granted, self.token)]
-            done = _relayed(argv, self._job_environment(recorded), self.given, heard)
+            words = command_line(self.request, granted, self.token)
+            variables = {SWEEP_VARIABLE: str(recorded.layout.directory), TOKEN_VARIABLE: self.token}
+            done = self.relay.run(words, self.given, heard, variables)
             was_refused = self.outcome.job_id is None and self._was_refused(done, recorded, control, throttle)
         if was_refused:
             _discard(recorded)
@@ -199,11 +227,11 @@ class _Submission:
             from hpcorch.services.script_terms import share_out
 
             share_out(project, self.client)
-        self.outcome.exit_code = _shell_code(done.returncode)
+        self.outcome.exit_code, self.outcome.errors = _shell_code(done.returncode), _as_text(done.stderr)
         return self.outcome
 
     def _granted(self, project: Path, cwd: Path) -> Granted:
-        if find_profile(project, self.environ) is None and not self.request.asked:
+        if find_profile(project, self.relay.environ) is None and not self.request.asked:
             return Granted(keys=self.request.keys())
         from hpcorch.services.script_terms import judge  # takes time to load, and most projects have no profile
 
@@ -214,15 +242,15 @@ class _Submission:
         chosen = request.values.get("clusters")
         wrapped = Wrapped(
             name=request.name,
-            sweeper="sbatch",
+            sweeper=SCRIPT_SWEEPER,
             backend="slurm",
             config=request.config(digest(request.text)),
             folder=code_folder(request.line.script, cwd),
             cwd=cwd / request.values.get("chdir", "."),
             argv=["hpcorch", "sbatch", *request.line.flags, request.line.script or "", *request.line.arguments],
-            environ=self.environ,
+            environ=self.relay.environ,
             indices=request.indices,
-            options={**granted.keys, "log": log_pattern(request, cwd)},
+            options={**granted.keys, LOG_KEY: log_pattern(request, cwd)},
             leases=granted.leases,
             cluster=config.cluster if chosen is None or "," in chosen else chosen,
             slurm_release=config.version,
@@ -257,13 +285,6 @@ class _Submission:
                 f"the submission cannot be recorded in {layout.state} ({error.strerror}): free space or inodes"
                 " there; nothing was submitted"
             ) from error
-
-    def _job_environment(self, recorded: RecordedSweep) -> dict[str, str]:
-        return {
-            **self.environ,
-            SWEEP_VARIABLE: str(recorded.layout.directory),
-            TOKEN_VARIABLE: self.token,
-        }
 
     def _accepted(
         self,
@@ -308,7 +329,7 @@ class _Submission:
             if found:
                 self._accepted(commands.Submitted(job_id=found[0]), recorded, control, throttle)
             return False
-        failure = failures.explain(done.stderr.decode(errors="backslashreplace"), self.request.values)
+        failure = failures.explain(_as_text(done.stderr), self.request.values)
         if done.returncode == _USAGE_ERROR or failure.meaning is not failures.Meaning.UNKNOWN:
             return True
         control.append(SubmissionUnknown(submission=0, reason=failure.sentence), durable=True)

@@ -21,6 +21,7 @@ from hpcorch.slurm.sbatch_line import VARIABLES, SbatchLine, array_indices, dire
 
 SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
 RESOURCE_FLAG, POOL_FLAG = "--hpcorch-resource", "--hpcorch-pool"
+OUR_OPTIONS = (RESOURCE_FLAG[2:], POOL_FLAG[2:])
 _WORD = "#HPCORCH"
 _OURS_IN_SCRIPT = {"--resource": RESOURCE_FLAG, "--pool": POOL_FLAG}
 _POOL_FLAGS = ("partition", "qos", "account", "reservation", "nice")
@@ -204,7 +205,7 @@ def array_of(values: Mapping[str, str]) -> tuple[list[int] | None, int | None]:
 
     :raises ValueError: sbatch will refuse it
     """
-    if "array" not in values:
+    if not values.get("array"):
         return None, None
     found = array_indices(values["array"])
     if found is None:

@@ -16,7 +16,7 @@ from hpcorch.services.throttle_state import state_directory
 from hpcorch.services.throttle_use import ResourceUse
 from hpcorch.services.throttles import Throttles
 from hpcorch.slurm import commands
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.squeue import LicenseHolder, parse_license_holders
 
@@ -64,7 +64,7 @@ class Shared:
 
 def shared_resources(profile: Profile, client: SlurmClient | None = None) -> list[Shared]:
     """Every resource of the profile, and every licence of the cluster. What cannot be looked at says why."""
-    client = client or CliClient()
+    client = client or slurm_client()
     by_kind = {kind: [one for one in profile.resources.values() if one.enforced is kind] for kind in Enforcement}
     return [
         *_licenses(by_kind[Enforcement.LICENSE], client),

@@ -27,9 +27,9 @@ class Problem:
 
 def cluster(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """A profile for another cluster."""
-    if profile.cluster is not None and facts.cluster and profile.cluster != facts.cluster:
+    if profile.cluster is not None and facts.config.cluster and profile.cluster != facts.config.cluster:
         yield Problem(
-            f"the profile is about cluster {profile.cluster}, and this is {facts.cluster}",
+            f"the profile is about cluster {profile.cluster}, and this is {facts.config.cluster}",
             "name this cluster's profile with $HPCORCH_SITE, or write one with `hpcorch init`",
         )
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcorch.services.limits import Accounting, ask_accounting, limits_here, tried
 from hpcorch.slurm import commands, partitions
-from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.limits import Limits
 from hpcorch.slurm.partitions import Partition
-from hpcorch.slurm.scontrol import License
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.scontrol import ClusterConfig, License
+from hpcorch.slurm.settings import Settings, parse_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """One look at the cluster and at this machine. ``None`` where the site does not answer.
 
+    :param ahead_s: seconds by which the controller's clock is ahead of this host's; its answer is to the second
     :param gpus: GPU type -> how many all nodes have; empty text where they have no type
+    :param accounting: None also where the cluster has no database, which ``config`` says
     :param limits: partition -> what this user may have with Slurm in it, under the default account and QOS
     :param open_files: how many files a process may have open here (``ulimit -n``); None is without limit
     """
 
-    cluster: str
-    version: str
-    max_array_size: int
+    config: ClusterConfig
+    settings: Settings
+    ahead_s: float | None
     licenses: Sequence[License] | None
     partitions: Sequence[Partition] | None
     gpus: Mapping[str, int] | None
@@ -35,12 +39,13 @@ class Survey:
     open_files: int | None
 
 
-def survey(client: CliClient) -> Survey:
-    """Look, with about nine inquiries.
+def survey(client: SlurmClient) -> Survey:
+    """Look, with about ten inquiries.
 
     :raises SlurmUnavailableError: the controller does not answer
     """
     config = client.config()
+    settings, ahead_s = _settings(client)
     accounting = ask_accounting(client)
     known = tried(lambda: partitions.parse_partitions(client.ask(commands.scontrol_partitions())))
     limits = {
@@ -48,19 +53,31 @@ def survey(client: CliClient) -> Survey:
         for one in known or ()
     }
     return Survey(
-        cluster=config.cluster,
-        version=config.version,
-        max_array_size=config.max_array_size,
+        config=config,
+        settings=settings,
+        ahead_s=ahead_s,
         licenses=tried(client.licenses),
         partitions=known,
         gpus=tried(lambda: partitions.parse_gpus(client.ask(partitions.show_nodes()))),
         reservations=tried(lambda: partitions.parse_reservations(client.ask(partitions.show_reservations()))),
         accounting=accounting,
         limits=limits,
-        open_files=_open_files(),
+        open_files=open_files(),
     )
 
 
-def _open_files() -> int | None:
+def _settings(client: SlurmClient) -> tuple[Settings, float | None]:
+    """The settings, and how far ahead the controller's clock is, if it says what time it has."""
+    asked = time.time()
+    settings = parse_settings(client.ask(commands.scontrol_config()))
+    answered = time.time()
+    if settings.told_at is None:
+        return settings, None
+    told = settings.told_at.timestamp()  # at that second or within it
+    return settings, min(0.0, told + 1 - asked) + max(0.0, told - answered)
+
+
+def open_files() -> int | None:
+    """How many files a process may have open here; None is without limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft

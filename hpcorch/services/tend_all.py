@@ -12,7 +12,7 @@ from hpcorch.services.reconcile import open_reconciler
 from hpcorch.services.refresh import may_have_news
 from hpcorch.services.tend import Tended, tend
 from hpcorch.services.upcoming import retries_to_come
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 
 
@@ -25,7 +25,7 @@ def tend_all(writer: Ledger, selector: str | None, client: SlurmClient | None = 
     :raises NotFoundError: no sweep is selected
     :raises UsageError: the one that is selected is another user's, or on another cluster
     """
-    client = client or CliClient()
+    client = client or slurm_client()
     if selector is None:
         return [_tended(writer, summary, client) for summary in list(_live(writer))]
     summary = writer.sweep(selector)

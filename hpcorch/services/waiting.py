@@ -21,7 +21,8 @@ from hpcorch.services.select import Selector, count_selected, select_runs
 from hpcorch.services.tend import tend
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.wait import looks
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
+from hpcorch.slurm.protocol import SlurmClient
 
 # A launch is on record for some seconds before its submission is.
 _ABOUT_TO_BE_SUBMITTED = timedelta(seconds=60)
@@ -77,7 +78,7 @@ class Follower:
 
     def _looks(self, reconciler: Reconciler) -> Iterator[Mapping[RunState, int]]:
         local = self._sweep.backend == "local"
-        client = CliClient()
+        client = slurm_client()
 
         def look() -> Mapping[RunState, int]:
             with suppress(UnavailableError):  # somebody else holds the ledger
@@ -91,7 +92,7 @@ class Follower:
 
         return looks(look, ask)
 
-    def _tend(self, reconciler: Reconciler, client: CliClient) -> None:
+    def _tend(self, reconciler: Reconciler, client: SlurmClient) -> None:
         reconciler.ask_slurm(client)
         for sentence in tend(reconciler, client).sentences:
             self._tell(sentence)

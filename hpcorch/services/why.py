@@ -17,10 +17,10 @@ from hpcorch.services.throttle_look import HELD
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.waits import ARRAY_LIMIT, share_of
 from hpcorch.slurm import commands
-from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.reasons import explain
-from hpcorch.slurm.times import parse_utc
+from hpcorch.slurm.squeue import Waiting, parse_waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def explain_run(ledger: Ledger, selector: Selector, client: SlurmClient | None =
             f"{len(runs)} runs are selected, and one can be explained at a time: name one, such as"
             f" {summary.sweep.id}/0"
         )
-    known = _Known(ledger=ledger, run=runs[0], client=client or CliClient())
+    known = _Known(ledger=ledger, run=runs[0], client=client or slurm_client())
     return replace(_EXPLANATIONS.get(known.run.state, _over)(known), look=look)
 
 
@@ -143,30 +143,34 @@ def _uncertain(known: _Known) -> Why:
 
 def _pending(known: _Known) -> Why:
     run = known.run
+    now = _asked(known)
     submission = known.submission
-    limited = run.reason in (HELD, ARRAY_LIMIT) and submission is not None
+    limited = now.reason in (HELD, ARRAY_LIMIT) and submission is not None
     share = share_of(submission, run.run, known.client) if limited and submission is not None else None
-    explanation = share or explain(run.reason)
+    explanation = share or explain(now.reason)
     return Why(
         run=run,
-        reason=run.reason,
+        reason=now.reason,
         meaning=explanation.meaning,
         sooner=explanation.sooner,
         since=known.waiting_since,
-        expected_start=_expected_start(known),
+        expected_start=None if now.expected_start is None else format_time(now.expected_start),
     )
 
 
-def _expected_start(known: _Known) -> str | None:
-    """Slurm's guess, where it has one: the scheduler makes some for the jobs next in line only."""
-    if known.run.job_id is None:
-        return None
+def _asked(known: _Known) -> Waiting:
+    """Why it waits at this moment: not each change of a reason is on record.
+
+    What is serves where Slurm does not answer, from another cluster, or if the run has just left the queue.
+    """
+    recorded = Waiting(reason=known.run.reason, expected_start=None)
+    cluster = known.ledger.sweep(known.run.sweep).sweep.cluster
     try:
-        text = known.client.ask(commands.squeue_start(known.run.job_id))
+        if known.run.job_id is None or cluster not in (None, known.client.config().cluster):
+            return recorded
+        return parse_waiting(known.client.ask(commands.squeue_waiting(known.run.job_id))) or recorded
     except UnavailableError:
-        return None
-    guess = next((parse_utc(line.partition("|")[2]) for line in text.splitlines()), None)
-    return format_time(guess) if guess is not None else None
+        return recorded
 
 
 def _running(known: _Known) -> Why:

@@ -67,9 +67,12 @@ def squeue(job_ids: Iterable[str]) -> list[str]:
     return ["squeue", "-h", "-r", "-t", "all", "-j", ",".join(job_ids), "-o", QUEUE_FORMAT]
 
 
-def squeue_start(job_id: str) -> list[str]:
-    """When the scheduler expects a job or element to start, ``ID|TIME``, ``N/A`` where it has no guess."""
-    return ["squeue", "-h", "-r", "--start", "-j", job_id, "-o", "%i|%S"]
+def squeue_waiting(job_id: str) -> list[str]:
+    """When the scheduler expects a waiting job or element to start, and why it waits: ``ID|TIME|REASON``.
+
+    The time is ``N/A`` where it has no guess, the reason ``None`` where it has not looked yet.
+    """
+    return ["squeue", "-h", "-r", "--start", "-j", job_id, "-o", "%i|%S|%r"]
 
 
 def squeue_own() -> list[str]:

@@ -27,44 +27,35 @@ _SHORT_NAMES = """
     W=wait x=exclude
 """
 _SHORT: Mapping[str, str] = dict(pair.split("=", 1) for pair in _SHORT_NAMES.split())
-_NOTHING = frozenset(
-    (
-        *("consolidate-segments", "contiguous", "help", "hold", "ignore-pbs", "no-requeue", "overcommit"),
-        *("oversubscribe", "parsable", "quiet", "reboot", "share", "spread-job", "spread-segments", "test-only"),
-        *("usage", "use-min-nodes", "verbose", "version", "wait"),
-    )
-)
-_MAYBE = frozenset(
-    ("exclusive", "get-user-env", "nice", "no-kill", "oom-kill-step", "propagate", "requeue", "resv-ports")
-)
-_VALUE = frozenset(
-    (
-        *("account", "acctg-freq", "array", "batch", "bb", "bbf", "begin", "chdir", "cluster-constraint"),
-        *("clusters", "comment", "constraint", "container", "container-id", "container-type", "core-spec"),
-        *("cores-per-socket", "cpu-freq", "cpus-per-gpu", "cpus-per-task", "deadline", "delay-boot", "dependency"),
-        *("distribution", "error", "exclude", "export", "export-file", "extra", "extra-node-info", "gid"),
-        *(
-            "gpu-bind",
-            "gpu-freq",
-            "gpus",
-            "gpus-per-node",
-            "gpus-per-socket",
-            "gpus-per-task",
-            "gres",
-            "gres-flags",
-        ),
-        *("hint", "input", "job-name", "kill-on-invalid-dep", "licenses", "mail-type", "mail-user", "mcs-label"),
-        *("mem", "mem-bind", "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nodefile", "nodelist", "nodes"),
-        *("ntasks", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode"),
-        *("output", "partition", "power", "prefer", "priority", "profile", "qos", "reservation", "segment"),
-        *("signal", "sockets-per-node", "switches", "thread-spec", "threads-per-core", "time", "time-min", "tmp"),
-        *("tres-bind", "tres-per-task", "uid", "wait-all-nodes", "wckey", "wrap"),
-    )
-)
+_NOTHING = """
+    consolidate-segments contiguous external help hold ignore-pbs no-requeue overcommit oversubscribe parsable
+    quiet reboot share spread-job spread-segments stepmgr test-only usage use-min-nodes verbose version wait
+"""
+_MAYBE = """
+    exclusive get-user-env nice no-kill oom-kill-step propagate requeue resv-ports
+"""
+_VALUE = """
+    account acctg-freq array autocomplete batch bb bbf begin chdir cluster cluster-constraint clusters comment
+    constraint container container-id container-type context core-spec cores-per-socket cpu-freq cpus-per-gpu
+    cpus-per-task deadline delay-boot dependency distribution error exclude export export-file extra
+    extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint
+    input job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
+    mem-per-gpu mem-update mincpus network nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu
+    ntasks-per-node ntasks-per-socket ntasks-per-tres open-mode output partition power prefer priority profile
+    qos reservation resources runtime segment signal sockets-per-node switches tasks-per-node thread-spec
+    threads-per-core time time-min tmp tres-bind tres-per-task uid wait-all-nodes wckey wrap
+"""
 OPTIONS: Mapping[str, Takes] = {
-    **dict.fromkeys(sorted(_NOTHING), Takes.NOTHING),
-    **dict.fromkeys(sorted(_MAYBE), Takes.MAYBE),
-    **dict.fromkeys(sorted(_VALUE), Takes.VALUE),
+    **dict.fromkeys(_NOTHING.split(), Takes.NOTHING),
+    **dict.fromkeys(_MAYBE.split(), Takes.MAYBE),
+    **dict.fromkeys(_VALUE.split(), Takes.VALUE),
+}
+# Other names of an option. sbatch knows them, its help does not.
+_SAME: Mapping[str, str] = {
+    "cluster": "clusters",
+    "runtime": "container-type",
+    "share": "oversubscribe",
+    "tasks-per-node": "ntasks-per-node",
 }
 # Variables that stand for an option; the command line wins over them, and they over the script (sbatch(1)).
 VARIABLES: Mapping[str, str] = {
@@ -79,9 +70,18 @@ VARIABLES: Mapping[str, str] = {
     "time": "SBATCH_TIMELIMIT",
     "mem": "SBATCH_MEM_PER_NODE",
 }
-_WORD = re.compile(r"""#|(?:\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s#"'\\])+""")
-_PART = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|((?:\\.|[^"'\\])+)""")
-_ESCAPED = re.compile(r"\\(.)")
+_SPACE = " \t\r\f\v"  # what C calls a space: others are letters to sbatch
+_WORD = re.compile(rf"""#|(?:\\[^{_SPACE[1:]}]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^{_SPACE}#"'\\])+""", re.DOTALL)
+_PART = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|((?:\\.|[^"'\\])+)""", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_NEXT_COMPONENT = re.compile(rf"[{_SPACE}]*(?:het|pack)job(?=[{_SPACE}]|$)", re.IGNORECASE)
+# As slurmctld reads it, with C's strtol.
+_ARRAY_PART = re.compile(
+    r"\[?\s*(?P<first>\+?\d{1,7})?\]?"
+    r"(?P<to>-\s*(?P<last>\+?\d{1,7})?\]?(?P<by>:\s*(?P<step>\+?\d{1,7})?\]?)?)?(?:%.*)?",
+    re.ASCII | re.DOTALL,
+)
+_ARRAY_LIMIT = re.compile(r"^[^%]*%\s*\+?(\d{1,9})", re.ASCII)
 _HELP_LINE = re.compile(r"^\s*(?:-(\w),?)?\s*--([A-Za-z0-9][\w-]*)(\[?=)?", re.MULTILINE)
 
 
@@ -128,7 +128,8 @@ class _Reader:
         name = full_name(written, self.options)
         if name is None:
             self.unknown.append(f"--{written}")
-            return 0
+            meant = {self.options[one] for one in _beginning(written, self.options)}
+            return 0 if equals or meant != {Takes.VALUE} else 1
         if equals or self.options[name] is not Takes.VALUE:
             self.values[name] = value
             return 0
@@ -145,16 +146,21 @@ class _Reader:
             if takes is Takes.VALUE:
                 self.values[name] = rest or following
                 return 0 if rest else 1
+            if takes is Takes.MAYBE:
+                self.values[name] = rest
+                return 0
             self.values[name] = ""
         return 0
 
 
-def parse_line(words: Sequence[str], help_text: str = "") -> SbatchLine:
+def parse_line(words: Sequence[str], help_text: str = "", *, also: Iterable[str] = ()) -> SbatchLine:
     """Take the arguments of sbatch apart. Options end at the first word that is none (getopt's POSIX mode).
 
     :param help_text: what ``sbatch --help`` prints, for options that are not Slurm's own
+    :param also: long options with a value that somebody else will take out
     """
     reader = _reader(help_text)
+    reader.options = {**reader.options, **dict.fromkeys(also, Takes.VALUE)}
     end = reader.read(words)
     rest = list(words[end:])
     flags = list(words[:end])
@@ -171,14 +177,23 @@ def parse_line(words: Sequence[str], help_text: str = "") -> SbatchLine:
 
 
 def parse_directives(script: bytes, word: str = "#SBATCH", help_text: str = "") -> Mapping[str, str]:
-    """The options in a script's ``#SBATCH`` lines: long name -> value. They end at the first command."""
+    """The options in a script's ``#SBATCH`` lines: long name -> value. They end at the first command.
+
+    Those of a heterogeneous job are its first component's.
+    """
     reader = _reader(help_text)
+    words: list[str] = []  # one command line, wherever its lines break
     for line in directive_lines(script, word):
-        words = list(words_of(line))
-        at = 0
-        while at < len(words):  # what is no option between options is passed over
-            at += reader.read(words[at:]) or 1
+        if _NEXT_COMPONENT.match(line):
+            break
+        words += words_of(line)
+    reader.read(words)  # up to a word that is none: sbatch refuses the script then
     return reader.values
+
+
+def is_heterogeneous(line: SbatchLine, script: bytes) -> bool:
+    """Whether a job is asked for whose components differ: after a ``:``, or a ``#SBATCH hetjob`` line."""
+    return line.script == ":" or any(map(_NEXT_COMPONENT.match, directive_lines(script, "#SBATCH")))
 
 
 def directive_lines(script: bytes, word: str) -> Iterator[str]:
@@ -186,24 +201,32 @@ def directive_lines(script: bytes, word: str) -> Iterator[str]:
     for line in script.decode("utf-8", "surrogateescape").split("\n"):
         if line.startswith(word):
             yield line[len(word) :]
-        elif line.strip() and not line.lstrip().startswith("#"):
+        elif (rest := line.lstrip(_SPACE)) and not rest.startswith("#"):
             return
 
 
 def words_of(line: str) -> Iterator[str]:
-    """The words of a directive: quotes group, a backslash gives the next character as it is, ``#`` ends them."""
+    """The words of a directive: quotes group, a backslash gives the next character as it is, ``#`` ends them.
+
+    So does an empty word: to sbatch it looks like the end of the line.
+    """
     for word in _WORD.findall(line):
-        if word == "#":
+        text = "".join(_ESCAPED.sub(r"\1", part) for parts in _PART.findall(word) for part in parts)
+        if word == "#" or not text:
             return
-        yield "".join(_ESCAPED.sub(r"\1", part) for parts in _PART.findall(word) for part in parts)
+        yield text
 
 
 def full_name(written: str, options: Iterable[str] = OPTIONS) -> str | None:
     """The option that a name or an unambiguous beginning of one means; None if there is none."""
     if written in options:
-        return written
-    found = [name for name in options if name.startswith(written)] if written else []
-    return found[0] if len(found) == 1 else None
+        return _SAME.get(written, written)
+    found = {_SAME.get(name, name) for name in _beginning(written, options)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _beginning(written: str, options: Iterable[str]) -> list[str]:
+    return [name for name in options if name.startswith(written)] if written else []
 
 
 def _reader(help_text: str) -> _Reader:
@@ -221,16 +244,16 @@ def array_indices(spec: str) -> tuple[list[int], int | None] | None:
 
     None for what sbatch will refuse.
     """
-    text, percent, limit = spec.strip().strip("[]").partition("%")
     found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?", part.strip(), re.ASCII)
+    for part in filter(None, spec.split(",")):
+        match = _ARRAY_PART.fullmatch(part)
         if match is None:
             return None
-        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        first = int(match["first"] or 0)
+        last = int(match["last"] or 0) if match["to"] else first
+        step = int(match["step"] or 0) if match["by"] else 1
         if last < first or step < 1:
             return None
         found.update(range(first, last + 1, step))
-    if percent and not limit.isdigit():
-        return None
-    return sorted(found), int(limit) if percent and int(limit) else None
+    limit = _ARRAY_LIMIT.search(spec)
+    return (sorted(found), int(limit[1]) or None if limit else None) if found else None

@@ -59,7 +59,7 @@ def _row(
         state=JobState.parse(state),
         submitted_at=parse_utc(submitted),
         nodes=nodes,
-        reason=None if reason in ("", "None") else reason,
+        reason=_reason(reason),
         comment="" if comment == "(null)" else comment,
     )
 
@@ -68,6 +68,31 @@ def jobs_with_token(text: str, token: str) -> list[str]:
     """The ids in the rows of ``squeue -h -o TOKEN_FORMAT`` whose comment holds the token."""
     rows = (line.partition("|") for line in text.splitlines())
     return [job_id for job_id, _, comment in rows if token in comment and job_id.isdigit()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What the scheduler thinks of a job that waits.
+
+    :param reason: why it waits; ``None`` if the scheduler has not looked at it yet
+    :param expected_start: its guess, which it makes for the jobs next in line only
+    """
+
+    reason: str | None
+    expected_start: datetime | None
+
+
+def parse_waiting(text: str) -> Waiting | None:
+    """Read the row of :func:`hpcorch.slurm.commands.squeue_waiting`; ``None`` if nothing waits."""
+    for line in text.splitlines():
+        columns = line.split("|", 2)
+        if len(columns) == 3:
+            return Waiting(reason=_reason(columns[2]), expected_start=parse_utc(columns[1]))
+    return None
+
+
+def _reason(text: str) -> str | None:
+    return None if text in ("", "None") else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

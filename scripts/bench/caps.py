@@ -21,11 +21,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from caps_trial import Place, Samples, sampled
-from lab_cluster import LAB_SCRIPT, Cluster
+from lab_cluster import Cluster, running_cluster, trial_parser
 
 PROFILE = """
 resources:
@@ -73,7 +72,7 @@ FULL = {
 SHORT = {
     "licenses": Sizes(runs=6, sleep=1),
     "throttles": Sizes(runs=7, sleep=10, gap_s=12),
-    "feeding": Sizes(runs=110, sleep=0, limit=40),
+    "feeding": Sizes(runs=60, sleep=0, limit=30),
 }
 
 
@@ -180,15 +179,9 @@ TRIALS: Mapping[str, Callable[[Place, Sizes, Report], None]] = {
 
 def main() -> int:
     options = _parser().parse_args()
-    cluster = Cluster(folder=options.lab, venv=options.venv, release=options.release or _native())
-    ran = subprocess.run(cluster.command("status"), capture_output=True, check=False).returncode == 0
-    subprocess.run(cluster.command("start"), check=True, stdout=subprocess.DEVNULL)
-    try:
+    with running_cluster(options) as cluster:
         names = options.only.split(",") if options.only else list(TRIALS)
         reports = [_trial(name, cluster, options) for name in names]
-    finally:
-        if not (ran or options.keep):
-            subprocess.run(cluster.command("stop"), check=False)
     print(_as_json(reports) if options.json else _as_table(reports, cluster))
     return int(any(report.violations for report in reports))
 
@@ -207,24 +200,10 @@ def _trial(name: str, cluster: Cluster, options: argparse.Namespace) -> Report:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = trial_parser(__doc__, name="caps")
     parser.add_argument("--only", help="comma-separated trials; all if not given")
     parser.add_argument("--short", action="store_true", help="fewer and shorter runs")
-    parser.add_argument("--lab", type=Path, default=Path("/tmp/hpcorch-caps-lab"), help="folder (%(default)s)")
-    parser.add_argument("--release", help="of Slurm (this distribution's)")
-    parser.add_argument(
-        "--venv",
-        type=Path,
-        default=Path(os.environ.get("HPCORCH_LAB_VENV", sys.prefix)),
-        help="virtual environment that alice can read (%(default)s)",
-    )
-    parser.add_argument("--keep", action="store_true", help="leave the cluster running")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
-
-
-def _native() -> str:
-    return subprocess.run([LAB_SCRIPT, "release"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _as_table(reports: list[Report], cluster: Cluster) -> str:

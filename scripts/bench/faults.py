@@ -18,11 +18,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fault_kinds import KINDS, Kind
 from fault_trial import Trial
-from lab_cluster import LAB_SCRIPT, Cluster
+from lab_cluster import Cluster, running_cluster, trial_parser
 
 # The longest of hpcorch's own waits is for a database that may still hear of an end; then there is one more look.
 SETTLE_TIMEOUT_S = 480
@@ -46,39 +45,20 @@ def main() -> int:
     if options.list:
         print("\n".join(KINDS))
         return 0
-    cluster = _cluster(options)
-    subprocess.run(cluster.command("start"), check=True, stdout=subprocess.DEVNULL)
-    try:
+    with running_cluster(options) as cluster:
         cluster.mend()
         outcomes = _campaign(cluster, options)
-    finally:
-        if not options.keep:
-            subprocess.run(cluster.command("stop"), check=False)
     print(_as_json(outcomes, options) if options.json else _as_table(outcomes, options))
     return int(any(outcome.violations for outcome in outcomes))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = trial_parser(__doc__, name="faults")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each kind is tried (%(default)s)")
     parser.add_argument("--only", help="comma-separated kinds; all if not given")
     parser.add_argument("--list", action="store_true", help="print the kinds and end")
-    parser.add_argument("--lab", type=Path, default=Path("/tmp/hpcorch-faults-lab"), help="folder (%(default)s)")
-    parser.add_argument(
-        "--venv",
-        type=Path,
-        default=Path(os.environ.get("HPCORCH_LAB_VENV", sys.prefix)),
-        help="virtual environment that alice can read (%(default)s)",
-    )
-    parser.add_argument("--keep", action="store_true", help="leave the cluster running")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
-
-
-def _cluster(options: argparse.Namespace) -> Cluster:
-    release = subprocess.run([LAB_SCRIPT, "release"], check=True, capture_output=True, text=True).stdout.strip()
-    return Cluster(folder=options.lab, venv=options.venv, release=release)
 
 
 def _campaign(cluster: Cluster, options: argparse.Namespace) -> list[Outcome]:

@@ -1,12 +1,15 @@
-"""A cluster of its own (scripts/slurm-lab) for campaigns that disturb it: faults.py and preemptions.py."""
+"""The cluster (scripts/slurm-lab) of the trials on a real Slurm: caps.py, faults.py and preemptions.py."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +95,43 @@ class Cluster:
         except RuntimeError:
             return False
         return True
+
+
+def trial_parser(description: str | None, *, name: str) -> argparse.ArgumentParser:
+    """A parser with the options that every trial has.
+
+    :param name: of the trial, as the folder of its cluster is called
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    lab = Path(f"/tmp/hpcorch-{name}-lab")
+    parser.add_argument("--lab", type=Path, default=lab, help="folder of the cluster (%(default)s)")
+    parser.add_argument("--release", help="of Slurm (this distribution's)")
+    parser.add_argument(
+        "--venv",
+        type=Path,
+        default=Path(os.environ.get("HPCORCH_LAB_VENV", sys.prefix)),
+        help="virtual environment that alice can read (%(default)s)",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the cluster running")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+@contextmanager
+def running_cluster(options: argparse.Namespace) -> Iterator[Cluster]:
+    """The cluster that these options name; it is stopped at the end, unless it ran before or is to be kept."""
+    cluster = Cluster(folder=options.lab, venv=options.venv, release=options.release or _native_release())
+    ran = subprocess.run(cluster.command("status"), capture_output=True, check=False).returncode == 0
+    subprocess.run(cluster.command("start"), check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield cluster
+    finally:
+        if not (ran or options.keep):
+            subprocess.run(cluster.command("stop"), check=False)
+
+
+def _native_release() -> str:
+    return subprocess.run([LAB_SCRIPT, "release"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _pids() -> Iterator[int]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab_cluster import LAB_SCRIPT, Cluster
+from lab_cluster import Cluster, running_cluster, trial_parser
 from preempted_sweep import Interruption, Sweep, differences, untold
 from preemption_kinds import ROUND, Disturber
 
@@ -83,44 +83,22 @@ class Report:
 
 def main() -> int:
     options = _parser().parse_args()
-    cluster = Cluster(folder=options.lab, venv=options.venv, release=options.release or _native())
     if options.app == "torch" and not _has_torch(options.venv):
         print(f"NOT RUN: PyTorch is not installed in {options.venv}", file=sys.stderr)
         return CANNOT
-    ran = subprocess.run(cluster.command("status"), capture_output=True, check=False).returncode == 0
-    subprocess.run(cluster.command("start"), check=True, stdout=subprocess.DEVNULL)
-    try:
+    with running_cluster(options) as cluster:
         report = _trial(cluster, options)
-    finally:
-        if not (ran or options.keep):
-            subprocess.run(cluster.command("stop"), check=False)
     print(_as_json(report) if options.json else _as_table(report))
     return int(bool(report.violations))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = trial_parser(__doc__, name="preemptions")
     parser.add_argument("--app", choices=APPS, default="example", help="what is swept over (%(default)s)")
     parser.add_argument("--short", action="store_true", help="fewer and shorter runs")
     parser.add_argument("--interruptions", type=int, help="at least so many (60; short: 12)")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims (%(default)s)")
-    parser.add_argument(
-        "--lab", type=Path, default=Path("/tmp/hpcorch-preemptions-lab"), help="folder (%(default)s)"
-    )
-    parser.add_argument("--release", help="of Slurm (this distribution's)")
-    parser.add_argument(
-        "--venv",
-        type=Path,
-        default=Path(os.environ.get("HPCORCH_LAB_VENV", sys.prefix)),
-        help="virtual environment that alice can read (%(default)s)",
-    )
-    parser.add_argument("--keep", action="store_true", help="leave the cluster running")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
-
-
-def _native() -> str:
-    return subprocess.run([LAB_SCRIPT, "release"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _has_torch(venv: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import process
+from hpcorch.services.portions import KEEPERS
 
 TRIALS = Path(__file__).parents[2] / "scripts" / "bench" / "caps.py"
 APP = """
@@ -120,15 +121,18 @@ def test_runs_that_ask_for_different_amounts_get_arrays_of_their_own_and_retries
     swept = ["x=1,2", "model.cpus=1,2", "hydra.launcher.cpus_per_task=${model.cpus}"]
     launch("swept", *swept, "failures=1", "hydra.launcher.max_retries=1")
     eventually(lambda: states() == ["COMPLETED"] * 4, timeout_s=150, interval_s=2)
-    asked = [cpus for (place, _), cpus in sorted(requests(alice).items()) if place == str(project)]
-    assert sorted(asked) == [[1, 1], [1, 1], [2, 2], [2, 2]]
+
+    def asked():
+        return sorted(cpus for (place, _), cpus in requests(alice).items() if place == str(project))
+
+    eventually(lambda: asked() == [[1, 1], [1, 1], [2, 2], [2, 2]])  # the database follows within seconds
 
 
 def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, states, eventually):
     launch("first", "x=range(3)", "wait=true", "hydra.launcher.resources={disk: 1}")
     eventually(lambda: states().count("RUNNING") == 2)
+    eventually(lambda: why("last/2")["reason"] == "JobArrayTaskLimit")  # after the scheduler's next look at it
     at_limit = why("last/2")
-    assert at_limit["reason"] == "JobArrayTaskLimit"
     assert "its share of disk: of 2 in all, 2 are in use (2 by this sweep)" in at_limit["meaning"]
     launch("second", "x=range(2)", "hydra.launcher.resources={disk: 2}")
     held = why("last/0")
@@ -183,8 +187,8 @@ def test_a_throttled_sweep_that_its_user_holds_waits_for_its_release(launch, ali
 
 @pytest.fixture
 def few(project):
-    """The launcher key of a pool that takes eight runs at a time."""
-    pool = "pools:\n  few: {limits: {max_submitted: 12}}\nheadroom: 2\n"
+    """The launcher key of a pool that takes eight runs at a time, in two arrays, beside keepers and headroom."""
+    pool = f"pools:\n  few: {{limits: {{max_submitted: {8 + KEEPERS + 2}}}}}\nheadroom: 2\n"
     (project / ".hpcorch" / "site.yaml").write_text(PROFILE + pool)
     return "hydra.launcher.pool=few"
 

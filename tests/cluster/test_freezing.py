@@ -71,7 +71,8 @@ def test_a_held_sweep_runs_its_code_and_configuration_as_frozen_and_reports_a_ch
     for name, content in {**files, "data.txt": "data"}.items():
         as_alice.output(["python", "-c", f"open({str(project / name)!r}, 'w').write({content!r})"])
 
-    flags = ["x=1,2", "hydra.launcher.detach=true", "+hydra.launcher.additional_parameters.begin=now+20"]
+    first = as_alice.output(["sbatch", "--parsable", "--hold", "-o", "/dev/null", "--wrap", "true"])
+    flags = ["x=1,2", "hydra.launcher.detach=true", f"hydra.launcher.dependency=afterany:{first}"]
     python = str(workspace / "venv" / "bin" / "python")
     as_alice.output([python, "app.py", "-m", "hydra/launcher=hpcorch_slurm", *flags], cwd=project)
     as_alice.output(["hpcorch", "hold", "last"], cwd=project)
@@ -80,6 +81,7 @@ def test_a_held_sweep_runs_its_code_and_configuration_as_frozen_and_reports_a_ch
         as_alice.output(["python", "-c", f"open({str(project / name)!r}, 'w').write({edited!r})"])
     install(as_alice, site_packages, "2.0")
     as_alice.output(["hpcorch", "release", "last"], cwd=project)
+    as_alice.output(["scancel", first])
 
     def runs():
         return json.loads(as_alice(["hpcorch", "status", "last", "--json"], cwd=project).stdout)["runs"]

@@ -74,3 +74,30 @@ def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice
     code, found = audit("last")
     assert code == 1
     assert ["s0.sbatch" in f["touched"] for f in found["findings"] if f["severity"] == "error"] == [True]
+
+
+def test_slurm_repeats_a_run_with_what_it_asked_for_and_who_left_asks_again(as_alice, app, workspace, eventually):
+    keys = ["hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=5"]
+    done = as_alice(["python", str(app), "-m", "hydra/launcher=hpcorch_slurm", "+x=1", *keys])
+    assert done.returncode == 0, done.stdout + done.stderr
+    (original,) = as_alice.output(["hpcorch", "ls", "-q"]).split()
+    as_alice.output(["touch", "wait"])
+    again = ["hpcorch", "reproduce", f"{original}/0", "again"]
+
+    left = as_alice(["timeout", "-s", "INT", "15", *again, "--set", "partition=preempt"])
+    assert f"hpcorch reproduce {original}/0 again" in left.stderr, left.stdout + left.stderr
+    repetition = as_alice.output(["hpcorch", "ls", "-q"]).split()[0]
+
+    def run():
+        return json.loads(as_alice.output(["hpcorch", "status", repetition, "--json"]))["runs"][0]
+
+    eventually(lambda: run()["step"] == 5, timeout_s=60)
+    asked = as_alice.output(["squeue", "-h", "-j", run()["job_id"].split("_")[0], "-o", "%P %m %l"])
+    assert asked == "preempt 1G 5:00"
+    as_alice.output(["rm", "wait"])
+    done = as_alice([*again, "--json"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert (found["reproduction"], found["sameness"]) == (f"{repetition}/0", "identical")
+    assert "checkpoint of step 8" in [entry["what"] for entry in found["compared"]]
+    assert as_alice(["hpcorch", "audit", "--all"]).returncode == 0

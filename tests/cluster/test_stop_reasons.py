@@ -202,7 +202,9 @@ def test_a_run_that_is_preempted_goes_on_and_completes_once(stopped, lab):
     if lab.version == REQUEUES_TWICE:
         ends.append(("SKIPPED", "completed by attempt 0.s0.r1"))
     becomes(stopped.back.of_attempts("state", "reason"), ends)
-    assert stopped.back.of_runs("state")() == [("COMPLETED",)]
+    assert stopped.back.of_runs("state", "result")() == [("COMPLETED", "again")]
+    first, second, *_ = stopped.back.of_attempts("restart", "signal")()
+    assert (first, second) == ((0, "SIGTERM"), (1, None))
 
 
 def test_a_run_that_is_preempted_before_it_has_ended_as_asked_ends_at_its_next_start(stopped, lab):

@@ -87,7 +87,7 @@ def submit(number):
     jobs.append(job)
 
 def states():
-    letters = {"RUNNING": "R", "PENDING": "P"}
+    letters = {"RUNNING": "R", "PENDING": "P", "COMPLETING": "C"}
     rows = sorted(client.queue(jobs), key=lambda row: (int(row.array_job_id), row.index))
     held = [row.reason == "JobHeldUser" and row.state.value == "PENDING" for row in rows]
     return "".join("H" if waits else letters[row.state.value] for row, waits in zip(rows, held))
@@ -130,7 +130,7 @@ def shared(as_alice, workspace):
 
 
 def test_three_sweeps_that_start_at_different_times_stay_within_a_capacity_and_use_it(shared):
-    size = 14
+    size = 10
     noted, told = shared(size, gap_s=9)
     inside = most = entered = 0
     area, waiting_s, previous = 0.0, 0.0, noted[0][0]

@@ -178,7 +178,7 @@ def test_a_requeued_attempt_that_found_its_run_over_is_only_a_note(hpcorch, swee
 
 
 def test_diff_shows_configuration_code_environment_and_results_side_by_side(hpcorch, sweep, tmp_path):
-    code = {**CODE, "helpers.py": "WORD = 2\n", "new.py": "pass\n"}
+    code = {**CODE, "helpers.py": "WORD = 2\n", "new.py": "pass\n", "empty.py": ""}
     proven_sweep(
         tmp_path, sweep=OTHER, code=code, environment={**ENVIRONMENT, "packages": {"numpy": "2.2.0"}}, scale=2.0
     )
@@ -186,7 +186,8 @@ def test_diff_shows_configuration_code_environment_and_results_side_by_side(hpco
     assert ran.code == 1
     assert "diff --git a/helpers.py b/helpers.py\n--- a/helpers.py\n+++ b/helpers.py\n" in ran.out
     assert "-WORD = 1\n+WORD = 2\n" in ran.out
-    assert "--- /dev/null\n+++ b/new.py" in ran.out
+    assert "diff --git a/empty.py b/empty.py\nnew file mode 100644\n" in ran.out
+    assert "new file mode 100644\n--- /dev/null\n+++ b/new.py" in ran.out
     words = [line.split() for line in ran.out.splitlines()]
     assert ["packages", "numpy", "2.1.0", "2.2.0"] in words
     assert ["result", "0.5", "1.0"] in words

@@ -285,6 +285,12 @@ def test_a_needed_run_is_executed_once_and_its_result_is_taken_over(app):
     assert again[0]["helper"] == "another helper"
 
 
+def test_a_needed_sweep_whose_seeds_nobody_fixed_says_that_nothing_can_be_taken_over(app):
+    (app.folder / "go").touch()
+    done = app.launch("x=1", "hydra.launcher.needed=true")
+    assert "each sweep draws another root seed: fix it with hydra.launcher.seed=" in done.stdout + done.stderr
+
+
 def test_all_results_of_a_needed_sweep_may_be_known_and_the_program_gets_them(tmp_path):
     script = SCRIPT.replace("    return {\n", '    return Answer("x" * 50000)\n    return {\n').replace(
         "    main()\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.ledger import Ledger
 from tests.integration.apps import App
 
 pytestmark = pytest.mark.programs
+
+FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 
 SCRIPT = """
 import os, pathlib, random
@@ -92,7 +96,6 @@ def test_a_repetition_uses_the_code_that_was_frozen_and_leaves_the_original_alon
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"repeats {sweep}/1: identical" in again.stdout
     assert hpcorch(app.folder, "audit", "--all").returncode == 0
-    assert hpcorch(app.folder, "reproduce", f"{sweep}/1", tmp_path / "again").returncode == 1  # not written over
     assert hpcorch(app.folder, "reproduce", sweep, tmp_path / "third").returncode == 2
 
 
@@ -105,3 +108,86 @@ def test_a_changed_snapshot_is_not_run_again(app, tmp_path):
     assert again.returncode == 75
     assert "snapshot" in again.stderr
     assert not (tmp_path / "again").exists()
+
+
+@pytest.fixture
+def slurm_app(app, tmp_path, monkeypatch) -> App:
+    """The same project with a sweep that ran on a pretended Slurm."""
+    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
+    made = App(folder=app.folder, launcher="hpcorch_slurm")
+    keys = ("hydra.launcher.mem_gb=2", "hydra.launcher.partition=normal", "+hydra.launcher.dependency=singleton")
+    done = made.launch("lr=0.5", *keys, "+hydra.launcher.additional_parameters={begin:now+1,mail-type:NONE}")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def jobs(tmp_path: Path) -> list[dict[str, str]]:
+    return [job["flags"] for job in json.loads((tmp_path / "slurm" / "jobs.json").read_text()).values()]
+
+
+def test_a_run_of_this_cluster_is_repeated_there_with_what_it_asked_for(slurm_app, tmp_path):
+    again = hpcorch(slurm_app.folder, "reproduce", "last/0", tmp_path / "again", "--set", "partition=cheap")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert ": identical" in again.stdout
+    flags = jobs(tmp_path)[-1]
+    assert (flags["partition"], flags["mem"], flags["mail-type"]) == ("cheap", "2GB", "NONE")
+    assert "begin" not in flags
+    assert hpcorch(slurm_app.folder, "audit", "--all").returncode == 0
+
+
+def test_a_run_of_a_cluster_is_repeated_here_where_there_is_none(slurm_app, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    again = hpcorch(slurm_app.folder, "reproduce", "last/0", tmp_path / "again")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(jobs(tmp_path)) == 1
+
+
+def test_the_same_command_goes_on_with_a_repetition_that_its_maker_left(slurm_app, tmp_path, monkeypatch):
+    sweep = slurm_app.summary().sweep.id
+    words = ("reproduce", f"{sweep}/0", tmp_path / "again")
+    refused = hpcorch(slurm_app.folder, *words, "--set", "partition=nosuch")
+    assert (refused.returncode, "partition" in refused.stderr) == (2, True), refused.stderr
+    monkeypatch.setenv("FAKE_SLURM_SBATCH", "killed")  # the job is there, and nobody was told
+    done = hpcorch(slurm_app.folder, *words)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.delenv("FAKE_SLURM_SBATCH")
+    done = hpcorch(slurm_app.folder, *words, "--json")
+    assert (done.returncode, json.loads(done.stdout)["sameness"]) == (0, "identical"), done.stderr
+    assert "not run twice" in done.stderr
+    assert len(jobs(tmp_path)) == 2
+    assert hpcorch(slurm_app.folder, *words, "--backend", "local").returncode == 2
+    assert hpcorch(slurm_app.folder, *words, "--set", "partition=normal").returncode == 2
+    assert hpcorch(slurm_app.folder, "reproduce", "last/0", tmp_path / "again").returncode == 1
+
+
+def test_two_commands_at_once_execute_a_repetition_once(app, tmp_path):
+    program = Path(sys.executable).with_name("hpcorch")
+    words = [program, "reproduce", f"{app.summary().sweep.id}/0", tmp_path / "again"]
+    both = [subprocess.Popen(words, cwd=app.folder, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    codes = sorted(process.returncode for process in both)
+    assert codes in ([0, 0], [0, 1]), said
+    with Ledger.open(app.ledger) as ledger:
+        made = [one for one in ledger.sweeps() if "reproduction" in one.sweep.tags]
+        assert len(made) == 1
+        assert len(ledger.attempts(made[0].sweep.id)) == 1
+
+
+def test_what_was_never_executed_or_cannot_be_written_is_said_in_a_sentence(app, tmp_path):
+    sweep = app.summary().sweep.id
+    (app.folder / "file").write_text("")
+    for words in (("last/0", "file/again"), ("last/0", "/proc/again"), ("last/9", "again")):
+        done = hpcorch(app.folder, "reproduce", *words)
+        assert done.returncode in (1, 2, 3), words
+        assert "Traceback" not in done.stderr
+    done = hpcorch(app.folder, "reproduce", f"{sweep}/0", Path(app.layout().directory))
+    assert (done.returncode, f"belongs to sweep {sweep}" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_command_of_its_own_is_audited_and_not_repeated(app, tmp_path):
+    assert hpcorch(app.folder, "exec", "--", "true").returncode == 0
+    audited = hpcorch(app.folder, "audit", "last")
+    assert audited.returncode == 0, audited.stdout
+    again = hpcorch(app.folder, "reproduce", "last/0", tmp_path / "again")
+    assert (again.returncode, "a script or a command of its own" in again.stderr) == (2, True), again.stderr

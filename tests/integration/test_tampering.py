@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.journal.lines import decode, encode
 from hpcorch.ledger import Ledger
 from hpcorch.ledger.chain import GENESIS, link
-from hpcorch.model.events import Event
+from hpcorch.model.events import Event, MetricsLogged
 from hpcorch.services.anchors import anchor_of
 from hpcorch.services.audit import Audit, audit
 from hpcorch.services.findings import Severity
@@ -216,3 +217,14 @@ def test_lines_that_were_added_or_removed_are_noticed_though_each_of_them_is_who
     metrics = next(number for number, line in enumerate(lines) if b"metrics-logged" in line)
     journal.write_bytes(b"".join(lines[:metrics] + lines[metrics + 1 :]))
     assert names(audited(made), lambda touched, text: touched == "journal 0.s0.r0" and "removed" in text)
+
+
+def test_a_logged_metric_that_was_forged_with_its_checksum_is_noticed(tmp_path):
+    made = proven_sweep(tmp_path)
+    journal = made.layout.journals / "0.s0.r1.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    (number,) = (number for number, line in enumerate(lines) if b"metrics-logged" in line)
+    event = decode(lines[number], sweep="", source="")
+    lines[number] = encode(MetricsLogged(entries=[[3, {"loss": 0.001}]]), seq=event.seq, time=event.time)
+    journal.write_bytes(b"".join(lines))
+    assert names(audited(made), lambda touched, text: touched == "journal 0.s0.r1" and "metrics" in text)

@@ -196,6 +196,14 @@ def test_differences_are_sentences_with_the_gravest_first():
     assert differences(before, before) == []
 
 
+def test_two_names_of_one_interpreter_are_no_difference():
+    names = ({"executable": "/v/bin/python"}, {"executable": "/v/bin/python3"})
+    same = [Environment(interpreter={"file": "/usr/bin/python3.11", **name}) for name in names]
+    assert differences(*same) == []
+    unknown = [Environment(interpreter=name) for name in names]
+    assert [one.what for one in differences(*unknown)] == ["interpreter executable"]
+
+
 def test_another_model_of_gpu_matters_and_another_device_is_a_note():
     before = Environment(gpus={"model 0": "A100", "device 0": "GPU-a", "driver": "1"})
     after = Environment(gpus={"model 0": "H100", "device 0": "GPU-b", "driver": "2"})

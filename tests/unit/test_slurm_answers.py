@@ -47,6 +47,25 @@ def test_foreign_lines_are_no_queue_rows():
     assert squeue.parse("CLUSTER: a\n\nslurm_load_jobs error\n") == []
 
 
+@pytest.mark.parametrize(
+    ("row", "reason", "day"),
+    [
+        ("13_1|N/A|Resources", "Resources", None),
+        ("13_1|2027-11-23T11:30:15|Licenses", "Licenses", 23),
+        ("13|N/A|None", None, None),
+        ("13|N/A|ReqNodeNotAvail, UnavailableNodes:n1|n2", "ReqNodeNotAvail, UnavailableNodes:n1|n2", None),
+    ],
+)
+def test_what_the_scheduler_thinks_of_a_waiting_job(row, reason, day):
+    found = squeue.parse_waiting(f"CLUSTER: a\n{row}\n")
+    assert found.reason == reason
+    assert (found.expected_start and found.expected_start.day) == day
+
+
+def test_of_a_job_that_does_not_wait_the_scheduler_thinks_nothing():
+    assert squeue.parse_waiting("") is None
+
+
 def test_accounting_rows_tell_attempts_in_order(captured):
     rows = sacct.parse(captured("sacct"))
     attempts = [row for row in rows if any(r.state is JobState.REQUEUED and r.job_id == row.job_id for r in rows)]

@@ -11,6 +11,7 @@ import pytest
 
 from hpcorch.errors import UsageError
 from hpcorch.provenance import git
+from hpcorch.provenance.changes import uncommitted_changes
 from hpcorch.provenance.code_state import Limits, Sources, describe
 from hpcorch.provenance.digests import DigestCache
 from hpcorch.provenance.freeze import freeze
@@ -112,6 +113,13 @@ def test_outputs_of_sweeps_and_jobs_are_never_taken(root, in_git):
     found = collect(root, git=in_git, modules={})
     assert names(found) == ["train.py"]
     assert set(reasons(found)) == {"multirun/1/", "outputs/2026/", "old/"}
+
+
+def test_what_jobs_print_is_no_code(root):
+    committed(root, {"train.py": "", "slurm-notes.out": ""})
+    write(root, dict.fromkeys(("slurm-12.out", "slurm-12_3.out", "jobs/slurm-7.out"), "epoch 1"))
+    found = collect(root, git=True, modules={})
+    assert (names(found), reasons(found)) == (["slurm-notes.out", "train.py"], {})
 
 
 def test_a_project_whose_root_is_a_sweep_directory_keeps_its_code(root):
@@ -227,13 +235,22 @@ def test_the_diff_holds_staged_and_unstaged_and_binary_changes_and_can_be_applie
     call_git(root, "add", "b.bin")
     checkout, changes = git.look(root)
     assert checkout.dirty
-    assert git.is_dirty(root)
     assert b"hunter2" not in changes
     call_git(root, "reset", "-q", "--hard")
     subprocess.run(["git", "-C", root, "apply"], input=changes, check=True)
     assert (root / "a.py").read_bytes() == b"2\r\n\xff\n"
     assert (root / "b.bin").read_bytes() == bytes(range(256))
     assert not (root / "c.py").exists()
+
+
+def test_uncommitted_changes_are_those_of_code_and_not_what_sweeps_wrote(root, monkeypatch):
+    committed(root, {"a.py": "1\n", "b.py": "1\n" * 50, "sub/d.py": ""})
+    call_git(root, "mv", "b.py", "c.py")
+    outputs = ("multirun/today/now/.hpcorch/control.jsonl", ".hpcorch/ledger.db", "slurm-1.out")
+    write(root, {"a.py": "2\n", "sub/new.py": "", **dict.fromkeys(outputs, "")})
+    assert sorted(uncommitted_changes(root / "sub")) == ["a.py", "c.py", "sub/new.py"]
+    monkeypatch.setenv("PATH", "")
+    assert uncommitted_changes(root) == []
 
 
 def test_a_diff_with_a_private_key_is_withheld_and_a_long_one_is_cut(root, monkeypatch):

@@ -1,0 +1,78 @@
+"""``hpcorch.submit``: submitting a batch script from a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+from hpcorch.errors import SubmissionRejectedError, SubmissionUnknownError, UsageError
+from hpcorch.services.sbatch import Outcome, sbatch
+from hpcorch.services.script_request import POOL_FLAG, RESOURCE_FLAG
+from hpcorch.slurm import failures
+from hpcorch.slurm.sbatch_line import parse_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A job that Slurm has accepted, and the sweep that it is on record as.
+
+    :param sweep: the sweep's id, a selector like any other
+    :param job_id: the job's or array's id
+    :param cluster: the cluster's name where sbatch was told to choose one
+    """
+
+    sweep: str
+    job_id: str
+    cluster: str | None = None
+
+
+def submit(
+    script: str | PathLike[str] | None = None,
+    *arguments: str,
+    text: str | None = None,
+    flags: Sequence[str] = (),
+    resources: Mapping[str, int] | None = None,
+    pool: str | None = None,
+) -> Submission:
+    """Submit a batch script as ``hpcorch sbatch`` does.
+
+    :param script: the script's file
+    :param arguments: of the script
+    :param text: the script itself, instead of a file
+    :param flags: of sbatch, as on its command line: ``["--time=60", "--array=0-9"]``
+    :param resources: what each job or array element takes of resources of the site profile
+    :param pool: a pool of the site profile
+    :raises UsageError: the arguments contradict each other, or the site profile has no such resource or pool
+    :raises PolicyError: the site profile forbids it, with the numbers
+    :raises SubmissionRejectedError: Slurm said no; nothing exists
+    :raises SubmissionUnknownError: the job may exist; ``Ledger.refresh`` settles it
+    :raises UnavailableError: Slurm does not answer, or it cannot be recorded; nothing was submitted
+    """
+    if (script is None) == (text is None):
+        raise UsageError("give submit() either the file of a script or its text")
+    if text is not None and arguments:
+        raise UsageError("a script that is given as text takes no arguments: write them into it")
+    ours = [f"{RESOURCE_FLAG}={name}={count}" for name, count in (resources or {}).items()]
+    if pool is not None:
+        ours.append(f"{POOL_FLAG}={pool}")
+    outcome = sbatch(
+        [*ours, *flags, *([] if script is None else [fspath(script), *arguments])],
+        tell=lambda _line: None,
+        read_script=lambda: (text or "").encode("utf-8", "surrogateescape"),
+        shows_errors=False,
+    )
+    if outcome.job_id is None or outcome.sweep is None:
+        raise _why_not(outcome, flags)
+    return Submission(sweep=outcome.sweep, job_id=outcome.job_id, cluster=outcome.cluster)
+
+
+def _why_not(outcome: Outcome, flags: Sequence[str]) -> Exception:
+    if outcome.sweep is not None:
+        return SubmissionUnknownError(" ".join([*outcome.notices, outcome.errors.strip()]))
+    if outcome.exit_code == 0:
+        return UsageError(f"with {' '.join(flags)} sbatch submits nothing: leave that flag out")
+    failure = failures.explain(outcome.errors, parse_line(flags).values)
+    if failure.meaning is failures.Meaning.UNKNOWN:
+        return SubmissionRejectedError(f"sbatch refused the script: {outcome.errors.strip()}")
+    return failure.error()

@@ -1,0 +1,182 @@
+"""Two processes that fight for locks in one folder, each for as long as it can be told whether the locks hold.
+
+Whoever holds a lock reads a number, waits a little and writes the next one. Where two are inside at once, numbers
+are lost: in the end there were more turns than the number says. So a lock is judged by what it is for, and not by
+the means that it is made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.errors import UnavailableError
+from hpcorch.journal.files import write_all
+from hpcorch.journal.layout import FILE_MODE
+from hpcorch.journal.lock import exclusive
+
+_INSIDE_S = 0.003
+_PAUSE_S = 0.005  # at most, after each try, so that nobody is shut out
+# How long one waits for the other at the start of each round. A listing over NFS may be 30 s old.
+_MEETING_S = 40.0
+_MEETING_POLL_S = 0.05
+
+
+class HeldError(Exception):
+    """Somebody else has the lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fought:
+    """What one of the two met.
+
+    :param turns: how often it had the lock
+    :param waits: how often the other one had it
+    :param error: why this kind of lock cannot be had at all
+    """
+
+    turns: int = 0
+    waits: int = 0
+    error: str | None = None
+
+
+def fight(folder: Path, name: str, other: str, *, seconds: float) -> dict[str, Fought]:
+    """Fight with another process for each kind of lock; by kind, as far as the other one came.
+
+    :param folder: seen by both, private to them
+    :param name: of this process; ``other`` is that of the other one
+    :param seconds: how long for each kind
+    """
+    fought: dict[str, Fought] = {}
+    for kind, lock in KINDS.items():
+        if not _met(folder, name, other, kind):
+            break
+        fought[kind] = _round(folder, kind, lock, seconds)
+    return fought
+
+
+def counted(folder: Path, kind: str) -> int:
+    """The number that was reached in the round of a kind; 0 where two who were inside at once left none."""
+    try:
+        text = (folder / f"{kind}.number").read_bytes()
+    except FileNotFoundError:
+        return 0
+    return int(text) if text.isdigit() else 0
+
+
+def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> Fought:
+    turns = waits = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with lock(folder / kind):
+                number = counted(folder, kind)
+                time.sleep(_INSIDE_S)
+                _write_number(folder / f"{kind}.number", number + 1)
+                turns += 1
+        except HeldError:
+            waits += 1
+        except OSError as error:
+            return Fought(turns=turns, waits=waits, error=error.strerror or str(error))
+        time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - jitter, not a secret
+    return Fought(turns=turns, waits=waits)
+
+
+def _met(folder: Path, name: str, other: str, kind: str) -> bool:
+    """Wait until the other one is here, too; by listings, which are newer than what is known of single names."""
+    (folder / f"{kind}.{name}.here").touch()
+    deadline = time.monotonic() + _MEETING_S
+    while folder / f"{kind}.{other}.here" not in folder.iterdir():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_MEETING_POLL_S)
+    return True
+
+
+def _write_number(path: Path, number: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+    try:
+        write_all(descriptor, str(number).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[None]:
+    """The file exists while the lock is held."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except FileExistsError:
+        raise HeldError from None
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+@contextmanager
+def _linked(path: Path) -> Iterator[None]:
+    """The file is a second name of one's own."""
+    own = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
+    own.touch()
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        raise HeldError from None
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+@contextmanager
+def _leased(path: Path) -> Iterator[None]:
+    """As hpcorch locks what hosts share."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(exclusive(path, wait_s=0))
+        except UnavailableError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise HeldError from None
+        yield
+
+
+def _flocked(path: Path) -> AbstractContextManager[None]:
+    return _by_descriptor(path, fcntl.flock)
+
+
+def _recorded(path: Path) -> AbstractContextManager[None]:
+    return _by_descriptor(path, fcntl.lockf)
+
+
+@contextmanager
+def _by_descriptor(path: Path, lock: Callable[[int, int], object]) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    try:
+        try:
+            lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # fcntl(2): EAGAIN or EACCES
+            raise HeldError from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+_Lock = Callable[[Path], AbstractContextManager[None]]
+# By what doctor calls them. What hpcorch itself uses between hosts comes first.
+KINDS: Mapping[str, _Lock] = {
+    "lease": _leased,
+    "creation": _created,
+    "link": _linked,
+    "fcntl": _recorded,
+    "flock": _flocked,
+}
