@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -153,14 +154,16 @@ def relay(
     stdin: bytes | None,
     heard: Callable[[bytes], None],
     shows_errors: bool = True,
+    descriptors: Collection[int] = (),
 ) -> FinishedRaw:
     """Run a command in the foreground, as the user's own, for as long as it takes.
 
-    Ctrl-C reaches it as it reaches us.
+    Ctrl-C reaches it as it reaches us. What ``heard`` raises is raised once the command has ended.
 
     :param stdin: what it reads; None leaves it ours
     :param heard: gets each line of its standard output as it comes
     :param shows_errors: whether what it writes to standard error goes to ours
+    :param descriptors: open files that it is to have beside the standard ones
     :raises CommandMissingError: the program cannot be started
     """
     try:
@@ -170,8 +173,9 @@ def relay(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+            pass_fds=[number for number in descriptors if number > 2],
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except OSError as error:  # too long an argument list among them
         raise CommandMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
     assert child.stdout is not None
     said: list[bytes] = []
@@ -181,20 +185,20 @@ def relay(
         helpers.append(threading.Thread(target=_feed, args=(child, stdin)))
     for helper in helpers:
         helper.start()
-    interrupted = False
-    while True:
-        try:
-            for line in child.stdout:
-                said.append(line)
-                heard(line)
-            child.wait()
-            break
-        except KeyboardInterrupt:  # it got that, too, and has the last word
-            interrupted = True
+    trouble: BaseException | None = None
+    with child.stdout as output:
+        while child.returncode is None:
+            try:
+                for line in output:
+                    said.append(line)
+                    heard(line)
+                child.wait()
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - Ctrl-C reached it, too: it decides
+                trouble = trouble or error
     for helper in helpers:
         helper.join()
-    if interrupted:
-        raise KeyboardInterrupt
+    if trouble is not None:
+        raise trouble
     return FinishedRaw(
         argv=tuple(argv), returncode=child.returncode, stdout=b"".join(said), stderr=b"".join(errors)
     )
@@ -206,7 +210,7 @@ def _pass_on(child: subprocess.Popen[bytes], kept: list[bytes], shown: bool) -> 
         while content := os.read(source.fileno(), 1 << 16):
             kept.append(content)
             with contextlib.suppress(OSError):  # nobody listens
-                if shown:
+                if shown and sys.__stderr__ is not None:  # closed: 2 may be any file by now
                     os.write(2, content)
 
 

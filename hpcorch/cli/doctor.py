@@ -49,13 +49,13 @@ _TIMEOUT_S = 300
 def command(
     place: Place, *, named: Path | None, with_jobs: bool, pool: str | None, timeout_s: float, as_json: bool
 ) -> int:
-    """Check that all is well where sweeps are to run, and say what to do where it is not.
+    """Check that all is well where sweeps are to run.
 
     Looks at the cluster (release, accounting, limits, what is hidden, preemption, clock), at the site profile
     (licences, GPUs, partitions, accounts, QOS, reservations), and at the folder of the ledger (kind of file system,
     space, SQLite's locks). Nothing is changed, and no job is submitted unless you say --jobs: then two jobs of one
     CPU look whether nodes see the interpreter and the folder, have Slurm's commands and the right time, and whether
-    locks hold between them.
+    locks hold between them. Below what is not ok stands what to do.
 
     Each line is ok, limited (sweeps work, but know this), NOT OK or not checked. Exits with 1 if something is not
     ok, and with 3 if Slurm did not answer.
@@ -68,10 +68,11 @@ def command(
     if pool is not None and not with_jobs:
         raise click.UsageError("--pool says where trial jobs run; say --jobs, too")
     here = Path.cwd()
-    profile = named.absolute() if named is not None else find_profile(project_at(here))
+    project = project_at(here)
+    profile = named.absolute() if named is not None else find_profile(project)
     ledger = place.named.absolute() if place.named is not None else default_ledger(here)
     wanted = JobsWanted(timeout_s=timeout_s, tell=output.note, pool=pool) if with_jobs else None
-    report = examine(Subject(profile=profile, ledger=ledger), slurm_client(), wanted)
+    report = examine(Subject(profile=profile, project=project, ledger=ledger), slurm_client(), wanted)
     if as_json:
         output.write_json(report.as_plain())
     else:
@@ -87,5 +88,6 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{verdict:<{width}}  {printable(f'{row.check}: {row.found}')}"
         if row.cure:
             yield f"{'':<{width}}    {printable(row.cure)}"
-    counts = Counter(row.verdict.value for row in rows)
-    yield f"{len(rows)} checks: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}"
+    counts = Counter(row.verdict for row in rows)
+    told = [f"{counts[verdict]} {verdict.value}" for verdict in type(rows[0].verdict) if verdict in counts]
+    yield f"{len(rows)} checks: {', '.join(told)}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Write the site profile anew where there is one.")
 @json_option
 def command(*, target: Path | None, force: bool, as_json: bool) -> int:
-    """Make a project ready: a site profile, an example configuration, lines for git.
+    """Make a project ready: site profile, configuration, .gitignore.
 
     The site profile (.hpcorch/site.yaml) gets the cluster's licences, GPUs by type, partitions and your limits, as
     scontrol, sinfo and sacctmgr tell them to whoever you are. Add what only people know: shared storage, databases

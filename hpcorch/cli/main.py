@@ -16,8 +16,8 @@ from hpcorch.errors import HpcorchError, UnavailableError
 
 # Each is the first sentence of the command's own help, which a test holds.
 COMMANDS: Mapping[str, str] = {
-    "init": "Make a project ready: a site profile, an example configuration, lines for git.",
-    "doctor": "Check that all is well where sweeps are to run, and say what to do where it is not.",
+    "init": "Make a project ready: site profile, configuration, .gitignore.",
+    "doctor": "Check that all is well where sweeps are to run.",
     "exec": "Execute a command and record what becomes of it.",
     "ls": "List sweeps, the latest first.",
     "status": "Show where a sweep and its runs stand.",
@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "Prove what produced results, and that nothing was changed since.",
     "diff": "Show what two runs differ in.",
     "reproduce": "Run a run again from what was frozen, and compare.",
-    "sbatch": "Submit a batch script as sbatch does, and put it on record.",
+    "sbatch": "Submit a script as sbatch does, and put it on record.",
     "export": "Write tables, or all that proves a run, to files.",
     "gc": "Remove snapshots of code that no sweep refers to.",
     "query": "Ask the ledger in SQL.",

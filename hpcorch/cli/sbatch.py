@@ -10,8 +10,17 @@ from hpcorch.cli.options import examples
 from hpcorch.cli.output import note
 
 
+class _AsWritten(click.Command):
+    """Leaves its words alone: all of them are sbatch's, a ``--`` among them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["words"] = tuple(args)
+        return []
+
+
 @click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+    cls=_AsWritten,
+    context_settings={"help_option_names": []},
     epilog=examples(
         "hpcorch sbatch job.sh 0.1",
         "hpcorch sbatch --array=0-9 --time=60 job.sh",
@@ -22,7 +31,7 @@ from hpcorch.cli.output import note
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SBATCH FLAGS] [SCRIPT [ARGUMENTS]]")
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...]) -> int:
-    """Submit a batch script as sbatch does, and put it on record.
+    """Submit a script as sbatch does, and put it on record.
 
     Takes all that sbatch takes, prints what sbatch prints, and ends with sbatch's exit code. The ledger has the
     script, its arguments and flags, the environment and the code; each index of an array is a run.
@@ -33,11 +42,11 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> int:
 
     In the script these are lines such as `#HPCORCH --resource scratch_io=1` or `#HPCORCH --pool critical`.
     """
-    from hpcorch.services.sbatch import sbatch
+    from hpcorch.services.sbatch import help_text, sbatch
 
     if words[:1] in (("-h",), ("--help",)):
-        click.echo(f"{ctx.get_help()}\n\nsbatch's own flags:\n")
-        sys.stdout.flush()
+        click.echo(f"{ctx.get_help()}\n\nsbatch's own flags:\n\n{help_text()}")
+        return 0
     outcome = sbatch(words, tell=_print)
     for notice in outcome.notices:
         note(notice)
@@ -45,5 +54,6 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> int:
 
 
 def _print(line: bytes) -> None:
-    sys.stdout.buffer.write(line)
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(line)
+        sys.stdout.flush()

@@ -180,7 +180,7 @@ class SubmissionIntended(Fact):
     token: str
     backend: str
     host: str
-    script: str  # path relative to the sweep directory
+    script: str  # path relative to the sweep directory; empty where hpcorch submitted none
     script_digest: str | None = None  # sha256:<hexadecimal> of that file
     changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}

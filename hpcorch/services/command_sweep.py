@@ -89,8 +89,7 @@ def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) 
     """
     folder = scripts_folder(ledger)
     folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
-    name = sweep_name(order, job)
-    attempt = AttemptId(run=job.index or 0, submission=0, restart=job.restart)
+    name, attempt = sweep_name(order, job), attempt_in(job)
     with exclusive(folder / f".{name}.lock"):
         for candidate in _candidates(folder / name):
             layout = SweepLayout(candidate)
@@ -102,6 +101,19 @@ def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) 
             _tell_of_earlier_end(layout, attempt)
             return _claim(layout, attempt, attempt.run, claimed)
     raise AssertionError("the candidates do not end")
+
+
+def attempt_in(job: Job) -> AttemptId:
+    """The attempt that this start of the job is, of a command's own run."""
+    return AttemptId(run=job.index or 0, submission=0, restart=job.restart)
+
+
+def recorded_for(ledger: Path, order: Order, job: Job) -> Iterator[SweepLayout]:
+    """The sweeps of this command that the job has recorded so far."""
+    for candidate in _candidates(scripts_folder(ledger) / sweep_name(order, job)):
+        if not candidate.exists():
+            return
+        yield SweepLayout(candidate)
 
 
 def sweep_name(order: Order, job: Job) -> str:

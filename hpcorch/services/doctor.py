@@ -8,12 +8,13 @@ where somebody asked for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UnavailableError
+from hpcorch.journal.layout import STATE_DIR
 from hpcorch.resources.profile import Enforcement, Profile
 from hpcorch.services import doctor_cluster, doctor_folder, doctor_nodes, site_checks
 from hpcorch.services.doctor_jobs import choose_place, run_trials
@@ -52,10 +53,12 @@ class Subject:
     """What is looked at.
 
     :param profile: the file of the site profile that serves the project, if there is one
+    :param project: the folder below which sweeps are put
     :param ledger: where the project's ledger is, or would be
     """
 
     profile: Path | None
+    project: Path
     ledger: Path
 
 
@@ -116,7 +119,7 @@ def examine(subject: Subject, client: SlurmClient, jobs: JobsWanted | None = Non
         rows.append(unknown("slurm", str(error).rstrip(".")))
     rows += profile_rows(profile, facts)
     rows.append(doctor_folder.open_files_row("open files", "here", open_files()))
-    rows += _folder_and_nodes(profile, facts, client, subject.ledger.parent, jobs)
+    rows += _folder_and_nodes(profile, facts, client, subject, jobs)
     return Report(profile=subject.profile, rows=rows, answered=facts is not None)
 
 
@@ -135,21 +138,35 @@ def profile_rows(profile: Profile, facts: Survey | None) -> list[Row]:
 
 
 def _folder_and_nodes(
-    profile: Profile, facts: Survey | None, client: SlurmClient, state: Path, jobs: JobsWanted | None
+    profile: Profile, facts: Survey | None, client: SlurmClient, subject: Subject, jobs: JobsWanted | None
 ) -> list[Row]:
-    """The rows for which files are written, in a private folder below the ledger's."""
-    folder: Path | None = None
-    problem: OSError | None = None
+    """The rows for which files are written, in private folders where the ledger and the sweeps are."""
+    rows: list[Row] = []
+    sweeps, ledger = subject.project / STATE_DIR, subject.ledger.parent
+    together = sweeps == ledger
+    if not together:
+        with _opened(ledger) as (folder, problem):
+            found = doctor_folder.look_at(ledger, folder, problem)
+            rows += doctor_folder.rows_of(found, of_nodes=False, of="ledger")
+    with _opened(sweeps) as (folder, problem):
+        found = doctor_folder.look_at(sweeps, folder, problem, ledger=together)
+        of = None if together else "sweeps"
+        rows += doctor_folder.rows_of(found, of_nodes=facts is not None, tried=jobs is not None, of=of)
+        if facts is not None:
+            rows += _nodes(profile, facts, client, folder, jobs)
+    return rows
+
+
+@contextmanager
+def _opened(state: Path) -> Iterator[tuple[Path | None, OSError | None]]:
+    """A private folder in a project's ``.hpcorch``, or why there is none."""
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(doctor_folder.private_folder(state))
         except OSError as error:
-            problem = error
-        found = doctor_folder.look_at(state, folder, problem)
-        rows = doctor_folder.rows_of(found, on_cluster=facts is not None, tried=jobs is not None)
-        if facts is not None:
-            rows += _nodes(profile, facts, client, folder, jobs)
-    return rows
+            yield None, error
+        else:
+            yield folder, None
 
 
 def _nodes(

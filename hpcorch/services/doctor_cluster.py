@@ -47,7 +47,7 @@ def slurm(facts: Survey) -> Row:
 def accounting(facts: Survey) -> Row:
     """Whether the database answers, and what is uncertain without."""
     name, memory = "accounting", facts.config.min_job_age_s
-    if facts.accounting is not None:
+    if facts.database:
         return ok(name, "the database (slurmdbd) answers")
     lost = (
         f"how a job ended that wrote nothing of it (killed, lost with its node) is known only until the controller"

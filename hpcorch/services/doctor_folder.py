@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch.journal.files import write_whole
@@ -67,12 +67,13 @@ def private_folder(state: Path) -> Iterator[Path]:
                 path.rmdir()
 
 
-def look_at(state: Path, trials: Path | None, error: OSError | None = None) -> FolderFacts:
+def look_at(state: Path, trials: Path | None, error: OSError | None = None, *, ledger: bool = True) -> FolderFacts:
     """Gather the facts.
 
-    :param state: the folder of the ledger, which need not be there yet
+    :param state: the folder, which need not be there yet
     :param trials: a private folder in it
     :param error: why there is none
+    :param ledger: the ledger is there
     """
     folder = next(path for path in (state, *state.parents) if path.exists())
     kind = kind_at(folder)
@@ -86,23 +87,27 @@ def look_at(state: Path, trials: Path | None, error: OSError | None = None) -> F
         free_bytes=space.f_bavail * space.f_frsize,
         free_files=space.f_favail if space.f_files else None,
         writing=writing,
-        sqlite=None if writing else sqlite_problem(trials / "trial.db"),
+        sqlite=sqlite_problem(trials / "trial.db") if ledger and not writing else None,
         ahead_s=_ahead(trials),
     )
 
 
-def rows_of(facts: FolderFacts, *, on_cluster: bool, tried: bool = False) -> list[Row]:
+def rows_of(facts: FolderFacts, *, of_nodes: bool, tried: bool = False, of: str | None = None) -> list[Row]:
     """The rows about a folder.
 
-    :param on_cluster: its files are for compute nodes, too
+    :param of_nodes: its files are for compute nodes, too
     :param tried: trial jobs say whether nodes see it
+    :param of: ``ledger`` or ``sweeps``, where these are in folders of their own
     """
-    rows = [_kind(facts, on_cluster=on_cluster, tried=tried)]
+    rows = [_kind(facts, of_nodes=of_nodes, tried=tried)]
     if facts.writing is not None:
         cure = "check that the folder is yours, is not full (quota!) and is mounted read-write; or " + _ELSEWHERE
-        return [*rows, not_ok("writing", f"in {facts.folder}: {facts.writing}", cure)]
-    rows += [ok("writing", "files are written, synced, renamed and linked"), _space(facts), _sqlite(facts)]
-    return [*rows, clock("file clock", "the file system", facts.ahead_s)]
+        rows.append(not_ok("writing", f"in {facts.folder}: {facts.writing}", cure))
+    else:
+        rows += [ok("writing", "files are written, synced, renamed and linked"), _space(facts)]
+        rows.append(clock("file clock", "the file system", facts.ahead_s))
+    named = rows if of is None else [replace(row, check=f"{row.check} of {of}") for row in rows]
+    return named if facts.writing is not None or of == "sweeps" else [*named, _sqlite(facts)]
 
 
 def open_files_row(check: str, where: str, limit: int | None) -> Row:
@@ -114,14 +119,14 @@ def open_files_row(check: str, where: str, limit: int | None) -> Row:
     )
 
 
-def _kind(facts: FolderFacts, *, on_cluster: bool, tried: bool) -> Row:
+def _kind(facts: FolderFacts, *, of_nodes: bool, tried: bool) -> Row:
     name, kind, reach = "file system", facts.kind or "of an unknown kind", reach_of(facts.kind)
     told = f"{facts.folder} is on {kind}"
-    if reach is Reach.MEMORY and on_cluster:
+    if reach is Reach.MEMORY and of_nodes:
         return not_ok(name, f"{told}, the memory of this host: no node sees it", _ELSEWHERE)
     if reach is Reach.MEMORY:
         return limited(name, f"{told}: gone when the host is started anew", "move the project to a disk")
-    if reach is Reach.SHARED or tried or not on_cluster:
+    if reach is Reach.SHARED or tried or not of_nodes:
         return ok(name, told)
     if reach is Reach.DISK:
         cure = f"see with `hpcorch doctor --jobs` whether nodes see it; if not, {_ELSEWHERE}"

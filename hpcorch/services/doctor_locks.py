@@ -24,8 +24,8 @@ from hpcorch.journal.lock import exclusive
 
 _INSIDE_S = 0.003
 _PAUSE_S = 0.005  # at most, after each try, so that nobody is shut out
-# How long one waits for the other at the start of each round. A listing over NFS may be 30 s old.
-_MEETING_S = 40.0
+# How long one waits for the other at the start of each round.
+_MEETING_S = 20.0
 _MEETING_POLL_S = 0.05
 
 
@@ -71,6 +71,19 @@ def counted(folder: Path, kind: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def refresh(folder: Path, name: str) -> None:
+    """Make this host ask the server what is in a folder.
+
+    NFS remembers for up to a minute that a name is not there (nfs(5), ac and lookupcache). A change of one's own
+    shows it that others have changed the folder, too.
+
+    :param name: of this process among those who do so
+    """
+    mark = folder / f".{name}.look"
+    mark.touch()
+    mark.unlink()
+
+
 def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> Fought:
     turns = waits = 0
     deadline = time.monotonic() + seconds
@@ -90,13 +103,14 @@ def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> Fought:
 
 
 def _met(folder: Path, name: str, other: str, kind: str) -> bool:
-    """Wait until the other one is here, too; by listings, which are newer than what is known of single names."""
+    """Wait until the other one is here, too."""
     (folder / f"{kind}.{name}.here").touch()
     deadline = time.monotonic() + _MEETING_S
-    while folder / f"{kind}.{other}.here" not in folder.iterdir():
+    while not (folder / f"{kind}.{other}.here").exists():
         if time.monotonic() > deadline:
             return False
         time.sleep(_MEETING_POLL_S)
+        refresh(folder, name)
     return True
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import write_whole
-from hpcorch.services.doctor_locks import Fought, fight
+from hpcorch.services.doctor_locks import Fought, fight, refresh
 from hpcorch.services.survey import open_files
 from hpcorch.slurm.client import CliClient
 
@@ -48,9 +48,7 @@ class NodeFacts:
     """
 
     node: str
-    host: str
     machine: str
-    python: str
     hello: str
     folders: dict[str, str]
     missing_commands: list[str]
@@ -109,9 +107,7 @@ def look_around(folder: Path, shared: Sequence[Path]) -> NodeFacts:
     temporary = Path(next(filter(None, named), "/tmp"))  # noqa: S108 - where nodes have it
     return NodeFacts(
         node=os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
-        host=os.uname().nodename,
         machine=_machine(),
-        python=sys.executable,
         hello=_text(folder / HELLO),
         folders={str(one): problem for one in shared if (problem := _writing_problem(one)) is not None},
         missing_commands=missing,
@@ -132,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     os.environ.pop("PYTHONSAFEPATH", None)
     write_json(facts_file(given.folder, given.name), asdict(look_around(given.folder, given.shared)))
-    names = _wait_for_go(given.folder)
+    names = _wait_for_go(given.folder, given.name)
     write_json(clock_file(given.folder, given.name), time.time())
     others = [name for name in names if name != given.name]
     if others:
@@ -141,15 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _wait_for_go(folder: Path) -> list[str]:
+def _wait_for_go(folder: Path, name: str) -> list[str]:
     """The names of the tasks that take part; none if nobody says so in time."""
     deadline = time.monotonic() + WAIT_S
-    while folder / GO not in folder.iterdir():  # a listing is newer than what NFS knows of a single name
-        if time.monotonic() > deadline:
-            return []
+    while time.monotonic() < deadline:
+        refresh(folder, name)
+        names: list[str] | None = read_json(folder / GO)
+        if names is not None:
+            return names
         time.sleep(_POLL_S)
-    names: list[str] = read_json(folder / GO) or []
-    return names
+    return []
 
 
 def _controller_problem() -> str | None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcorch.services import doctor_task as task
-from hpcorch.services.doctor_locks import KINDS, Fought, counted
+from hpcorch.services.doctor_locks import KINDS, Fought, counted, refresh
 from hpcorch.services.doctor_task import NodeFacts
 from hpcorch.services.limits import tried
 from hpcorch.services.wait import Pauses
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.squeue import QueueRow
 
-_FILES_POLL_S = 0.2
+_FILES_PAUSES_S = (0.2, 2.0)
 _SLURM_PAUSES_S = (2.0, 15.0)
 # A network file system shows some time later what a job wrote that is over by now.
 _LATE_S = 5.0
@@ -135,8 +135,10 @@ class Waiting:
         return trial.locks is not None
 
     def _until(self, met: Callable[[], bool], deadline: float) -> None:
+        pauses = Pauses(first_s=_FILES_PAUSES_S[0], limit_s=_FILES_PAUSES_S[1], factor=1.1)
         while not met() and time.monotonic() < deadline:
-            time.sleep(_FILES_POLL_S)
+            time.sleep(pauses.take())
+            refresh(self._folder, "login")
             if time.monotonic() >= self._next_look:
                 self._ask_slurm()
                 self._next_look = time.monotonic() + self._pauses.take()

@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hpcorch.errors import HpcorchError
-from hpcorch.journal.layout import SweepLayout, default_ledger
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import FrozenRun, read_run
-from hpcorch.model.events import AttemptClaimed, LeaseReported
+from hpcorch.model.events import LeaseReported
 from hpcorch.model.ids import AttemptId
 from hpcorch.process import CommandMissingError
-from hpcorch.runtime.command import NOT_EXECUTABLE, NOT_FOUND, Command, Limits
+from hpcorch.runtime.command import NOT_EXECUTABLE, NOT_FOUND, Command, Ended, Limits
 from hpcorch.runtime.command_result import Found, ResultFile
 from hpcorch.runtime.command_signals import HeldSignals
 from hpcorch.runtime.output import say
-from hpcorch.runtime.place import cpu_count, log_file
 from hpcorch.runtime.prepare import newest_entry
-from hpcorch.runtime.shared_journal import SharedJournal
 from hpcorch.runtime.signals import Stopped
+from hpcorch.services.command_begin import HASH_SEED, begin_command
 from hpcorch.services.command_leases import CommandLeases, lease_terms
-from hpcorch.services.command_record import CommandRecord, RunRecord, StepRecord, exit_code_of, log_size
-from hpcorch.services.command_requeue import Treatment, limits_of, requeue
-from hpcorch.services.job_here import Job, job_here
-from hpcorch.services.script_steps import script_attempt
-
-_HASH_SEED = "PYTHONHASHSEED"
+from hpcorch.services.command_ranks import lead_on
+from hpcorch.services.command_record import CommandRecord, exit_code_of
+from hpcorch.services.command_requeue import Treatment, requeue
+from hpcorch.services.job_here import job_here
 
 
 def execute(argv: Sequence[str], treatment: Treatment, *, ledger: Path | None) -> int:
@@ -47,8 +41,8 @@ def execute(argv: Sequence[str], treatment: Treatment, *, ledger: Path | None) -
     """
     job = job_here(os.environ)
     terms = lease_terms(treatment.leases, Path.cwd())
-    record = _begin(argv, treatment, job, terms, ledger)
-    limits = limits_of(treatment, job, record.layout, record.attempt)
+    record, limits = begin_command(argv, treatment, job, terms, ledger)
+    leads = job is None or job.rank == 0  # of several ranks, the first holds the leases and has the result
     signals = HeldSignals()
     frozen = read_run(record.layout.manifest(record.batch), record.attempt.run)
     record.seeded(frozen.run.seed)
@@ -57,11 +51,14 @@ def execute(argv: Sequence[str], treatment: Treatment, *, ledger: Path | None) -
         with signals.deferred():
             record.note(fact)
 
-    leases = CommandLeases(terms, f"{frozen.header.sweep}/{frozen.run.run}", note)
+    leases = CommandLeases(terms if leads else {}, f"{frozen.header.sweep}/{frozen.run.run}", note)
     try:
         with signals.stops_raise():
             leases.take()
-        return _Execution(argv, treatment, record, signals, leases).run(variables(frozen, record), limits, job)
+        lead_on(job, record, limits)
+        result = ResultFile(treatment.result) if leads and treatment.result is not None else None
+        execution = _Execution(argv, record, signals, leases, result)
+        ended = execution.run(variables(frozen, record), limits)
     except Stopped as stop:
         code = exit_code_of(stop.name)
         record.not_started(code, f"stopped by {stop.name} before the command started", stopped_by=stop.name)
@@ -71,59 +68,9 @@ def execute(argv: Sequence[str], treatment: Treatment, *, ledger: Path | None) -
         raise
     finally:
         leases.give_back()
-
-
-def _begin(
-    argv: Sequence[str], treatment: Treatment, job: Job | None, terms: Mapping[str, Any], ledger: Path | None
-) -> CommandRecord:
-    mine = script_attempt(os.environ, job) if job is not None else None
-    if mine is not None:
-        path = mine.layout.journal(mine.attempt)
-        journal = SharedJournal(path, lambda: _claimed(job, log_offset=None))
-        return StepRecord(mine.layout, mine.attempt, mine.batch, journal, argv)
-    from hpcorch.services.command_sweep import Order, begin_here, begin_in_job  # steps do without
-
-    order = Order(
-        argv=argv,
-        name=treatment.name or Path(argv[0]).name.encode("utf-8", "backslashreplace").decode(),
-        cwd=Path.cwd(),
-        environ={_HASH_SEED: "0", **os.environ},
-        leases=terms,
-        options=_options(treatment),
-    )
-    path, claimed = ledger or default_ledger(Path.cwd()), _claimed(job, log_offset=log_size())
-    own = begin_here(path, order, claimed) if job is None else begin_in_job(path, order, job, claimed)
-    return RunRecord(own.layout, own.attempt, own.batch, own.journal, argv, in_job=job is not None)
-
-
-def _options(treatment: Treatment) -> dict[str, Any]:
-    """How the command is treated, for the record: what is not as it is by itself."""
-    given = {
-        "leases": dict(treatment.leases) or None,
-        "result": None if treatment.result is None else str(treatment.result),
-        "grace_s": treatment.grace_s,
-        "requeue": treatment.requeue or None,
-        "signal_delay_s": treatment.signal_delay_s if treatment.requeue else None,
-        "max_requeues": treatment.max_requeues if treatment.requeue else None,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _claimed(job: Job | None, *, log_offset: int | None) -> AttemptClaimed:
-    log = log_file()
-    return AttemptClaimed(
-        host=(job.node if job is not None else None) or socket.gethostname(),
-        pid=os.getpid(),
-        job_id=None if job is None else job.raw_id,
-        array_job_id=None if job is None else job.array_id,
-        array_task=None if job is None else job.index,
-        log=str(log) if log else None,
-        log_offset=log_offset if log else None,
-        python=sys.executable,
-        cpus=cpu_count(),
-        gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
-        nodes=None if job is None else job.nodes,
-    )
+    if ended.warned and leads and job is not None:
+        requeue(job, signals)
+    return ended.exit_code
 
 
 def variables(frozen: FrozenRun, record: CommandRecord) -> dict[str, str]:
@@ -131,7 +78,7 @@ def variables(frozen: FrozenRun, record: CommandRecord) -> dict[str, str]:
     checkpoints = checkpoint_folder(record.layout, record.attempt)
     checkpoints.mkdir(parents=True, exist_ok=True)
     return {
-        _HASH_SEED: "0",  # sets of strings iterate alike in every attempt, unless the user chose another
+        HASH_SEED: "0",  # sets of strings iterate alike in every attempt, unless the user chose another
         **os.environ,
         "HPCORCH_SWEEP": frozen.header.sweep,
         "HPCORCH_RUN": f"{frozen.header.sweep}/{frozen.run.run}",
@@ -154,18 +101,18 @@ class _Execution:
     def __init__(
         self,
         argv: Sequence[str],
-        treatment: Treatment,
         record: CommandRecord,
         signals: HeldSignals,
         leases: CommandLeases,
+        result: ResultFile | None,
     ) -> None:
         self._argv = argv
         self._record = record
         self._signals = signals
         self._leases = leases
-        self._result = None if treatment.result is None else ResultFile(treatment.result)
+        self._result = result
 
-    def run(self, environ: Mapping[str, str], limits: Limits, job: Job | None) -> int:
+    def run(self, environ: Mapping[str, str], limits: Limits) -> Ended:
         try:
             command = Command(self._argv, environ, self._signals, limits, self._leases.look)
         except CommandMissingError as error:
@@ -177,13 +124,11 @@ class _Execution:
         if found.problem is not None:
             say(found.problem)
         self._record.ended(ended, found)
-        if ended.warned and job is not None:
-            requeue(job, self._signals)
-        return ended.exit_code
+        return ended
 
-    def _not_started(self, error: CommandMissingError) -> int:
+    def _not_started(self, error: CommandMissingError) -> Ended:
         is_missing = getattr(error.__cause__, "errno", None) == errno.ENOENT
         code = NOT_FOUND if is_missing else NOT_EXECUTABLE
         say(str(error))
         self._record.not_started(code, str(error))
-        return code
+        return Ended(exit_code=code, seconds=0.0)

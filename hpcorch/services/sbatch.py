@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.inbox import taken_over
-from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, default_ledger
+from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
@@ -31,28 +30,27 @@ from hpcorch.model.events import (
     SubmissionUnknown,
 )
 from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.services.script_asked import OUR_OPTIONS, asked_in_script, take_ours
 from hpcorch.services.script_logs import LOG_KEY, SCRIPT_SWEEPER
 from hpcorch.services.script_request import (
-    OUR_OPTIONS,
     SWEEP_VARIABLE,
     TOKEN_VARIABLE,
     Granted,
     ScriptRequest,
     array_of,
-    asked_in_script,
     code_folder,
     command_line,
     log_pattern,
     merged_values,
-    take_ours,
 )
+from hpcorch.services.script_source import Source, read_source
 from hpcorch.services.site_place import find_profile, project_at
 from hpcorch.services.throttle_state import state_directory
 from hpcorch.services.wrapped import RecordedSweep, Wrapped, record_wrapped
 from hpcorch.slurm import commands, failures
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch_line import parse_directives, parse_line
+from hpcorch.slurm.sbatch_line import is_heterogeneous, parse_directives, parse_line
 
 # With these sbatch submits nothing.
 _SUBMITS_NOTHING = frozenset({"help", "usage", "version", "test-only"})
@@ -99,51 +97,49 @@ def sbatch(
     """
     environ = dict(os.environ if environ is None else environ)
     line = parse_line(words, also=OUR_OPTIONS)
-    help_text = _help_text() if line.unknown else ""
-    if help_text:
-        line = parse_line(words, help_text, also=OUR_OPTIONS)
-    asked, flags = take_ours(line.flags)
+    options = help_text() if line.unknown else ""
+    if options:
+        line = parse_line(words, options, also=OUR_OPTIONS)
+    asked, flags = take_ours(line.flags, options)
     own = [*flags, *words[len(line.flags) :]]
     line = replace(line, flags=flags)
     relay = _Relay(environ=environ, tell=tell, shows_errors=shows_errors)
     if _SUBMITS_NOTHING & line.values.keys():
-        return relay.only(own, None)
-    from_input = line.script is None and "wrap" not in line.values
-    text = (read_script or _standard_input)() if from_input else None
+        return relay.only(own)
     try:
-        content = _script(line.script, line.values.get("wrap"), text)
-        values = merged_values(line, environ, parse_directives(content, help_text=help_text))
+        source = read_source(line, environ, read_script)
+    except OSError as error:
+        return relay.only(own, lost=f"its script cannot be read twice ({error})")
+    relay = replace(relay, source=source)
+    try:
+        values = merged_values(line, environ, parse_directives(source.text, options))
         indices, parallel = array_of(values)
-    except (OSError, ValueError):
-        return relay.only(own, text)  # sbatch says best what is wrong
+        client = slurm_client()
+        if max(indices or [0]) >= client.config().max_array_size:
+            raise ValueError("the cluster's arrays are smaller")
+    except (ValueError, SlurmUnavailableError) as error:  # sbatch says best what is wrong
+        return relay.only(own, lost=str(error))
+    if "test-only" in values:
+        return relay.only(own)
+    if is_heterogeneous(line, source.text):
+        return relay.only(own, lost="its components differ (a heterogeneous job)")
     request = ScriptRequest(
         line=line,
-        text=content,
+        text=source.text,
+        path=source.path,
         values=values,
-        asked=asked.over(asked_in_script(content)),
+        asked=asked.over(asked_in_script(source.text)),
         indices=indices,
         parallel=parallel,
     )
-    client = slurm_client()
-    if max(indices or [0]) >= client.config().max_array_size:
-        return relay.only(own, text)
-    return _Submission(request=request, given=text, relay=relay, client=client).submit()
+    return _Submission(request=request, relay=relay, client=client).submit()
 
 
-def _standard_input() -> bytes:
-    return sys.stdin.buffer.read()
-
-
-def _help_text() -> str:
+def help_text() -> str:
+    """What ``sbatch --help`` prints; nothing where there is no sbatch, or it does not work."""
     with suppress(process.CommandMissingError, process.CommandTimeoutError):
         return process.run(["sbatch", "--help"], timeout_s=_HELP_TIMEOUT_S).stdout
     return ""
-
-
-def _script(path: str | None, wrap: str | None, text: bytes | None) -> bytes:
-    if path is not None:
-        return Path(path).read_bytes()
-    return os.fsencode(f"#!/bin/sh\n{wrap}\n") if wrap is not None else text or b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,16 +149,22 @@ class _Relay:
     environ: Mapping[str, str]
     tell: Callable[[bytes], None]
     shows_errors: bool
+    source: Source | None = None
 
-    def only(self, words: Sequence[str], text: bytes | None) -> Outcome:
-        """Leave it to sbatch: nothing comes of it that would have to be recorded."""
-        done = self.run(words, text, self.tell, {})
-        return Outcome(exit_code=_shell_code(done.returncode), errors=_as_text(done.stderr))
+    def only(self, words: Sequence[str], *, lost: str | None = None) -> Outcome:
+        """Leave it to sbatch: nothing should come of it that would have to be recorded.
+
+        :param lost: why a job that comes of it all the same is not on record
+        """
+        done = self.run(words, self.tell, {})
+        outcome = Outcome(exit_code=_shell_code(done.returncode), errors=_as_text(done.stderr))
+        if done.returncode == 0 and lost is not None:
+            outcome.notices.append(f"this job is not on record: {lost}")
+        return outcome
 
     def run(
         self,
         words: Sequence[str],
-        text: bytes | None,
         heard: Callable[[bytes], None],
         variables: Mapping[str, str],
     ) -> process.FinishedRaw:
@@ -173,7 +175,12 @@ class _Relay:
         environ = {**self.environ, **variables}
         try:
             return process.relay(
-                ["sbatch", *words], env=environ, stdin=text, heard=heard, shows_errors=self.shows_errors
+                ["sbatch", *words],
+                env=environ,
+                stdin=None if self.source is None else self.source.given,
+                heard=heard,
+                shows_errors=self.shows_errors,
+                descriptors=() if self.source is None else self.source.descriptors,
             )
         except process.CommandMissingError as error:
             raise SlurmUnavailableError(
@@ -194,7 +201,6 @@ class _Submission:
     """One submission, from its request to its end."""
 
     request: ScriptRequest
-    given: bytes | None
     relay: _Relay
     client: SlurmClient
     token: str = field(default_factory=new_token)
@@ -211,17 +217,20 @@ class _Submission:
             self._intend(recorded, control, throttle)
 
             def heard(line: bytes) -> None:
-                if self.outcome.job_id is None:
-                    self._accepted(commands.parse_submitted(line.decode()), recorded, control, throttle)
-                    locked.close()  # with --wait sbatch stays until the job is over
-                self.relay.tell(self._as_asked(line))
+                answer = self._answer(line)
+                try:
+                    self.relay.tell(line if answer is None else self._as_asked(line))
+                finally:
+                    if answer is not None:
+                        self._keep(answer, recorded, control, throttle)
+                        locked.close()  # with --wait sbatch stays until the job is over
 
             words = command_line(self.request, granted, self.token)
             variables = {SWEEP_VARIABLE: str(recorded.layout.directory), TOKEN_VARIABLE: self.token}
-            done = self.relay.run(words, self.given, heard, variables)
+            done = self.relay.run(words, heard, variables)
             was_refused = self.outcome.job_id is None and self._was_refused(done, recorded, control, throttle)
         if was_refused:
-            _discard(recorded)
+            _discard(recorded, default_ledger(cwd))
             self.outcome.sweep = None
         elif throttle is not None:
             from hpcorch.services.script_terms import share_out
@@ -229,6 +238,14 @@ class _Submission:
             share_out(project, self.client)
         self.outcome.exit_code, self.outcome.errors = _shell_code(done.returncode), _as_text(done.stderr)
         return self.outcome
+
+    def _answer(self, line: bytes) -> commands.Submitted | None:
+        """The job of a line that sbatch prints; None of any other, such as a plugin's."""
+        if self.outcome.job_id is not None:
+            return None
+        with suppress(ValueError):
+            return commands.parse_submitted(_as_text(line))
+        return None
 
     def _granted(self, project: Path, cwd: Path) -> Granted:
         if find_profile(project, self.relay.environ) is None and not self.request.asked:
@@ -245,7 +262,7 @@ class _Submission:
             sweeper=SCRIPT_SWEEPER,
             backend="slurm",
             config=request.config(digest(request.text)),
-            folder=code_folder(request.line.script, cwd),
+            folder=code_folder(request.path, cwd),
             cwd=cwd / request.values.get("chdir", "."),
             argv=["hpcorch", "sbatch", *request.line.flags, request.line.script or "", *request.line.arguments],
             environ=self.relay.environ,
@@ -286,6 +303,22 @@ class _Submission:
                 " there; nothing was submitted"
             ) from error
 
+    def _keep(
+        self,
+        answer: commands.Submitted,
+        recorded: RecordedSweep,
+        control: JournalWriter,
+        throttle: Mapping[str, Any] | None,
+    ) -> None:
+        """As :meth:`_accepted`, for a job that exists whether or not that can be written down."""
+        try:
+            self._accepted(answer, recorded, control, throttle)
+        except OSError as error:
+            self.outcome.notices.append(
+                f"the id of the job could not be recorded ({error.strerror}): `hpcorch status --refresh"
+                f" {recorded.sweep}` finds it once there is space"
+            )
+
     def _accepted(
         self,
         answer: commands.Submitted,
@@ -309,7 +342,7 @@ class _Submission:
 
     def _as_asked(self, line: bytes) -> bytes:
         """What sbatch would have printed: it was told to print the bare id."""
-        if "parsable" in self.request.line.values:
+        if "parsable" in self.request.values:
             return line
         job_id, _, cluster = line.decode().strip().partition(";")
         return f"Submitted batch job {job_id}{f' on cluster {cluster}' if cluster else ''}\n".encode()
@@ -340,8 +373,7 @@ class _Submission:
         return False
 
 
-def _discard(recorded: RecordedSweep) -> None:
+def _discard(recorded: RecordedSweep, ledger: Path) -> None:
     """Take back the record of what was refused: as with sbatch, nothing is left of it."""
-    ledger = Path(recorded.header.project) / STATE_DIR / LEDGER_NAME
     taken_over(ledger, recorded.sweep)
     shutil.rmtree(recorded.layout.directory, ignore_errors=True)

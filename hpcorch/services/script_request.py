@@ -12,98 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import UsageError
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import SubmissionForm
+from hpcorch.services.script_asked import Asked
 from hpcorch.services.throttle_state import tag
+from hpcorch.slurm.array_spec import array_indices
 from hpcorch.slurm.marks import marked
-from hpcorch.slurm.sbatch_line import VARIABLES, SbatchLine, array_indices, directive_lines, words_of
+from hpcorch.slurm.sbatch_line import VARIABLES, SbatchLine
 
 SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
-RESOURCE_FLAG, POOL_FLAG = "--hpcorch-resource", "--hpcorch-pool"
-OUR_OPTIONS = (RESOURCE_FLAG[2:], POOL_FLAG[2:])
-_WORD = "#HPCORCH"
-_OURS_IN_SCRIPT = {"--resource": RESOURCE_FLAG, "--pool": POOL_FLAG}
 _POOL_FLAGS = ("partition", "qos", "account", "reservation", "nice")
 _ENVIRONMENT_AS_IS = frozenset({"NONE", "NIL", "ALL"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is asked of the catalog of resources: by flags of ours, or in ``#HPCORCH`` lines.
-
-    :param resources: name -> how much each job or array element takes
-    """
-
-    resources: Mapping[str, int] = field(default_factory=dict)
-    pool: str | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.resources) or self.pool is not None
-
-    def over(self, other: Asked) -> Asked:
-        """Both together; where they differ, this one's word counts."""
-        return Asked(resources={**other.resources, **self.resources}, pool=self.pool or other.pool)
-
-
-def take_ours(words: Sequence[str]) -> tuple[Asked, list[str]]:
-    """Our flags among sbatch's, and the words without them. They stand before the script.
-
-    :raises UsageError: a value is missing or wrong
-    """
-    resources: dict[str, int] = {}
-    pool: str | None = None
-    left: list[str] = []
-    rest = list(words)
-    while rest:
-        name, equals, value = rest[0].partition("=")
-        if name not in (RESOURCE_FLAG, POOL_FLAG):
-            left.append(rest.pop(0))
-            continue
-        rest.pop(0)
-        if not equals:
-            if not rest:
-                raise UsageError(
-                    f"{name} needs a value, such as {name} {'scratch_io=1' if 'res' in name else 'debug'}"
-                )
-            value = rest.pop(0)
-        if name == POOL_FLAG:
-            pool = value
-        else:
-            resources |= _resource(value)
-    return Asked(resources=resources, pool=pool), left
-
-
-def asked_in_script(script: bytes) -> Asked:
-    """What ``#HPCORCH --resource scratch_io=1`` and ``#HPCORCH --pool critical`` lines of a script ask for.
-
-    :raises UsageError: a line asks for anything else
-    """
-    asked = Asked()
-    for line in directive_lines(script, _WORD):
-        words = [_ours(word, line) for word in words_of(line)]
-        more, left = take_ours(words)
-        if left:
-            raise UsageError(f"the script's line {_WORD}{line} has {left[0]!r}, {_IN_SCRIPT}")
-        asked = more.over(asked)
-    return asked
-
-
-_IN_SCRIPT = f"which is nothing that {_WORD} lines may say: they have --resource NAME=COUNT and --pool NAME"
-
-
-def _ours(word: str, line: str) -> str:
-    name, equals, value = word.partition("=")
-    if name.startswith("--") and name not in _OURS_IN_SCRIPT:
-        raise UsageError(f"the script's line {_WORD}{line} has {name}, {_IN_SCRIPT}")
-    return _OURS_IN_SCRIPT.get(name, name) + equals + value
-
-
-def _resource(text: str) -> dict[str, int]:
-    name, _, count = text.partition("=")
-    if not name or not (count or "1").isdigit():
-        raise UsageError(f"{text!r} is no amount of a resource: write NAME=COUNT, such as scratch_io=1")
-    return {name: int(count or 1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +56,7 @@ class ScriptRequest:
 
     :param line: its command line, without our flags
     :param text: the script
+    :param path: its file, if it has one
     :param values: option -> value, by command line, environment and script, in this order
     :param indices: the array's; None of a job that is no array
     :param parallel: how many elements the user lets run at once; None is any number
@@ -144,6 +64,7 @@ class ScriptRequest:
 
     line: SbatchLine
     text: bytes
+    path: Path | None
     values: Mapping[str, str]
     asked: Asked
     indices: Sequence[int] | None = None
@@ -157,11 +78,11 @@ class ScriptRequest:
     @property
     def name(self) -> str:
         """The job's name: as Slurm will call it."""
-        if name := self.values.get("job-name"):
+        if (name := self.values.get("job-name")) is not None:
             return name
         if "wrap" in self.line.values:
             return "wrap"
-        return Path(self.line.script).name if self.line.script is not None else "sbatch"
+        return "sbatch" if self.path is None else self.path.name
 
     def keys(self) -> dict[str, Any]:
         """As launcher keys, which the site profile judges."""
@@ -255,14 +176,14 @@ def _array(request: ScriptRequest, granted: Granted) -> list[str]:
 def _export(values: Mapping[str, str]) -> list[str]:
     """Our variables reach the job where the user lists those that do. (NONE cannot be added to.)"""
     names = values.get("export", "ALL").split(",")
-    if _ENVIRONMENT_AS_IS.intersection(names):
+    if _ENVIRONMENT_AS_IS.intersection(map(str.upper, names)):
         return []
     return [f"--export={','.join([*names, SWEEP_VARIABLE, TOKEN_VARIABLE])}"]
 
 
-def code_folder(script: str | None, cwd: Path) -> Path:
+def code_folder(script: Path | None, cwd: Path) -> Path:
     """The folder that a script's code is in: the working directory, unless the script is elsewhere."""
-    if script is None:
+    if script is None or str(script).startswith(("/dev/", "/proc/")):  # an open file
         return cwd
     folder = Path(os.path.normpath(cwd / script)).parent
     return cwd if folder.is_relative_to(cwd) else folder

@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from hpcorch.services.limits import Accounting, ask_accounting, limits_here, tried
 from hpcorch.slurm import commands, partitions
@@ -22,7 +23,7 @@ class Survey:
 
     :param ahead_s: seconds by which the controller's clock is ahead of this host's; its answer is to the second
     :param gpus: GPU type -> how many all nodes have; empty text where they have no type
-    :param accounting: None also where the cluster has no database, which ``config`` says
+    :param database: sacct is answered; False also where the cluster has no database, which ``config`` says
     :param limits: partition -> what this user may have with Slurm in it, under the default account and QOS
     :param open_files: how many files a process may have open here (``ulimit -n``); None is without limit
     """
@@ -34,13 +35,14 @@ class Survey:
     partitions: Sequence[Partition] | None
     gpus: Mapping[str, int] | None
     reservations: Sequence[str] | None
+    database: bool
     accounting: Accounting | None
     limits: Mapping[str, Limits]
     open_files: int | None
 
 
 def survey(client: SlurmClient) -> Survey:
-    """Look, with about ten inquiries.
+    """Look, with about twelve inquiries.
 
     :raises SlurmUnavailableError: the controller does not answer
     """
@@ -60,6 +62,7 @@ def survey(client: SlurmClient) -> Survey:
         partitions=known,
         gpus=tried(lambda: partitions.parse_gpus(client.ask(partitions.show_nodes()))),
         reservations=tried(lambda: partitions.parse_reservations(client.ask(partitions.show_reservations()))),
+        database=tried(lambda: client.accounting(["1"], datetime.now(timezone.utc))) is not None,
         accounting=accounting,
         limits=limits,
         open_files=open_files(),

@@ -186,9 +186,9 @@ def _over(known: _Known) -> Why:
     if run.state is RunState.COMPLETED:
         return Why(run=run, meaning="it has completed", since=run.ended_at)
     told = run.error or run.reason
-    cure = (
-        f"`hpcorch logs {run.sweep}/{run.run}` shows its log, `hpcorch retry {run.sweep}/{run.run}` runs it again"
-    )
+    cure = f"`hpcorch logs {run.sweep}/{run.run}` shows its log"
+    if known.submission is None or not known.submission.form.is_script:
+        cure = f"{cure}, `hpcorch retry {run.sweep}/{run.run}` runs it again"
     return Why(
         run=run,
         reason=run.reason,

@@ -154,6 +154,14 @@ _TABLE = (
         (),
         "this release of sbatch has no flag {0}; `sbatch --help` lists them (check additional_parameters)",
     ),
+    _Row(
+        r"Batch script (?:is empty|contains only whitespace)!|does not look like a batch script|contains DOS line"
+        r" breaks|contain a NULL character|Script arguments not permitted|Unmatched `|Unexpected `:`"
+        r"|don't specify both|Incompatible begin and deadline|Invalid node list|Too few processes"
+        r"|Script .*is too (?:large|big)|cli_filter plugin terminated",
+        (),
+        "sbatch takes neither such a script nor such flags",
+    ),
     _Row(r"Unable to open file (\S.*)", (), "sbatch cannot read the script {0}; is the directory still there?"),
     _Row(
         r"No cluster '([^']*)' known by database",

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
 
+from hpcorch.slurm.ranges import parse_tasks
 from hpcorch.slurm.squeue import QueueRow
 from hpcorch.slurm.states import JobState
 
 _JOB_ID = re.compile(r"(\d+)(?:_(\d+))?")
-_WAITING = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 
 class CannotTellError(Exception):
@@ -116,14 +116,10 @@ def _indices(record: Record) -> Sequence[int | None]:
 
 
 def _waiting(text: str) -> list[int]:
-    indices: list[int] = []
-    for part in text.split(","):
-        match = _WAITING.fullmatch(part)
-        if match is None:
-            raise CannotTellError(f"the list of waiting elements is cut short or unknown: {text}")
-        low, high, step = match.groups()
-        indices.extend(range(int(low), int(high or low) + 1, int(step or 1)))
-    return indices
+    try:
+        return parse_tasks(text)
+    except ValueError as error:
+        raise CannotTellError(str(error)) from error
 
 
 def _row(record: Record, index: int | None) -> QueueRow:

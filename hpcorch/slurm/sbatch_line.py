@@ -74,14 +74,8 @@ _SPACE = " \t\r\f\v"  # what C calls a space: others are letters to sbatch
 _WORD = re.compile(rf"""#|(?:\\[^{_SPACE[1:]}]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^{_SPACE}#"'\\])+""", re.DOTALL)
 _PART = re.compile(r""""((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|((?:\\.|[^"'\\])+)""", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_WORDS = ("#SBATCH", "#SLURM")
 _NEXT_COMPONENT = re.compile(rf"[{_SPACE}]*(?:het|pack)job(?=[{_SPACE}]|$)", re.IGNORECASE)
-# As slurmctld reads it, with C's strtol.
-_ARRAY_PART = re.compile(
-    r"\[?\s*(?P<first>\+?\d{1,7})?\]?"
-    r"(?P<to>-\s*(?P<last>\+?\d{1,7})?\]?(?P<by>:\s*(?P<step>\+?\d{1,7})?\]?)?)?(?:%.*)?",
-    re.ASCII | re.DOTALL,
-)
-_ARRAY_LIMIT = re.compile(r"^[^%]*%\s*\+?(\d{1,9})", re.ASCII)
 _HELP_LINE = re.compile(r"^\s*(?:-(\w),?)?\s*--([A-Za-z0-9][\w-]*)(\[?=)?", re.MULTILINE)
 
 
@@ -113,14 +107,18 @@ class _Reader:
     def read(self, words: Sequence[str]) -> int:
         """Read options up to the first word that is none; how many words that are."""
         at = 0
-        while at < len(words):
-            word = words[at]
-            if word == "--" or len(word) < 2 or not word.startswith("-"):
-                break
-            at += 1
-            following = words[at] if at < len(words) else ""
-            at += self._long(word[2:], following) if word.startswith("--") else self._shorts(word[1:], following)
+        while taken := self.read_one(words, at):
+            at += taken
         return min(at, len(words))
+
+    def read_one(self, words: Sequence[str], at: int) -> int:
+        """Read the option that begins at a word; how many words it has, 0 where none begins."""
+        word = words[at] if at < len(words) else ""
+        if word == "--" or len(word) < 2 or not word.startswith("-"):
+            return 0
+        following = words[at + 1] if at + 1 < len(words) else ""
+        more = self._long(word[2:], following) if word.startswith("--") else self._shorts(word[1:], following)
+        return 1 + more
 
     def _long(self, text: str, following: str) -> int:
         """Read a long option; how many of the following words belong to it."""
@@ -159,8 +157,7 @@ def parse_line(words: Sequence[str], help_text: str = "", *, also: Iterable[str]
     :param help_text: what ``sbatch --help`` prints, for options that are not Slurm's own
     :param also: long options with a value that somebody else will take out
     """
-    reader = _reader(help_text)
-    reader.options = {**reader.options, **dict.fromkeys(also, Takes.VALUE)}
+    reader = _reader(help_text, also)
     end = reader.read(words)
     rest = list(words[end:])
     flags = list(words[:end])
@@ -176,31 +173,48 @@ def parse_line(words: Sequence[str], help_text: str = "", *, also: Iterable[str]
     )
 
 
-def parse_directives(script: bytes, word: str = "#SBATCH", help_text: str = "") -> Mapping[str, str]:
+def options_of(words: Sequence[str], help_text: str = "", *, also: Iterable[str] = ()) -> Iterator[Sequence[str]]:
+    """The options that a command line begins with, each with its value if that is a word of its own."""
+    reader, at = _reader(help_text, also), 0
+    while taken := reader.read_one(words, at):
+        yield words[at : at + taken]
+        at += taken
+
+
+def parse_directives(script: bytes, help_text: str = "") -> Mapping[str, str]:
     """The options in a script's ``#SBATCH`` lines: long name -> value. They end at the first command.
 
-    Those of a heterogeneous job are its first component's.
+    Those of a heterogeneous job are its first component's. Of ``#PBS`` lines an array is read.
     """
     reader = _reader(help_text)
     words: list[str] = []  # one command line, wherever its lines break
-    for line in directive_lines(script, word):
+    for line in directive_lines(script, *_WORDS):
         if _NEXT_COMPONENT.match(line):
             break
         words += words_of(line)
     reader.read(words)  # up to a word that is none: sbatch refuses the script then
-    return reader.values
+    array = None if "ignore-pbs" in reader.values else _pbs_array(script)
+    return reader.values if array is None else {**reader.values, "array": array}
+
+
+def _pbs_array(script: bytes) -> str | None:
+    for line in directive_lines(script, "#PBS"):
+        option, *values = list(words_of(line)) or [""]
+        if option in ("-t", "-J") and values:
+            return values[0]
+    return None
 
 
 def is_heterogeneous(line: SbatchLine, script: bytes) -> bool:
     """Whether a job is asked for whose components differ: after a ``:``, or a ``#SBATCH hetjob`` line."""
-    return line.script == ":" or any(map(_NEXT_COMPONENT.match, directive_lines(script, "#SBATCH")))
+    return line.script == ":" or any(map(_NEXT_COMPONENT.match, directive_lines(script, *_WORDS)))
 
 
-def directive_lines(script: bytes, word: str) -> Iterator[str]:
-    """What follows a word at the beginning of a script's lines, up to the script's first command."""
+def directive_lines(script: bytes, *words: str) -> Iterator[str]:
+    """What follows any of the words at the beginning of a script's lines, up to the script's first command."""
     for line in script.decode("utf-8", "surrogateescape").split("\n"):
-        if line.startswith(word):
-            yield line[len(word) :]
+        if line.startswith(words):
+            yield next(line[len(word) :] for word in words if line.startswith(word))
         elif (rest := line.lstrip(_SPACE)) and not rest.startswith("#"):
             return
 
@@ -229,31 +243,11 @@ def _beginning(written: str, options: Iterable[str]) -> list[str]:
     return [name for name in options if name.startswith(written)] if written else []
 
 
-def _reader(help_text: str) -> _Reader:
-    options, short = dict(OPTIONS), dict(_SHORT)
+def _reader(help_text: str, also: Iterable[str] = ()) -> _Reader:
+    options, short = {**OPTIONS, **dict.fromkeys(also, Takes.VALUE)}, dict(_SHORT)
     for letter, name, equals in _HELP_LINE.findall(help_text):
         if name not in options:
             options[name] = {"": Takes.NOTHING, "=": Takes.VALUE, "[=": Takes.MAYBE}[equals]
             if letter:
                 short.setdefault(letter, name)
     return _Reader(options, short)
-
-
-def array_indices(spec: str) -> tuple[list[int], int | None] | None:
-    """The indices of ``--array`` (``0-15:4``, ``1,3-5%2``), ascending, and how many may run at once.
-
-    None for what sbatch will refuse.
-    """
-    found: set[int] = set()
-    for part in filter(None, spec.split(",")):
-        match = _ARRAY_PART.fullmatch(part)
-        if match is None:
-            return None
-        first = int(match["first"] or 0)
-        last = int(match["last"] or 0) if match["to"] else first
-        step = int(match["step"] or 0) if match["by"] else 1
-        if last < first or step < 1:
-            return None
-        found.update(range(first, last + 1, step))
-    limit = _ARRAY_LIMIT.search(spec)
-    return (sorted(found), int(limit[1]) or None if limit else None) if found else None

@@ -72,7 +72,7 @@ FULL = {
 SHORT = {
     "licenses": Sizes(runs=6, sleep=1),
     "throttles": Sizes(runs=7, sleep=10, gap_s=12),
-    "feeding": Sizes(runs=60, sleep=0, limit=30),
+    "feeding": Sizes(runs=110, sleep=0, limit=40),  # more than are submitted without asking for limits
 }
 
 

@@ -126,11 +126,17 @@ def test_what_private_data_hides_is_told(doctor, private_data):
     assert "`hpcorch resources` counts yours alone" in rows["private data"]["found"]
 
 
-def test_a_ledger_in_memory_is_refused(as_alice, lab, doctor):
+def test_a_place_for_sweeps_that_is_memory_is_refused_and_a_ledger_there_is_told(as_alice, lab, doctor):
     if "tmpfs" not in lab.root(["findmnt", "-n", "-o", "FSTYPE", "-T", "/dev/shm"]).stdout:
         pytest.skip("/dev/shm is no tmpfs here")
     folder = Path("/dev/shm/hpcorch-doctor-test")
     code, rows = doctor(program=("hpcorch", "--ledger", str(folder / ".hpcorch" / "ledger.db")))
+    assert (code, rows["file system of ledger"]["verdict"]) == (0, "limited")
+    assert as_alice(["ls", str(folder)]).returncode != 0, "it leaves no trace"
+    as_alice.output(["mkdir", str(folder)])
+    try:
+        code, rows = doctor(program=("env", "-C", str(folder), "hpcorch"))
+    finally:
+        as_alice.output(["rmdir", str(folder)])
     assert (code, rows["file system"]["verdict"]) == (1, "not ok")
     assert "no node sees it" in rows["file system"]["found"]
-    assert as_alice(["ls", str(folder)]).returncode != 0, "it leaves no trace"

@@ -112,8 +112,8 @@ def test_a_private_folder_leaves_no_trace(tmp_path):
     with private_folder(state) as folder:
         assert look_at(state, folder).writing is None
         assert folder.stat().st_mode & 0o777 == 0o700
-    assert not state.exists()
-    state.mkdir()
+    assert not state.parent.exists()
+    state.mkdir(parents=True)
     (state / "site.yaml").touch()
     with private_folder(state):
         pass

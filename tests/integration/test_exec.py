@@ -262,6 +262,15 @@ def test_a_job_that_is_cut_short_leaves_the_end_to_slurm(project):
     assert project.recorded()[0].state is RunState.UNCERTAIN
 
 
+def test_the_ranks_of_a_step_are_one_run(project):
+    step = {**job(41), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3"}
+    ranks = [project.start("--", PYTHON, "-c", SHOW, job={**step, "SLURM_PROCID": str(n)}) for n in (2, 1, 0)]
+    told = [json.loads(rank.communicate(timeout=60)[0]) for rank in ranks]
+    assert told[0] == told[1] == told[2]
+    assert [rank.returncode for rank in ranks] == [0, 0, 0]
+    assert len(of_kind(project.facts(), ev.CommandStarted)) == 1
+
+
 # In a job of `hpcorch sbatch`
 
 

@@ -41,15 +41,14 @@ FACTS = Survey(
     partitions=[],
     gpus={},
     reservations=[],
+    database=True,
     accounting=Accounting(associations=[], accounts=[], qos=[], default_account=None),
     limits={},
     open_files=1024,
 )
 NODE = NodeFacts(
     node="n1",
-    host="n1.site",
     machine="1-1",
-    python="/venv/bin/python",
     hello="hello",
     folders={},
     missing_commands=[],
@@ -80,7 +79,7 @@ def limit(jobs: int) -> Limits:
 
 
 def on_two_nodes(**changes) -> Trials:
-    facts = {"a": NODE, "b": replace(NODE, node="n2", host="n2.site", machine="2-2")}
+    facts = {"a": NODE, "b": replace(NODE, node="n2", machine="2-2")}
     trials = [
         Trial(name=name, job_id=str(number), started=one.node, facts=one, ahead_s=0.0, locks=HELD, is_done=True)
         for number, (name, one) in enumerate(facts.items(), start=7)
@@ -119,10 +118,10 @@ def test_a_cluster_that_has_all_is_ok_throughout():
         (cluster.slurm, configured(version="22.05.0-rc1"), Verdict.OK, "22.05.0-rc1 answers, cluster beta"),
         (cluster.slurm, configured(version="26.11.0"), Verdict.LIMITED, "newer than hpcorch was tried on"),
         (cluster.slurm, configured(version="master"), Verdict.UNKNOWN, "'master'"),
-        (cluster.accounting, replace(FACTS, accounting=None), Verdict.NOT_OK, "does not answer"),
+        (cluster.accounting, replace(FACTS, database=False), Verdict.NOT_OK, "does not answer"),
         (
             cluster.accounting,
-            replace(configured(accounting=False, min_job_age_s=120), accounting=None),
+            replace(configured(accounting=False, min_job_age_s=120), database=False),
             Verdict.LIMITED,
             "120 s later (MinJobAge)",
         ),
@@ -200,13 +199,13 @@ def test_the_innermost_mount_counts():
 
 
 def test_a_shared_folder_with_room_is_ok():
-    rows = folder.rows_of(FOLDER, on_cluster=True)
+    rows = folder.rows_of(FOLDER, of_nodes=True)
     assert {row.verdict for row in rows} == {Verdict.OK}
     assert "on nfs4" in rows[0].found
 
 
 @pytest.mark.parametrize(
-    ("changes", "on_cluster", "check", "verdict", "words"),
+    ("changes", "of_nodes", "check", "verdict", "words"),
     [
         ({"kind": "tmpfs"}, True, "file system", Verdict.NOT_OK, "memory of this host"),
         ({"kind": "tmpfs"}, False, "file system", Verdict.LIMITED, "started anew"),
@@ -221,15 +220,15 @@ def test_a_shared_folder_with_room_is_ok():
         ({"writing": "permission denied"}, True, "writing", Verdict.NOT_OK, "permission denied"),
     ],
 )
-def test_what_a_folder_lacks_is_told(changes, on_cluster, check, verdict, words):
-    row = by_check(folder.rows_of(replace(FOLDER, **changes), on_cluster=on_cluster))[check]
+def test_what_a_folder_lacks_is_told(changes, of_nodes, check, verdict, words):
+    row = by_check(folder.rows_of(replace(FOLDER, **changes), of_nodes=of_nodes))[check]
     assert row.verdict is verdict
     assert words in row.found
     assert bool(row.cure) == (verdict is not Verdict.OK)
 
 
 def test_a_disk_is_no_concern_where_jobs_try_it():
-    rows = folder.rows_of(replace(FOLDER, kind="ext4"), on_cluster=True, tried=True)
+    rows = folder.rows_of(replace(FOLDER, kind="ext4"), of_nodes=True, tried=True)
     assert {row.verdict for row in rows} == {Verdict.OK}
 
 

@@ -17,7 +17,7 @@ DATA = Path(__file__).parent / "data" / "pyslurm"
 RELEASES = sorted(path.stem for path in DATA.iterdir())
 
 # Arrays in the captures whose records do not say enough, by a word of the reason.
-UNTOLD = {"1554": "cut short", "1563": "heterogeneous", "1560": "heterogeneous", "1": "may have no elements"}
+UNTOLD = {"1554": "not a whole list", "1563": "heterogeneous", "1560": "heterogeneous", "1": "may have no elements"}
 EVERY_SECOND = "1553"  # of 0-40: while they wait, squeue -r leaves out the last
 
 ELEMENT = Job(id=12, array_id=10, array_task_id=3, state="RUNNING", state_reason="None", allocated_nodes="n1")

@@ -1,0 +1,158 @@
+"""The pure parts of `hpcorch exec`: the job in the environment, names of sweeps, what an end is to the record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpcorch.model import events as ev
+from hpcorch.model.entities import Submission
+from hpcorch.model.fold import RunEvidence, fold_run
+from hpcorch.model.ids import AttemptId
+from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
+from hpcorch.runtime.command import Ended
+from hpcorch.runtime.command_result import Found
+from hpcorch.services.command_record import attempt_end
+from hpcorch.services.command_sweep import Order, sweep_name
+from hpcorch.services.job_here import Job, job_here, seconds_left
+from tests.ledger_support import SWEEP
+
+ATTEMPT = AttemptId(run=0, submission=0, restart=0)
+IN_USERS_JOB = Submission(
+    sweep=SWEEP,
+    submission=0,
+    batch=0,
+    runs=(0,),
+    token="t",
+    backend="slurm",
+    script="",
+    state=SubmissionState.RELEASED,
+    intended_at="2026-01-01T00:00:00.000000Z",
+    job_id="41",
+    form=SubmissionForm.SCRIPT_JOB,
+)
+SCRIPT = replace(IN_USERS_JOB, script=".hpcorch/submissions/s0.sbatch")
+CLAIMED = ev.AttemptClaimed(host="n1", pid=7, job_id="41")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0:59", 59), ("03:04", 184), ("1:02:03", 3723), ("2-00:00:10", 172810), ("UNLIMITED", None), ("", None)],
+)
+def test_what_squeue_says_of_the_time_left(text: str, seconds: int | None) -> None:
+    assert seconds_left(f"{text}\n") == seconds
+
+
+def test_an_element_is_known_by_its_array() -> None:
+    variables = {"SLURM_JOB_ID": "48", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "0"}
+    found = job_here({**variables, "SLURM_RESTART_COUNT": "2"})
+    assert found is not None
+    assert (found.id, found.raw_id, found.element, found.restart) == ("41", "48", "41_0", 2)
+
+
+def test_outside_of_slurm_there_is_no_job() -> None:
+    assert job_here({"SLURM_CONF": "/etc/slurm.conf"}) is None
+
+
+def test_the_name_of_a_sweep_is_the_commands_in_its_place() -> None:
+    order = Order(argv=["run", "a b"], name="run", cwd=Path("/work"), environ={})
+    job = Job(raw_id="41", cluster="lab")
+    name = sweep_name(order, job)
+    assert name.startswith("lab-41-")
+    assert sweep_name(order, replace(job, restart=1, node="n2")) == name
+    others = [
+        sweep_name(replace(order, argv=["run", "a", "b"]), job),
+        sweep_name(replace(order, argv=["run", "a b", ""]), job),
+        sweep_name(replace(order, cwd=Path("/other")), job),
+        sweep_name(order, replace(job, raw_id="42")),
+        sweep_name(order, replace(job, array_id="41", index=0)),
+    ]
+    assert len({name, *others}) == 6
+
+
+def ended(exit_code: int, **values: object) -> Ended:
+    return Ended(exit_code=exit_code, seconds=1.0, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("end", "in_job", "outcome", "signal"),
+    [
+        (ended(0), True, "completed", None),
+        (ended(3), True, "failed", None),
+        (ended(137, signal="SIGKILL"), True, "failed", "SIGKILL"),
+        (ended(3, asked_by="SIGTERM"), False, "stopped", "SIGTERM"),
+        (ended(0, asked_by="SIGTERM"), False, "completed", None),  # nobody but the command tells
+        (ended(0, asked_by="SIGTERM"), True, "stopped", "SIGTERM"),  # it may have been preempted
+        (ended(0, warned=True), True, "stopped", "SIGUSR1"),
+    ],
+)
+def test_what_an_end_is_to_the_record(end: Ended, in_job: bool, outcome: str, signal: str | None) -> None:
+    found = attempt_end(end, Found(result=5), in_job=in_job)
+    assert (found.outcome, found.signal, found.exit_code, found.result) == (outcome, signal, end.exit_code, 5)
+
+
+def folded(submission: Submission, facts: list[ev.Fact], slurm: str | None) -> tuple[AttemptState, RunState]:
+    planned = ev.RunPlanned(
+        run=0,
+        base=0,
+        overrides=[],
+        params={},
+        changes={},
+        config_digest="d",
+        seed=1,
+        seed_source="derived",
+        directory="/work",
+    )
+    said = [] if slurm is None else [ev.JobObserved(submission=0, run=0, restart=0, state=slurm, witness="sacct")]
+    run = fold_run(
+        RunEvidence(
+            planned=event(planned, "batch-000000", 0),
+            batch=0,
+            submissions=[submission],
+            observed=[event(fact, "control", seq) for seq, fact in enumerate(said)],
+            attempts={ATTEMPT: [event(fact, str(ATTEMPT), seq) for seq, fact in enumerate([CLAIMED, *facts])]},
+        )
+    )
+    return run.attempts[0].state, run.run.state
+
+
+def event(fact: ev.Fact, source: str, seq: int) -> ev.Event:
+    return ev.Event(sweep=SWEEP, source=source, seq=seq, time="2026-01-01T00:00:00.000000Z", fact=fact)
+
+
+@pytest.mark.parametrize("slurm", [None, "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"])
+@pytest.mark.parametrize(("outcome", "code"), [("completed", 0), ("failed", 3)])
+def test_the_end_of_a_command_stands_whatever_became_of_its_job(outcome: str, code: int, slurm: str | None) -> None:
+    end = ev.AttemptEnded(outcome=outcome, exit_code=code)
+    assert folded(IN_USERS_JOB, [end], slurm) == (AttemptState(outcome.upper()), RunState(outcome.upper()))
+
+
+@pytest.mark.parametrize(
+    ("code", "slurm", "state"),
+    [
+        (0, "COMPLETED", RunState.COMPLETED),
+        (3, "COMPLETED", RunState.FAILED),
+        (0, "PREEMPTED", RunState.PENDING),
+        (3, "PREEMPTED", RunState.PENDING),
+        (0, "CANCELLED", RunState.CANCELLED),
+        (0, "TIMEOUT", RunState.TIMEOUT),
+        (3, None, RunState.UNCERTAIN),
+    ],
+)
+def test_what_stopped_a_command_in_a_job_is_slurms_to_tell(code: int, slurm: str | None, state: RunState) -> None:
+    end = ev.AttemptEnded(outcome="stopped", exit_code=code, signal="SIGTERM")
+    assert folded(IN_USERS_JOB, [end], slurm)[1] is state
+
+
+def test_a_command_that_was_killed_without_a_word_is_not_called_completed() -> None:
+    assert folded(IN_USERS_JOB, [], "COMPLETED") == (AttemptState.LOST, RunState.LOST)
+    assert folded(IN_USERS_JOB, [], "FAILED") == (AttemptState.FAILED, RunState.FAILED)
+
+
+def test_of_a_script_slurm_alone_tells_the_end() -> None:
+    step = ev.CommandEnded(step=0, exit_code=3)
+    assert folded(SCRIPT, [step], "COMPLETED") == (AttemptState.COMPLETED, RunState.COMPLETED)
+    assert folded(SCRIPT, [step], "FAILED") == (AttemptState.FAILED, RunState.FAILED)
+    assert folded(SCRIPT, [step], None) == (AttemptState.RUNNING, RunState.RUNNING)
