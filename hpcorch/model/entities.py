@@ -9,6 +9,8 @@ from typing import Any
 
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 
+SBATCH, EXEC = WRAPPERS = ("sbatch", "exec")  # commands of ours, where they stand for a sweeper
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
@@ -30,6 +32,11 @@ class Sweep:
     cluster: str | None = None
     python: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether it is a script or a command of the user's, and no launch of Hydra's."""
+        return self.sweeper in WRAPPERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

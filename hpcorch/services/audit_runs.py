@@ -128,6 +128,12 @@ def examine_frozen(evidence: Evidence, exam: Examination) -> None:
     for what, known in (("snapshot of the code", evidence.codes), ("environment", evidence.environments)):
         if missing := [run.run for run in evidence.runs if run.batch not in known]:
             exam.note(f"runs {format_ranges(missing)}", f"no {what} is on record for them")
+    if evidence.sweep.is_wrapped:
+        exam.note(
+            evidence.sweep.name,
+            "a script or command of its user's: its code and environment are on record as they were when it was"
+            " submitted or started, and what it used of them by the time it ran is not known",
+        )
 
 
 def examine_identity(evidence: Evidence, run: Run, exam: Examination) -> None:

@@ -9,11 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.ledger import Ledger, SweepSummary
-from hpcorch.model.entities import Attempt, Run, Sweep
+from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
-from hpcorch.services.script_logs import LOG_KEY, SCRIPT_SWEEPER, with_logs
+from hpcorch.services.script_logs import LOG_KEY, with_logs
 from hpcorch.services.select import Selector, count_selected, select_runs
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.where import Condition, all_hold
@@ -243,7 +243,7 @@ def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, li
     found: dict[int, list[Attempt]] = {}
     for attempt in ledger.attempts(sweep.id, runs=[run.run for run in runs]):
         found.setdefault(attempt.run, []).append(attempt)
-    if sweep.sweeper == SCRIPT_SWEEPER:
+    if sweep.sweeper == SBATCH:
         pattern = next((str(batch.options.get(LOG_KEY, "")) for batch in ledger.batches(sweep.id)), "")
         return {run.run: with_logs(sweep, pattern, run, found.get(run.run, ())) for run in runs}
     return found

@@ -23,6 +23,7 @@ from hpcorch.journal.inbox import taken_over
 from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.entities import SBATCH
 from hpcorch.model.events import (
     SubmissionAccepted,
     SubmissionIntended,
@@ -31,7 +32,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.ids import format_ranges, new_token, utc_now
 from hpcorch.services.script_asked import OUR_OPTIONS, asked_in_script, take_ours
-from hpcorch.services.script_logs import LOG_KEY, SCRIPT_SWEEPER
+from hpcorch.services.script_logs import LOG_KEY
 from hpcorch.services.script_request import (
     SWEEP_VARIABLE,
     TOKEN_VARIABLE,
@@ -259,7 +260,7 @@ class _Submission:
         chosen = request.values.get("clusters")
         wrapped = Wrapped(
             name=request.name,
-            sweeper=SCRIPT_SWEEPER,
+            sweeper=SBATCH,
             backend="slurm",
             config=request.config(digest(request.text)),
             folder=code_folder(request.path, cwd),

@@ -11,7 +11,6 @@ from pathlib import Path
 from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.model.states import AttemptState
 
-SCRIPT_SWEEPER = "sbatch"
 LOG_KEY = "log"  # among the options of a script's batch: the pattern of its output
 _MARK = re.compile(r"%(\d*)(.)")
 

@@ -14,6 +14,7 @@ import pytest
 from hpcorch import process
 from hpcorch.errors import UsageError
 from hpcorch.resources.profile_file import parse_profile
+from hpcorch.services import doctor_folder
 from hpcorch.services.doctor import PROFILE_CHECKS
 from hpcorch.services.limits import user_limits
 from hpcorch.services.site import ask_licenses, check_cluster, read_profile
@@ -94,6 +95,7 @@ def project(tmp_path, monkeypatch):
     (path / "deep" / "er").mkdir(parents=True)
     (path / ".git").mkdir()
     monkeypatch.chdir(path / "deep" / "er")
+    monkeypatch.setattr(doctor_folder, "kind_at", lambda _: "ext4")  # some machines have /tmp in memory
     return path
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from hpcorch.ledger import trial
 from hpcorch.resources.profile_file import parse_profile
-from hpcorch.services import doctor_nodes
+from hpcorch.services import doctor_folder, doctor_nodes
 from hpcorch.services.doctor_folder import look_at, private_folder
 from hpcorch.services.doctor_jobs import Place, choose_place, run_trials
 from hpcorch.services.doctor_locks import KINDS, Fought, counted
@@ -64,6 +64,7 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(doctor_folder, "kind_at", lambda _: "ext4")  # some machines have /tmp in memory
     return folder
 
 
