@@ -108,6 +108,8 @@ class ArrayExecutor(submitit.SlurmExecutor):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             text: str = self._make_submission_file_text(self._submitit_command_str, token)
+        if "signal" not in self.parameters["additional_parameters"]:  # taken away; submitit has one of its own
+            text = re.sub(r"^#SBATCH --signal=.*\n", "", text, flags=re.MULTILINE)
         return text
 
     @property

@@ -183,6 +183,11 @@ def test_several_tasks_or_srun_args_start_under_srun(options):
     assert all(argument in command for argument in options.get("srun_args", []))
 
 
+@pytest.mark.parametrize("nothing", [None, False])
+def test_a_warning_that_was_taken_away_is_not_replaced_by_another(nothing):
+    assert "signal" not in directives(script(additional_parameters={"signal": nothing}))
+
+
 def test_a_second_file_takes_errors_only_where_asked():
     def found(**options):
         asked = JobOptions.from_mapping(options)
