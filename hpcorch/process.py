@@ -117,7 +117,12 @@ def foreground(argv: Sequence[str], *, env: Mapping[str, str], blocked: Collecti
         # Newer Pythons warn of a fork beside threads. What runs before the exec takes no lock of Python's.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            return subprocess.Popen(list(argv), env=dict(env), preexec_fn=_before_exec(blocked))  # noqa: PLW1509
+            return subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                close_fds=False,  # what the caller opened for the command, such as <(…); ours are not handed on
+                preexec_fn=_before_exec(blocked),  # noqa: PLW1509 - see above
+            )
         except OSError as error:
             raise CommandMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
 

@@ -106,6 +106,11 @@ class SlurmClientConformance:
         (row,) = client.queue([job_id])
         assert (row.job_id, row.index, row.array_job_id) == (job_id, None, job_id)
 
+    def test_every_one_of_evenly_spaced_elements_is_told(self, client, submit):
+        spaced = list(range(0, 41, 2))
+        job_id = submit(array=",".join(map(str, spaced)))
+        assert sorted(row.index for row in client.queue([job_id])) == spaced
+
     def test_unknown_ids_are_absent_from_the_answer(self, client, submit):
         job_id = submit()
         assert client.queue(["999999"]) == []

@@ -20,7 +20,8 @@ from hpcorch.services.inbox import take_over
 from hpcorch.services.reconcile import open_reconciler
 from hpcorch.services.wrapped import Wrapped, record_wrapped
 
-PROGRAM = [sys.executable, "-c", "from hpcorch.cli.main import main; main()", "exec"]
+HPCORCH = [sys.executable, "-c", "from hpcorch.cli.main import main; main()"]
+PROGRAM = [*HPCORCH, "exec"]
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
@@ -60,6 +61,12 @@ class Project:
         child = self.start(*arguments, job=job, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
         output, errors = child.communicate(stdin, timeout=60)
         return subprocess.CompletedProcess(child.args, child.returncode, output, errors)
+
+    def hpcorch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Any other command of ours."""
+        return subprocess.run(
+            [*HPCORCH, *arguments], cwd=self.path, env=environment(), text=True, capture_output=True, timeout=60
+        )
 
     @property
     def ledger(self) -> Path:

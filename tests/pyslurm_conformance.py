@@ -6,10 +6,12 @@ process's environment, for which pyslurm speaks.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import pytest
 
+from hpcorch.slurm import pyslurm_client
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm_client import PyslurmClient
 from hpcorch.slurm.states import JobState
@@ -40,6 +42,7 @@ class PyslurmConformance(SlurmClientConformance):
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(CliClient, "queue", refuse)
+        monkeypatch.setattr(pyslurm_client, "MOST_RECORDS", sys.maxsize)  # other tests may have left many
         return PyslurmClient(patience=0)
 
     def test_the_rows_are_those_of_squeue(self, client, submit):

@@ -17,6 +17,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import Event, kind_of, to_body
 from hpcorch.services.checkpoints import CheckpointHistory
+from hpcorch.services.command_history import ExecutedCommand
 from hpcorch.services.detail import RunDetail, SweepDetail, report_detail
 from hpcorch.services.plain import attempt_name, origin_as_plain, restored_from, submission_as_plain
 from hpcorch.services.report import RunReport
@@ -41,7 +42,8 @@ def command(place: Place, *, selector: str, events: bool, as_json: bool) -> None
     """Show everything about a sweep or one run.
 
     Of a sweep: where it came from, its launches and submissions. Of a run: overrides, seed, composed configuration,
-    directory, metrics, and each attempt with its part of the log and the checkpoint that it started from.
+    directory, metrics, the commands of `hpcorch exec`, and each attempt with its part of the log and the checkpoint
+    that it started from.
     """
     chosen = parse_selector(selector)
     with Ledger.open(place.ledger_path()) as ledger:
@@ -81,6 +83,7 @@ def _write_run(detail: RunDetail) -> None:
     for attempt in detail.run.attempts:
         _head(f"attempt {attempt_name(attempt)}")
         _write_facts(_attempt_facts(attempt, keeps_checkpoints=bool(detail.checkpoints.saved)))
+    _write_commands(detail.commands)
     _write_metrics(detail.run.run)
     _write_checkpoints(detail.checkpoints)
     _head("configuration")
@@ -139,6 +142,24 @@ def _restored_text(attempt: Attempt) -> str:
 
 def _checkpoint_text(attempt: Attempt) -> str:
     return f"step {attempt.checkpoint_step}, {attempt.checkpoint}"
+
+
+def _write_commands(commands: Sequence[ExecutedCommand]) -> None:
+    if not commands:
+        return
+    _head("commands")
+    rows = [
+        [
+            one.attempt,
+            str(one.step),
+            value_text(one.exit_code),
+            duration(one.seconds),
+            printable(shlex.join(one.argv)),
+        ]
+        for one in commands
+    ]
+    columns = ("attempt", "step", "exit code", "elapsed", "command")
+    output.write_table(output.Table(columns=columns, rows=rows, flexible=frozenset({"command"})))
 
 
 def _write_metrics(run: Run) -> None:

@@ -73,12 +73,14 @@ class Submission:
     form: SubmissionForm = SubmissionForm.TASKS
 
     @property
-    def ends_by_slurm(self) -> bool:
-        """Whether Slurm alone tells how its tasks end: a user's script does not record that.
+    def is_command(self) -> bool:
+        """Whether it is a command in a job of the user's own, of which hpcorch submitted no script."""
+        return self.form.is_script and not self.script
 
-        A command in a job of the user's own, of which no script is on record, does.
-        """
-        return self.form.is_script and bool(self.script)
+    @property
+    def ends_by_slurm(self) -> bool:
+        """Whether Slurm alone tells how its tasks end: a user's script does not record that, a command does."""
+        return self.form.is_script and not self.is_command
 
     def index_of(self, run: int) -> int | None:
         """The array index of a run; None of a job that is no array, and of a run that is not in here.

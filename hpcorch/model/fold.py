@@ -449,8 +449,10 @@ def _back_in_queue(run: Run, said: JobObserved, submissions: Sequence[Submission
 
 def _by_word_alone(said: JobObserved, submissions: Sequence[Submission]) -> tuple[RunState, str | None]:
     """State and reason of a run of whose attempt the scheduler alone speaks."""
-    is_script = any(one.ends_by_slurm for one in submissions if one.submission == said.submission)
-    verdict = judge(Journal.SCRIPT if is_script else Journal.NOTHING, said)
+    about = [one for one in submissions if one.submission == said.submission]
+    if said.state == NOT_REQUEUED and any(one.form.is_script for one in about):
+        return RunState.CANCELLED, said.reason  # nobody but its user submits it again
+    verdict = judge(Journal.SCRIPT if any(one.ends_by_slurm for one in about) else Journal.NOTHING, said)
     if verdict is None:
         return _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN), said.reason
     return _RUN_STATE_OF_ATTEMPT[verdict.state], verdict.reason

@@ -41,6 +41,7 @@ class Sign(str, Enum):
     """What else is known of the end."""
 
     OVER_MEMORY = "the log has Slurm's words for a job over its memory limit"
+    SIGUSR1 = "SIGUSR1 killed it"
     SIGUSR2 = "SIGUSR2 killed it"
     SIGKILL = "SIGKILL killed it"
     CRASH = "a signal that native code dies of killed it"
@@ -126,6 +127,14 @@ RULES: tuple[Rule, ...] = (
         None,
         AttemptState.TIMEOUT,
         "stopped near its time limit, and not requeued",
+    ),
+    # Slurm looks at limits twice a minute, and warns as much early: where they are short, before the task begins.
+    Rule(
+        (Journal.NOTHING,),
+        ("FAILED",),
+        Sign.SIGUSR1,
+        AttemptState.TIMEOUT,
+        "killed by SIGUSR1, the warning before its time limit, since it did not heed it yet",
     ),
     # A command that hpcorch wraps in a job of the user's own, which went on when the command was over.
     Rule((Journal.YIELDED,), ("COMPLETED", "FAILED", "LOST"), None, AttemptState.COMPLETED, None),
@@ -242,7 +251,9 @@ def _signs(said: JobObserved, ranks: int) -> set[Sign]:
         found.add(Sign.RANKS)
     if said.over_memory:
         found.add(Sign.OVER_MEMORY)
-    if number == signal.SIGUSR2:
+    if number == signal.SIGUSR1:
+        found.add(Sign.SIGUSR1)
+    elif number == signal.SIGUSR2:
         found.add(Sign.SIGUSR2)
     elif number == signal.SIGKILL:
         found.add(Sign.SIGKILL)

@@ -87,6 +87,7 @@ class Command:
             if arrived is not None and arrived.number is not signal.SIGCHLD:
                 self._pass_on(arrived)
             self._mind_the_time()
+        self._note_late_stops()
         code = self._child.returncode
         return Ended(
             exit_code=EXIT_SIGNAL_BASE - code if code < 0 else code,
@@ -95,6 +96,12 @@ class Command:
             asked_by=self._asked_by(code),
             warned=self._warned,
         )
+
+    def _note_late_stops(self) -> None:
+        """What reached the command at once with this process may have ended it before it was looked for here."""
+        while (arrived := self._signals.next(0)) is not None:
+            if arrived.number in STOPS:
+                self._asked.append(arrived)
 
     def _asked_by(self, code: int) -> str | None:
         """A terminal's signal is everyday business of an interactive program, unless the program ended by it."""

@@ -22,6 +22,11 @@ class SharedJournal:
         self._path = path
         self._claimed = claimed
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a command of the attempt has started before."""
+        return self._path.exists()
+
     def append(self, fact: Fact, *, durable: bool = False) -> None:
         """Write a fact.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.journal.layout import default_ledger
+from hpcorch.journal.manifest import read_header
 from hpcorch.model.events import AttemptClaimed
 from hpcorch.runtime.command import Limits
 from hpcorch.runtime.place import cpu_count, log_file
@@ -18,6 +19,7 @@ from hpcorch.services.command_ranks import FollowingRecord, follow
 from hpcorch.services.command_record import CommandRecord, RunRecord, StepRecord, log_size
 from hpcorch.services.command_requeue import Treatment, limits_of
 from hpcorch.services.job_here import Job
+from hpcorch.services.script_drift import look_for_drift
 from hpcorch.services.script_steps import script_attempt
 
 if TYPE_CHECKING:
@@ -64,12 +66,15 @@ def _record(
     mine = script_attempt(os.environ, job) if job is not None else None
     if mine is not None:
         path = mine.layout.journal(mine.attempt)
-        journal = SharedJournal(path, lambda: _claimed(job, log_offset=None))
-        return StepRecord(mine.layout, mine.attempt, mine.batch, journal, argv)
+        journal = SharedJournal(path, lambda: _claimed(job, log=None))
+        record = StepRecord(mine.layout, mine.attempt, mine.batch, journal, argv)
+        if not journal.is_claimed:  # once for each start of the script
+            look_for_drift(read_header(mine.layout.manifest(mine.batch)), record.note)
+        return record
     from hpcorch.services.command_sweep import begin_here, begin_in_job  # steps do without
 
     order = _order(argv, treatment, terms)
-    path, claimed = ledger or default_ledger(Path.cwd()), _claimed(job, log_offset=log_size())
+    path, claimed = ledger or default_ledger(Path.cwd()), _claimed(job, log=log_file())
     own = begin_here(path, order, claimed) if job is None else begin_in_job(path, order, job, claimed)
     return RunRecord(own.layout, own.attempt, own.batch, own.journal, argv, in_job=job is not None)
 
@@ -100,8 +105,11 @@ def _options(treatment: Treatment) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _claimed(job: Job | None, *, log_offset: int | None) -> AttemptClaimed:
-    log = log_file()
+def _claimed(job: Job | None, *, log: Path | None) -> AttemptClaimed:
+    """The first fact of an attempt.
+
+    :param log: the file that its output goes to; None of a script, whose commands may write elsewhere
+    """
     return AttemptClaimed(
         host=(job.node if job is not None else None) or socket.gethostname(),
         pid=os.getpid(),
@@ -109,7 +117,7 @@ def _claimed(job: Job | None, *, log_offset: int | None) -> AttemptClaimed:
         array_job_id=None if job is None else job.array_id,
         array_task=None if job is None else job.index,
         log=str(log) if log else None,
-        log_offset=log_offset if log else None,
+        log_offset=log_size() if log else None,
         python=sys.executable,
         cpus=cpu_count(),
         gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),

@@ -10,8 +10,9 @@ from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Batch, Submission
 from hpcorch.model.events import Event
-from hpcorch.services import plain
+from hpcorch.services import command_history, plain
 from hpcorch.services.checkpoints import KINDS, CheckpointHistory, history_of
+from hpcorch.services.command_history import ExecutedCommand, commands_of
 from hpcorch.services.refresh import Look
 from hpcorch.services.report import RunReport, StatusReport, SweepReport, report_status
 from hpcorch.services.select import Selector
@@ -51,6 +52,7 @@ class RunDetail:
 
     :param config: its composed configuration
     :param checkpoints: those that it saved, and what went wrong with any
+    :param commands: those that `hpcorch exec` executed for it
     :param events: all its events in the order in which they became known; None if they were not asked for
     """
 
@@ -58,6 +60,7 @@ class RunDetail:
     run: RunReport
     config: dict[str, Any]
     checkpoints: CheckpointHistory
+    commands: Sequence[ExecutedCommand]
     events: Sequence[Event] | None
     look: Look
 
@@ -70,6 +73,7 @@ class RunDetail:
             "backend": sweep.backend,
             **self.run.as_plain(),
             **self.checkpoints.as_plain(),
+            "commands": [one.as_plain() for one in self.commands],
             "config": self.config,
             "age_s": self.sweep.age_s,
             "notices": list(self.look.notices),
@@ -99,11 +103,13 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
             " or see them together with `hpcorch status`"
         )
     run = status.runs[0]
+    told = ledger.events(sweep, run.run.run, kinds=KINDS | command_history.KINDS)
     return RunDetail(
         sweep=status.sweep,
         run=run,
         config=ledger.config(sweep, run.run.run),
-        checkpoints=history_of(ledger.events(sweep, run.run.run, kinds=KINDS)),
+        checkpoints=history_of([event for event in told if event.fact.kind in KINDS]),
+        commands=commands_of(event for event in told if event.fact.kind in command_history.KINDS),
         events=ledger.events(sweep, run.run.run) if events else None,
         look=status.look,
     )

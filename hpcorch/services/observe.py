@@ -79,7 +79,9 @@ def own_rows(rows: Iterable[QueueRow], known: Known) -> list[QueueRow]:
 
 
 def _is_anothers(row: QueueRow, submission: Submission | None) -> bool:
-    return submission is not None and TOKEN_PREFIX in row.comment and submission.token not in row.comment
+    if submission is None or submission.is_command:  # the job of a command may bear the token of its script
+        return False
+    return TOKEN_PREFIX in row.comment and submission.token not in row.comment
 
 
 def own_accounts(rows: Iterable[AccountingRow], known: Known, directory: str) -> list[AccountingRow]:

@@ -55,6 +55,7 @@ from hpcorch.slurm.sbatch_line import is_heterogeneous, parse_directives, parse_
 
 # With these sbatch submits nothing.
 _SUBMITS_NOTHING = frozenset({"help", "usage", "version", "test-only"})
+_HETEROGENEOUS = "heterogeneous jobs are not recorded"
 _USAGE_ERROR = 255  # getopt did not understand a flag
 _HELP_TIMEOUT_S = 10.0
 
@@ -105,12 +106,14 @@ def sbatch(
     own = [*flags, *words[len(line.flags) :]]
     line = replace(line, flags=flags)
     relay = _Relay(environ=environ, tell=tell, shows_errors=shows_errors)
-    if _SUBMITS_NOTHING & line.values.keys():
+    if line.is_cut_short or _SUBMITS_NOTHING & line.values.keys():
         return relay.only(own)
+    if is_heterogeneous(line):
+        return relay.only(own, lost=_HETEROGENEOUS)
     try:
         source = read_source(line, environ, read_script)
     except OSError as error:
-        return relay.only(own, lost=f"its script cannot be read twice ({error})")
+        return relay.only(own, lost=f"hpcorch cannot read its script ({error})")
     relay = replace(relay, source=source)
     try:
         values = merged_values(line, environ, parse_directives(source.text, options))
@@ -123,7 +126,7 @@ def sbatch(
     if "test-only" in values:
         return relay.only(own)
     if is_heterogeneous(line, source.text):
-        return relay.only(own, lost="its components differ (a heterogeneous job)")
+        return relay.only(own, lost=_HETEROGENEOUS)
     request = ScriptRequest(
         line=line,
         text=source.text,

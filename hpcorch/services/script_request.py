@@ -150,8 +150,9 @@ def command_line(request: ScriptRequest, granted: Granted, token: str) -> list[s
     behind += _licenses(values, granted)
     behind += _array(request, granted)
     behind += _export(values)
-    script = [] if line.script is None else ["--", line.script] if line.script.startswith("-") else [line.script]
-    return [*ahead, *line.flags, *behind, *script, *line.arguments]
+    rest = [*([] if line.script is None else [line.script]), *line.arguments]
+    dashes = ["--"] if rest and rest[0].startswith("-") else []
+    return [*ahead, *line.flags, *behind, *dashes, *rest]
 
 
 def _licenses(values: Mapping[str, str], granted: Granted) -> list[str]:

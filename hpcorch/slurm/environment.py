@@ -55,9 +55,11 @@ def submission_environment(environ: Mapping[str, str], stated: Collection[str] =
 def query_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for asking and controlling: no personal filters or formats, times in UTC.
 
+    Lists of array tasks are whole: Slurm cuts them after 64 characters by default (squeue(1), SLURM_BITSTR_LEN).
+
     A cluster chosen for ``sbatch`` is asked, too.
     """
     kept = {name: value for name, value in environ.items() if not name.startswith(_COMMAND_PREFIXES)}
     if "SBATCH_CLUSTERS" in environ:
         kept["SLURM_CLUSTERS"] = environ["SBATCH_CLUSTERS"]
-    return kept | {"TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8"}
+    return kept | {"TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8", "SLURM_BITSTR_LEN": "0"}

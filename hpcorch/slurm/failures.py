@@ -157,7 +157,7 @@ _TABLE = (
     _Row(
         r"Batch script (?:is empty|contains only whitespace)!|does not look like a batch script|contains DOS line"
         r" breaks|contain a NULL character|Script arguments not permitted|Unmatched `|Unexpected `:`"
-        r"|don't specify both|Incompatible begin and deadline|Invalid node list|Too few processes"
+        r"|Invalid numeric value|don't specify both|Incompatible begin and deadline|Invalid node list|Too few processes"
         r"|Script .*is too (?:large|big)|cli_filter plugin terminated",
         (),
         "sbatch takes neither such a script nor such flags",

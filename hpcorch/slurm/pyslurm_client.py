@@ -14,12 +14,12 @@ from hpcorch.slurm.squeue import QueueRow
 
 _log = logging.getLogger(__name__)
 
-# To try pyslurm out and import it takes as long as five to ten questions to squeue (55-105 ms against 13-16 ms for
+# To try pyslurm out and import it takes as long as about ten questions to squeue (143-171 ms against 15-21 ms for
 # 1,000 elements, measured on 22.05 and 24.11). A command that asks less often would only lose by it.
 PATIENCE = 10
-# pyslurm loads the jobs of everybody. From about so many records on, that takes longer than squeue, which lets the
-# controller choose (measured likewise), and costs the controller more.
-MOST_RECORDS = 1000
+# pyslurm loads the jobs of everybody, those that were over lately included. From about 1,000 records on that takes
+# longer than squeue on 24.11, and earlier where few of them are asked for: squeue lets the controller choose.
+MOST_RECORDS = 500
 
 
 class PyslurmClient(CliClient):
@@ -27,27 +27,27 @@ class PyslurmClient(CliClient):
 
     Which way each call goes:
 
-    ===================  =======  =================================================================================
-    call                 way      why
-    ===================  =======  =================================================================================
-    ``queue``            pyslurm  the same rows (:mod:`hpcorch.slurm.pyslurm_rows`), asked again and again while
-                                  something waits; squeue answers what those records do not say
-    ``submit, check``    sbatch   a script's directives are read by other rules than sbatch's: 22.5.3 ignores
-                                  ``--signal``, 24.11.0 fails with the default environment; the site's plugins of
-                                  sbatch would not run; no error text names the value that was refused
-    ``accounting``       sacct    ``db.Jobs`` is keyed by id, so that the attempts of an element become one
-    ``find_token``       squeue,  asked only about a submission that nobody knows of, and mostly sacct's work
+    ===================  ========  ================================================================================
+    call                 way       why
+    ===================  ========  ================================================================================
+    ``queue``            pyslurm   the same rows (:mod:`hpcorch.slurm.pyslurm_rows`), asked again and again while
+                                   something waits; squeue answers what those records do not say
+    ``submit, check``    sbatch    a script's directives are read by other rules than sbatch's: 22.5.3 ignores
+                                   ``--signal``, 24.11.0 fails with the default environment; the site's plugins of
+                                   sbatch would not run; no error text names the value that was refused
+    ``accounting``       sacct     ``db.Jobs`` is keyed by id, so that the attempts of an element become one
+    ``find_token``       squeue,   asked only about a submission that nobody knows of, and mostly sacct's work
                          sacct
-    ``cancel, signal,    scancel, one request per job, by its raw id: an array's id is also that of one of its
-    hold, release,       scontrol elements; some of the calls read an error that an earlier call has left
+    ``cancel, signal,    scancel,  one request per job, by its raw id: an array's id is also that of one of its
+    hold, release,       scontrol  elements; some of the calls read an error that an earlier call has left
     requeue,
     update_throttle``
-    ``licenses``         scontrol what is reserved is not told
-    ``config,            scontrol asked once; no call of pyslurm has them on every release
+    ``licenses``         scontrol  what is reserved is not told
+    ``config,            scontrol  asked once; no call of pyslurm has them on every release
     partitions,
     available``
-    ``ask``              itself   it is a command
-    ===================  =======  =================================================================================
+    ``ask``              itself    it is a command
+    ===================  ========  ================================================================================
 
     The first questions about the queue go to squeue, too. A pyslurm that does not suit or does not work is passed
     over with a line in the log, for as long as this client lives. Slurm's own time limits hold for a question

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hpcorch.model.ids import parse_ranges
 from hpcorch.slurm.commands import ACCOUNTING_FIELDS, COMMAND_LINE_FIELD, STEPS_CODE_FIELD
+from hpcorch.slurm.ranges import parse_tasks
 from hpcorch.slurm.states import JobState
 from hpcorch.slurm.times import parse_utc
 
-_JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,-]+)(?:%\d+)?\]))?")
+_JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,:-]+)(?:%\d+)?\]))?")
 _SIGNAL_BASE = 128  # as a shell reports what died of a signal
 _NOTHING = frozenset({"", "None", "None assigned", "Unknown"})
 
@@ -70,7 +70,7 @@ def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
     if match is None:
         return
     array, index, waiting = match.groups()
-    indices: Sequence[int | None] = parse_ranges(waiting) if waiting else [int(index) if index else None]
+    indices: Sequence[int | None] = parse_tasks(waiting) if waiting else [int(index) if index else None]
     code, signal = _code_and_signal(columns)
     canceller = re.fullmatch(r"CANCELLED by (\d+)", columns["State"])
     for one in indices:

@@ -23,7 +23,7 @@ class Takes(Enum):
 _SHORT_NAMES = """
     a=array A=account b=begin B=extra-node-info c=cpus-per-task C=constraint d=dependency D=chdir e=error F=nodefile
     G=gpus h=help H=hold i=input J=job-name k=no-kill L=licenses m=distribution M=clusters n=ntasks N=nodes o=output
-    O=overcommit p=partition q=qos Q=quiet s=oversubscribe S=core-spec t=time u=usage v=verbose V=version w=nodelist
+    O=overcommit p=partition q=qos Q=quiet s=oversubscribe S=core-spec t=time v=verbose V=version w=nodelist
     W=wait x=exclude
 """
 _SHORT: Mapping[str, str] = dict(pair.split("=", 1) for pair in _SHORT_NAMES.split())
@@ -88,6 +88,7 @@ class SbatchLine:
     :param arguments: what follows the script
     :param values: long name -> value, of repeated options the last; empty for one without
     :param unknown: words that look like options, and of which it is not known whether they take a value
+    :param is_cut_short: the last option lacks its value
     """
 
     flags: Sequence[str]
@@ -95,6 +96,7 @@ class SbatchLine:
     arguments: Sequence[str]
     values: Mapping[str, str]
     unknown: Sequence[str] = ()
+    is_cut_short: bool = False
 
 
 @dataclass(slots=True)
@@ -105,11 +107,11 @@ class _Reader:
     unknown: list[str] = field(default_factory=list)
 
     def read(self, words: Sequence[str]) -> int:
-        """Read options up to the first word that is none; how many words that are."""
+        """Read options up to the first word that is none; how many words that are, a missing value included."""
         at = 0
         while taken := self.read_one(words, at):
             at += taken
-        return min(at, len(words))
+        return at
 
     def read_one(self, words: Sequence[str], at: int) -> int:
         """Read the option that begins at a word; how many words it has, 0 where none begins."""
@@ -170,6 +172,7 @@ def parse_line(words: Sequence[str], help_text: str = "", *, also: Iterable[str]
         arguments=rest if script is None else rest[1:],
         values=reader.values,
         unknown=reader.unknown,
+        is_cut_short=end > len(words),
     )
 
 
@@ -205,7 +208,7 @@ def _pbs_array(script: bytes) -> str | None:
     return None
 
 
-def is_heterogeneous(line: SbatchLine, script: bytes) -> bool:
+def is_heterogeneous(line: SbatchLine, script: bytes = b"") -> bool:
     """Whether a job is asked for whose components differ: after a ``:``, or a ``#SBATCH hetjob`` line."""
     return line.script == ":" or any(map(_NEXT_COMPONENT.match, directive_lines(script, *_WORDS)))
 

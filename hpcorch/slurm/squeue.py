@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from hpcorch.slurm.ranges import parse_tasks
 from hpcorch.slurm.states import JobState
 from hpcorch.slurm.times import parse_utc
 
@@ -39,29 +40,37 @@ class QueueRow:
 
 
 def parse(text: str) -> list[QueueRow]:
-    """Read the rows of ``squeue -h -r -o QUEUE_FORMAT``; other lines (``CLUSTER: x``) are skipped."""
+    """Read the rows of ``squeue -h -o QUEUE_FORMAT``; other lines (``CLUSTER: x``) are skipped.
+
+    Waiting elements in one row (``369_[0-14:2]``) become one each.
+    """
     rows = []
     for line in text.splitlines():
         columns = line.split("|", _COLUMNS - 1)
         if len(columns) == _COLUMNS:
-            rows.append(_row(*columns))
+            rows.extend(_rows(*columns))
     return rows
 
 
-def _row(
-    job_id: str, raw: str, array: str, index: str, state: str, submitted: str, nodes: str, reason: str, comment: str
-) -> QueueRow:
-    return QueueRow(
+def _rows(
+    job_id: str, raw: str, array: str, tasks: str, state: str, submitted: str, nodes: str, reason: str, comment: str
+) -> Iterator[QueueRow]:
+    row = QueueRow(
         job_id=job_id,
         raw_id=raw,
         array_job_id=array,
-        index=int(index) if index.isdigit() else None,
+        index=None,
         state=JobState.parse(state),
         submitted_at=parse_utc(submitted),
         nodes=nodes,
         reason=_reason(reason),
         comment="" if comment == "(null)" else comment,
     )
+    if not tasks[:1].isdigit():  # N/A: no array
+        yield row
+    else:
+        for index in parse_tasks(tasks):
+            yield replace(row, job_id=f"{array}_{index}", index=index)
 
 
 def jobs_with_token(text: str, token: str) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import SlurmClientConformance
+from tests.conformance import SlurmClientConformance, eventually
 
 _ENVIRON = dict(os.environ)  # before any fixture removes what tells the commands where the cluster is
 
@@ -29,3 +29,10 @@ def folder() -> Path:
 
 class TestRealSlurm(SlurmClientConformance):
     """The cluster keeps the same promises as the fake."""
+
+    def test_every_one_of_many_scattered_elements_is_told(self, client, submit, since):
+        scattered = [n * n for n in range(1, 31)]
+        job_id = submit(array=",".join(map(str, scattered)))
+        assert sorted(row.index for row in client.queue([job_id])) == scattered
+        client.hold([job_id])
+        eventually(lambda: sorted(row.index for row in client.accounting([job_id], since)) == scattered)

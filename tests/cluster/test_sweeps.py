@@ -195,7 +195,8 @@ def test_hydras_own_launcher_suites_pass(as_alice, workspace):
 
 
 def test_a_run_near_its_time_limit_is_requeued_as_often_as_allowed(as_alice, slow):
-    keys = ["timeout_min=1", "signal_delay_s=55", "max_num_timeout=1"]
+    # Slurm looks at limits every 30 s, and warns as much early: here from second 10 on, when the task heeds it.
+    keys = ["timeout_min=2", "signal_delay_s=80", "max_num_timeout=1"]
     done = launch(as_alice, slow, "+x=1", *(f"hydra.launcher.{key}" for key in keys))
     assert done.returncode == 0, done.stderr
     (run,) = status(as_alice)["runs"]

@@ -9,7 +9,7 @@ import pytest
 
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Submission
-from hpcorch.model.fold import RunEvidence, fold_run
+from hpcorch.model.fold import FoldedRun, RunEvidence, fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 from hpcorch.runtime.command import Ended
@@ -93,7 +93,18 @@ def test_what_an_end_is_to_the_record(end: Ended, in_job: bool, outcome: str, si
     assert (found.outcome, found.signal, found.exit_code, found.result) == (outcome, signal, end.exit_code, 5)
 
 
+def said(state: str, restart: int = 0, witness: str = "sacct") -> ev.JobObserved:
+    return ev.JobObserved(submission=0, run=0, restart=restart, state=state, witness=witness)
+
+
 def folded(submission: Submission, facts: list[ev.Fact], slurm: str | None) -> tuple[AttemptState, RunState]:
+    found = fold(submission, {ATTEMPT: [CLAIMED, *facts]}, [] if slurm is None else [said(slurm)])
+    return found.attempts[0].state, found.run.state
+
+
+def fold(
+    submission: Submission, attempts: dict[AttemptId, list[ev.Fact]], observed: list[ev.JobObserved]
+) -> FoldedRun:
     planned = ev.RunPlanned(
         run=0,
         base=0,
@@ -105,17 +116,18 @@ def folded(submission: Submission, facts: list[ev.Fact], slurm: str | None) -> t
         seed_source="derived",
         directory="/work",
     )
-    said = [] if slurm is None else [ev.JobObserved(submission=0, run=0, restart=0, state=slurm, witness="sacct")]
-    run = fold_run(
+    return fold_run(
         RunEvidence(
             planned=event(planned, "batch-000000", 0),
             batch=0,
             submissions=[submission],
-            observed=[event(fact, "control", seq) for seq, fact in enumerate(said)],
-            attempts={ATTEMPT: [event(fact, str(ATTEMPT), seq) for seq, fact in enumerate([CLAIMED, *facts])]},
+            observed=[event(fact, "control", seq) for seq, fact in enumerate(observed)],
+            attempts={
+                name: [event(fact, str(name), seq) for seq, fact in enumerate(facts)]
+                for name, facts in attempts.items()
+            },
         )
     )
-    return run.attempts[0].state, run.run.state
 
 
 def event(fact: ev.Fact, source: str, seq: int) -> ev.Event:
@@ -156,3 +168,27 @@ def test_of_a_script_slurm_alone_tells_the_end() -> None:
     assert folded(SCRIPT, [step], "COMPLETED") == (AttemptState.COMPLETED, RunState.COMPLETED)
     assert folded(SCRIPT, [step], "FAILED") == (AttemptState.FAILED, RunState.FAILED)
     assert folded(SCRIPT, [step], None) == (AttemptState.RUNNING, RunState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        (said("PENDING", 1, "squeue"), RunState.PENDING),
+        (said("RUNNING", 1, "squeue"), RunState.RUNNING),
+        (said("FAILED", 1), RunState.FAILED),
+    ],
+)
+def test_a_script_that_completed_and_is_requeued_is_executed_again(word: ev.JobObserved, state: RunState) -> None:
+    assert fold(SCRIPT, {ATTEMPT: [CLAIMED]}, [said("COMPLETED"), word]).run.state is state
+
+
+def test_of_a_command_that_a_requeued_job_executes_again_the_last_end_counts() -> None:
+    completed, failed = (ev.AttemptEnded(outcome=o, exit_code=c) for o, c in (("completed", 0), ("failed", 1)))
+    found = fold(IN_USERS_JOB, {ATTEMPT: [CLAIMED, completed], replace(ATTEMPT, restart=1): [CLAIMED, failed]}, [])
+    assert found.run.state is RunState.FAILED
+
+
+@pytest.mark.parametrize("submission", [SCRIPT, IN_USERS_JOB])
+def test_what_was_preempted_and_not_requeued_is_over_since_nobody_submits_it_again(submission: Submission) -> None:
+    observed = [said("PREEMPTED"), said("NOT_REQUEUED", 1, "squeue")]
+    assert fold(submission, {ATTEMPT: [CLAIMED]}, observed).run.state is RunState.CANCELLED

@@ -66,6 +66,15 @@ def test_of_a_job_that_does_not_wait_the_scheduler_thinks_nothing():
     assert squeue.parse_waiting("") is None
 
 
+@pytest.mark.parametrize(("tasks", "indices"), [("0-14:2", range(0, 15, 2)), ("3,20%1", (3, 20)), ("7", (7,))])
+def test_elements_that_wait_in_one_row_are_told_one_by_one(tasks, indices):
+    row = f"9_[{tasks}]|9|9|{tasks}|PENDING|2026-11-23T10:00:00||JobHeldUser|a|b"
+    rows = squeue.parse(row)
+    assert [(one.job_id, one.index, one.comment) for one in rows] == [(f"9_{i}", i, "a|b") for i in indices]
+    waiting = sacct.parse(f"9|9_[{tasks}]|PENDING|0:0|2026-11-23T10:00:00|Unknown|Unknown|None assigned|None")
+    assert [one.index for one in waiting] == list(indices)
+
+
 def test_accounting_rows_tell_attempts_in_order(captured):
     rows = sacct.parse(captured("sacct"))
     attempts = [row for row in rows if any(r.state is JobState.REQUEUED and r.job_id == row.job_id for r in rows)]

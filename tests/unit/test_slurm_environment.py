@@ -38,5 +38,6 @@ def test_a_users_defaults_give_way_to_what_the_script_states():
 
 def test_questions_are_asked_without_personal_formats():
     asked = query_environment({"SQUEUE_FORMAT": "%j", "SCANCEL_INTERACTIVE": "1", "SLURM_TIME_FORMAT": "relative"})
-    assert asked == {"TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8"}
+    stated = {"TZ": "UTC", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C.UTF-8", "SLURM_BITSTR_LEN": "0"}
+    assert asked == stated
     assert query_environment({"SBATCH_CLUSTERS": "west"})["SLURM_CLUSTERS"] == "west"

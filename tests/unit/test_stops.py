@@ -46,6 +46,7 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.ASKED,), said("LOST"), AttemptState.CANCELLED, "which it did"),
     ((Journal.ASKED,), said("FAILED", reason="cancelled by a"), AttemptState.CANCELLED, "cancelled by a"),
     ((Journal.NOTHING,), said("FAILED", signal=12), AttemptState.CANCELLED, "did not heed it yet"),
+    ((Journal.NOTHING,), said("FAILED", signal=10), AttemptState.TIMEOUT, "the warning before its time limit"),
     ((Journal.NOTHING, Journal.STOPPED, Journal.WARNED), said("TIMEOUT"), AttemptState.TIMEOUT, "its time limit"),
     (OPEN, said("DEADLINE"), AttemptState.DEADLINE, "the deadline"),
     (
@@ -93,7 +94,12 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.YIELDED,), said("FAILED", exit_code=1), AttemptState.COMPLETED, ""),
     ((Journal.YIELDED,), said("LOST"), AttemptState.COMPLETED, ""),
     ((Journal.SCRIPT,), said("COMPLETED", exit_code=0), AttemptState.COMPLETED, ""),
-    ((Journal.SCRIPT,), said("FAILED", exit_code=3), AttemptState.FAILED, "it ended with exit code 3 (see its log)"),
+    (
+        (Journal.SCRIPT,),
+        said("FAILED", exit_code=3),
+        AttemptState.FAILED,
+        "it ended with exit code 3 (see its log)",
+    ),
     ((Journal.SCRIPT,), said("FAILED"), AttemptState.FAILED, "it failed (see its log)"),
     ((Journal.SCRIPT,), said("FAILED", signal=KILLED), AttemptState.FAILED, "killed by SIGKILL"),
     ((Journal.SCRIPT,), said("LOST"), AttemptState.LOST, "nobody remembers its end"),

@@ -24,6 +24,8 @@ KILL_WAIT_S = 2.0
 DOWN = "Unable to contact slurm controller (connect failure)"
 FAILED = "sbatch: error: Batch job submission failed: "
 SHORT = {"-H": "hold", "-a": "array", "-d": "dependency", "-o": "output", "-J": "job-name", "-p": "partition"}
+SHORT |= {"-Q": "quiet", "-W": "wait"}
+BARE = ("-H", "-Q", "-W")
 REFUSED = {  # a value with "nosuch" in it is one that this cluster does not have
     "gres": "Invalid generic resource (gres) specification",
     "licenses": "Invalid license specification",
@@ -75,7 +77,7 @@ def read_flags(words):
             name, _, value = word[2:].partition("=")
             flags[name] = value
         elif word in SHORT:
-            flags[SHORT[word]] = "" if word == "-H" else words.pop(0)
+            flags[SHORT[word]] = "" if word in BARE else words.pop(0)
         else:
             rest = [word, *words]
     return flags, rest
@@ -87,8 +89,12 @@ def sbatch(argv):
         fail(FAILED + DOWN)
     if mode.startswith("reject:"):
         fail(FAILED + mode.partition(":")[2])
-    given, (script,) = read_flags(argv)
-    text = Path(script).read_text()
+    given, words = read_flags(argv)
+    script, *arguments = words or [""]
+    if "help" in given:
+        print("Usage: sbatch [OPTIONS(0)...] script(0) [args(0)...]")
+        return
+    text = script_text(given, script)
     lines = [line[8:] for line in text.splitlines() if line.startswith("#SBATCH ")]
     written, _ = read_flags(word.replace("\\\\", "\\") for line in lines for word in shlex.split(line))
     flags = written | given
@@ -100,14 +106,39 @@ def sbatch(argv):
         return
     with all_jobs() as jobs:
         refuse_above_limit(jobs, flags)
-        job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv])
+        job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv]) | {"arguments": arguments}
         jobs[job["id"]] = job
         start_runner(job)
     if mode == "timeout":
         time.sleep(600)
     if mode == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    print("sbatch: what?" if mode == "nonsense" else job["id"])
+    if mode == "nonsense":
+        print("sbatch: what?")
+    elif "quiet" not in flags:
+        print(job["id"] if "parsable" in flags else f"Submitted batch job {job['id']}", flush=True)
+    if "wait" in flags:
+        raise SystemExit(code_at_end(job["id"]))
+
+
+def code_at_end(job_id):
+    while True:
+        with all_jobs() as jobs:
+            tasks = jobs[job_id]["tasks"].values()
+            if not any(task["state"] in ACTIVE for task in tasks):
+                return max((task["exit"] for task in tasks), default=1)
+        time.sleep(0.05)
+
+
+def script_text(flags, script):
+    if "wrap" in flags:
+        return f"#!/bin/sh\n{flags['wrap']}\n"
+    if not script:
+        return sys.stdin.read() or fail("sbatch: error: Batch script is empty!")
+    try:
+        return Path(script).read_text()
+    except OSError:
+        fail(f"sbatch: error: Unable to open file {script}")
 
 
 def refusal(flags):
@@ -200,7 +231,7 @@ def start(job, index):
     mode = "ab" if flags.get("open-mode") == "append" else "wb"
     with Path(job["cwd"], output).open(mode) as log:
         child = subprocess.Popen(
-            ["bash", str(ROOT / f"script-{job['id']}")], cwd=job["cwd"], env=env, start_new_session=True,
+            ["bash", str(ROOT / f"script-{job['id']}"), *job["arguments"]], cwd=job["cwd"], env=env, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     task["pid"] = child.pid

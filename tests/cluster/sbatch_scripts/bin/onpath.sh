@@ -1,0 +1,3 @@
+#!/bin/bash
+#SBATCH --hold --time=0-1
+echo "found on PATH"

@@ -1,0 +1,3 @@
+#!/bin/bash
+#SBATCH -o here-%j.log -e here-%j.err -i /dev/null
+pwd

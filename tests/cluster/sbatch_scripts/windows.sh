@@ -1,0 +1,3 @@
+#!/bin/bash
+#SBATCH -J windows
+echo hello
