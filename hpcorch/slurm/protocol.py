@@ -55,7 +55,8 @@ class SlurmClient(Protocol):
         """What the accounting database has, one row per attempt; it may be late. ``None``: there is no database.
 
         An array that is cancelled as a whole while it waits may be one row without index, which stands for every
-        element that has no row of its own.
+        element that has no row of its own. One row without index that has a node is of the element that began last,
+        whose index the database of 22.05 gets seconds later (measured).
 
         :param since: aware time before the jobs were submitted; ids are recycled
         """

@@ -44,7 +44,7 @@ def parse(text: str) -> list[QueueRow]:
 
     Waiting elements in one row (``369_[0-14:2]``) become one each.
     """
-    rows = []
+    rows: list[QueueRow] = []
     for line in text.splitlines():
         columns = line.split("|", _COLUMNS - 1)
         if len(columns) == _COLUMNS:

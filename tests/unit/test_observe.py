@@ -272,10 +272,14 @@ def test_a_late_sacct_tells_nothing() -> None:
 
 
 def test_an_array_cancelled_as_a_whole_while_it_waited_ends_every_element_without_a_row() -> None:
-    rows = [accounted(None, "CANCELLED", cancelled_by=1000), accounted(0, "COMPLETED")]
+    rows = [accounted(None, "CANCELLED", started_at=None, nodes="", cancelled_by=1000), accounted(0, "COMPLETED")]
     facts = from_accounting(rows, known())
     assert sorted(words(facts)) == [(5, 0, "COMPLETED"), (6, 0, "CANCELLED"), (7, 0, "CANCELLED")]
     assert {fact.reason for fact in facts if fact.run != 5} == {"cancelled by uid 1000"}
+
+
+def test_the_end_of_one_element_whose_index_is_not_known_yet_is_not_the_end_of_all() -> None:
+    assert from_accounting([accounted(None, "FAILED", exit_code=15)], known()) == []
 
 
 def test_the_last_end_of_an_element_that_is_alive_is_left_to_the_next_look() -> None:
@@ -431,7 +435,7 @@ def test_a_users_job_that_is_no_array_is_run_0() -> None:
 def test_what_was_cancelled_as_a_whole_is_told_of_each_run_of_a_script(
     submission: Submission, runs: list[int]
 ) -> None:
-    facts = from_accounting([accounted(None, "CANCELLED")], knowing(submission))
+    facts = from_accounting([accounted(None, "CANCELLED", started_at=None, nodes="")], knowing(submission))
     assert [fact.run for fact in facts] == runs
 
 

@@ -99,8 +99,8 @@ def sbatch(argv):
     written, _ = read_flags(word.replace("\\\\", "\\") for line in lines for word in shlex.split(line))
     flags = written | given
     prefix = "allocation failure: " if "test-only" in flags else FAILED
-    if answer := refusal(flags):
-        fail(prefix + answer)
+    if reason := refusal(flags):
+        fail(prefix + reason)
     if "test-only" in flags:
         print("sbatch: Job 1 to start at 2026-01-02T03:04:05 using 1 processors on nodes n1", file=sys.stderr)
         return
@@ -109,6 +109,10 @@ def sbatch(argv):
         job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv]) | {"arguments": arguments}
         jobs[job["id"]] = job
         start_runner(job)
+    answer(mode, job["id"], flags)
+
+
+def answer(mode, job_id, flags):
     if mode == "timeout":
         time.sleep(600)
     if mode == "killed":
@@ -116,9 +120,9 @@ def sbatch(argv):
     if mode == "nonsense":
         print("sbatch: what?")
     elif "quiet" not in flags:
-        print(job["id"] if "parsable" in flags else f"Submitted batch job {job['id']}", flush=True)
+        print(job_id if "parsable" in flags else f"Submitted batch job {job_id}", flush=True)
     if "wait" in flags:
-        raise SystemExit(code_at_end(job["id"]))
+        raise SystemExit(code_at_end(job_id))
 
 
 def code_at_end(job_id):
@@ -231,8 +235,8 @@ def start(job, index):
     mode = "ab" if flags.get("open-mode") == "append" else "wb"
     with Path(job["cwd"], output).open(mode) as log:
         child = subprocess.Popen(
-            ["bash", str(ROOT / f"script-{job['id']}"), *job["arguments"]], cwd=job["cwd"], env=env, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            ["bash", str(ROOT / f"script-{job['id']}"), *job["arguments"]], cwd=job["cwd"], env=env,
+            start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     task["pid"] = child.pid
     return child
