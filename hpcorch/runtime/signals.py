@@ -156,6 +156,18 @@ def _give_up_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
+def exit_on_termination() -> None:
+    """Have SIGTERM end this process as :func:`sys.exit` does, so that what it made for a time is removed.
+
+    For our own helpers; a run's process has a :class:`SignalOwner`.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
 def end_with_parent() -> int:
     """Have the kernel send SIGTERM to this process when the thread that started it ends.
 

@@ -21,6 +21,7 @@ from hpcorch.journal.lock import WAIT_S
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
+from hpcorch.runtime.signals import exit_on_termination
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.sweep_state import WITH_SLURM
 from hpcorch.services.tend import Tended, tend
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, help="the sweep directory")
     parser.add_argument("--submission", type=int, required=True, help="the submission whose array is over")
     given = parser.parse_args(arguments)
+    exit_on_termination()
     try:
         with tempfile.TemporaryDirectory(prefix="hpcorch-keeper-") as folder:
             keep(SweepLayout(given.directory), given.submission, slurm_client(), Path(folder) / "ledger.db")

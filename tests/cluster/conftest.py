@@ -27,6 +27,13 @@ _LAB_SCRIPT = _HERE.parents[1] / "scripts" / "slurm-lab"
 _CANNOT = 77  # slurm-lab's exit code where the machine cannot hold a lab
 _START_TIMEOUT_S = 280  # a release that is not the distribution's first gets a Debian root
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+
+
+def pytest_configure() -> None:
+    """Where several processes share the tests, each but the first has a lab of its own, in a folder beside."""
+    if _WORKER != "gw0":
+        os.environ["HPCORCH_LAB"] = f"{_ask('folder')}-{_WORKER}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -123,11 +130,12 @@ class AsAlice:
         """Run ``argv`` with the virtual environment's programs on PATH.
 
         :param cwd: the workspace by default
-        :param env: variables beside a clean environment
+        :param env: variables beside a clean environment, in which throttled arrays are on record for this lab alone
         :raises hpcorch.process.CommandTimeoutError: it did not end in time
         """
         where = cwd or self._workspace
-        return self._lab.user("alice", argv, cwd=where, env=env or {}, timeout_s=timeout_s)
+        variables = {"HPCORCH_STATE": str(self._lab.work / "state"), **(env or {})}
+        return self._lab.user("alice", argv, cwd=where, env=variables, timeout_s=timeout_s)
 
     def output(self, argv: Sequence[str], **options: object) -> str:
         """The same for a command that must succeed: its standard output, stripped."""
