@@ -123,6 +123,9 @@ class SubmissionState(str, Enum):
     REJECTED = "REJECTED"  # Slurm said no; nothing exists
     UNKNOWN = "UNKNOWN"  # sbatch ended without an answer; to be settled by looking
 
+    def __str__(self) -> str:
+        return self.value
+
 
 class SubmissionForm(str, Enum):
     """What a submission's tasks are, which decides how Slurm's indices name runs and who tells how they ended."""
@@ -130,6 +133,9 @@ class SubmissionForm(str, Enum):
     TASKS = "tasks"  # an array of ours: index i is the i-th run, and each task records its own end
     SCRIPT_ARRAY = "script-array"  # a user's script as an array: the index is the run, and Slurm tells its end
     SCRIPT_JOB = "script-job"  # a user's script as one job: run 0, and Slurm tells its end
+
+    def __str__(self) -> str:
+        return self.value
 
     @property
     def is_script(self) -> bool:

@@ -1,9 +1,12 @@
-"""Environment variables that every job of ours has."""
+"""Environment variables that jobs of ours have."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+
+# Of a user's script: the sweep that it is on record as, and the mark of its submission.
+SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
 
 
 def script_exports(environ: Mapping[str, str]) -> dict[str, str]:

@@ -31,11 +31,10 @@ from hpcorch.model.events import (
     SubmissionUnknown,
 )
 from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.services.exports import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.script_asked import OUR_OPTIONS, asked_in_script, take_ours
 from hpcorch.services.script_logs import LOG_KEY
 from hpcorch.services.script_request import (
-    SWEEP_VARIABLE,
-    TOKEN_VARIABLE,
     Granted,
     ScriptRequest,
     array_of,

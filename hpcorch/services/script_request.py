@@ -14,13 +14,13 @@ from typing import Any
 
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import SubmissionForm
+from hpcorch.services.exports import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.script_asked import Asked
 from hpcorch.services.throttle_state import tag
 from hpcorch.slurm.array_spec import array_indices
 from hpcorch.slurm.marks import marked
 from hpcorch.slurm.sbatch_line import VARIABLES, SbatchLine
 
-SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
 _POOL_FLAGS = ("partition", "qos", "account", "reservation", "nice")
 _ENVIRONMENT_AS_IS = frozenset({"NONE", "NIL", "ALL"})
 

@@ -19,10 +19,9 @@ from hpcorch.model.fold import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionState
 from hpcorch.runtime.claim import read_attempt
+from hpcorch.services.exports import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.job_here import Job
 
-SWEEP_DIR_VARIABLE = "HPCORCH_SWEEP_DIR"
-TOKEN_VARIABLE = "HPCORCH_TOKEN"  # noqa: S105 - it names a submission
 # A job may start before the answer of its sbatch is on record.
 _PATIENCE_S = 10.0
 _LOOK_S = 0.2
@@ -45,7 +44,7 @@ def script_attempt(
     If it is not on record under which id Slurm took the submission, as when sbatch was killed before its answer
     came, the first job that says so is believed.
     """
-    directory, token = environ.get(SWEEP_DIR_VARIABLE), environ.get(TOKEN_VARIABLE)
+    directory, token = environ.get(SWEEP_VARIABLE), environ.get(TOKEN_VARIABLE)
     if not directory or not token:
         return None
     layout = SweepLayout(Path(directory))
