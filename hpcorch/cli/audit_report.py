@@ -117,7 +117,8 @@ def _row(run: RunAudit) -> str:
     params = " ".join(f"{key}={value_text(value)}" for key, value in one.params.items())
     result = f"taken over from {run.reused_from}" if run.reused_from else value_text(one.result)
     attempts = ", ".join(f"{attempt_name(s.attempt)} {s.attempt.state.value}" for s in run.attempts)
-    cells = (str(one.run), params, str(one.seed), one.state.value, result or one.error or "", attempts)
+    seed = f"{one.seed} (offered)" if one.seed_source == "offered" else str(one.seed)
+    cells = (str(one.run), params, seed, one.state.value, result or one.error or "", attempts)
     return f"| {' | '.join(map(_cell, cells))} | {_short(one.config_digest)} |"
 
 

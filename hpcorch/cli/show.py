@@ -15,7 +15,7 @@ from hpcorch.cli.status import write_heading
 from hpcorch.cli.text import duration, local_time, printable, value_text
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
-from hpcorch.model.events import Event, kind_of, to_body
+from hpcorch.model.events import CodeFrozen, Event, kind_of, to_body
 from hpcorch.services.checkpoints import CheckpointHistory
 from hpcorch.services.command_history import ExecutedCommand
 from hpcorch.services.detail import RunDetail, SweepDetail, report_detail
@@ -66,7 +66,8 @@ def _write_sweep(detail: SweepDetail) -> None:
     for batch in detail.batches:
         _head(f"launch of {batch.count} run{'s' * (batch.count != 1)} from {batch.batch} on")
         given = {key: value for key, value in batch.options.items() if value not in (None, [], {})}
-        _write_facts({"planned": local_time(batch.planned_at), "task": batch.task_digest, **given})
+        code = _code(detail.codes.get(batch.batch))
+        _write_facts({"planned": local_time(batch.planned_at), "code": code, "task": batch.task_digest, **given})
     for submission in detail.submissions:
         facts = submission_as_plain(submission)
         _head(f"submission {facts.pop('submission')}")
@@ -79,7 +80,7 @@ def _write_run(detail: RunDetail) -> None:
     output.write(
         printable(f"run {run.run} of sweep {run.sweep}  {detail.sweep.summary.sweep.name}  {run.state.value}")
     )
-    _write_facts(_run_facts(detail.run))
+    _write_facts({**_run_facts(detail.run), "code": _code(detail.code)})
     for attempt in detail.run.attempts:
         _head(f"attempt {attempt_name(attempt)}")
         _write_facts(_attempt_facts(attempt, keeps_checkpoints=bool(detail.checkpoints.saved)))
@@ -90,6 +91,17 @@ def _write_run(detail: RunDetail) -> None:
     for key, value in _leaves(detail.config):
         output.write(printable(f"  {key:<30} {json.dumps(value, ensure_ascii=False)}"))
     _write_events(detail.events)
+
+
+def _code(code: CodeFrozen | None) -> str | None:
+    """Which code: the commit, if git knows one, and the snapshot."""
+    if code is None:
+        return None
+    snapshot = f"snapshot {code.digest[:12]}"
+    if code.commit is None:
+        return f"{snapshot} (no commit: {code.problem})" if code.problem else snapshot
+    changed = " with uncommitted changes" if code.dirty else ""
+    return f"commit {code.commit}{f' on {code.branch}' if code.branch else ''}{changed}, {snapshot}"
 
 
 def _run_facts(report: RunReport) -> dict[str, Any]:

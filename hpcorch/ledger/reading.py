@@ -18,11 +18,12 @@ from hpcorch.ledger.queries import QUERIES
 from hpcorch.ledger.stored import SweepKey
 from hpcorch.model.config import patched
 from hpcorch.model.entities import Attempt, Batch, Run, Submission
-from hpcorch.model.events import Event
+from hpcorch.model.events import Event, Fact
 from hpcorch.model.fold import fold_batch, fold_sweep
 from hpcorch.model.states import RunState
 
 LAST = "last"
+_JOB = "job="
 _NO_LIMIT = -1
 _PAGE = 10_000  # indices read at once
 _SHOWN = 5  # one less than sweep_ids_with_prefix finds
@@ -94,7 +95,7 @@ class LedgerReading:
         return list(islice(found, limit))
 
     def sweep(self, selector: str) -> SweepSummary:
-        """One sweep, by its id, the beginning of its id, or ``last``.
+        """One sweep, by its id, the beginning of its id, ``last``, or ``job=369``, the id of a job of Slurm's.
 
         :raises NotFoundError: no sweep, or more than one, is selected
         """
@@ -105,6 +106,14 @@ class LedgerReading:
             found = [row[0] for row in self._rows("last_sweep_id")]
             if not found:
                 raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
+            return str(found[0])
+        if selector.startswith(_JOB):
+            found = [row[0] for row in self._rows("sweep_id_of_job", selector.removeprefix(_JOB))]
+            if not found:
+                raise NotFoundError(
+                    f"no sweep in {self.path} has the Slurm job {selector.removeprefix(_JOB)}: give the id of the"
+                    " job, or of the whole array, as squeue's %F shows it"
+                )
             return str(found[0])
         found = [row[0] for row in self._rows("sweep_ids_with_prefix", selector)]
         if not found:
@@ -244,6 +253,11 @@ class LedgerReading:
         key = self._key(sweep).key
         found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", *(key, run) * 2)
         return [rows.event_from(sweep, row) for row in found if kinds is None or row[5] in kinds]
+
+    def facts(self, sweep: str, kind: type[Fact]) -> list[Fact]:
+        """What the sweep has on record of a kind that belongs to no run, such as CodeFrozen, in order."""
+        found = self._rows("read_events_of_sweep", self._key(sweep).key, kind.kind)
+        return [rows.event_from(sweep, row).fact for row in found]
 
     # Below --------------------------------------------------------------------------------------------------
 

@@ -131,8 +131,7 @@ def examine_frozen(evidence: Evidence, exam: Examination) -> None:
     if evidence.sweep.is_wrapped:
         exam.note(
             evidence.sweep.name,
-            "a script or command of its user's: its code and environment are on record as they were when it was"
-            " submitted or started, and what it used of them by the time it ran is not known",
+            "a user's script or command: what it used of the code and environment on record is not known",
         )
 
 

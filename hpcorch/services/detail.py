@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Batch, Submission
-from hpcorch.model.events import Event
+from hpcorch.model.events import CodeFrozen, Event
 from hpcorch.services import command_history, plain
 from hpcorch.services.checkpoints import KINDS, CheckpointHistory, history_of
 from hpcorch.services.command_history import ExecutedCommand, commands_of
@@ -22,12 +22,14 @@ from hpcorch.services.select import Selector
 class SweepDetail:
     """Everything about a sweep that is not about a single run.
 
+    :param codes: launch -> the code that it froze
     :param events: all its events in the order in which they became known; None if they were not asked for
     """
 
     status: StatusReport
     batches: Sequence[Batch]
     submissions: Sequence[Submission]
+    codes: Mapping[int, CodeFrozen]
     events: Sequence[Event] | None
 
     @property
@@ -40,7 +42,10 @@ class SweepDetail:
         return {
             **self.status.as_plain(),
             **plain.origin_as_plain(self.status.sweep.summary.sweep),
-            "batches": [plain.batch_as_plain(batch) for batch in self.batches],
+            "batches": [
+                {**plain.batch_as_plain(batch), "code": code_as_plain(self.codes.get(batch.batch))}
+                for batch in self.batches
+            ],
             "submissions": [plain.submission_as_plain(submission) for submission in self.submissions],
             **_events_as_plain(self.events),
         }
@@ -58,6 +63,7 @@ class RunDetail:
 
     sweep: SweepReport
     run: RunReport
+    code: CodeFrozen | None
     config: dict[str, Any]
     checkpoints: CheckpointHistory
     commands: Sequence[ExecutedCommand]
@@ -74,6 +80,7 @@ class RunDetail:
             **self.run.as_plain(),
             **self.checkpoints.as_plain(),
             "commands": [one.as_plain() for one in self.commands],
+            "code": code_as_plain(self.code),
             "config": self.config,
             "age_s": self.sweep.age_s,
             "notices": list(self.look.notices),
@@ -95,6 +102,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
             status=status,
             batches=ledger.batches(sweep),
             submissions=ledger.submissions(sweep),
+            codes=_codes(ledger, sweep),
             events=ledger.events(sweep) if events else None,
         )
     if len(status.runs) != 1:
@@ -107,6 +115,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
     return RunDetail(
         sweep=status.sweep,
         run=run,
+        code=_codes(ledger, sweep).get(run.run.batch),
         config=ledger.config(sweep, run.run.run),
         checkpoints=history_of([event for event in told if event.fact.kind in KINDS]),
         commands=commands_of(event for event in told if event.fact.kind in command_history.KINDS),
@@ -117,3 +126,14 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
 
 def _events_as_plain(events: Sequence[Event] | None) -> dict[str, Any]:
     return {} if events is None else {"events": [plain.event_as_plain(event) for event in events]}
+
+
+def code_as_plain(code: CodeFrozen | None) -> dict[str, Any] | None:
+    """Which code it is, as JSON-able data."""
+    if code is None:
+        return None
+    return {name: getattr(code, name) for name in ("commit", "branch", "remote", "dirty", "digest", "problem")}
+
+
+def _codes(ledger: Ledger, sweep: str) -> dict[int, CodeFrozen]:
+    return {fact.batch: fact for fact in ledger.facts(sweep, CodeFrozen) if isinstance(fact, CodeFrozen)}

@@ -102,7 +102,7 @@ class Reconciler:
         """
         rows = own_rows(client.queue(known.submissions), known)
         alive = {(row.array_job_id, row.index) for row in rows if not row.state.is_final}
-        names = {f"{array}_{index}" for array, index in alive}
+        names = {array if index is None else f"{array}_{index}" for array, index in alive}
         silent = [r for r in asked if r.state in _OPEN and r.job_id is not None and r.job_id not in names]
         shown = from_queue(rows, known)
         if not silent and not curious and not any(map(is_without_detail, shown)):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.entities import SBATCH
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import RunState
@@ -62,7 +63,8 @@ def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh:
             for summary in wanted:
                 try:
                     done.extend(_look_at(writer, summary, refresh=refresh))
-                    times[summary.sweep.id] = utc_now()
+                    if refresh or summary.sweep.sweeper != SBATCH:  # of whose jobs Slurm alone can tell
+                        times[summary.sweep.id] = utc_now()
                 except (HpcorchError, OSError) as error:
                     troubles[summary.sweep.id] = error
     except UnavailableError as error:

@@ -222,7 +222,7 @@ class _Submission:
             def heard(line: bytes) -> None:
                 answer = self._answer(line)
                 try:
-                    self.relay.tell(line if answer is None else self._as_asked(line))
+                    self.relay.tell(line if answer is None else self._as_asked(line, answer))
                 finally:
                     if answer is not None:
                         self._keep(answer, recorded, control, throttle)
@@ -267,7 +267,7 @@ class _Submission:
             config=request.config(digest(request.text)),
             folder=code_folder(request.path, cwd),
             cwd=cwd / request.values.get("chdir", "."),
-            argv=["hpcorch", "sbatch", *request.line.flags, request.line.script or "", *request.line.arguments],
+            argv=["hpcorch", "sbatch", *request.line.words],
             environ=self.relay.environ,
             indices=request.indices,
             options={**granted.keys, LOG_KEY: log_pattern(request, cwd)},
@@ -343,12 +343,12 @@ class _Submission:
             held = read_past(recorded.layout, recorded.sweep).submissions[0]
             begin(recorded.layout, control, self.client, held, throttle)
 
-    def _as_asked(self, line: bytes) -> bytes:
+    def _as_asked(self, line: bytes, answer: commands.Submitted) -> bytes:
         """What sbatch would have printed: it was told to print the bare id."""
         if "parsable" in self.request.values:
             return line
-        job_id, _, cluster = line.decode().strip().partition(";")
-        return f"Submitted batch job {job_id}{f' on cluster {cluster}' if cluster else ''}\n".encode()
+        cluster = f" on cluster {answer.cluster}" if answer.cluster else ""
+        return f"Submitted batch job {answer.job_id}{cluster}\n".encode()
 
     def _was_refused(
         self,

@@ -30,6 +30,7 @@ from hpcorch.services.provenance import Frozen, freeze_folder, run_key
 from hpcorch.services.record import Launch, create_sweep, record_launch
 
 TASK = "task"  # the parameter in which the runs of an array differ
+OFFERED = "offered"  # a seed that a script may heed, by $HPCORCH_SEED, or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,10 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
         environment=frozen.record_place(layout, runs[0].run),
         indices=_gaps(wrapped.indices),
     )
-    create_sweep(layout, _created(wrapped, sweep, layout, header, root_seed))
+    try:
+        create_sweep(layout, _created(wrapped, sweep, layout, header, root_seed))
+    except RecordError as error:
+        raise _not_recorded(layout, error.__cause__) from error
     record_launch(
         layout,
         Launch(
@@ -128,6 +132,14 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
     return RecordedSweep(sweep=sweep, layout=layout, header=header, runs=runs, frozen=frozen)
 
 
+def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordError:
+    reason = cause.strerror if isinstance(cause, OSError) else "another sweep owns it"
+    return RecordError(
+        f"nothing can be recorded in {layout.directory} ({reason}): see that the folder is yours and has space and"
+        " inodes left; nothing was submitted"
+    )
+
+
 def _runs(wrapped: Wrapped, root_seed: int, code: str) -> list[ManifestRun]:
     if wrapped.indices is None:
         return [_run(wrapped, None, root_seed, code)]
@@ -147,7 +159,7 @@ def _run(wrapped: Wrapped, index: int | None, root_seed: int, code: str) -> Mani
         changes=params,
         config_digest=config_digest,
         seed=seed.value,
-        seed_source=seed.source,
+        seed_source=OFFERED,
         directory=str(wrapped.cwd),
         node={},
         key=run_key(config_digest=config_digest, code=code, seed=seed.value),

@@ -157,8 +157,8 @@ _TABLE = (
     _Row(
         r"Batch script (?:is empty|contains only whitespace)!|does not look like a batch script|contains DOS line"
         r" breaks|contain a NULL character|Script arguments not permitted|Unmatched `|Unexpected `:`"
-        r"|Invalid numeric value|don't specify both|Incompatible begin and deadline|Invalid node list|Too few processes"
-        r"|Script .*is too (?:large|big)|cli_filter plugin terminated",
+        r"|Invalid numeric value|don't specify both|Incompatible begin and deadline|Invalid node list"
+        r"|Too few processes|Script .*is too (?:large|big)|cli_filter plugin terminated",
         (),
         "sbatch takes neither such a script nor such flags",
     ),

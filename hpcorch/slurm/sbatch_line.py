@@ -98,6 +98,11 @@ class SbatchLine:
     unknown: Sequence[str] = ()
     is_cut_short: bool = False
 
+    @property
+    def words(self) -> list[str]:
+        """All of it, as it was written."""
+        return [*self.flags, *([] if self.script is None else [self.script]), *self.arguments]
+
 
 @dataclass(slots=True)
 class _Reader:

@@ -181,6 +181,10 @@ WHERE s.id = ?
 -- name: last_sweep_id
 SELECT id FROM sweeps ORDER BY created_at DESC, sweep DESC LIMIT 1
 
+-- name: sweep_id_of_job
+SELECT s.id FROM submissions AS b JOIN sweeps AS s ON s.sweep = b.sweep
+WHERE b.job_id = ? ORDER BY b.intended_at DESC LIMIT 1
+
 -- name: sweep_ids_with_prefix
 SELECT id FROM sweeps WHERE instr(id, ?) = 1 ORDER BY id LIMIT 6
 
@@ -271,6 +275,13 @@ JOIN events AS plan ON plan.seq = r.planned
 JOIN bases AS b ON b.sweep = r.sweep AND b.batch = r.batch AND b.base = json_extract(plan.body, '$.base')
 JOIN events AS base ON base.seq = b.planned
 WHERE r.sweep = ? AND r.run = ?
+
+-- Of a kind that belongs to no run: few.
+-- name: read_events_of_sweep
+SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
+FROM events AS e JOIN sources AS o ON o.source = e.source
+WHERE e.sweep = ? AND e.run IS NULL AND e.kind = ?
+ORDER BY e.seq
 
 -- name: read_events
 SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
