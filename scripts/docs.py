@@ -122,7 +122,8 @@ def _usage(node: ast.FunctionDef, decorators: set[str]) -> str:
 def launcher_keys() -> str:
     """The keys of both launchers."""
     source = Source("hpcorch/launcher/config.py")
-    parts = ["# Keys of the launchers", "The README has what they mean; sbatch(1) has the values of Slurm's own."]
+    meaning = "[The guide](../guide/launchers.md) has what they mean; sbatch(1) has the values of Slurm's own."
+    parts = ["# Keys of the launchers", meaning]
     titles = {
         "CommonConf": "Both launchers",
         "SlurmConf": "`hydra/launcher=hpcorch_slurm`",
@@ -242,7 +243,11 @@ def python_api() -> str:
     parts = ["# Python", markdown(about), "## `hpcorch.Ledger(path=None)`", markdown(source.docstring("Ledger"))]
     for written, told in source.methods("Ledger"):
         parts += [f"### `{written}`", markdown(told)]
-    parts += [f"## `hpcorch.{usage}`", markdown(docstring), "## Records", "All are in `hpcorch.api`."]
+    parts += [f"## `hpcorch.{usage}`", markdown(docstring)]
+    source = Source("hpcorch/api/submit.py")
+    usage, docstring = source.function("submit")
+    parts += [f"## `hpcorch.{usage}`", markdown(docstring), *_records(source)]
+    parts += ["## Records", "All are in `hpcorch.api`."]
     parts += _records(Source("hpcorch/api/records.py"))
     for name in ("RunState", "AttemptState"):
         parts += [f"## `{name}`", markdown(states.docstring(name))]
@@ -273,7 +278,7 @@ def _errors(source: Source) -> str:
 def site_profile() -> str:
     """The keys of a site profile."""
     source = Source("hpcorch/resources/profile.py")
-    about = "[Sharing resources](../sharing.md) explains it. What has no default is not limited, or not said."
+    about = "[Sharing resources](../guide/sharing.md) explains it. What has no default is not limited, or not said."
     parts = ["# The site profile", about]
     for title, form in _PROFILE.items():
         head, _, rest = source.docstring(form.__name__).partition("\n")

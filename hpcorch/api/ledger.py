@@ -234,4 +234,6 @@ class Ledger:
         return [*troubles, *look.notices]
 
     def _open(self) -> OpenLedger:
+        if not self._path.exists():  # sweeps may be announced to a ledger that nobody has opened yet
+            take_over(self._path)
         return OpenLedger.open(self._path)

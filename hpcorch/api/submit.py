@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 
 from hpcorch.errors import SubmissionRejectedError, SubmissionUnknownError, UsageError
-from hpcorch.services.sbatch import Outcome, sbatch
+from hpcorch.services.sbatch import sbatch
+from hpcorch.services.sbatch_relay import Outcome
 from hpcorch.services.script_asked import POOL_FLAG, RESOURCE_FLAG
 from hpcorch.slurm import failures
 from hpcorch.slurm.sbatch_line import parse_line

@@ -115,7 +115,10 @@ def preemption(facts: Survey) -> Row:
         cure = "use another partition for runs that hold licences or leases: a suspended run keeps what it holds"
         return limited(name, f"what is preempted in {', '.join(suspended)} is suspended", cure)
     if cancelled:
-        cure = "nothing needs doing: the array's keeper job runs them again; save checkpoints (docs/checkpoints.md)"
+        cure = (
+            "nothing needs doing: the array's keeper job runs them again; save checkpoints"
+            " (docs/guide/checkpoints.md)"
+        )
         return limited(name, f"what is preempted in {', '.join(cancelled)} is cancelled, not requeued", cure)
     asked = "" if facts.settings.requeues else ", since hpcorch asks for it (JobRequeue is 0: other jobs are not)"
     return ok(name, f"a preempted run is requeued by Slurm{asked}")

@@ -3,7 +3,8 @@
 
 Alice submits the same held script from a git project, by turns with the one and with the other; each is timed as a
 whole process, start of the interpreter included. The code does not change, so its snapshot is there after the first
-round, which is not counted. Prints medians and the ninth decile, in seconds, and their difference.
+round, which is not counted. Prints medians in seconds, the ninth decile, the CPU time (which the load of the
+machine changes less) and the difference.
 """
 
 from __future__ import annotations
@@ -37,19 +38,24 @@ def main() -> None:
         return
     with running_cluster(options) as cluster, tempfile.TemporaryDirectory(dir=options.lab / "work") as folder:
         times = measure_as_alice(cluster, options, Path(folder))
-    summary = {
-        name: {"median_s": median(taken), "p90_s": quantiles(taken, n=10)[8]} for name, taken in times.items()
-    }
+    summary = {name: summed_up(taken) for name, taken in times.items()}
     overhead = summary["hpcorch sbatch"]["median_s"] - summary["sbatch"]["median_s"]
     if options.json:
         print(json.dumps({"rounds": options.rounds, "files": options.files, "overhead_s": overhead, **summary}))
         return
     for name, row in summary.items():
-        print(f"{name:16} median {row['median_s']:.3f} s   p90 {row['p90_s']:.3f} s")
+        print(f"{name:16} median {row['median_s']:.3f} s   p90 {row['p90_s']:.3f} s   CPU {row['cpu_s']:.3f} s")
     print(f"{'overhead':16} median {overhead:.3f} s   ({options.rounds} rounds, {options.files} files)")
 
 
-def measure_as_alice(cluster: Cluster, options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
+def summed_up(taken: Sequence[Sequence[float]]) -> dict[str, float]:
+    walls, cpus = zip(*taken, strict=True)
+    return {"median_s": median(walls), "p90_s": quantiles(walls, n=10)[8], "cpu_s": median(cpus)}
+
+
+def measure_as_alice(
+    cluster: Cluster, options: argparse.Namespace, folder: Path
+) -> dict[str, list[tuple[float, float]]]:
     folder.chmod(0o777)
     make_project(folder, options.files)
     cluster.root("chown", "-R", "alice:alice", str(folder))
@@ -61,7 +67,7 @@ def measure_as_alice(cluster: Cluster, options: argparse.Namespace, folder: Path
         text=True,
         check=True,
     )
-    times: dict[str, list[float]] = json.loads(done.stdout)
+    times: dict[str, list[tuple[float, float]]] = json.loads(done.stdout)
     return times
 
 
@@ -77,9 +83,9 @@ def make_project(folder: Path, files: int) -> None:
         subprocess.run(["git", *words], cwd=folder, check=True)
 
 
-def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each submission, one way and the other by turns."""
-    times: dict[str, list[float]] = {name: [] for name in WAYS}
+def measure(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds, and seconds of CPU, of each submission, one way and the other by turns."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     for number in range(rounds + 1):
         for name, words in WAYS.items():
             taken = timed([*words, "--hold", "job.sh"], folder)
@@ -90,10 +96,14 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def timed(argv: Sequence[str], folder: Path) -> float:
+def timed(argv: Sequence[str], folder: Path) -> tuple[float, float]:
     begun = time.perf_counter()
-    subprocess.run(argv, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    process = subprocess.Popen(argv, cwd=folder, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{argv} ended with exit code {process.returncode}")
+    return time.perf_counter() - begun, usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

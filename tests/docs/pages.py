@@ -31,16 +31,16 @@ if __name__ == "__main__":
 
 
 class Page:
-    """One Markdown file."""
+    """One Markdown file, or several as one."""
 
-    def __init__(self, name: str) -> None:
-        self.text = (REPOSITORY / name).read_text()
+    def __init__(self, *names: str) -> None:
+        self.text = "\n".join((REPOSITORY / name).read_text() for name in names)
 
     def block(self, marker: str) -> str:
         """The content of the block below ``<!-- marker -->``."""
-        found = re.search(rf"<!-- {re.escape(marker)} -->\n```\w*\n(.*?)```", self.text, re.DOTALL)
-        assert found is not None, f"no block is marked {marker}"
-        return found[1]
+        found = re.findall(rf"<!-- {re.escape(marker)} -->\n```\w*\n(.*?)```", self.text, re.DOTALL)
+        assert len(found) == 1, f"{len(found)} blocks are marked {marker}"
+        return found[0]
 
     def commands(self, marker: str) -> list[str]:
         """The commands of a block, continuation lines joined."""
@@ -50,9 +50,10 @@ class Page:
         """A program whose task is the fragment below ``<!-- in a task: marker -->``."""
         return _APP.format(given=given, body=indent(self.block(f"in a task: {marker}"), "    "))
 
-    def section(self, title: str) -> str:
-        """What stands below a heading of the second level."""
-        return self.text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+GUIDES = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("docs/guide/*.md"))
+# What is written by hand. An example may move from page to page.
+GUIDE = Page("README.md", *GUIDES)
 
 
 def first_cells(text: str) -> set[str]:

@@ -6,10 +6,7 @@ import json
 
 import pytest
 
-from tests.docs.pages import Page, Project
-
-README = Page("README.md")
-CHECKPOINTS = Page("docs/checkpoints.md")
+from tests.docs.pages import GUIDE, Project
 
 # What `hpcorch cancel --checkpoint` sends, at a step in the middle of the first attempt.
 _ASKED = """
@@ -47,20 +44,20 @@ def ends_alike_if_interrupted(project: Project, program: str, overrides: str) ->
     assert results(project) == expected
 
 
-def test_the_loop_of_the_readme_runs_as_written(project):
-    project.write("resumable.py", README.block("file: resumable.py"))
-    for command in README.commands("resumable"):
+def test_the_loop_runs_as_written(project):
+    project.write("resumable.py", GUIDE.block("file: resumable.py"))
+    for command in GUIDE.commands("resumable"):
         shown = project.run(command)
     assert "norm" in shown
 
 
-def test_the_loop_of_the_readme_ends_alike_if_it_was_interrupted(project):
-    ends_alike_if_interrupted(project, README.block("file: resumable.py"), "+steps=50 +seed=1")
+def test_the_loop_ends_alike_if_it_was_interrupted(project):
+    ends_alike_if_interrupted(project, GUIDE.block("file: resumable.py"), "+steps=50 +seed=1")
 
 
 def test_the_torch_example_ends_alike_if_it_was_interrupted_in_an_epoch(project):
     pytest.importorskip("torch")
-    ends_alike_if_interrupted(project, CHECKPOINTS.block("file: torch_example.py"), "+epochs=3 +seed=1")
+    ends_alike_if_interrupted(project, GUIDE.block("file: torch_example.py"), "+epochs=3 +seed=1")
 
 
 def test_files_of_another_framework_are_saved_as_the_page_says(project):
@@ -70,7 +67,7 @@ def new_model(): return [""]
 def train_one_step(model): model[0] += "x"
 def save_model(model, path): path.write_text(model[0])
 """
-    project.write("files.py", CHECKPOINTS.task("save_files", given=given))
+    project.write("files.py", GUIDE.task("save_files", given=given))
     project.run("python files.py -m hydra/launcher=hpcorch_local hydra.sweep.dir=s")
     written = sorted((project.folder / "s" / ".hpcorch" / "checkpoints" / "0").glob("*.files/model"))
     assert [path.read_text() for path in written] == ["xx", "xxx"]

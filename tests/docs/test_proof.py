@@ -8,16 +8,15 @@ from dataclasses import asdict
 import pytest
 
 from hpcorch.launcher.config import DriftConf
-from tests.docs.pages import Page, Project
+from tests.docs.pages import GUIDE, Page, Project
 
-README = Page("README.md")
 DATA = "data/train.csv"
 
 
 @pytest.fixture
 def checkout(project) -> Project:
-    """The example project in git, with what the README has git ignore."""
-    project.write(".gitignore", README.block("file: .gitignore"))
+    """The example project in git, with what the documentation has git ignore."""
+    project.write(".gitignore", GUIDE.block("file: .gitignore"))
     project.run("git init --quiet .")
     commit(project)
     return project
@@ -29,14 +28,14 @@ def commit(project: Project) -> None:
 
 
 def test_a_sweep_leaves_nothing_for_git_but_the_site_profile(checkout):
-    checkout.run(README.commands("local")[0])
-    checkout.write(".hpcorch/site.yaml", README.block("file: .hpcorch/site.yaml"))
+    checkout.run(GUIDE.commands("local")[0])
+    checkout.write(".hpcorch/site.yaml", GUIDE.block("file: .hpcorch/site.yaml"))
     assert checkout.run("git status --porcelain --untracked-files=all").split() == ["??", ".hpcorch/site.yaml"]
 
 
 def test_needed_takes_over_what_has_completed_and_executes_the_rest(checkout):
-    checkout.run(README.commands("local")[0])
-    (command,) = README.commands("needed")
+    checkout.run(GUIDE.commands("local")[0])
+    (command,) = GUIDE.commands("needed")
     checkout.run(command)
     runs = json.loads(checkout.run("hpcorch status last --json"))["runs"]
     executed = [run["params"]["model.lr"] for run in runs if run["node"] is not None]
@@ -46,7 +45,7 @@ def test_needed_takes_over_what_has_completed_and_executes_the_rest(checkout):
 
 def test_a_result_is_proven_later_as_written(checkout):
     said = {}
-    for line in README.commands("proof"):
+    for line in GUIDE.commands("proof"):
         command, _, file = line.partition(" >> ")
         said[command] = checkout.run(command, code=int(command.startswith("hpcorch diff")))
         if file:
@@ -59,7 +58,7 @@ def test_a_result_is_proven_later_as_written(checkout):
 
 
 def test_a_bundle_is_all_that_a_repetition_needs(checkout, tmp_path_factory):
-    checkout.run(README.commands("proof")[0])
+    checkout.run(GUIDE.commands("proof")[0])
     checkout.run("hpcorch export bundle last reviewed")
     elsewhere = Project(tmp_path_factory.mktemp("elsewhere"))
     (checkout.folder / "reviewed").rename(elsewhere.folder / "reviewed")
@@ -68,12 +67,12 @@ def test_a_bundle_is_all_that_a_repetition_needs(checkout, tmp_path_factory):
 
 def test_an_input_is_on_record(checkout):
     checkout.write(DATA, "1\n2\n")
-    checkout.write("counting.py", README.task("input"))
+    checkout.write("counting.py", GUIDE.task("input"))
     checkout.run("python counting.py -m hydra/launcher=hpcorch_local hydra.sweep.dir=s")
     checkout.run("hpcorch audit last --report report.md")
     assert f"{DATA}` (1 file, 4 bytes)" in (checkout.folder / "report.md").read_text()
 
 
 def test_the_policies_of_drift_are_those_that_apply():
-    rows = [line.split("|")[1:3] for line in README.section("Prove it later").splitlines() if "` | `" in line]
+    rows = [line.split("|")[1:3] for line in Page("docs/guide/proof.md").text.splitlines() if "` | `" in line]
     assert {aspect.strip(" `"): policy.strip(" `") for aspect, policy in rows} == asdict(DriftConf())

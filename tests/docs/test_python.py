@@ -1,4 +1,4 @@
-"""What the README says of Python: its programs run as written, its tables name every call."""
+"""What the documentation says of Python: its programs run as written, its tables name every call."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import re
 import pytest
 
 import hpcorch
-from tests.docs.pages import Page, Project
-
-README = Page("README.md")
-SECTION = README.section("From Python")
+from tests.docs.pages import GUIDE, Page, Project
 
 
 @pytest.fixture
 def swept(project) -> Project:
     """The example project after two sweeps."""
-    (command, *_) = README.commands("local")
+    (command, *_) = GUIDE.commands("local")
     project.run(command)
     project.run(f"{command} batch_size=64 hydra.sweep.dir=second")
     return project
 
 
-def test_the_programs_of_the_readme_run_as_written(swept):
+def test_the_programs_run_as_written(swept):
     pytest.importorskip("pandas", reason="pandas is not installed")
     for name in ("look.py", "two_sweeps.py"):
-        swept.write(name, README.block(f"file: {name}"))
+        swept.write(name, GUIDE.block(f"file: {name}"))
     looked = swept.run("python look.py")
     assert looked.count("{'COMPLETED': 4}") == 2
     assert "'name': 'mlp'" in looked
@@ -36,7 +33,7 @@ def test_the_programs_of_the_readme_run_as_written(swept):
 
 def test_every_call_of_a_ledger_is_documented():
     calls = {name for name in vars(hpcorch.Ledger) if not name.startswith("_")} - {"path"}
-    assert set(re.findall(r"ledger\.(\w+)\(", SECTION)) == calls
+    assert set(re.findall(r"ledger\.(\w+)\(", Page("docs/guide/python.md").text)) == calls
 
 
 def test_every_public_name_is_in_the_reference():
