@@ -55,6 +55,11 @@ class Lab:
     work: Path
 
     @property
+    def state(self) -> Path:
+        """Where alice's throttled arrays on this cluster are on record."""
+        return self.work / "state"
+
+    @property
     def version(self) -> tuple[int, int]:
         """The release as numbers to compare, such as ``(22, 5)``."""
         year, month = self.release.split(".")
@@ -86,6 +91,8 @@ def lab() -> Iterator[Lab]:
         _start(release)
     try:
         lab = Lab(release=release, venv=venv, work=Path(_ask("folder")) / "work")
+        lab.state.mkdir(mode=0o700, exist_ok=True)
+        shutil.chown(lab.state, "alice", "alice")
         _check_venv(lab)
         yield lab
     finally:
@@ -134,7 +141,7 @@ class AsAlice:
         :raises hpcorch.process.CommandTimeoutError: it did not end in time
         """
         where = cwd or self._workspace
-        variables = {"HPCORCH_STATE": str(self._lab.work / "state"), **(env or {})}
+        variables = {"HPCORCH_STATE": str(self._lab.state), **(env or {})}
         return self._lab.user("alice", argv, cwd=where, env=variables, timeout_s=timeout_s)
 
     def output(self, argv: Sequence[str], **options: object) -> str:
