@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,14 @@ class CommandLine:
             command.main([str(argument) for argument in arguments], prog_name="hpcorch")
         captured = self.capture.readouterr()
         return Ran(code=int(stop.value.code or 0), out=captured.out, err=captured.err)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0, *, interval_s: float = 0.05) -> None:
+    """Poll ``condition`` until it returns something true.
+
+    :raises AssertionError: it did not within ``timeout_s``
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s: {condition}"
+        time.sleep(interval_s)

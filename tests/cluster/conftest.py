@@ -12,7 +12,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import process
+from tests.support import wait_until
 
 _HERE = Path(__file__).parent
 _LAB_SCRIPT = _HERE.parents[1] / "scripts" / "slurm-lab"
@@ -161,17 +161,6 @@ def as_alice(lab: Lab, workspace: Path) -> AsAlice:
 def eventually() -> Callable[..., None]:
     """``eventually(condition, timeout_s=60)``: wait until ``condition()`` is true, or fail."""
     return wait_until
-
-
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 60, interval_s: float = 0.25) -> None:
-    """Poll ``condition`` until it returns something true.
-
-    :raises AssertionError: it did not within ``timeout_s``
-    """
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s: {condition}"
-        time.sleep(interval_s)
 
 
 def _lab_command(release: str) -> list[str]:

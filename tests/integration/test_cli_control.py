@@ -7,8 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import hpcorch as api
 from hpcorch.model import events as ev
 from hpcorch.slurm.client import CliClient
 from tests.integration.apps import App, make_app
-from tests.support import SWEEP, CommandLine, finished_sweep, make_sweep
+from tests.support import SWEEP, CommandLine, finished_sweep, make_sweep, wait_until
 
 pytestmark = pytest.mark.programs
 
@@ -70,13 +69,6 @@ def here(tmp_path, monkeypatch) -> App:
 @pytest.fixture
 def hpcorch(capsys) -> CommandLine:
     return CommandLine(capsys)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def leave(app: App, *arguments: str) -> None:

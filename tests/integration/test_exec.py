@@ -21,6 +21,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
 from hpcorch.model.states import AttemptState, RunState
 from tests.exec_support import PROGRAM, Project, environment, job, of_kind, script_sweep
+from tests.support import wait_until
 
 PYTHON = sys.executable
 SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('HPCORCH_')}))"
@@ -487,7 +488,7 @@ def test_a_command_is_suspended_and_goes_on_with_exec(project):
     _, status = os.waitpid(child.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
     (below,) = psutil.Process(child.pid).children()
-    assert below.status() == psutil.STATUS_STOPPED
+    wait_until(lambda: below.status() == psutil.STATUS_STOPPED)
     child.send_signal(signal.SIGCONT)
     output, _ = child.communicate("x\n", timeout=30)
     assert (output, child.returncode) == ("went on\n", 0)

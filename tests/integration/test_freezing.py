@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.states import RunState
 from tests.integration.apps import App
+from tests.support import wait_until
 
 SCRIPT = """
 import logging, pathlib, time
@@ -83,13 +83,6 @@ def in_git(app: App) -> None:
         ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "all"],
     ):
         subprocess.run(["git", "-C", app.folder, *words], check=True)
-
-
-def wait_until(condition, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def facts(app: App, *kinds: type[Fact]) -> list[Fact]:

@@ -6,13 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.integration.apps import App, make_app
+from tests.support import wait_until
 
 pytestmark = pytest.mark.programs
 
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.programs
 @pytest.fixture
 def app(tmp_path) -> App:
     return make_app(tmp_path / "project", "hpcorch_local")
-
-
-def wait_until(condition, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_failing_run_fails_alone_and_the_error_names_run_log_and_last_lines(app):

@@ -17,7 +17,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.services.local import Interrupted, LocalPool, LocalRequest, orphaned, pool_id
 from hpcorch.services.past import read_past
-from tests.support import SweepOnDisk, make_sweep
+from tests.support import SweepOnDisk, make_sweep, wait_until
 
 
 @pytest.fixture
@@ -91,13 +91,6 @@ def concluded(sweep: SweepOnDisk) -> list[str]:
 
 def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, monkeypatch):

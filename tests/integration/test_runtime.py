@@ -30,6 +30,7 @@ from hpcorch.runtime.__main__ import main
 from hpcorch.runtime.results import decode_result
 from hpcorch.services.reconcile import Reconciler
 from tests.integration.odd_tasks import APP, NAMES
+from tests.support import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -312,13 +313,6 @@ def test_a_local_task_that_is_asked_to_end_has_all_the_time_that_its_launcher_gi
         time.sleep(0.2)
         os._exit(7 if owner.stopped_by == "SIGTERM" and len([*Path("/proc/self/task").iterdir()]) == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(task, 0)[1]) == 7
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 # Claims

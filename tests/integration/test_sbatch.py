@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_submission import FAKE_SLURM, FakeCluster
+from tests.support import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(60)]
 
@@ -236,13 +237,6 @@ def test_a_command_that_is_killed_before_sbatch_answers_loses_no_job(project, mo
     assert project.states() == ["COMPLETED"]
     kinds = [event["kind"] for event in project.submissions()]
     assert kinds == ["submission-intended", "submission-accepted", "submission-released"]
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"not so in time: {condition}"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("taken", [".hpcorch", ".hpcorch/scripts", ".hpcorch/inbox", ".hpcorch/snapshots"])

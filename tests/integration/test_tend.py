@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.commands import Submitted
 from tests.integration.apps import App, make_app
 from tests.support import CommandLine
+from tests.support import wait_until as eventually
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
@@ -88,13 +88,6 @@ def names(app: App) -> list[str]:
 
 def arrays(app: App) -> list[str]:
     return [name for name in names(app) if not name.endswith("-keeper")]
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
 
 
 @contextmanager
@@ -268,7 +261,8 @@ def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, comma
 
 
 def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
-    detached(app, "+x=range(8)", FAKE_SLURM_MAX_SUBMIT="5")
+    detached(app, "+x=range(8)", "+wait_for=go", FAKE_SLURM_MAX_SUBMIT="5")
+    (app.folder / "go").touch()
     eventually(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(8))
     first, *_ = (len(job["tasks"]) for job in jobs(app).values())
