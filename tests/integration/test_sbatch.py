@@ -127,6 +127,53 @@ def test_arrays_arguments_and_scripts_are_on_record(project):
     assert kept.read_text() == SCRIPT
 
 
+def test_a_sweep_is_found_by_the_id_of_its_job_and_its_logs_by_the_pattern_of_its_output(project):
+    assert project.sbatch("job.sh").returncode == 0
+    assert project.sbatch("--array=3", "--output=out-%A-%a.txt", "job.sh", "of the second").returncode == 0
+    project.cluster.wait_until_idle()
+    project.run("status", "last", "--refresh")
+    assert [run["index"] for run in project.shown("status", "job=2")["runs"]] == [3]
+    (project.folder / "out-2-3.txt").write_text("epoch 1\n")
+    assert project.run("logs", "job=2/3").stdout == "epoch 1\n"
+    missing = project.run("status", "job=3")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "has the Slurm job 3" in missing.stderr
+
+
+def test_a_script_is_not_run_again_by_us_and_the_sentence_says_how(project):
+    assert project.sbatch("job.sh", "it's", env={"CODE": "3"}).returncode == 0
+    project.cluster.wait_until_idle()
+    assert project.states() == ["FAILED"]
+    refused = project.run("retry", "last")
+    assert refused.returncode == 2
+    assert """`hpcorch sbatch job.sh 'it'"'"'s'`""" in refused.stderr
+    assert "hpcorch retry" not in project.run("why", "last/0").stdout
+
+
+def test_what_only_slurm_can_tell_is_not_said_to_be_of_now(project):
+    (project.folder / "job.sh").write_text("#!/bin/sh\nsleep 60\n")
+    assert project.sbatch("--hold", "job.sh").returncode == 0
+    project.run("status", "last")
+    wait_until(lambda: project.shown("status", "last")["age_s"] > 1)
+    assert project.shown("status", "last", "--refresh")["age_s"] < 1
+
+
+def test_the_commit_and_what_a_seed_is_to_a_script_are_shown(project):
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=project.folder, check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=project.folder, capture_output=True, text=True, check=True
+    )
+    assert project.sbatch("job.sh").returncode == 0
+    run = project.shown("show", "last/0")
+    assert (run["code"]["commit"], run["seed_source"]) == (head.stdout.strip(), "offered")
+    assert f"commit {head.stdout.strip()}" in project.run("show", "last").stdout
+
+
 def test_a_script_on_standard_input_and_a_wrapped_command_are_on_record(project):
     assert project.sbatch(input=SCRIPT).stdout == "Submitted batch job 1\n"
     assert project.sbatch("--wrap=echo 'a b'").stdout == "Submitted batch job 2\n"
