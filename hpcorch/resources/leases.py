@@ -35,6 +35,7 @@ from enum import Enum
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError, LeaseLostError, UnavailableError, UsageError
+from hpcorch.model.events import LeaseReported
 from hpcorch.resources.claim import DICE, Claim, steady
 from hpcorch.resources.tickets import Ticket, pause_s, shortage
 
@@ -64,6 +65,17 @@ class LeaseNews:
     number: int
     ahead: int = 0
     seconds: float = 0.0
+
+    def as_fact(self) -> LeaseReported:
+        """As a journal has it."""
+        return LeaseReported(
+            stage=self.stage.value,
+            resource=self.resource,
+            count=self.count,
+            number=self.number,
+            ahead=self.ahead,
+            seconds=round(self.seconds, 3),
+        )
 
 
 def _ignore(_news: LeaseNews) -> None:

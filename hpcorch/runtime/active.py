@@ -23,7 +23,6 @@ from hpcorch.model.events import (
     CheckpointRestored,
     CheckpointSaved,
     Fact,
-    LeaseReported,
     MetricsSummarised,
 )
 from hpcorch.runtime import generators
@@ -279,16 +278,7 @@ class ActiveRun(Run):
             yield lease
 
     def _record_lease(self, news: LeaseNews) -> None:
-        self._record(
-            LeaseReported(
-                stage=news.stage.value,
-                resource=news.resource,
-                count=news.count,
-                number=news.number,
-                ahead=news.ahead,
-                seconds=round(news.seconds, 3),
-            )
-        )
+        self._record(news.as_fact())
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         return self._epochs.batches(loader, self._generators)

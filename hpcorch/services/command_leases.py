@@ -100,13 +100,4 @@ class CommandLeases:
                 say(f"{error}. The command goes on")
 
     def _tell(self, news: LeaseNews) -> None:
-        self._note(
-            LeaseReported(
-                stage=news.stage.value,
-                resource=news.resource,
-                count=news.count,
-                number=news.number,
-                ahead=news.ahead,
-                seconds=round(news.seconds, 3),
-            )
-        )
+        self._note(news.as_fact())
