@@ -82,14 +82,16 @@ copy_network_settings() { # so that downloads in $ROOT go the way they go on the
 }
 
 make_root() { # the Debian root of a release that is not the host's: $ROOT from $SUITE
-  [ ! -e "$ROOT/.complete" ] || return 0
-  local mirror
+  local mirror recipe
+  # A root stays for months and outlives this file: one that was made by another recipe is made again.
+  recipe=$(sha256sum <"${BASH_SOURCE[0]}")
+  [ "$(cat "$ROOT/.complete" 2>/dev/null)" != "$recipe" ] || return 0
   echo "slurm-lab: making a Debian $SUITE root in $ROOT; this takes a minute" >&2
   if ! command -v debootstrap >/dev/null; then
     install_packages debootstrap debian-archive-keyring || return
   fi
   mirror=$(debian_mirror)
-  rm -rf "$ROOT"
+  rm -rf --one-file-system "$ROOT"
   logged "debootstrap-$SUITE" debootstrap --variant=minbase "$SUITE" "$ROOT" "$mirror" \
     /usr/share/debootstrap/scripts/sid || return # one recipe serves all suites, also those it is too old to know
   copy_network_settings
@@ -100,7 +102,7 @@ make_root() { # the Debian root of a release that is not the host's: $ROOT from 
     python3 python3-venv python3-dev gcc libc6-dev libslurm-dev git procps ca-certificates || return
   if [ "$SUITE" != bookworm ]; then add_older_libmariadb "$mirror" || return; fi
   copy_network_settings # again: the package ca-certificates has written its own list over the host's
-  touch "$ROOT/.complete"
+  echo "$recipe" >"$ROOT/.complete"
 }
 
 # slurmdbd of 24.11 and 26.05 does not start with libmariadb 11.8.9, which refuses its first query ("5027 Number of
