@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from hpcorch.journal.layout import STATE_DIR
 from hpcorch.provenance.digests import GRANULARITY_NS
 from hpcorch.provenance.fingerprint import fingerprint
 from hpcorch.provenance.freeze import FrozenCode, freeze
@@ -115,7 +116,7 @@ def _round(root: Path, folder: Path, number: int) -> dict[str, Taken]:
 def _freeze(root: Path) -> FrozenCode:
     """All that a submission does for the code."""
     look(root)
-    return freeze(collect(root, git=True), project=root)
+    return freeze(collect(root, git=True), state=root / STATE_DIR)
 
 
 def _by_hand(root: Path, target: Path) -> None:

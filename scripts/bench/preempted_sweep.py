@@ -29,6 +29,7 @@ from hpcorch.model.events import (
 from hpcorch.model.ids import AttemptId, parse_time
 
 LAUNCH_TIMEOUT_S = 120
+ALIVE = "PD,R,CG,S,RQ"  # states of elements that Slurm is not done with
 
 # A run records when a signal was seen to, which is after a save that it arrived in. This notes when it arrived.
 WITNESS = """
@@ -158,11 +159,19 @@ class Sweep:
         return found
 
     def refresh(self) -> bool:
-        """Ask hpcorch anew; whether every run has ended."""
+        """Ask hpcorch anew; whether every run has ended, and Slurm is done with the sweep.
+
+        A run that completed may be requeued all the same, while its last process ends: one more attempt is to come.
+        """
+        queued = self.elements(ALIVE)
         done = self.alice("hpcorch", "status", "last", "--refresh", "--json")
         self.seen = json.loads(done.stdout) if done.stdout.startswith("{") else {}
         runs = self.seen.get("runs", [])
-        return bool(runs) and all(run["state"] not in ("PENDING", "RUNNING", "UNCERTAIN") for run in runs)
+        return (
+            bool(runs)
+            and not queued
+            and all(run["state"] not in ("PENDING", "RUNNING", "UNCERTAIN") for run in runs)
+        )
 
     def journals(self, run: int) -> dict[str, tuple[Event, ...]]:
         """The events of each attempt of a run that has a journal, the earliest first."""
@@ -285,7 +294,7 @@ def _different_curves(
     if ended is None or other_ended is None:
         yield f"no journal of {name} or of its twin says that it completed"
         return
-    if last(journals[ended], MetricsSummarised) != last(others[other_ended], MetricsSummarised):
+    if _metrics(journals[ended]) != _metrics(others[other_ended]):
         yield f"{name} ended with other metrics than its twin"
     logged, expected = curve(journals, ended), curve(others, other_ended)
     if logged != expected:
@@ -293,6 +302,11 @@ def _different_curves(
             (n for n, pair in enumerate(zip(logged, expected, strict=False)) if pair[0] != pair[1]), "the end"
         )
         yield f"{name} logged {len(logged)} entries, its twin {len(expected)}; they differ at {at}"
+
+
+def _metrics(events: Sequence[Event]) -> Mapping[str, Mapping[str, Sequence[Any]]] | None:
+    summary = last(events, MetricsSummarised)
+    return summary.metrics if isinstance(summary, MetricsSummarised) else None
 
 
 def untold(sweep: Sweep, run: Mapping[str, Any]) -> Iterator[str]:

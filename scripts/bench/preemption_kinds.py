@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lab_cluster import wait_until
-from preempted_sweep import Element, Sweep
+from preempted_sweep import ALIVE, Element, Sweep
 
 LOOK_S = 0.3
 # An interruption comes so long after an attempt began, at most: it is in its start, its restore, or at work.
@@ -70,7 +70,7 @@ class Disturber:
         while self.interrupted < until:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.interrupted} of {until} interruptions in {DISTURB_TIMEOUT_S} s")
-            alive = self.sweep.elements("PD,R,CG,S,RQ")
+            alive = self.sweep.elements(ALIVE)
             if not alive:
                 self.violations.append(f"the runs ended after {self.interrupted} of {until} interruptions")
                 return

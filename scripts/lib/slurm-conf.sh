@@ -1,21 +1,22 @@
 # shellcheck shell=bash
 # The configuration files of the lab's cluster. Sourced by scripts/slurm-lab.
 
-free_ports() { # the first block of ports xx817, xx819 and xx901-xx904 on which nobody listens
-  local block port
-  for block in $(seq 16 31); do # below 32768, where the kernel takes ports for outgoing connections
+claim_ports() { # set BLOCK: the first block of ports xx817, xx819 and xx901-xx904 that no lab has and nobody listens on
+  local port
+  for BLOCK in $(seq 16 31); do # below 32768, where the kernel takes ports for outgoing connections
+    # The lab's first process inherits this lock and holds it while it lives: two labs may start at the same moment.
+    exec 8>"/run/hpcorch-lab-ports-$BLOCK.lock"
+    flock --nonblock 8 || continue
     for port in 817 819 901 902 903 904; do
-      if (exec 3<>"/dev/tcp/127.0.0.1/$block$port") 2>/dev/null; then continue 2; fi
+      if (exec 3<>"/dev/tcp/127.0.0.1/$BLOCK$port") 2>/dev/null; then continue 2; fi
     done
-    echo "$block"
     return
   done
   return 1
 }
 
-write_configuration() { # FOLDER VERSION
-  local folder=$1 version=$2 block gpu
-  block=$(free_ports) || return
+write_configuration() { # FOLDER VERSION PORTS
+  local folder=$1 version=$2 block=$3 gpu
   # Slurm counts devices by their names; which device answers does not matter, so it is /dev/null's number.
   for gpu in 0 1; do mknod "$folder/dev/nvidia$gpu" c 1 3 || return; done
   slurm_conf "$folder" "$version" "$block" >"$folder/slurm.conf"
