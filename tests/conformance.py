@@ -111,6 +111,16 @@ class SlurmClientConformance:
         job_id = submit(array=",".join(map(str, spaced)))
         assert sorted(row.index for row in client.queue([job_id])) == spaced
 
+    def test_each_waiting_element_has_its_own_reason(self, client, submit):
+        spaced = list(range(0, 13, 2))
+        job_id = submit(array=",".join(map(str, spaced)), additional_parameters={"begin": "now+3600"})
+        client.release([job_id])
+        client.hold([f"{job_id}_4", f"{job_id}_8"])
+        eventually(lambda: held(client, job_id) == [4, 8])
+        assert sorted(row.index for row in client.queue([job_id])) == spaced
+        client.release([f"{job_id}_4"])
+        eventually(lambda: held(client, job_id) == [8])
+
     def test_unknown_ids_are_absent_from_the_answer(self, client, submit):
         job_id = submit()
         assert client.queue(["999999"]) == []
@@ -253,6 +263,11 @@ class SlurmClientConformance:
 def quoted(text: str) -> str:
     """One word of bash."""
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def held(client: SlurmClient, job_id: str) -> list[int | None]:
+    """The elements that wait because their user holds them."""
+    return sorted(row.index for row in client.queue([job_id]) if row.reason == "JobHeldUser")
 
 
 def states(client: SlurmClient, job_id: str, only: JobState | None = None) -> list:

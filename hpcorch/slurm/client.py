@@ -88,7 +88,10 @@ class CliClient:
         done = self._run(commands.squeue(ids))
         if done.returncode != 0 and _UNKNOWN_ID in done.stderr:
             return []  # squeue fails only if the one id it was asked for is unknown
-        return squeue.parse(_answer(done))
+        rows = squeue.parse(_answer(done))
+        if not (shared := squeue.shared(rows)):
+            return rows
+        return squeue.with_own_reasons(rows, squeue.parse(_answer(self._run(commands.squeue_singly(shared)))))
 
     def accounting(self, job_ids: Iterable[str], since: datetime) -> list[sacct.AccountingRow] | None:
         ids = list(job_ids)

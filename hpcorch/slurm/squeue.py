@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -25,7 +26,7 @@ class QueueRow:
     :param index: the element's index; ``None`` for a job that is no array
     :param submitted_at: in UTC; a requeue changes it
     :param nodes: node list as Slurm writes it, empty before the start
-    :param reason: why it waits, or ``None``
+    :param reason: why it waits, or ``None``; several, joined by commas, where elements share a row (:func:`shared`)
     """
 
     job_id: str
@@ -73,6 +74,34 @@ def _rows(
             yield replace(row, job_id=f"{array}_{index}", index=index)
 
 
+def shared(rows: Iterable[QueueRow]) -> list[str]:
+    """The arrays of which elements that wait for different reasons share a row.
+
+    All three releases do that to an array with two or more elements that have no job id of their own yet.
+    """
+    reasons = Counter((row.array_job_id, row.reason) for row in rows if "," in (row.reason or ""))
+    return sorted({array for (array, _), elements in reasons.items() if elements > 1})
+
+
+def with_own_reasons(rows: Iterable[QueueRow], singly: Sequence[QueueRow]) -> list[QueueRow]:
+    """The rows of elements that share one, as they are without that.
+
+    :param singly: what ``squeue -r`` says of these arrays. One that it leaves out is one of several that have
+        no job id of their own yet, and waits for what they wait for.
+    """
+    own = {(row.array_job_id, row.index): row for row in singly}
+    rest = {
+        row.array_job_id: row.reason
+        for row in singly
+        if row.state is JobState.PENDING and row.raw_id == row.array_job_id
+    }
+    return [
+        own.get((row.array_job_id, row.index))
+        or (replace(row, reason=rest.get(row.array_job_id, row.reason)) if row.state is JobState.PENDING else row)
+        for row in rows
+    ]
+
+
 def jobs_with_token(text: str, token: str) -> list[str]:
     """The ids in the rows of ``squeue -h -o TOKEN_FORMAT`` whose comment holds the token."""
     rows = (line.partition("|") for line in text.splitlines())
@@ -98,6 +127,20 @@ def parse_waiting(text: str) -> Waiting | None:
         if len(columns) == 3:
             return Waiting(reason=_reason(columns[2]), expected_start=parse_utc(columns[1]))
     return None
+
+
+def parse_preemptions(text: str) -> dict[str, datetime]:
+    """The start of each execution that Slurm has begun to preempt, by job or element.
+
+    From the rows of :func:`hpcorch.slurm.commands.squeue_preemptions`.
+    """
+    found = {}
+    for line in text.splitlines():
+        job_id, start, preempted, *_ = (*line.split("|"), "", "")
+        started_at, preempted_at = parse_utc(start), parse_utc(preempted)
+        if started_at is not None and preempted_at is not None and started_at <= preempted_at:
+            found[job_id] = started_at
+    return found
 
 
 def _reason(text: str) -> str | None:

@@ -43,6 +43,27 @@ def test_queue_rows_tell_elements_states_and_reasons(captured):
     assert (single.state, single.comment) == (JobState.CANCELLED, "")
 
 
+def test_elements_that_share_a_row_get_the_reason_of_each():
+    # As captured on 22.05, 24.11 and 26.05, without the row of 13_7: -r may leave one out.
+    times = "2026-11-23T14:54:44|"
+    together = squeue.parse(
+        f"13_[1-7]|13|13|1-7|PENDING|{times}|JobArrayTaskLimit,JobHeldUser|\n13_0|16|13|0|RUNNING|{times}n1|None|\n"
+    )
+    assert squeue.shared(together) == ["13"]
+    rows = [f"13_{i}|13|13|{i}|PENDING|{times}|JobArrayTaskLimit|" for i in (1, 3, 4, 6)]
+    rows += [f"13_{i}|{raw}|13|{i}|PENDING|{times}|JobHeldUser|" for i, raw in ((2, 14), (5, 15))]
+    singly = squeue.parse("\n".join([*rows, f"13_0|16|13|0|RUNNING|{times}n1|None|"]))
+    own = squeue.with_own_reasons(together, singly)
+    assert [row.index for row in own if row.reason == "JobHeldUser"] == [2, 5]
+    assert [row.index for row in own if row.reason == "JobArrayTaskLimit"] == [1, 3, 4, 6, 7]
+    assert [(row.index, row.raw_id) for row in own if row.reason is None] == [(0, "16")]
+    assert squeue.shared(own) == []
+
+
+def test_a_reason_with_a_comma_of_one_element_is_no_shared_row():
+    assert squeue.shared(squeue.parse("9_1|9|9|1|PENDING|N/A||ReqNodeNotAvail, UnavailableNodes:n1|")) == []
+
+
 def test_foreign_lines_are_no_queue_rows():
     assert squeue.parse("CLUSTER: a\n\nslurm_load_jobs error\n") == []
 
@@ -66,6 +87,21 @@ def test_of_a_job_that_does_not_wait_the_scheduler_thinks_nothing():
     assert squeue.parse_waiting("") is None
 
 
+def test_what_slurm_was_preempting_is_told_by_job_and_element(captured, release):
+    """Steps of a script, of each element of an array, and of a job that is not requeued, ended in the grace time.
+
+    24.11 and 26.05 requeue what is requeued, and forget then.
+    """
+    found = squeue.parse_preemptions(captured("squeue-preemptions"))
+    assert set(found) == {"22.05": {"2_0", "2_1", "3"}, "24.11": {"50"}, "26.05": {"3"}}[release]
+    assert {start.hour for start in found.values()} == {14}
+
+
+@pytest.mark.parametrize("row", ["41|N/A|N/A|", "41|2026-11-23T14:40:14|2026-11-23T14:40:13|", "CLUSTER: a", "41|"])
+def test_a_job_that_was_not_preempted_since_it_started_is_not_named(row):
+    assert squeue.parse_preemptions(f"{row}\n") == {}
+
+
 @pytest.mark.parametrize(("tasks", "indices"), [("0-14:2", range(0, 15, 2)), ("3,20%1", (3, 20)), ("7", (7,))])
 def test_elements_that_wait_in_one_row_are_told_one_by_one(tasks, indices):
     row = f"9_[{tasks}]|9|9|{tasks}|PENDING|2026-11-23T10:00:00||JobHeldUser|a|b"
@@ -84,6 +120,15 @@ def test_accounting_rows_tell_attempts_in_order(captured):
     (failed,) = (row for row in rows if row.state is JobState.FAILED)
     assert (failed.index, failed.exit_code, failed.signal) == (1, 1, 0)
     assert failed.started_at.tzinfo is timezone.utc
+
+
+def test_what_was_cancelled_before_it_had_a_node_never_started():
+    times = "2026-11-23T14:28:12|2026-11-23T14:28:12|2026-11-23T14:28:12"
+    never, ran = (
+        sacct.parse(f"6|6|CANCELLED by 1001|0:0|{times}|{nodes}|None")[0] for nodes in ("None assigned", "n1")
+    )
+    assert (never.started_at, ran.started_at) == (None, ran.ended_at)
+    assert never.ended_at == ran.ended_at
 
 
 def test_waiting_elements_in_one_row_become_one_each(captured):
@@ -116,6 +161,22 @@ def test_licences_and_configuration(captured, release):
     assert config.cluster
     assert scontrol.parse_licenses("No licenses configured in Slurm.\n") == []
     assert not scontrol.parse_config("AccountingStorageType   = (null)\n").accounting
+
+
+@pytest.mark.parametrize(
+    ("parameters", "array_size", "tasks"),
+    [
+        ("(null)", 1001, 1001),
+        ("bf_interval=3,max_array_tasks=50", 1001, 50),
+        ("MAX_ARRAY_TASKS=50,max_array_tasks=20", 1001, 50),
+        ("max_array_tasks=5000,defer", 1001, 1001),
+        ("max_array_tasks=0", 1001, 1),
+        ("defer", 0, 1),
+    ],
+)
+def test_an_array_may_have_as_many_tasks_as_both_settings_allow(parameters, array_size, tasks):
+    text = f"MaxArraySize            = {array_size}\nSchedulerParameters     = {parameters}\n"
+    assert scontrol.parse_config(text).array_tasks == tasks
 
 
 @pytest.mark.parametrize(
