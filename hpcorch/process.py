@@ -171,17 +171,7 @@ def relay(
     :param descriptors: open files that it is to have beside the standard ones
     :raises CommandMissingError: the program cannot be started
     """
-    try:
-        child = subprocess.Popen(
-            [os.fsencode(word) for word in argv],
-            stdin=None if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={os.fsencode(name): os.fsencode(value) for name, value in env.items()},
-            pass_fds=[number for number in descriptors if number > 2],
-        )
-    except OSError as error:  # too long an argument list among them
-        raise CommandMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
+    child = _in_foreground(argv, env, descriptors, is_fed=stdin is not None)
     assert child.stdout is not None
     said: list[bytes] = []
     errors: list[bytes] = []
@@ -207,6 +197,22 @@ def relay(
     return FinishedRaw(
         argv=tuple(argv), returncode=child.returncode, stdout=b"".join(said), stderr=b"".join(errors)
     )
+
+
+def _in_foreground(
+    argv: Sequence[str], env: Mapping[str, str], descriptors: Collection[int], *, is_fed: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [os.fsencode(word) for word in argv],
+            stdin=subprocess.PIPE if is_fed else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+            pass_fds=[number for number in descriptors if number > 2],
+        )
+    except OSError as error:  # too long an argument list among them
+        raise CommandMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
 
 
 def _pass_on(child: subprocess.Popen[bytes], kept: list[bytes], shown: bool) -> None:  # noqa: FBT001

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcorch.journal.archives import ArchiveWriter, store
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, snapshots_folder
+from hpcorch.journal.layout import DIR_MODE, STATE_DIR, snapshots_folder
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.snapshots import file_entry
 from hpcorch.journal.writer import JournalWriter
@@ -30,7 +30,7 @@ def freeze(made: SweepOnDisk, code: Mapping[str, str], environment: Mapping[str,
     for name, text in sorted(code.items()):
         writer.add(file_entry(name, text.encode(), executable=False), text.encode())
     snapshot, content = writer.finish()
-    archive = store(snapshots_folder(made.project), snapshot, content)
+    archive = store(snapshots_folder(made.project / STATE_DIR), snapshot, content)
     batch = made.layout.batch(0)
     record, diff = json.dumps(environment).encode(), b"--- a/helpers.py\n+++ b/helpers.py\n"
     write_whole(batch / "environment.json", record)

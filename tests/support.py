@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from hpcorch.services.pools import pool_id
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, record_launch
 
+FAKE_SLURM = Path(__file__).parent / "integration" / "fake_slurm"
 SWEEP = "20260101-120000-bcdf"
 HERE = "<this process>"  # a local pool that is alive
 GONE = "<gone>"  # a local pool of this host that is not
@@ -230,3 +232,16 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 60.0, *, inte
     while not condition():
         assert time.monotonic() < deadline, f"not so within {timeout_s:g} s: {condition}"
         time.sleep(interval_s)
+
+
+def in_another_process(work: Callable[[], object]) -> int:
+    """Start work in a process of its own, as another command would; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - nothing may come back into the test
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return pid

@@ -15,6 +15,7 @@ from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
 from hpcorch.services.select import (
     Selector,
+    one_of,
     parse_selector,
     parse_since,
     parse_states,
@@ -69,7 +70,8 @@ def the_one(ledger: Ledger, selector: Selectable) -> Run:
     found = selected(ledger, [selector])
     if len(found) != 1:
         named = selector if isinstance(selector, str) else selector.id
-        raise UsageError(f"{named!r} selects {len(found)} runs, and one is asked for: name one, such as last/0")
+        example = one_of(found[0].sweep if found else "last", found)
+        raise UsageError(f"{named!r} selects {len(found)} runs, and one is asked for: name one, such as {example}")
     return found[0]
 
 
@@ -102,5 +104,5 @@ def places(ledger: Ledger, selectors: Iterable[Selectable]) -> list[tuple[str, l
     for selector in tuple(selectors) or (LAST,):
         chosen = chosen_by(selector)
         sweep = ledger.sweep(chosen.sweep).sweep.id
-        found.append((sweep, None if chosen.ranges is None else list(select_indices(ledger, sweep, chosen))))
+        found.append((sweep, list(select_indices(ledger, sweep, chosen)) if chosen.names_runs else None))
     return found

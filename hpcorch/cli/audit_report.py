@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from hpcorch.cli.audit import counted, finding_text
-from hpcorch.cli.text import local_time, printable, shortened, value_text
+from hpcorch.cli.text import local_time, printable, shell_text, shortened, value_text
 from hpcorch.model.events import CodeFrozen
 from hpcorch.provenance.environment import Environment
 from hpcorch.services.audit import Audit, SweepAudit
@@ -59,7 +58,7 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
     yield ""
     where = f"{_cell(made.user)} on {_cell(made.host)} ({made.backend})"
     yield f"- **Started** {local_time(made.created_at)} by {where}"
-    yield f"- **Command** {_code(shlex.join(made.argv))}"
+    yield f"- **Command** {_code(shell_text(made.argv))}"
     yield f"- **Root seed** {made.root_seed}"
     for code in {run.code.digest: run.code for run in sweep.runs if run.code is not None}.values():
         yield f"- **Code** {_code_text(code)}"

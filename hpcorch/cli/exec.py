@@ -43,16 +43,16 @@ def _leases(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) 
     "--result",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Take what the command writes to this file, as JSON, for its result.",
+    help="Take what the command writes to this file, as JSON, for its result. If it writes none, the exit code"
+    " stays the command's, and `show` and `audit` tell.",
 )
 @click.option("--requeue", is_flag=True, help="Put the job back into the queue when its time limit is near.")
 @click.option(
     "--signal-delay",
     type=click.FloatRange(min=1),
-    default=120.0,
-    show_default=True,
     metavar="SECONDS",
-    help="So long before the time limit the command is sent SIGTERM, to save what it needs. With --requeue.",
+    help="So long before the time limit the command is sent SIGTERM, to save what it needs. By default 120, or half"
+    " of what is left of a shorter job. With --requeue.",
 )
 @click.option(
     "--max-requeues",
@@ -78,7 +78,7 @@ def command(
     result: Path | None,
     *,
     requeue: bool,
-    signal_delay: float,
+    signal_delay: float | None,
     max_requeues: int,
     grace: float | None,
     name: str | None,

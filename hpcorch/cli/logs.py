@@ -95,7 +95,7 @@ def _print(parts: Iterable[LogPart], *, lines: int | None, headed: bool) -> None
 def _follow(ledger: Ledger, selector: Selector, lines: int | None) -> None:
     from hpcorch.services.following import follow_runs  # loads the way to Slurm
 
-    several = selector.ranges is None or sum(map(len, selector.ranges)) > 1
+    several = selector.element is None and (selector.ranges is None or sum(map(len, selector.ranges)) > 1)
     shown: tuple[int, str] | None = None
     for part, block in follow_runs(ledger, selector, notify=output.note, lines=lines):
         if shown != (part.run, part.name) and (several or shown is not None):

@@ -103,6 +103,8 @@ def _write(found: SweepList, limit: int) -> None:
             flexible=frozenset({"name", "counts", "tags"}),
         )
     )
+    if any(sweep.refusal is not None for sweep in found.sweeps):
+        output.note("what Slurm refused stays PLANNED: `hpcorch status SWEEP` says why, and what to do")
     if found.more:
         output.note(f"these are the latest {limit}; --limit 0 lists all")
 
@@ -114,8 +116,13 @@ def _row(report: SweepReport) -> list[str]:
         sweep.name,
         report.summary.state.value,
         str(report.summary.runs),
-        counts_text(report.summary.counts),
+        _counts(report),
         local_time(sweep.created_at),
         ago(report.age_s),
         ", ".join(sweep.tags),
     ]
+
+
+def _counts(report: SweepReport) -> str:
+    refused = "" if report.refusal is None else f" ({report.refusal.runs} refused by Slurm)"
+    return f"{counts_text(report.summary.counts)}{refused}"

@@ -149,7 +149,7 @@ def _submitted(repetition: Repetition, client: SlurmClient) -> int:
 
 def _executed_here(repetition: Repetition) -> int:
     """Execute it; the exit code if a signal stopped that, else 0."""
-    from hpcorch.services.local import Interrupted
+    from hpcorch.services.local_pool import Interrupted
 
     if not repetition.is_new:
         _tell_found(repetition)

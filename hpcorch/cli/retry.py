@@ -106,7 +106,7 @@ def _write_submitted(done: Retried, *, as_json: bool) -> int:
 
 
 def _run_here(retry: Retry, *, as_json: bool) -> int:
-    from hpcorch.services.local import Interrupted
+    from hpcorch.services.local_pool import Interrupted
 
     lines = CountsLines(f"sweep {retry.control.sweep.id}")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from hpcorch.cli import output
 from hpcorch.cli.options import Place, examples, json_option, pass_place, selector_argument
 from hpcorch.cli.status import write_heading
-from hpcorch.cli.text import duration, local_time, printable, value_text
+from hpcorch.cli.text import duration, local_time, printable, shell_text, value_text
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CodeFrozen, Event, kind_of, to_body
@@ -61,7 +60,7 @@ def _write_sweep(detail: SweepDetail) -> None:
     report = detail.status.sweep
     sweep = report.summary.sweep
     write_heading(report)
-    origin = {**origin_as_plain(sweep), "argv": shlex.join(sweep.argv), "versions": _pairs(sweep.versions)}
+    origin = {**origin_as_plain(sweep), "argv": shell_text(sweep.argv), "versions": _pairs(sweep.versions)}
     _write_facts({"backend": sweep.backend, **origin})
     for batch in detail.batches:
         _head(f"launch of {batch.count} run{'s' * (batch.count != 1)} from {batch.batch} on")
@@ -107,7 +106,7 @@ def _code(code: CodeFrozen | None) -> str | None:
 def _run_facts(report: RunReport) -> dict[str, Any]:
     run = report.run
     return {
-        "overrides": shlex.join(run.overrides),
+        "overrides": shell_text(run.overrides),
         "seed": f"{run.seed} ({run.seed_source})",
         "config_digest": run.config_digest,
         "directory": run.directory,
@@ -160,18 +159,13 @@ def _write_commands(commands: Sequence[ExecutedCommand]) -> None:
     if not commands:
         return
     _head("commands")
-    rows = [
-        [
-            one.attempt,
-            str(one.step),
-            value_text(one.exit_code),
-            duration(one.seconds),
-            printable(shlex.join(one.argv)),
-        ]
-        for one in commands
-    ]
-    columns = ("attempt", "step", "exit code", "elapsed", "command")
-    output.write_table(output.Table(columns=columns, rows=rows, flexible=frozenset({"command"})))
+    for one in commands:
+        end = "has not ended" if one.exit_code is None else f"exit code {one.exit_code}"
+        after = f" after {duration(one.seconds)}" if one.seconds is not None else ""
+        output.write(f"  {one.attempt} step {one.step}: {end}{after}")
+        output.write(f"    {shell_text(one.called)}")  # whole, however long: to be pasted into a shell
+        if one.problem is not None:
+            output.write(f"    {printable(one.problem)}")
 
 
 def _write_metrics(run: Run) -> None:

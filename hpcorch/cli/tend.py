@@ -14,7 +14,7 @@ from hpcorch.model.ids import format_ranges
 from hpcorch.services.select import parse_selector
 
 if TYPE_CHECKING:
-    from hpcorch.services.tend import Tended
+    from hpcorch.services.tended import Tended
 
 
 @click.command(epilog=examples("hpcorch tend", "hpcorch tend last", "hpcorch tend --json"))

@@ -4,11 +4,12 @@ a control sequence."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hpcorch.model.ids import parse_time
 from hpcorch.model.states import RunState
+from hpcorch.slurm.quoting import for_bash
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -18,6 +19,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shell_text(words: Iterable[str]) -> str:
+    """A command line on one line of printable text, to be pasted into bash: the same words, byte for byte."""
+    return " ".join(for_bash(word) if "\0" not in word else printable(word) for word in words)
 
 
 def shortened(text: str, width: int) -> str:

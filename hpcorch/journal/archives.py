@@ -8,6 +8,7 @@ that comes after it. So no byte can change unnoticed.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE
+from hpcorch.journal.layout import DIR_MODE, LEDGER_VARIABLE
 from hpcorch.journal.snapshots import (
     Entry,
     Kind,
@@ -35,6 +36,7 @@ _GZIP_START = len(_GZIP_HEADER) + 32
 _BLOCK = 512
 # Sources shrink to a third or a quarter; a higher level takes several times as long for a tenth of that.
 _LEVEL = 1
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class ArchiveWriter:
@@ -174,10 +176,18 @@ def store(folder: Path, digest: str, content: bytes) -> Path:
             write_whole(path, content)
     except OSError as error:
         raise UnavailableError(
-            f"the snapshot of the code cannot be written to {path} ({error.strerror}): see that the folder is"
-            " yours, is not full and is mounted read-write"
+            f"the snapshot of the code cannot be written to {path} ({error.strerror}): {_cure(error)}"
         ) from error
     return path
+
+
+def _cure(error: OSError) -> str:
+    if error.errno in _FORBIDDEN:
+        return (
+            "see that the folder is yours and is mounted read-write, or name a ledger in a folder of yours that all"
+            f" nodes see with ${LEDGER_VARIABLE}, where snapshots go, too"
+        )
+    return "see that the file system is not full, and that no file is in the way of a folder"
 
 
 def is_sound(path: Path, digest: str) -> bool:

@@ -189,14 +189,14 @@ def scripts_folder(ledger: Path) -> Path:
     return ledger.parent / "scripts"
 
 
-def snapshots_folder(project: Path) -> Path:
-    """Where the snapshots of a project's code lie, each under its digest."""
-    return project / STATE_DIR / "snapshots"
+def snapshots_folder(state: Path) -> Path:
+    """Where snapshots of code lie in a folder of hpcorch's, each under its digest."""
+    return state / "snapshots"
 
 
-def digest_cache(project: Path) -> Path:
-    """The file that remembers digests of a project's files."""
-    return project / STATE_DIR / "digests.json"
+def digest_cache(state: Path) -> Path:
+    """The file in the same folder that remembers digests of the code's files."""
+    return state / "digests.json"
 
 
 def default_ledger(start: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from hpcorch.launcher.config import ignored_locally
 from hpcorch.launcher.progress import progress
 from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
-from hpcorch.services.local import Interrupted, LocalPool
 from hpcorch.services.local_options import local_request
+from hpcorch.services.local_pool import Interrupted, LocalPool
 from hpcorch.services.local_retries import run_with_retries
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from hpcorch.model.retries import RetryBudget
 from hpcorch.services.feeding import Fed, Feeder
 from hpcorch.services.portions import Portion, grouped
 from hpcorch.services.scripts import Request, script_text
-from hpcorch.services.tend import Tended, tend
+from hpcorch.services.tend import tend
+from hpcorch.services.tended import Tended
 from hpcorch.services.terms import THROTTLES
 from hpcorch.services.wait import wait_for_runs
 from hpcorch.slurm.choose import slurm_client

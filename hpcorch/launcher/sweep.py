@@ -31,7 +31,7 @@ from hpcorch.model.events import RunReused, SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.runtime.task import Task, dump_task
-from hpcorch.services.local import GRACE_S
+from hpcorch.services.local_task import GRACE_S
 from hpcorch.services.provenance import Frozen, drift_policies, freeze_program, left_out, run_key
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.record import Launch, create_sweep, record_launch
@@ -136,14 +136,29 @@ class OpenSweep:
         if self.backend == "slurm":
             keys, runs = self.site.settle(self.params, runs)
         task = dump_task(self.task)
-        client = self.site.client
         frozen = None if self.params.get("dry_run") else self._freeze()
         if frozen is not None:
             runs = [_with_key(run, frozen) for run in runs]
-        header = ManifestHeader(
+        return PlannedLaunch(
+            frozen=Launch(
+                header=self._header(first, runs, task, keys, frozen),
+                bases=manifest_bases(compositions),
+                runs=runs,
+                task=task,
+                options=keys,
+                frozen=frozen,
+            )
+        )
+
+    def _header(
+        self, first: int, runs: Sequence[ManifestRun], task: bytes, keys: Mapping[str, Any], frozen: Frozen | None
+    ) -> ManifestHeader:
+        """:param keys: the launcher's, as the site settles them"""
+        client = self.site.client
+        return ManifestHeader(
             sweep=self.id,
             batch=first,
-            count=len(compositions),
+            count=len(runs),
             backend=self.backend,
             job_name=str(self.config.hydra.job.name),
             project=str(self.project),
@@ -161,16 +176,6 @@ class OpenSweep:
             code=None if frozen is None else frozen.snapshot,
             environment=None if frozen is None else frozen.record_place(self.layout, first),
             drift=dict(self.policies),
-        )
-        return PlannedLaunch(
-            frozen=Launch(
-                header=header,
-                bases=manifest_bases(compositions),
-                runs=runs,
-                task=task,
-                options=keys,
-                frozen=frozen,
-            )
         )
 
     def _freeze(self) -> Frozen:

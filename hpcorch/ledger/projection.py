@@ -35,7 +35,8 @@ from hpcorch.model.events import (
     RunPlanned,
     RunReused,
 )
-from hpcorch.model.fold import EVIDENCE, LAST_WORDS, RunEvidence, fold_run
+from hpcorch.model.evidence import EVIDENCE, LAST_WORDS, RunEvidence
+from hpcorch.model.fold_run import fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
 

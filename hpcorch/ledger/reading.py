@@ -19,7 +19,7 @@ from hpcorch.ledger.stored import SweepKey
 from hpcorch.model.config import patched
 from hpcorch.model.entities import Attempt, Batch, Run, Submission
 from hpcorch.model.events import Event, Fact
-from hpcorch.model.fold import fold_batch, fold_sweep
+from hpcorch.model.fold_sweep import fold_batch, fold_sweep
 from hpcorch.model.states import RunState
 
 LAST = "last"

@@ -13,7 +13,7 @@ from hpcorch.ledger.rows import Row, event_from, submission_from, submission_row
 from hpcorch.ledger.stored import StoredEvent, SweepKey
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import BasePlanned, BatchPlanned, Event, SweepCreated
-from hpcorch.model.fold import fold_submissions
+from hpcorch.model.fold_sweep import fold_submissions
 from hpcorch.model.states import RunState, sweep_state
 
 

@@ -268,6 +268,7 @@ class JobObserved(Fact):
     start: str | None = None
     end: str | None = None
     over_memory: bool | None = None  # whether the log of what SIGKILL ended says that it exceeded its memory limit
+    preempted: bool | None = None  # of a user's script that ended: whether Slurm had begun to preempt it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -451,6 +452,7 @@ class CommandStarted(Fact):
     cwd: str
     host: str
     pid: int
+    flags: list[str] | None = None  # of `hpcorch exec`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

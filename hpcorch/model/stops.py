@@ -46,6 +46,7 @@ class Sign(str, Enum):
     SIGKILL = "SIGKILL killed it"
     CRASH = "a signal that native code dies of killed it"
     SIGNAL = "some other signal killed it"
+    PREEMPTED = "Slurm had begun to preempt it"
     RANKS = "it had several ranks, of which only the first keeps a journal"
     EXIT_CODE = "its exit code is known"
 
@@ -139,7 +140,22 @@ RULES: tuple[Rule, ...] = (
     # A command that hpcorch wraps in a job of the user's own, which went on when the command was over.
     Rule((Journal.YIELDED,), ("COMPLETED", "FAILED", "LOST"), None, AttemptState.COMPLETED, None),
     Rule((Journal.STOPPED,), ("COMPLETED",), None, AttemptState.FAILED, "stopped by {stop}, and its job went on"),
-    # A user's script: it ended as Slurm says.
+    # A user's script: it ended as Slurm says. But 22.05 says so, too, of one that ends while it is being preempted,
+    # before its grace time is over, and does not requeue it (24.11 and 26.05 say PREEMPTED).
+    Rule(
+        (Journal.SCRIPT,),
+        ("FAILED",),
+        Sign.PREEMPTED,
+        AttemptState.PREEMPTED,
+        "preempted: it ended within the grace time, for which Slurm calls it failed and does not requeue it",
+    ),
+    Rule(
+        (Journal.SCRIPT,),
+        ("COMPLETED",),
+        Sign.PREEMPTED,
+        AttemptState.COMPLETED,
+        "it ended well while Slurm preempted it: its log tells whether its work was done",
+    ),
     Rule((Journal.SCRIPT,), ("COMPLETED",), None, AttemptState.COMPLETED, None),
     Rule((Journal.SCRIPT,), ("LOST",), None, AttemptState.LOST, "nobody remembers its end"),
     # It failed, without Slurm's doing.
@@ -247,6 +263,8 @@ def signal_name(number: int) -> str:
 def _signs(said: JobObserved, ranks: int) -> set[Sign]:
     number = killed_by(said)
     found = {Sign.EXIT_CODE} if said.exit_code is not None else set()
+    if said.preempted:
+        found.add(Sign.PREEMPTED)
     if ranks > 1:
         found.add(Sign.RANKS)
     if said.over_memory:

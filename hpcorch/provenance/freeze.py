@@ -44,16 +44,16 @@ class FrozenCode:
     written: bool
 
 
-def freeze(sources: Sources, *, project: Path) -> FrozenCode:
-    """See that the project has an archive of a code state, and name it.
+def freeze(sources: Sources, *, state: Path) -> FrozenCode:
+    """See that there is an archive of a code state, and name it.
 
     Files that are as they were when they were last frozen are not read, unless an archive has to be written.
 
-    :param project: the folder whose ``.hpcorch`` keeps snapshots
+    :param state: the folder that keeps snapshots, such as a project's ``.hpcorch``
     :raises UnavailableError: the archive cannot be written
     """
-    cache = DigestCache(digest_cache(project))
-    folder = snapshots_folder(project)
+    cache = DigestCache(digest_cache(state))
+    folder = snapshots_folder(state)
     left: list[Left] = []
     entries, content = _remembered(sources, cache, left), None
     digest = None if entries is None else listing_digest(encode_listing(entries))

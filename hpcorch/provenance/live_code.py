@@ -28,16 +28,16 @@ class Changed:
     after: str | None
 
 
-def changed_files(code: SnapshotPlace, *, project: Path) -> list[Changed]:
+def changed_files(code: SnapshotPlace) -> list[Changed]:
     """The frozen files that were changed or removed since. Of new files nothing is said.
 
     A file whose times and size are those of the freeze is not read. Links are not looked at.
 
-    :param project: the folder whose ``.hpcorch`` remembers digests
     :raises HpcorchError: the snapshot cannot be read
     """
-    entries = open_archive(Path(code.archive), code.digest).entries
-    return list(_changed(entries, Path(code.root), DigestCache(digest_cache(project))))
+    archive = Path(code.archive)
+    entries = open_archive(archive, code.digest).entries
+    return list(_changed(entries, Path(code.root), DigestCache(digest_cache(archive.parent.parent))))
 
 
 def _changed(entries: tuple[Entry, ...], root: Path, cache: DigestCache) -> Iterator[Changed]:

@@ -27,7 +27,8 @@ from hpcorch.model.events import (
 )
 from hpcorch.runtime import generators
 from hpcorch.runtime.arguments import check_schedule, step_number
-from hpcorch.runtime.checkpoints import CheckpointStore, Restored
+from hpcorch.runtime.checkpoint_reading import Restored
+from hpcorch.runtime.checkpoints import CheckpointStore
 from hpcorch.runtime.claim import SupersededError, superseded_by
 from hpcorch.runtime.drift import DriftLog
 from hpcorch.runtime.epochs import Epochs

@@ -11,23 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import CheckpointError
-from hpcorch.journal.files import sync_directory
-from hpcorch.journal.layout import DIR_MODE
-from hpcorch.model.ids import AttemptId, utc_now
-from hpcorch.runtime.checkpoint_file import (
-    CheckpointWriter,
-    DamagedError,
-    ForeignFile,
-    Trailer,
-    describe,
-    total_size,
-)
-from hpcorch.runtime.checkpoint_names import FILES_SUFFIX, SUFFIX, CheckpointName, group, staging_name
+from hpcorch.model.ids import AttemptId
+from hpcorch.runtime.checkpoint_file import DamagedError
+from hpcorch.runtime.checkpoint_names import group
 from hpcorch.runtime.checkpoint_reading import (
     Rejected,
     Restored,
@@ -37,37 +28,15 @@ from hpcorch.runtime.checkpoint_reading import (
     passing_over,
     quick_look,
     read_checkpoint,
-    trailer_of,
 )
-from hpcorch.runtime.checkpoint_removal import make_room, remove_what_can_be
-from hpcorch.runtime.framework_files import copy_into, fresh, make_durable
-
-__all__ = ["CheckpointStore", "Rejected", "Restored", "Saved"]
+from hpcorch.runtime.checkpoint_removal import make_room
+from hpcorch.runtime.checkpoint_saving import CheckpointSaver, Saved
 
 # Ranks save the same step at about the same time; so long rank 0 waits for the others before it ends.
 _PATIENCE_S = 60.0
 _LOOK_S = 0.2
 # An attempt that should be dead may remove a checkpoint after it was listed, having saved a newer one.
 _LOOKS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """A checkpoint that is on disk, whole and durable.
-
-    :param path: of the file
-    :param size: bytes, with those of another framework's files
-    :param digest: of the whole file, ``sha256:…``; the file holds the digests of the others
-    :param seconds: that the save took
-    :param removed: files of the older checkpoints that made room
-    """
-
-    step: int
-    path: Path
-    size: int
-    digest: str
-    seconds: float
-    removed: list[Path]
 
 
 class CheckpointStore:
@@ -81,14 +50,10 @@ class CheckpointStore:
 
     def __init__(self, directory: Path, attempt: AttemptId, *, rank: int = 0, ranks: int = 1) -> None:
         self._directory = directory
-        self._attempt = attempt
         self._key = (attempt.submission, attempt.restart)
         self._rank = rank
         self._ranks = ranks
-        self._repeats: dict[int, int] = {}
-        self._sequence: int | None = None
-        self._last: CheckpointName | None = None
-        self._staging = directory / staging_name(self._key, rank)
+        self._saver = CheckpointSaver(directory, attempt, rank=rank, ranks=ranks)
 
     def staging(self, step: int) -> Path:
         """A fresh, empty directory that another framework may write into, for ``files`` of the next save.
@@ -97,11 +62,7 @@ class CheckpointStore:
 
         :raises CheckpointError: it cannot be made
         """
-        try:
-            self._make_directory()
-            return fresh(self._staging)
-        except OSError as error:
-            raise self._not_saved(step, error) from error
+        return self._saver.staging(step)
 
     def save(
         self,
@@ -136,7 +97,7 @@ class CheckpointStore:
                 " one checkpoint stays"
             )
         content = {"state": state, "generators": dict(generators), "extras": dict(extras)}
-        saved = self._save(step, content, files)
+        saved = self._saver.save(step, content, files)
         removed = make_room(self._directory, self._key, keep=keep) if self._rank == 0 else []
         return replace(saved, seconds=time.monotonic() - began, removed=removed)
 
@@ -150,7 +111,7 @@ class CheckpointStore:
             time.sleep(_LOOK_S)
 
     def _is_complete(self) -> bool:
-        found = [one for one in group(entries(self._directory)) if one.name == self._last]
+        found = [one for one in group(entries(self._directory)) if one.name == self._saver.last]
         try:
             return bool(found) and quick_look(found[0]).ranks == self._ranks
         except (DamagedError, OSError):
@@ -192,109 +153,3 @@ class CheckpointStore:
             with passing_over(found, rejected):
                 return read_checkpoint(found, rank=self._rank, ranks=self._ranks, own_part_only=like is not None)
         return None
-
-    def _save(self, step: int, content: Mapping[str, Any], files: Path | None) -> Saved:
-        part: str | None = None
-        try:
-            self._make_directory()
-            part = self._next_name(step).part(self._rank)
-            return self._write(part, step, content, files)
-        except BaseException as error:
-            if part is not None:
-                self._take_back(part)
-            if isinstance(error, OSError):
-                raise self._not_saved(step, error) from error
-            raise
-
-    def _not_saved(self, step: int, error: OSError) -> CheckpointError:
-        why = error.strerror or error
-        return CheckpointError(
-            f"the checkpoint of step {step} could not be saved in {self._directory} ({why}); those before it are as"
-            " they were. Free space there or in your quota, keep fewer checkpoints, or save less"
-        )
-
-    def _make_directory(self) -> None:
-        if self._directory.is_dir():
-            return
-        for folder in (self._directory.parent, self._directory):
-            folder.mkdir(mode=DIR_MODE, exist_ok=True)
-            sync_directory(folder.parent)
-
-    def _next_name(self, step: int) -> CheckpointName:
-        """The name of the next save. Ranks that save the same steps in the same order agree on it."""
-        if self._sequence is None:
-            self._sequence = self._last_sequence()
-        self._sequence += 1
-        submission, restart = self._key
-        name = CheckpointName(submission=submission, restart=restart, step=step, repeat=self._repeats.get(step, 0))
-        while self._is_taken(name.part(self._rank)):
-            name = replace(name, repeat=name.repeat + 1)
-        self._repeats[step] = name.repeat + 1
-        self._last = name
-        return name
-
-    def _is_taken(self, part: str) -> bool:
-        return any((self._directory / (part + suffix)).exists() for suffix in (SUFFIX, FILES_SUFFIX))
-
-    def _last_sequence(self) -> int:
-        """What this attempt's saves have come to, should another store have saved for it."""
-        last = 0
-        for found in group(entries(self._directory)):
-            if found.name.attempt == self._key and self._rank in found.parts:
-                try:
-                    last = max(last, trailer_of(found, self._rank).sequence)
-                except DamagedError:
-                    continue
-        return last
-
-    def _write(self, part: str, step: int, content: Mapping[str, Any], files: Path | None) -> Saved:
-        foreign = None if files is None else self._stage(files)
-        temporary, final = self._temporary(part), self._directory / (part + SUFFIX)
-        with CheckpointWriter(temporary) as file:
-            _pickle(content, file, step)
-            digest = file.finish(describe(self._trailer(step, foreign)))
-        if foreign is not None:
-            self._staging.rename(self._directory / (part + FILES_SUFFIX))
-            sync_directory(self._directory)  # the files are there before the name that says so
-        temporary.replace(final)
-        sync_directory(self._directory)
-        size = file.size + total_size(foreign)
-        return Saved(step=step, path=final, size=size, digest=digest, seconds=0.0, removed=[])
-
-    def _stage(self, files: Path) -> list[ForeignFile]:
-        return make_durable(self._staging if files == self._staging else copy_into(self._staging, files))
-
-    def _trailer(self, step: int, foreign: list[ForeignFile] | None) -> Trailer:
-        assert self._sequence is not None
-        return Trailer(
-            step=step,
-            attempt=str(self._attempt),
-            sequence=self._sequence,
-            rank=self._rank,
-            ranks=self._ranks,
-            saved=utc_now(),
-            files=foreign,
-        )
-
-    def _temporary(self, part: str) -> Path:
-        return self._directory / f".{part}{SUFFIX}.tmp"
-
-    def _take_back(self, part: str) -> None:
-        """Remove what a save that failed has left: on a full disk that is the first thing to do."""
-        names = (part + SUFFIX, part + FILES_SUFFIX)
-        remove_what_can_be([self._temporary(part), *(self._directory / name for name in names), self._staging])
-
-
-def _pickle(content: Mapping[str, Any], file: CheckpointWriter, step: int) -> None:
-    from hpcorch.runtime.pickling import dump
-
-    try:
-        dump(content, file)
-    except OSError:
-        raise
-    except Exception as error:
-        raise CheckpointError(
-            f"the checkpoint of step {step} could not be saved, because its state cannot be pickled"
-            f" ({type(error).__name__}: {error}); those before it are as they were. Save values, arrays and state"
-            " dicts, and make open files, locks and the like anew after restoring"
-        ) from error

@@ -164,6 +164,8 @@ class _Attempt:
         os.register_at_fork(after_in_child=run.leave)
         with self._signals.stops_raise(), as_current(run):
             called = call_task(prepared.task, prepared.config)
+        if called.error is not None:
+            self._signals.look_for_stop()
         if self._signals.stopped_by is None:  # who was told to stop has no time for it
             prepared.look(late=True)
         if isinstance(called.error, DriftError):

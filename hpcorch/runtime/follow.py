@@ -53,4 +53,7 @@ def _call(place: Place, signals: SignalOwner) -> int:
     if called.error is None:
         return 0
     show_error(called.error)
+    signals.look_for_stop()
+    if signals.stopped_by is not None:  # a consequence of being stopped, as on rank 0
+        raise Stopped(signals.stopped_by)
     return exit_code(called.error)

@@ -23,6 +23,7 @@ WARNING_SIGNAL = signal.SIGUSR1.name
 ASKED_SIGNAL = signal.SIGUSR2.name
 ORPHAN_GRACE_S = 10.0  # as a local pool gives its tasks
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_PIPE_BYTES = 1 << 16  # what a pipe holds (pipe(7))
 
 
 class Stopped(BaseException):
@@ -61,12 +62,17 @@ class SignalOwner:
         self._due = False
         self._stop_on_warning = False
         self._handed_out = 0
+        self._arrivals: int | None = None  # a pipe that has the number of each signal, whoever handles it
 
     def install(self) -> None:
         """Take over SIGTERM, SIGINT, SIGUSR1 and SIGUSR2. Main thread only."""
         for number in _STOPS:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._warn)
+        self._arrivals, told = os.pipe()
+        os.set_blocking(self._arrivals, False)
+        os.set_blocking(told, False)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         # A signal to the new process waits until it has the handlers of any other process: one that arrived before
         # Python is ready there would be lost, and Pool.terminate() would wait for ever.
         os.register_at_fork(
@@ -119,6 +125,27 @@ class SignalOwner:
             self.stopped_by = WARNING_SIGNAL
             self.stopped_at = self.warned_at
 
+    def look_for_stop(self) -> None:
+        """Note a SIGTERM that a handler of the task's own took, as far as that is known, and take SIGTERM back.
+
+        It is not known where an event loop of asyncio has it, or where tens of thousands of other signals came
+        before. Slurm may send a second one, at which that handler must not end this process before its end is on
+        record.
+        """
+        if self._arrivals is None:
+            return
+        signal.signal(signal.SIGTERM, self._stop)
+        if self.stopped_by is not None:
+            return
+        try:
+            arrived = os.read(self._arrivals, _PIPE_BYTES)
+        except OSError:  # nothing arrived, or the task closed it
+            return
+        if signal.SIGTERM in arrived:
+            self.received.append(signal.SIGTERM.name)
+            self.stopped_by = signal.SIGTERM.name
+            self.stopped_at = time.monotonic()
+
     def unrecorded(self) -> list[str]:
         """The signals that arrived since the last call."""
         names = self.received[self._handed_out :]
@@ -149,6 +176,7 @@ def _give_up_signals() -> None:
 
     The warning before the time limit and the wish to end, which Slurm may send to every process, are not for it.
     """
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGUSR1, signal.SIGUSR2):

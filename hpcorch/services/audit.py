@@ -21,6 +21,7 @@ from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.provenance.environment import Environment
 from hpcorch.services.anchors import Anchor, anchor_of, examine_anchors
 from hpcorch.services.audit_checkpoints import examine_checkpoints, examine_restores
+from hpcorch.services.audit_commands import examine_commands
 from hpcorch.services.audit_evidence import Evidence, Place, find_place, gather
 from hpcorch.services.audit_files import examine_files
 from hpcorch.services.audit_journals import examine_journals
@@ -216,6 +217,7 @@ def _audit_run(
     examine_drift(stories, run, exam)
     examine_hardware(evidence, stories, run, exam)
     examine_restores(evidence, run, exam)
+    examine_commands(evidence, run, exam)
     if evidence.place is not None:
         examine_checkpoints(evidence, run, exam)
     return RunAudit(

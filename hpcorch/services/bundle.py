@@ -92,19 +92,12 @@ def write_bundle(
     :raises UnavailableError: it cannot be written, or the record of the sweep is gone
     """
     found = audit(ledger, [selector])
-    sweep = ledger.sweep(selector.sweep).sweep
-    place = find_place(sweep)
-    if place is None:
-        raise UnavailableError(
-            f"the record of sweep {sweep.id} is not in {sweep.directory} any more: without it nothing can be proven"
-            " to others. Put the directory back, from a backup"
-        )
-    evidence = gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
-    runs = tuple(run.run for run in evidence.runs)
+    evidence = _evidence(ledger, selector)
+    sweep, runs = evidence.sweep.id, tuple(run.run for run in evidence.runs)
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "sweep": sweep.id,
+        "sweep": sweep,
         "runs": format_ranges(runs),
         "checkpoints": checkpoints.value,
         "made_at": utc_now(),
@@ -116,7 +109,7 @@ def write_bundle(
         _write_configurations(ledger, evidence, directory)
         _write_json(directory / "audit.json", found.as_plain())
         write_whole(directory / "report.md", report(found).encode())
-        _make_ledger(directory, sweep.id)
+        _make_ledger(directory, sweep)
         _write_json(directory / ABOUT, about)
         files = seal(directory)
     except OSError as error:
@@ -126,13 +119,24 @@ def write_bundle(
         ) from error
     return Bundle(
         directory=directory,
-        sweep=sweep.id,
+        sweep=sweep,
         runs=runs,
         files=len(files),
         size=sum(files.values()),
         digest=digest_of(directory / SUMS),
         audit=found,
     )
+
+
+def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
+    sweep = ledger.sweep(selector.sweep).sweep
+    place = find_place(sweep)
+    if place is None:
+        raise UnavailableError(
+            f"the record of sweep {sweep.id} is not in {sweep.directory} any more: without it nothing can be proven"
+            " to others. Put the directory back, from a backup"
+        )
+    return gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
 
 
 def _make(directory: Path) -> None:

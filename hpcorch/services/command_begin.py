@@ -16,7 +16,7 @@ from hpcorch.runtime.command import Limits
 from hpcorch.runtime.place import cpu_count, log_file
 from hpcorch.runtime.shared_journal import SharedJournal
 from hpcorch.services.command_ranks import FollowingRecord, follow
-from hpcorch.services.command_record import CommandRecord, RunRecord, StepRecord, log_size
+from hpcorch.services.command_record import Call, CommandRecord, RunRecord, StepRecord, log_size
 from hpcorch.services.command_requeue import Treatment, limits_of
 from hpcorch.services.job_here import Job
 from hpcorch.services.script_drift import look_for_drift
@@ -63,11 +63,12 @@ def _following(
 def _record(
     argv: Sequence[str], treatment: Treatment, job: Job | None, terms: Mapping[str, Any], ledger: Path | None
 ) -> CommandRecord:
+    call = Call(argv=argv, flags=treatment.flags)
     mine = script_attempt(os.environ, job) if job is not None else None
     if mine is not None:
         path = mine.layout.journal(mine.attempt)
         journal = SharedJournal(path, lambda: _claimed(job, log=None))
-        record = StepRecord(mine.layout, mine.attempt, mine.batch, journal, argv)
+        record = StepRecord(mine.layout, mine.attempt, mine.batch, journal, call)
         if not journal.is_claimed:  # once for each start of the script
             look_for_drift(read_header(mine.layout.manifest(mine.batch)), record.note)
         return record
@@ -76,7 +77,7 @@ def _record(
     order = _order(argv, treatment, terms)
     path, claimed = ledger or default_ledger(Path.cwd()), _claimed(job, log=log_file())
     own = begin_here(path, order, claimed) if job is None else begin_in_job(path, order, job, claimed)
-    return RunRecord(own.layout, own.attempt, own.batch, own.journal, argv, in_job=job is not None)
+    return RunRecord(own.layout, own.attempt, own.batch, own.journal, call, in_job=job is not None)
 
 
 def _order(argv: Sequence[str], treatment: Treatment, terms: Mapping[str, Any]) -> Order:
@@ -84,6 +85,7 @@ def _order(argv: Sequence[str], treatment: Treatment, terms: Mapping[str, Any]) 
 
     return Order(
         argv=argv,
+        flags=treatment.flags,
         name=treatment.name or Path(argv[0]).name.encode("utf-8", "backslashreplace").decode(),
         cwd=Path.cwd(),
         environ={HASH_SEED: "0", **os.environ},

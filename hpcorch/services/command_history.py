@@ -20,6 +20,7 @@ class ExecutedCommand:
 
     :param attempt: such as ``s0.r1``
     :param started_at: UTC
+    :param flags: of `hpcorch exec`, before the command
     :param exit_code: as a shell has it; None while it runs, or if nobody told
     :param problem: why it was not started, or why there is no result
     """
@@ -29,11 +30,22 @@ class ExecutedCommand:
     argv: Sequence[str]
     host: str
     started_at: str
+    flags: Sequence[str] = ()
     exit_code: int | None = None
     signal: str | None = None
     seconds: float | None = None
     result: Any = None
     problem: str | None = None
+
+    @property
+    def called(self) -> list[str]:
+        """The command line that executed it, with what `hpcorch exec` was told."""
+        return ["hpcorch", "exec", *self.flags, "--", *self.argv] if self.flags else list(self.argv)
+
+    @property
+    def lacks_result(self) -> bool:
+        """Whether it ended well, and did not leave the result that it was to write."""
+        return self.exit_code == 0 and self.problem is not None
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -55,6 +67,7 @@ def commands_of(events: Iterable[Event]) -> list[ExecutedCommand]:
                 argv=fact.argv,
                 host=fact.host,
                 started_at=event.time,
+                flags=fact.flags or (),
             )
         elif isinstance(fact, CommandEnded) and (attempt, fact.step) in found:
             found[attempt, fact.step] = replace(

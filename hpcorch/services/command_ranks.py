@@ -17,7 +17,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import Fact
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.command import Limits
-from hpcorch.services.command_record import CommandRecord
+from hpcorch.services.command_record import Call, CommandRecord
 from hpcorch.services.job_here import Job
 
 _PATIENCE_S = 60.0
@@ -41,7 +41,7 @@ class FollowingRecord(CommandRecord):
     """The record of a rank other than 0: none."""
 
     def __init__(self, layout: SweepLayout, attempt: AttemptId, batch: int) -> None:
-        super().__init__(layout, attempt, batch, _NoJournal(), ())
+        super().__init__(layout, attempt, batch, _NoJournal(), Call(argv=()))
 
 
 class _NoJournal:

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -40,20 +41,30 @@ class Journal(Protocol):
     def append(self, fact: Fact, *, durable: bool = False) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """How `hpcorch exec` was called.
+
+    :param argv: the command
+    :param flags: our own, before it
+    """
+
+    argv: Sequence[str]
+    flags: Sequence[str] = ()
+
+
 class CommandRecord:
     """The record of a command in the journal of an attempt, of which it is a step.
 
     :ivar batch: the launch that has the run
     """
 
-    def __init__(
-        self, layout: SweepLayout, attempt: AttemptId, batch: int, journal: Journal, argv: Sequence[str]
-    ) -> None:
+    def __init__(self, layout: SweepLayout, attempt: AttemptId, batch: int, journal: Journal, call: Call) -> None:
         self.layout = layout
         self.attempt = attempt
         self.batch = batch
         self._journal = journal
-        self._argv = argv
+        self._call = call
         self._step = 0
 
     def note(self, fact: Fact, *, durable: bool = False) -> None:
@@ -94,7 +105,12 @@ class CommandRecord:
 
     def _started(self, pid: int, step: int) -> CommandStarted:
         return CommandStarted(
-            step=step, argv=list(self._argv), cwd=str(Path.cwd()), host=socket.gethostname(), pid=pid
+            step=step,
+            argv=list(self._call.argv),
+            cwd=str(Path.cwd()),
+            host=socket.gethostname(),
+            pid=pid,
+            flags=list(self._call.flags) or None,
         )
 
 
@@ -104,9 +120,9 @@ class StepRecord(CommandRecord):
     _journal: SharedJournal
 
     def __init__(
-        self, layout: SweepLayout, attempt: AttemptId, batch: int, journal: SharedJournal, argv: Sequence[str]
+        self, layout: SweepLayout, attempt: AttemptId, batch: int, journal: SharedJournal, call: Call
     ) -> None:
-        super().__init__(layout, attempt, batch, journal, argv)
+        super().__init__(layout, attempt, batch, journal, call)
 
     def started(self, pid: int) -> None:
         try:
@@ -129,11 +145,11 @@ class RunRecord(CommandRecord):
         attempt: AttemptId,
         batch: int,
         journal: JournalWriter,
-        argv: Sequence[str],
+        call: Call,
         *,
         in_job: bool,
     ) -> None:
-        super().__init__(layout, attempt, batch, journal, argv)
+        super().__init__(layout, attempt, batch, journal, call)
         self._in_job = in_job
 
     def seeded(self, seed: int) -> None:
@@ -192,7 +208,10 @@ def attempt_end(ended: Ended, found: Found, *, in_job: bool) -> AttemptEnded:
             log_end=log_size(),
         )
     if ended.exit_code == 0:
-        return AttemptEnded(outcome="completed", exit_code=0, result=found.result, log_end=log_size())
+        # That a result is missing is worth a word, and makes no failure of what its command calls a success.
+        return AttemptEnded(
+            outcome="completed", exit_code=0, reason=found.problem, result=found.result, log_end=log_size()
+        )
     how = f"killed by {ended.signal}" if ended.signal else f"it ended with exit code {ended.exit_code}"
     return AttemptEnded(
         outcome="failed",

@@ -18,6 +18,8 @@ from hpcorch.runtime.requeue import requeue_element
 from hpcorch.runtime.signals import WARNING_SIGNAL
 from hpcorch.services.job_here import Job, end_of
 
+DEFAULT_REQUEUES = 3
+_AHEAD_S = 120.0  # before the time limit, if nobody says otherwise
 _LAST_MOMENT_S = 10.0  # before the time limit: for the end to be recorded, and Slurm to be asked
 _REQUEUE_PATIENCE_S = 60.0
 # In a job Slurm kills, after a time that the site sets, and a preempted command may have minutes to save its state.
@@ -33,7 +35,8 @@ class Treatment:
     :param result: the file that it writes its result to
     :param grace_s: seconds from a signal that asks it to end to SIGKILL; None leaves that to others
     :param requeue: put the job back into the queue when its time limit is near
-    :param signal_delay_s: seconds before the time limit at which that begins
+    :param signal_delay_s: seconds before the time limit at which that begins; None for 120, or half of what is left
+        of a shorter job
     :param max_requeues: how often that is done at most
     """
 
@@ -42,8 +45,23 @@ class Treatment:
     result: Path | None = None
     grace_s: float | None = None
     requeue: bool = False
-    signal_delay_s: float = 120.0
-    max_requeues: int = 3
+    signal_delay_s: float | None = None
+    max_requeues: int = DEFAULT_REQUEUES
+
+    @property
+    def flags(self) -> list[str]:
+        """As `hpcorch exec` is told it on its command line: what is not as it is by itself."""
+        given: dict[str, str | None] = {
+            "--name": self.name,
+            "--result": None if self.result is None else str(self.result),
+            "--grace": None if self.grace_s is None else f"{self.grace_s:g}",
+        }
+        if self.requeue:
+            given["--signal-delay"] = None if self.signal_delay_s is None else f"{self.signal_delay_s:g}"
+            given["--max-requeues"] = str(self.max_requeues) if self.max_requeues != DEFAULT_REQUEUES else None
+        leases = [f"--lease={name}={count}" for name, count in sorted(self.leases.items())]
+        values = [f"{flag}={value}" for flag, value in given.items() if value is not None]
+        return [*leases, *(["--requeue"] if self.requeue else []), *values]
 
 
 def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attempt: AttemptId) -> Limits:
@@ -61,9 +79,21 @@ def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attemp
     if end is None:
         say("the time limit of the job is not known, so it cannot be requeued before that")
         return Limits(grace_s=treatment.grace_s)
-    # Of what is left of a short job, the command gets half.
-    ahead = min(treatment.signal_delay_s, max(0.0, end - time.time()) / 2)
+    ahead = _ahead_s(treatment.signal_delay_s, max(0.0, end - time.time()))
     return Limits(grace_s=treatment.grace_s, warn_at=end - ahead, kill_at=end - min(_LAST_MOMENT_S, ahead / 4))
+
+
+def _ahead_s(asked_s: float | None, left_s: float) -> float:
+    """Seconds before the time limit at which the command is asked to end: as said, if that leaves it any time."""
+    if asked_s is None:
+        return min(_AHEAD_S, left_s / 2)
+    if asked_s < left_s:
+        return asked_s
+    say(
+        f"the job has {left_s:.0f} s left, and --signal-delay is {asked_s:g}: the command is sent SIGTERM"
+        f" {left_s / 2:.0f} s before the time limit"
+    )
+    return left_s / 2
 
 
 def requeues_before(layout: SweepLayout, attempt: AttemptId) -> int:

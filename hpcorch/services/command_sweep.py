@@ -43,6 +43,7 @@ class Order:
     """A command to be recorded.
 
     :param name: what its sweep is called
+    :param flags: of `hpcorch exec`, before the command
     :param leases: resources that it may lease, as the manifest has them
     :param options: how `hpcorch exec` was asked to treat it
     """
@@ -51,6 +52,7 @@ class Order:
     name: str
     cwd: Path
     environ: Mapping[str, str]
+    flags: Sequence[str] = ()
     leases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -159,7 +161,7 @@ def _wrapped(order: Order, job: Job | None) -> Wrapped:
         config={"command": list(order.argv)},
         folder=order.cwd,
         cwd=order.cwd,
-        argv=["hpcorch", SWEEPER, "--", *order.argv],
+        argv=["hpcorch", SWEEPER, *order.flags, "--", *order.argv],
         environ=order.environ,
         indices=None if job is None or job.index is None else [job.index],
         options=order.options,

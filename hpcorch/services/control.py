@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import getpass
 import os
-import signal
 import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-
-import psutil
 
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.control import control_journal
@@ -26,10 +22,9 @@ from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import RunState
 from hpcorch.model.stops import NOT_REQUEUED
+from hpcorch.services.control_local import ask_locally, check_hosts, stop_locally
 from hpcorch.services.elements import HOLD, RELEASE, Target, Targets, choose, split
-from hpcorch.services.local import GRACE_S
 from hpcorch.services.past import read_past
-from hpcorch.services.pools import pool_host, pool_process, task_processes
 from hpcorch.services.reconcile import Reconciler, open_reconciler
 from hpcorch.services.requests import CANCEL, CHECKPOINT_SIGNAL, attributed
 from hpcorch.services.select import Selector, select_runs
@@ -40,8 +35,6 @@ from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.states import JobState
 
-# A pool starts a task so soon after it has looked for requests.
-_STARTING_S = 0.2
 # Runs in these states may have a process that can be asked to save a checkpoint.
 _RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.UNCERTAIN})
 _SLURMS_NAME = CHECKPOINT_SIGNAL.name.removeprefix("SIG")
@@ -115,7 +108,7 @@ class Control:
         submissions = {one.submission: one for one in ledger.submissions(self.sweep.id)}
         selected = select_runs(ledger, self.sweep.id, selector)
         targets = choose(action, selected, ledger.runs(self.sweep.id), submissions)
-        whole = selector.ranges is None and selector.states is None
+        whole = not selector.names_runs and selector.states is None
         running = {run.run for run in selected if checkpoint and run.state in _RUNNING}
         return ControlPlan(
             sweep=self.sweep.id,
@@ -138,14 +131,14 @@ class Control:
                 self.look()
             return
         if self.is_local:
-            _check_hosts(targets)
+            check_hosts(targets)
         asked, others = split(targets, plan.asked_to_checkpoint)
         self._record(plan.action, asked, others)
         if self.is_local:
             for target in others:
-                _stop_locally(target, with_pool=plan.whole_sweep and not asked)
+                stop_locally(target, with_pool=plan.whole_sweep and not asked)
             for target in asked:
-                _ask_locally(target)
+                ask_locally(target)
         else:
             # What waits first, so that it does not start in place of what ends.
             self._tell_slurm(plan.action, [target.element for target in others])
@@ -253,48 +246,3 @@ def _requested(action: str, target: Target, *, checkpoint: bool = False) -> Cont
         host=socket.gethostname(),
         checkpoint=checkpoint,
     )
-
-
-def _check_hosts(targets: Sequence[Target]) -> None:
-    for target in targets:
-        host = pool_host(target.submission.job_id or "::")
-        if host != socket.gethostname():
-            raise UsageError(f"the runs {format_ranges(target.runs)} are processes on {host}: log in there")
-
-
-def _stop_locally(target: Target, *, with_pool: bool) -> None:
-    """Stop a pool, or single tasks of it. Tasks that it has not started yet it finds cancelled in the journal.
-
-    :param with_pool: also what the pool's process would launch next: it ends
-    """
-    pool = pool_process(target.submission.job_id or "::")
-    if pool is None:
-        return
-    if with_pool:
-        pool.send_signal(signal.SIGTERM)
-        return
-    signalled: set[psutil.Process] = set()
-    for _ in range(2):  # the pool may have been about to start one when the request was written
-        for task in task_processes(pool, target.submission.submission, target.indices):
-            if task not in signalled:
-                signalled.add(task)
-                _signal_session(task, signal.SIGTERM)
-        time.sleep(_STARTING_S)
-    _, stubborn = psutil.wait_procs(signalled, timeout=GRACE_S)
-    for task in stubborn:
-        _signal_session(task, signal.SIGKILL)
-
-
-def _ask_locally(target: Target) -> None:
-    """Ask tasks of a pool to save a checkpoint and end; what they have started hears nothing of it."""
-    pool = pool_process(target.submission.job_id or "::")
-    if pool is None:
-        return
-    for task in task_processes(pool, target.submission.submission, target.indices):
-        with suppress(psutil.NoSuchProcess):
-            task.send_signal(CHECKPOINT_SIGNAL)
-
-
-def _signal_session(task: psutil.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(task.pid, number)  # each task leads a session, so that all it started is reached

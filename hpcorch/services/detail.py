@@ -15,7 +15,7 @@ from hpcorch.services.checkpoints import KINDS, CheckpointHistory, history_of
 from hpcorch.services.command_history import ExecutedCommand, commands_of
 from hpcorch.services.refresh import Look
 from hpcorch.services.report import RunReport, StatusReport, SweepReport, report_status
-from hpcorch.services.select import Selector
+from hpcorch.services.select import Selector, one_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
     """
     status = report_status(ledger, selector)
     sweep = status.sweep.summary.sweep.id
-    if selector.ranges is None and selector.states is None:
+    if not selector.names_runs and selector.states is None:
         return SweepDetail(
             status=status,
             batches=ledger.batches(sweep),
@@ -107,8 +107,8 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
         )
     if len(status.runs) != 1:
         raise UsageError(
-            f"{len(status.runs)} runs are selected, and one can be shown at a time: name one, such as {sweep}/0,"
-            " or see them together with `hpcorch status`"
+            f"{len(status.runs)} runs are selected, and one can be shown at a time: name one, such as"
+            f" {one_of(sweep, [report.run for report in status.runs])}, or see them together with `hpcorch status`"
         )
     run = status.runs[0]
     told = ledger.events(sweep, run.run.run, kinds=KINDS | command_history.KINDS)

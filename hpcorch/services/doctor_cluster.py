@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from hpcorch.services.doctor_rows import Row, limited, not_ok, ok, unknown
 from hpcorch.services.survey import Survey
+from hpcorch.slurm.scontrol import ClusterConfig
 
 # The releases of Slurm that hpcorch was tried on, oldest and newest.
 OLDEST, NEWEST = (22, 5), (26, 5)
@@ -73,24 +74,26 @@ def limits(facts: Survey) -> Row:
         partition, one = next(iter(narrow.items()))
         cure = "ask for a higher limit, or use another partition: a run and the keeper of its array are two jobs"
         return not_ok(name, f"in partition {partition} you may have {one.source}", cure)
-    told = f"arrays have up to {largest} runs (MaxArraySize)"
+    told = f"arrays have up to {facts.config.array_tasks} runs ({_which(facts.config)})"
     if not known:
         return ok(name, f"{told}; no other limit is known")
     lowest = min(known.values(), key=lambda one: one.max_submit or 0)
     return ok(name, f"{told}; you may have {lowest.source}; larger sweeps are fed to Slurm bit by bit")
 
 
+def _which(config: ClusterConfig) -> str:
+    return "MaxArraySize" if config.array_tasks == config.max_array_size else "max_array_tasks"
+
+
 def array_tasks(facts: Survey) -> Row:
-    """A limit that sbatch tells only by refusing."""
-    name, tasks = "array tasks", facts.settings.max_array_tasks
+    """A limit beside MaxArraySize, within which sweeps are cut into arrays."""
+    name, tasks = "array tasks", facts.config.max_array_tasks
     if tasks is None or tasks >= facts.config.max_array_size:
         return ok(name, "SchedulerParameters limits no array further")
-    return not_ok(
-        name,
-        f"SchedulerParameters has max_array_tasks={tasks}: Slurm refuses larger arrays, though MaxArraySize is"
-        f" {facts.config.max_array_size}",
-        f"set limits.max_submitted of your pools to {tasks} at most, and use pools",
-    )
+    told = f"SchedulerParameters has max_array_tasks={tasks}"
+    if tasks < 1:
+        return not_ok(name, f"{told}: no job arrays", "ask the administrators to allow job arrays")
+    return ok(name, f"{told}: larger sweeps are several arrays of up to {tasks} runs")
 
 
 def private_data(facts: Survey) -> Row:

@@ -117,9 +117,9 @@ class Feeder:
         :param most: elements that an array may have, if it is less than what the cluster allows
         """
         limit = self._limit_of_pool if limit is None else limit
-        size = self.client.config().max_array_size
+        size = self.client.config().array_tasks
         return Room(
-            max_array_size=size if most is None else max(1, min(size, most)),
+            array_tasks=size if most is None else max(1, min(size, most)),
             max_submit=limit,
             submitted=self._submitted_beside_keepers(past) if limit is not None else 0,
             headroom=self.profile.headroom,

@@ -49,17 +49,17 @@ class Garbage:
 
 
 def find_garbage(ledger: Path) -> Garbage:
-    """Look through the snapshots of the project that a ledger serves, and through all ledgers beside it.
+    """Look through the snapshots that lie beside a ledger, and through all ledgers beside it.
 
-    :raises UsageError: the ledger is not in a project's folder
+    :raises UsageError: the ledger is not in a project's folder, and has no snapshots beside it
     :raises RecordError: a ledger beside it cannot be read, so nobody knows what it refers to
     """
-    if ledger.parent.name != STATE_DIR:
+    folder = snapshots_folder(ledger.parent)
+    if ledger.parent.name != STATE_DIR and not folder.is_dir():
         raise UsageError(
             f"the ledger {ledger} is not in a project's {STATE_DIR} folder, and other ledgers may refer to the same"
             " snapshots: go to the project, and leave out --ledger and $HPCORCH_LEDGER"
         )
-    folder = snapshots_folder(ledger.parent.parent)
     ledgers = sorted({ledger, *_ledgers_in(ledger.parent)})
     referred = {digest for path in ledgers for digest in _referred(path)}
     young = time.time() - YOUNG_S

@@ -24,7 +24,8 @@ from hpcorch.model.ids import utc_now
 from hpcorch.runtime.signals import exit_on_termination
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.sweep_state import WITH_SLURM
-from hpcorch.services.tend import Tended, tend
+from hpcorch.services.tend import tend
+from hpcorch.services.tended import Tended
 from hpcorch.services.wait import Pauses
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient

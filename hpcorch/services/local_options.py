@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.retries import RetryBudget
 from hpcorch.runtime.place import cpu_count
-from hpcorch.services.local import LocalRequest, plan_slots, visible_gpus
+from hpcorch.services.local_pool import LocalRequest
 
 
 def local_request(
@@ -26,7 +27,7 @@ def local_request(
         batch=batch,
         runs=runs,
         slots=check_local(params),
-        gpus=visible_gpus(os.environ) if gpus_per_task else (),
+        gpus=_visible_gpus(os.environ) if gpus_per_task else (),
         gpus_per_task=gpus_per_task,
         python=python,
         environ=os.environ,
@@ -50,11 +51,11 @@ def check_local(params: Mapping[str, Any]) -> int:
     slots = params.get("slots")
     if slots is not None and int(slots) < 1:
         raise UsageError(f"hydra.launcher.slots={slots} would run nothing: use 1 or more, or leave it out")
-    return plan_slots(
+    return _plan_slots(
         slots=None if slots is None else int(slots),
         cpus_per_task=max(1, int(params.get("cpus_per_task") or 1)),
         gpus_per_task=_gpus_per_task(params) or 0,
-        gpus=visible_gpus(os.environ),
+        gpus=_visible_gpus(os.environ),
         cpus=cpu_count(),
     )
 
@@ -71,3 +72,27 @@ def _gpus_per_task(params: Mapping[str, Any]) -> int | None:
     if not count.isdigit():
         raise UsageError(f"{asked!r} in hydra.launcher.gpus_per_node or gres is neither a count nor type:count")
     return int(count)
+
+
+def _plan_slots(
+    *, slots: int | None, cpus_per_task: int, gpus_per_task: int, gpus: Sequence[str], cpus: int
+) -> int:
+    """How many tasks may run at once on this machine.
+
+    :raises UsageError: not even one fits
+    """
+    if gpus_per_task > len(gpus):
+        raise UsageError(
+            f"each run asks for {gpus_per_task} GPU(s), and this machine offers {len(gpus)}: lower"
+            " hydra.launcher.gpus_per_node, or run on a machine with more"
+        )
+    fit = max(1, cpus // cpus_per_task) if slots is None else slots
+    return min(fit, len(gpus) // gpus_per_task) if gpus_per_task else fit
+
+
+def _visible_gpus(environ: Mapping[str, str]) -> list[str]:
+    """The GPUs of this machine that may be used: CUDA_VISIBLE_DEVICES if set, else all NVIDIA devices."""
+    named = environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() and name.strip() != "-1"]
+    return sorted((path.name[6:] for path in Path("/dev").glob("nvidia[0-9]*")), key=int)

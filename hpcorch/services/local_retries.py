@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hpcorch.model.ids import parse_time
 from hpcorch.services.decide import awaited
-from hpcorch.services.local import LocalPool, LocalRequest
+from hpcorch.services.local_pool import LocalPool, LocalRequest
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.sweep_state import read_state
 
@@ -19,7 +19,7 @@ def run_with_retries(reconciler: Reconciler, pool: LocalPool, tick: Callable[[],
     A round begins when the waits of all its runs are over.
 
     :param tick: called often, in this thread, to take over and show progress
-    :raises hpcorch.services.local.Interrupted: SIGINT or SIGTERM arrived; every run is stopped and recorded
+    :raises hpcorch.services.local_pool.Interrupted: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
     following: LocalPool | None = pool
     while following is not None:

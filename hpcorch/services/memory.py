@@ -19,7 +19,7 @@ from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved
 from hpcorch.model.stops import killed_by
 from hpcorch.services.attempt_logs import error_file
-from hpcorch.services.observe import Known
+from hpcorch.services.known import Known
 
 _READ_BYTES = 1 << 16  # slurmstepd's words come last
 # Before them stands its name and node, or on 26.05 the time in brackets (measured).

@@ -19,7 +19,7 @@ from hpcorch.provenance.environment_changes import Difference, Severity, differe
 from hpcorch.runtime.checkpoint_file import digest_of
 from hpcorch.services.audit_evidence import Evidence, Place, find_place, gather
 from hpcorch.services.exports import script_exports
-from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.select import Selector, one_of, select_runs
 
 # Results depend on these beyond code and packages; they are set as they were at submission.
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED")
@@ -82,7 +82,7 @@ def find_original(
     sweep = ledger.sweep(selector.sweep).sweep
     runs = select_runs(ledger, sweep.id, selector, limit=2)
     if len(runs) != 1:
-        raise UsageError(f"one run is reproduced at a time: name it, such as {sweep.id}/0")
+        raise UsageError(f"one run is reproduced at a time: name it, such as {one_of(sweep.id, runs)}")
     evidence = gather(ledger, sweep, runs, places(sweep))
     batch, code = evidence.batch(runs[0]), evidence.code(runs[0])
     if batch is not None and not batch.task_digest:

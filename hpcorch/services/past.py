@@ -18,7 +18,7 @@ from hpcorch.model.events import (
     SubmissionIntended,
     SubmissionRejected,
 )
-from hpcorch.model.fold import fold_submissions
+from hpcorch.model.fold_sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 
 

@@ -1,12 +1,19 @@
-"""Local pools as processes: their ids, whether they live, and which of their children executes which task."""
+"""Local pools as processes: their ids, whether they live, and which of their children executes which task.
+
+What became of the runs of a pool that died without a word follows from that.
+"""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 import psutil
+
+from hpcorch.model.entities import Run, Submission
+from hpcorch.model.events import JobObserved
+from hpcorch.model.ids import utc_now
 
 # The start of a process is derived from the clock of the host, which is set while the process runs.
 _START_DRIFT_S = 30.0
@@ -39,6 +46,26 @@ def pool_process(job_id: str) -> psutil.Process | None:
 def pool_is_gone(job_id: str) -> bool:
     """Whether a pool of this host has ended. Of other hosts nothing is known."""
     return pool_host(job_id) == socket.gethostname() and pool_process(job_id) is None
+
+
+def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> list[JobObserved]:
+    """What became of unfinished runs whose local pool died without a word: their tasks were stopped with it."""
+    now = utc_now()
+    return [
+        JobObserved(
+            submission=submission.submission,
+            run=run.run,
+            restart=0,
+            state="CANCELLED",
+            witness="local",
+            reason="the launching process ended before the run did",
+            end=now,
+        )
+        for submission in submissions
+        if submission.backend == "local" and submission.job_id and pool_is_gone(submission.job_id)
+        for run in unfinished
+        if run.submission == submission.submission
+    ]
 
 
 def task_processes(pool: psutil.Process, submission: int, tasks: Collection[int]) -> list[psutil.Process]:

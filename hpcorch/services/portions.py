@@ -9,6 +9,8 @@ from typing import Any
 
 # Jobs of a sweep beside its runs: each of two arrays has a keeper, and those of two that are over may be at work.
 KEEPERS = 4
+# So many arrays are provided for by that; each further one of a feeding takes one job more.
+_KEPT_ARRAYS = 2
 # Of a limit so much is left for the user's other jobs, unless the profile says how many.
 _HEADROOM_SHARE = 0.05
 
@@ -28,13 +30,13 @@ class Portion:
 class Room:
     """What Slurm will take of this user now.
 
-    :param max_array_size: the largest index is one less
+    :param array_tasks: runs that one array may have
     :param max_submit: jobs or array elements that the user may have with Slurm; None if nothing limits them
     :param submitted: that the user has there now, without the keepers of this sweep
     :param headroom: of ``max_submit`` that is left for other jobs; None for a share of it
     """
 
-    max_array_size: int
+    array_tasks: int
     max_submit: int | None = None
     submitted: int = 0
     headroom: int | None = None
@@ -62,28 +64,42 @@ def portions(
     If not all fit, no array takes more than half of what is usable: while one is worked on the next one waits, and
     when the first is over there is room for a third. Where less is free, a smaller array is worth it only if it is
     not much smaller, or if nothing else would bring somebody back to submit the rest. Then one run is tried even
-    where nothing seems free: waiting for room does not make any, and Slurm has the last word.
+    where nothing seems free: waiting for room does not make any, and Slurm has the last word. Where arrays are
+    small there are many: those for whose keepers no room is set aside leave some for them.
 
     :param runs: (run, launcher keys of its own)
     :param alone: no array of the sweep is with Slurm
     """
     groups = grouped(runs)
     total = sum(len(group.runs) for group in groups)
-    size = room.max_array_size
-    if room.usable is not None and room.free is not None and total > room.free:
-        size = min(size, (room.usable + 1) // 2)  # rounded up, or there would be a third array
+    size = _array_size(groups, room)
     chosen: list[Portion] = []
     left = total if room.free is None else max(room.free, int(alone))
     for group in groups:
         rest = group.runs
-        while rest and left and (left >= min(size, len(rest)) or 2 * left >= size or (alone and not chosen)):
-            some = rest[: min(size, left)]
+        while rest:
+            # What Slurm takes without limit needs no room for keepers.
+            fits = left if room.free is None else left - int(len(chosen) >= _KEPT_ARRAYS)
+            is_worth_it = fits >= min(size, len(rest)) or 2 * fits >= size or (alone and not chosen)
+            if fits < 1 or not is_worth_it:
+                break
+            some = rest[: min(size, fits)]
             chosen.append(Portion(runs=some, keys=group.keys))
             rest = rest[len(some) :]
-            left -= len(some)
+            left = fits - len(some)
         if rest:
             break
     return chosen, total - sum(len(portion.runs) for portion in chosen)
+
+
+def _array_size(groups: Iterable[Portion], room: Room) -> int:
+    """Runs that an array of these may have; each after the second has a keeper of its own to be reckoned with."""
+    size = room.array_tasks
+    arrays = sum(-(-len(group.runs) // size) for group in groups)
+    needed = sum(len(group.runs) for group in groups) + max(0, arrays - _KEPT_ARRAYS)
+    if room.usable is not None and room.free is not None and needed > room.free:
+        size = min(size, (room.usable + 1) // 2)  # rounded up, or there would be a third array
+    return size
 
 
 def grouped(runs: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Portion]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import STATE_DIR, SweepLayout
+from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
 from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
 from hpcorch.provenance.code_state import Left, Sources, describe
@@ -66,7 +66,7 @@ def freeze_program(
 ) -> Frozen:
     """Freeze the code that a task function belongs to, and the environment of this process.
 
-    :param ledger: the ledger's file; snapshots lie beside it
+    :param ledger: the ledger's file; snapshots lie beside it, if it is in a project's folder
     :param keys: the launcher's
     :param slurm_release: as the cluster's configuration tells it; None without a cluster
     :raises UnavailableError: the snapshot cannot be written
@@ -74,7 +74,7 @@ def freeze_program(
     checkout, diff = look(folder := code_folder(function))
     sources = collect(_root(checkout, folder), git=checkout.root is not None)
     return Frozen(
-        code=freeze(sources, project=_project(ledger, sources.root)),
+        code=freeze(sources, state=_state(ledger, sources.root)),
         checkout=checkout,
         diff=diff,
         environment=record(slurm_release=slurm_release, variables=_job_variables(keys)),
@@ -98,7 +98,7 @@ def freeze_folder(folder: Path, *, ledger: Path, variables: Mapping[str, str], s
     else:
         sources = collect(root, git=checkout.root is not None, modules={})
     return Frozen(
-        code=freeze(sources, project=_project(ledger, root)),
+        code=freeze(sources, state=_state(ledger, root)),
         checkout=checkout,
         diff=diff,
         environment=record(slurm_release=slurm_release, variables=variables),
@@ -111,8 +111,15 @@ def _root(checkout: Checkout, folder: Path) -> Path:
     return folder if checkout.root is None else Path(checkout.root)
 
 
-def _project(ledger: Path, root: Path) -> Path:
-    return ledger.parent.parent if ledger.parent.name == STATE_DIR else root
+def _state(ledger: Path, root: Path) -> Path:
+    """The folder that keeps the snapshots: that of the ledger's project; for a ledger that is in none, that of the
+    code, which nodes see for certain, or the ledger's where the code is read-only."""
+    if ledger.parent.name == STATE_DIR:
+        return ledger.parent
+    own = root / STATE_DIR
+    folder = snapshots_folder(own)
+    deepest = next(path for path in (folder, *folder.parents) if path.exists())
+    return own if os.access(deepest, os.W_OK | os.X_OK) else ledger.parent
 
 
 def code_folder(function: Callable[..., Any]) -> Path:

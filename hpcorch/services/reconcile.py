@@ -22,10 +22,13 @@ from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time, utc_now
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.begin import CLOCK_SKEW
-from hpcorch.services.local import orphaned
+from hpcorch.services.known import Known
 from hpcorch.services.memory import with_memory
-from hpcorch.services.observe import Known, from_accounting, from_queue, is_without_detail, own_accounts, own_rows
+from hpcorch.services.observe_accounting import from_accounting, own_accounts
+from hpcorch.services.observe_queue import from_queue, is_without_detail, own_rows
 from hpcorch.services.past import Past, read_past
+from hpcorch.services.pools import orphaned
+from hpcorch.services.preemptions import with_preemptions
 from hpcorch.services.requests import CHECKPOINT_SIGNAL, attributed
 from hpcorch.services.settle import settle
 from hpcorch.services.silence import from_silence
@@ -67,7 +70,7 @@ class Reconciler:
     def ask_slurm(self, client: SlurmClient) -> None:
         """Settle submissions, ask squeue about what is not over and sacct about what squeue has forgotten.
 
-        At most three requests, whatever the number of runs.
+        At most four requests, whatever the number of runs.
 
         :raises SlurmUnavailableError: Slurm does not answer, or its database does not; what was known stays
         :raises UnavailableError: this machine belongs to another cluster, where the same ids are other jobs
@@ -83,7 +86,8 @@ class Reconciler:
         if not known.submissions:
             return
         curious = any((run.run, run.submission) in unexplained for run in asked)
-        self._append(_settled(self._ask(client, known, asked, curious=curious), known), known)
+        facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
+        self._append(_settled(facts, known), known)
         self.ingest()
 
     def _check_cluster(self, client: SlurmClient) -> None:
@@ -113,7 +117,7 @@ class Reconciler:
             # The controller's word counts without the database's.
             if not silent:
                 return shown
-            self._append(_settled(shown, known), known)
+            self._append(_settled(with_preemptions(shown, known, client), known), known)
             self.ingest()
             raise
         ours = own_accounts(accounted or [], known, str(self.layout.directory))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
-from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, RunState
 from hpcorch.services import plain
 from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
+from hpcorch.services.refusals import CURE, Refusal, refusal_of
 from hpcorch.services.script_logs import LOG_KEY, with_logs
 from hpcorch.services.select import Selector, count_selected, select_runs
 from hpcorch.services.upcoming import retries_to_come
@@ -31,11 +32,13 @@ class SweepReport:
 
     :param looked_at: when its journals were last read (UTC)
     :param now: the moment of the report
+    :param refusal: what Slurm refused of it, if nobody submits that again
     """
 
     summary: SweepSummary
     looked_at: str | None
     now: datetime
+    refusal: Refusal | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -44,7 +47,8 @@ class SweepReport:
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return plain.sweep_as_plain(self.summary, looked_at=self.looked_at, now=self.now)
+        refused = None if self.refusal is None else asdict(self.refusal)
+        return {**plain.sweep_as_plain(self.summary, looked_at=self.looked_at, now=self.now), "refused": refused}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +99,6 @@ class StatusReport:
 
     :param selected: how many of the selected runs are in which state
     :param runs: the selected runs in order of their index, or of very many some
-    :param refused: Slurm refused a submission, and a selected run was not submitted since
     :param retried: how many of the selected runs did not end well and will be run again
     """
 
@@ -103,8 +106,12 @@ class StatusReport:
     selected: Mapping[RunState, int]
     runs: Sequence[RunReport]
     look: Look
-    refused: bool = False
     retried: int = 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether Slurm refused a selected run, and nobody submits it again."""
+        return self.sweep.refusal is not None and bool(self.selected.get(RunState.PLANNED))
 
     @property
     def left_out(self) -> int:
@@ -124,7 +131,10 @@ class StatusReport:
 
     @property
     def advice(self) -> str | None:
-        """What to do about runs whose state nobody can tell from the journals alone."""
+        """What to do about runs that Slurm refused, or whose state nobody can tell from the journals alone."""
+        if self.refused and self.sweep.refusal is not None:
+            refusal = self.sweep.refusal
+            return f"Slurm refused {refusal.runs} of its runs, which stay PLANNED: {CURE}. {refusal.reason}"
         uncertain = self.selected.get(RunState.UNCERTAIN, 0)
         if not uncertain or self.sweep.summary.sweep.backend != "slurm":
             return None
@@ -171,7 +181,8 @@ def list_sweeps(
     else:
         found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
     more = limit is not None and len(found) > limit
-    return SweepList(sweeps=[_sweep_report(summary, look) for summary in found[:limit]], more=more, look=look)
+    reports = [_sweep_report(summary, look, refusal_of(ledger, summary)) for summary in found[:limit]]
+    return SweepList(sweeps=reports, more=more, look=look)
 
 
 def _has_run(ledger: Ledger, summary: SweepSummary, conditions: Sequence[Condition]) -> bool:
@@ -201,11 +212,12 @@ def report_known(
     :param look: what came of looking, just before
     :raises NotFoundError: no run is selected
     """
-    sweep = _sweep_report(ledger.sweep(known), look)
+    summary = ledger.sweep(known)
+    retries = retries_to_come(ledger, known)
+    sweep = _sweep_report(summary, look, refusal_of(ledger, summary, retries))
     runs = _shown(ledger, known, selector, limit)
     attempts = _attempts(ledger, sweep.summary.sweep, runs)
     common = _common_overrides(runs)
-    retries = retries_to_come(ledger, known)
     reports = [
         RunReport(
             run=run,
@@ -217,12 +229,9 @@ def report_known(
         for run in runs
     ]
     selected = count_selected(ledger, known, selector)
-    refused = bool(selected.get(RunState.PLANNED)) and any(
-        submission.state is SubmissionState.REJECTED for submission in ledger.submissions(known)
-    )
     failed = replace(selector, states=NOT_FINE if selector.states is None else selector.states & NOT_FINE)
     retried = sum(run.run in retries for run in select_runs(ledger, known, failed)) if retries else 0
-    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, refused=refused, retried=retried)
+    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, retried=retried)
 
 
 def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) -> list[Run]:
@@ -234,9 +243,9 @@ def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) ->
     return sorted([*first, *select_runs(ledger, sweep, others, limit=limit - len(first))], key=lambda run: run.run)
 
 
-def _sweep_report(summary: SweepSummary, look: Look) -> SweepReport:
+def _sweep_report(summary: SweepSummary, look: Look, refusal: Refusal | None) -> SweepReport:
     looked_at = look.times.get(summary.sweep.id, summary.looked_at)
-    return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc))
+    return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc), refusal=refusal)
 
 
 def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, list[Attempt]]:

@@ -20,10 +20,10 @@ from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
 from hpcorch.services.audit_evidence import find_place, gather
 from hpcorch.services.control import check_own
-from hpcorch.services.local import LocalPool
+from hpcorch.services.local_pool import LocalPool
 from hpcorch.services.original import Original
 from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.reproduce_keys import check_keys, keys_again, usual_backend
+from hpcorch.services.reproduce_keys import check_keys, check_site, keys_again, usual_backend
 from hpcorch.services.reproduce_record import Plan, find_repetition, record_repetition
 from hpcorch.services.resubmission import Resubmission
 from hpcorch.services.sameness import Compared, Sameness, compare_conditions, compare_outcomes
@@ -57,6 +57,7 @@ class Repetition:
         """Give it to Slurm; the array's job id. None if that was done before.
 
         :raises UsageError: it was begun by another user, or on another cluster
+        :raises PolicyError: the site profile forbids it
         :raises SubmissionRejectedError: Slurm does not take it; the same call later tries again
         :raises UnavailableError: Slurm does not answer, or another process is busy with the sweep
         """
@@ -64,6 +65,8 @@ class Repetition:
             if not self._is_due():
                 return None
             check_own(self.reconciler.ledger.sweep(self.sweep).sweep, client)
+            if not self.is_new:  # keys and profile may be others than when it was begun
+                check_site(self._again().keys, client)
             request = self._again().request(_environ(self.original))
             try:
                 job_id = submit_array(self.reconciler.layout, request, client)
@@ -75,7 +78,7 @@ class Repetition:
     def run_here(self) -> None:
         """Execute it on this machine, and return when it is over. Nothing is done if that was begun before.
 
-        :raises hpcorch.services.local.Interrupted: SIGINT or SIGTERM arrived; the run is stopped and recorded
+        :raises hpcorch.services.local_pool.Interrupted: SIGINT or SIGTERM arrived; the run is stopped and recorded
         """
         with exclusive(self.reconciler.layout.lock):
             if not self._is_due():
@@ -158,6 +161,7 @@ def open_repetition(
     :param changes: launcher keys that differ from those of the run
     :param client: of this machine's cluster, if there is one
     :raises UsageError: a key cannot be, or the repetition was begun elsewhere
+    :raises PolicyError: the site profile forbids it
     :raises RecordError: something else owns the directory, or it cannot be written
     :raises SlurmUnavailableError: Slurm is to execute it, and does not answer
     """
@@ -170,6 +174,8 @@ def open_repetition(
     where = found.backend if found is not None else backend or usual_backend(original, client)
     keys = keys_again(original, where)
     check_keys(keys, changes, where)
+    if where == "slurm" and found is None:
+        check_site({**keys, **changes}, client)
     plan = Plan(
         original=original,
         layout=layout,

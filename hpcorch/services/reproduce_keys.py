@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UsageError
+from hpcorch.resources.request import resolve
 from hpcorch.services.local_options import check_local
 from hpcorch.services.original import Original
-from hpcorch.services.site import load_profile, throttle_capacities
+from hpcorch.services.site import check_cluster, load_profile, throttle_capacities
 from hpcorch.services.site_place import project_at
-from hpcorch.services.terms import THROTTLES
+from hpcorch.services.terms import THROTTLES, Share, Terms, reckon
 from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -81,6 +82,23 @@ def check_keys(keys: Mapping[str, Any], changes: Mapping[str, Any], backend: str
         check_local(together)
     else:
         JobOptions.from_launcher(together)
+
+
+def check_site(keys: Mapping[str, Any], client: SlurmClient) -> None:
+    """Refuse a repetition on Slurm that the site profile here would refuse as a launch of one run with these keys.
+
+    Its envelope, its policies on partitions and cost, and the limits of the run's pool hold, if it has that pool.
+
+    :param keys: as :func:`keys_again` gives them, with what was changed
+    :raises PolicyError: the profile forbids it, with the numbers
+    :raises UsageError: the profile is wrong or another cluster's, or the run could never start
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    profile = load_profile(project_at(Path.cwd()), os.environ)
+    check_cluster(profile, client)
+    resolve(profile, keys.get(THROTTLES) or {})  # a capacity may be less than it was
+    pool = profile.pools.get(str(keys.get("pool")))
+    reckon(profile, [Share(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
 
 
 _WHERE = {"local": "on this machine", "slurm": "on Slurm"}

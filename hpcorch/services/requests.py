@@ -10,7 +10,7 @@ from dataclasses import replace
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.stops import NOT_REQUEUED
-from hpcorch.services.observe import BY_UID
+from hpcorch.services.observe_accounting import BY_UID
 
 CANCEL = "cancel"
 CHECKPOINT_SIGNAL = signal.SIGUSR2  # asks a task to save a checkpoint and end

@@ -13,8 +13,8 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, read_header
 from hpcorch.model.entities import Batch
-from hpcorch.services.local import LocalRequest
 from hpcorch.services.local_options import local_request
+from hpcorch.services.local_pool import LocalRequest
 from hpcorch.services.scripts import Request
 from hpcorch.services.terms import THROTTLES
 from hpcorch.slurm.options import JobOptions

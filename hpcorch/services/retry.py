@@ -22,7 +22,7 @@ from hpcorch.model.entities import Batch, Run
 from hpcorch.model.states import NOT_FINE, RunState
 from hpcorch.services.control import Control, open_control
 from hpcorch.services.ending import end_elements
-from hpcorch.services.local import LocalPool
+from hpcorch.services.local_pool import LocalPool
 from hpcorch.services.local_retries import run_with_retries
 from hpcorch.services.portions import Portion, Room, portions
 from hpcorch.services.resubmission import Resubmission
@@ -129,7 +129,7 @@ class Retry:
         """
         batches: dict[int, list[int]] = {}
         passed_over: dict[int, str] = {}
-        named = self.selector.ranges is not None or self.selector.states is not None
+        named = self.selector.names_runs or self.selector.states is not None
         for run in select_runs(self._ledger, self._sweep, self.selector):
             if among is not None and run.run not in among:
                 continue
@@ -175,7 +175,8 @@ class Retry:
         """Run what is to be run again on this machine, and return when it is over.
 
         :param tick: called often with the count of the sweep's runs in each state
-        :raises hpcorch.services.local.Interrupted: SIGINT or SIGTERM arrived; every run is stopped and recorded
+        :raises hpcorch.services.local_pool.Interrupted: SIGINT or SIGTERM arrived; every run is stopped, and
+            recorded
         """
         layout = self.control.reconciler.layout
         with self._decided() as plan:
@@ -207,7 +208,7 @@ class Retry:
             yield self.plan(among)
 
     def _portions(self, plan: RetryPlan) -> Iterator[tuple[Batch, Portion]]:
-        room = Room(max_array_size=self.control.client.config().max_array_size)
+        room = Room(array_tasks=self.control.client.config().array_tasks)
         for batch in self._batches(plan):
             runs = self._ledger.runs(self._sweep, indices=plan.batches[batch.batch])
             chosen, _ = portions(((run.run, run.launcher) for run in runs), room, alone=True)

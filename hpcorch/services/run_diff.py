@@ -18,7 +18,7 @@ from hpcorch.provenance.environment import Environment
 from hpcorch.provenance.environment_changes import differences
 from hpcorch.services.audit_evidence import Evidence, find_place, gather
 from hpcorch.services.audit_runs import inputs_of
-from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.select import Selector, one_of, select_runs
 
 _CONTEXT_LINES = 3
 _MODES = {Kind.FILE: "100644", Kind.EXECUTABLE: "100755", Kind.LINK: "120000"}  # as git has them
@@ -108,7 +108,7 @@ def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
     sweep = ledger.sweep(selector.sweep).sweep
     runs = select_runs(ledger, sweep.id, selector, limit=2)
     if len(runs) != 1:
-        raise UsageError(f"two single runs are compared: name each, such as {sweep.id}/0")
+        raise UsageError(f"two single runs are compared: name each, such as {one_of(sweep.id, runs)}")
     return gather(ledger, sweep, runs, find_place(sweep))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.manifest import ManifestHeader
@@ -23,7 +22,7 @@ def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None])
     if header.code is None:
         return
     try:
-        changed = changed_files(header.code, project=Path(header.project))
+        changed = changed_files(header.code)
     except HpcorchError as error:
         say(f"whether the code is as it was submitted cannot be told: {error}")
         return

@@ -15,7 +15,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import CONTROL_SOURCE, AttemptClaimed
-from hpcorch.model.fold import fold_submissions
+from hpcorch.model.fold_sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionState
 from hpcorch.runtime.claim import read_attempt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +14,8 @@ from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
 
 _SELECTOR = re.compile(r"([^/\s]+)(?:/(\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*))?", re.ASCII)
+_ELEMENT = re.compile(r"job=(\d+)_(\d{1,9})", re.ASCII)
+_SEVERAL_ELEMENTS = re.compile(r"job=(\d+)_\S*", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -25,19 +27,34 @@ class Selector:
     :param sweep: a sweep's id, the beginning of one, or ``last``
     :param ranges: run indices; None for all
     :param states: only runs in one of these; None for all
+    :param element: a job array's id and an index in it: the run that this element of it executes
     """
 
     sweep: str = LAST
     ranges: tuple[range, ...] | None = None
     states: frozenset[RunState] | None = None
+    element: tuple[str, int] | None = None
+
+    @property
+    def names_runs(self) -> bool:
+        """Whether it names some runs, and not the whole sweep."""
+        return self.ranges is not None or self.element is not None
 
 
 def parse_selector(text: str, states: str | None = None) -> Selector:
-    """Read ``last``, a sweep id or its beginning, or either with runs: ``last/3-5,9``.
+    """Read a sweep (``last``, its id or the beginning, ``job=369``), runs of one (``last/3-5,9``), ``job=369_3``.
 
     :param states: states as :func:`parse_states` reads them
     :raises UsageError: the text has another form
     """
+    chosen = None if states is None else parse_states(states)
+    if element := _ELEMENT.fullmatch(text):
+        return Selector(sweep=f"job={element[1]}", states=chosen, element=(element[1], int(element[2])))
+    if several := _SEVERAL_ELEMENTS.fullmatch(text):
+        raise UsageError(
+            f"{text!r} is no single element of an array: job={several[1]}_3 selects one, job={several[1]} the sweep"
+            f" of all, and job={several[1]}/3-5,9 some of its runs"
+        )
     match = _SELECTOR.fullmatch(text)
     if match is None:
         raise UsageError(
@@ -47,7 +64,7 @@ def parse_selector(text: str, states: str | None = None) -> Selector:
     return Selector(
         sweep=sweep,
         ranges=None if runs is None else tuple(_range(part) for part in runs.split(",")),
-        states=None if states is None else parse_states(states),
+        states=chosen,
     )
 
 
@@ -100,12 +117,17 @@ def select_runs(ledger: Ledger, sweep: str, selector: Selector, *, limit: int | 
     return ledger.runs(sweep, indices=indices, states=selector.states, limit=limit)
 
 
+def one_of(sweep: str, runs: Sequence[Run]) -> str:
+    """One of several runs that are selected, as a selector: where a message says to name one."""
+    return f"{sweep}/{runs[0].run if runs else 0}"
+
+
 def select_indices(ledger: Ledger, sweep: str, selector: Selector) -> Iterator[int]:
     """The indices of the selected runs, in order, read as they are asked for where all runs are selected.
 
     The parameters and errors are those of :func:`select_runs`.
     """
-    if selector.ranges is None:
+    if not selector.names_runs:
         return ledger.indices(sweep, states=selector.states)
     return (run.run for run in select_runs(ledger, sweep, selector))
 
@@ -121,6 +143,8 @@ def count_selected(ledger: Ledger, sweep: str, selector: Selector) -> dict[RunSt
 
 def _named(ledger: Ledger, sweep: str, selector: Selector) -> list[int] | None:
     """The indices that a selector names, in order; None for all."""
+    if selector.element is not None:
+        return [_run_of(ledger, sweep, *selector.element)]
     if selector.ranges is None:
         return None
     first, last = ledger.extent(sweep)
@@ -131,6 +155,17 @@ def _named(ledger: Ledger, sweep: str, selector: Selector) -> list[int] | None:
         if not ledger.counts(sweep, indices=[index]):
             raise NotFoundError(f"sweep {sweep} has no run {index}: {_extent(first, last)}, with gaps")
     return sorted({index for part in selector.ranges for index in part})
+
+
+def _run_of(ledger: Ledger, sweep: str, job: str, index: int) -> int:
+    """The run that an element of an array executes."""
+    of_job = [one for one in ledger.submissions(sweep) if one.job_id == job]
+    found = next((run for one in of_job if (run := one.run_at(index)) is not None), None)
+    if found is None:
+        raise NotFoundError(
+            f"the job {job} of sweep {sweep} has no element {index}: see `hpcorch status job={job}`"
+        )
+    return found
 
 
 def _extent(first: int, last: int) -> str:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time
 from hpcorch.model.stops import NOT_REQUEUED
-from hpcorch.services.observe import FORGOTTEN, Known, next_attempt, not_requeued, previous_attempt
+from hpcorch.services.known import FORGOTTEN, Known, next_attempt, previous_attempt
+from hpcorch.services.observe_queue import not_requeued
 
 # For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
 FORGOTTEN_TIME = timedelta(minutes=5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,16 @@ from typing import Any
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Batch
-from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.resources.profile import Profile
 from hpcorch.services.begin import throttled
-from hpcorch.services.decide import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
+from hpcorch.services.decide import Action, Feed, Keep, Resubmit, awaited, decide
 from hpcorch.services.ending import end_elements
 from hpcorch.services.feeding import Feeder
 from hpcorch.services.keepers import batches_to_keep, submit_keeper
 from hpcorch.services.launch_environment import recorded_environment
 from hpcorch.services.past import read_past
-from hpcorch.services.portions import Portion
+from hpcorch.services.portions import Portion, Room, portions
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.resubmission import Resubmission
 from hpcorch.services.scripts import Request
@@ -36,6 +35,7 @@ from hpcorch.services.site import load_profile, throttle_capacities
 from hpcorch.services.site_place import project_at
 from hpcorch.services.submit import submit_array
 from hpcorch.services.sweep_state import WITH_SLURM, SweepState, read_state
+from hpcorch.services.tended import Tended
 from hpcorch.services.throttle_state import state_directory
 from hpcorch.services.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
@@ -43,62 +43,6 @@ from hpcorch.slurm.protocol import SlurmClient
 # A task that has recorded its failure unwinds, and Slurm cleans up after it.
 _GRACE_S = 10.0
 _NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.UNCERTAIN}
-
-
-@dataclass(slots=True, kw_only=True)
-class Tended:
-    """What came of tending a sweep.
-
-    :param resubmitted: what was submitted again -> the new array's job id
-    :param fed: arrays of runs that had waited until Slurm takes them
-    :param keepers: submission -> the job id of its new keeper
-    :param troubles: what could not be done
-    :param awaited: runs that will be run again, and were not submitted yet
-    """
-
-    sweep: str
-    resubmitted: list[tuple[Resubmit, str]] = field(default_factory=list)
-    fed: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
-    keepers: dict[int, str] = field(default_factory=dict)
-    troubles: list[HpcorchError] = field(default_factory=list)
-    awaited: Mapping[int, PlannedRetry] = field(default_factory=dict)
-
-    @property
-    def deeds(self) -> list[str]:
-        """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
-        fed = [
-            f"runs {format_ranges(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed
-        ]
-        return [*(self._submitted(action, job_id) for action, job_id in self.resubmitted), *fed]
-
-    @property
-    def sentences_of_trouble(self) -> list[str]:
-        """What could not be done."""
-        return [f"sweep {self.sweep} could not be looked after: {error}" for error in self.troubles]
-
-    @property
-    def sentences(self) -> list[str]:
-        """What was done, and what could not be."""
-        return [*self.deeds, *self.sentences_of_trouble]
-
-    def _submitted(self, action: Resubmit, job_id: str) -> str:
-        wait = f", to start in {action.wait_s} s" if action.wait_s else ""
-        runs = format_ranges(action.runs)
-        return f"runs {runs} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
-
-    def as_plain(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        return {
-            "sweep": self.sweep,
-            "resubmitted": [
-                {"runs": list(a.runs), "job_id": job, "wait_s": a.wait_s, "reason": a.reason}
-                for a, job in self.resubmitted
-            ],
-            "fed": [{"runs": list(runs), "job_id": job} for job, runs in self.fed],
-            "keepers": [{"submission": number, "job_id": job} for number, job in self.keepers.items()],
-            "awaited": {str(run): retry.as_plain() for run, retry in self.awaited.items()},
-            "troubles": [str(error) for error in self.troubles],
-        }
 
 
 def tend(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0, hurry: bool = False) -> Tended:
@@ -170,6 +114,13 @@ class _Tender:
             self.reconciler.ingest()
 
     def _resubmit(self, action: Resubmit) -> None:
+        """Submit what ended in one array or in several; one array holds no more than the cluster lets it."""
+        room = Room(array_tasks=self.client.config().array_tasks)
+        chosen, _ = portions(((run, {}) for run in action.runs), room, alone=True)
+        for portion in chosen:
+            self._resubmit_array(replace(action, runs=portion.runs))
+
+    def _resubmit_array(self, action: Resubmit) -> None:
         again = self._resubmission(action.batch, action.runs, action.changes)
         request = again.later_request(self._environ, wait_s=action.wait_s)
         try:

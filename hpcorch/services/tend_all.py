@@ -10,7 +10,8 @@ from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.services.control import check_own
 from hpcorch.services.reconcile import open_reconciler
 from hpcorch.services.refresh import may_have_news
-from hpcorch.services.tend import Tended, tend
+from hpcorch.services.tend import tend
+from hpcorch.services.tended import Tended
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient

@@ -12,7 +12,8 @@ from hpcorch.errors import UnavailableError
 from hpcorch.model.states import RunState
 from hpcorch.services.reconcile import Reconciler
 from hpcorch.services.sweep_state import WITH_SLURM
-from hpcorch.services.tend import Tended, tend
+from hpcorch.services.tend import tend
+from hpcorch.services.tended import Tended
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.slurm.client import SlurmClient
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,8 @@ from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
 from hpcorch.services.refresh import Look, bring_up_to_date
-from hpcorch.services.select import Selector, select_runs
+from hpcorch.services.refusals import CURE
+from hpcorch.services.select import Selector, one_of, select_runs
 from hpcorch.services.throttle_look import HELD
 from hpcorch.services.upcoming import retries_to_come
 from hpcorch.services.waits import ARRAY_LIMIT, share_of
@@ -70,7 +72,7 @@ def explain_run(ledger: Ledger, selector: Selector, client: SlurmClient | None =
     if len(runs) != 1:
         raise UsageError(
             f"{len(runs)} runs are selected, and one can be explained at a time: name one, such as"
-            f" {summary.sweep.id}/0"
+            f" {one_of(summary.sweep.id, runs)}"
         )
     known = _Known(ledger=ledger, run=runs[0], client=client or slurm_client())
     return replace(_EXPLANATIONS.get(known.run.state, _over)(known), look=look)
@@ -122,8 +124,10 @@ def _planned(known: _Known) -> Why:
             meaning=f"it will be submitted again ({again.reason}), not before {again.at}",
             sooner=f"`hpcorch tend {run.sweep}` submits what is due now",
         )
+    if run.reason is not None and run.submission is None:
+        return Why(run=run, reason=run.reason, meaning="Slurm refused its submission", sooner=CURE)
     if run.reason is not None:
-        return Why(run=run, reason=run.reason, meaning="Slurm was not given it, or refused it: see the reason")
+        return Why(run=run, reason=run.reason, meaning="Slurm was not given it again: see the reason")
     return Why(
         run=run,
         meaning="it has not been submitted: its launcher ended before, or Slurm takes no more jobs of yours now",
@@ -184,18 +188,31 @@ def _over(known: _Known) -> Why:
     run = known.run
     again = retries_to_come(known.ledger, run.sweep).get(run.run)
     if run.state is RunState.COMPLETED:
-        return Why(run=run, meaning="it has completed", since=run.ended_at)
+        return Why(run=run, reason=run.reason, meaning=_completed(run), since=run.ended_at)
     told = run.error or run.reason
-    cure = f"`hpcorch logs {run.sweep}/{run.run}` shows its log"
-    if known.submission is None or not known.submission.form.is_script:
-        cure = f"{cure}, `hpcorch retry {run.sweep}/{run.run}` runs it again"
     return Why(
         run=run,
         reason=run.reason,
         meaning=f"it ended as {run.state.value}{f': {told}' if told else ''}",
-        sooner=f"{again.reason}, not before {again.at}" if again is not None else cure,
+        sooner=f"{again.reason}, not before {again.at}" if again is not None else _cure(known),
         since=run.ended_at,
     )
+
+
+def _completed(run: Run) -> str:
+    return "it has completed" if run.reason is None else f"it has completed: {run.reason}"
+
+
+def _cure(known: _Known) -> str:
+    """What to do about a run that is over and has not completed. Only its user submits a script again."""
+    run, submission = known.run, known.submission
+    look = f"`hpcorch logs {run.sweep}/{run.run}` shows its log"
+    if submission is None or not submission.form.is_script:
+        return f"{look}, `hpcorch retry {run.sweep}/{run.run}` runs it again"
+    if submission.ends_by_slurm:
+        again = shlex.join(known.ledger.sweep(run.sweep).sweep.argv)
+        return f"{look}, `{again}` submits it again, as a new sweep"
+    return look
 
 
 _EXPLANATIONS: Mapping[RunState, Callable[[_Known], Why]] = {

@@ -90,23 +90,7 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
     )
     root_seed = new_root_seed()
     runs = _runs(wrapped, root_seed, frozen.code.digest)
-    header = ManifestHeader(
-        sweep=sweep,
-        batch=runs[0].run,
-        count=len(runs),
-        backend=wrapped.backend,
-        job_name=wrapped.name,
-        project=str(ledger.parent.parent),
-        cwd=str(wrapped.cwd),
-        python=sys.executable,
-        task_digest="",
-        leases=dict(wrapped.leases),
-        throttle_folder=wrapped.throttle_folder,
-        versions=_versions(),
-        code=frozen.snapshot,
-        environment=frozen.record_place(layout, runs[0].run),
-        indices=_gaps(wrapped.indices),
-    )
+    header = _header(wrapped, sweep, ledger.parent.parent, layout, runs, frozen)
     try:
         create_sweep(layout, _created(wrapped, sweep, layout, header, root_seed))
     except RecordError as error:
@@ -122,6 +106,11 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
             frozen=frozen,
         ),
     )
+    _announce(ledger, sweep, layout)
+    return RecordedSweep(sweep=sweep, layout=layout, header=header, runs=runs, frozen=frozen)
+
+
+def _announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
     try:
         announce(ledger, sweep, layout)
     except OSError as error:
@@ -129,7 +118,6 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
             f"the sweep cannot be announced to the ledger {ledger} ({error.strerror}): see that the folder is yours"
             " and has space and inodes left; nothing was submitted"
         ) from error
-    return RecordedSweep(sweep=sweep, layout=layout, header=header, runs=runs, frozen=frozen)
 
 
 def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordError:
@@ -163,6 +151,28 @@ def _run(wrapped: Wrapped, index: int | None, root_seed: int, code: str) -> Mani
         directory=str(wrapped.cwd),
         node={},
         key=run_key(config_digest=config_digest, code=code, seed=seed.value),
+    )
+
+
+def _header(
+    wrapped: Wrapped, sweep: str, project: Path, layout: SweepLayout, runs: Sequence[ManifestRun], frozen: Frozen
+) -> ManifestHeader:
+    return ManifestHeader(
+        sweep=sweep,
+        batch=runs[0].run,
+        count=len(runs),
+        backend=wrapped.backend,
+        job_name=wrapped.name,
+        project=str(project),
+        cwd=str(wrapped.cwd),
+        python=sys.executable,
+        task_digest="",
+        leases=dict(wrapped.leases),
+        throttle_folder=wrapped.throttle_folder,
+        versions=_versions(),
+        code=frozen.snapshot,
+        environment=frozen.record_place(layout, runs[0].run),
+        indices=_gaps(wrapped.indices),
     )
 
 

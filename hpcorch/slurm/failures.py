@@ -99,7 +99,8 @@ _TABLE = (
         r"Invalid job array specification",
         ("array",),
         "the array is larger than the cluster allows ({flags}); "
-        "`scontrol show config | grep MaxArraySize` shows the limit, the largest index is one less",
+        "`scontrol show config | grep -E 'MaxArraySize|max_array_tasks'` shows the limits: the largest index is "
+        "one less than MaxArraySize, and an array has at most max_array_tasks tasks, where that is set",
     ),
     _Row(
         r"Invalid node name specified",

@@ -7,12 +7,11 @@ carriage return before a line feed are refused as having DOS line breaks.
 
 from __future__ import annotations
 
-import re
 import shlex
 
 from hpcorch.errors import UsageError
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 
 
 def for_directive(text: str) -> str:
@@ -26,16 +25,26 @@ def for_directive(text: str) -> str:
 
 
 def for_bash(text: str) -> str:
-    """One word of bash, on one line, that means ``text`` byte for byte.
+    """One word of bash, on one line, that means ``text`` byte for byte, in any locale.
+
+    What is not printable is written as the octal numbers of its bytes, also where they are no UTF-8.
 
     :raises UsageError: the text has a NUL character, which no argument can hold
     """
     if "\0" in text:
         raise UsageError(f"An argument or variable cannot hold a NUL character: {text!r}.")
-    if not _CONTROL.search(text):
+    if text.isprintable():
         return shlex.quote(text)
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + _CONTROL.sub(lambda match: f"\\{ord(match[0]):03o}", escaped) + "'"
+    return f"$'{''.join(map(_in_ansi_c, text))}'"
+
+
+def _in_ansi_c(character: str) -> str:
+    if character in _NAMED:
+        return _NAMED[character]
+    if character.isprintable():
+        return character
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", errors))
 
 
 def literal_path(path: str) -> str:

@@ -28,6 +28,7 @@ class AccountingRow:
     :param exit_code: the batch script's exit code; of one of 128 or more 22.05 and 24.11 print what is beyond 128
         (140 as 12), and 26.05 all of it (measured)
     :param signal: the signal that ended it, or a step whose end it passes on as ``srun`` does; 0 for none
+    :param started_at: None of what never had a node: its Start is when it was cancelled (measured on 22.05)
     :param cancelled_by: uid that cancelled it
     :param command_line: what submitted it, where the release records that
     :param together: the row stood for several waiting elements at once (``369_[0-3]``)
@@ -72,6 +73,7 @@ def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
     array, index, waiting = match.groups()
     indices: Sequence[int | None] = parse_tasks(waiting) if waiting else [int(index) if index else None]
     code, signal = _code_and_signal(columns)
+    nodes = "" if columns["NodeList"] in _NOTHING else columns["NodeList"]
     canceller = re.fullmatch(r"CANCELLED by (\d+)", columns["State"])
     for one in indices:
         yield AccountingRow(
@@ -83,9 +85,9 @@ def _rows(columns: Mapping[str, str]) -> Iterator[AccountingRow]:
             exit_code=code,
             signal=signal,
             submitted_at=parse_utc(columns["Submit"]),
-            started_at=parse_utc(columns["Start"]),
+            started_at=parse_utc(columns["Start"]) if nodes else None,
             ended_at=parse_utc(columns["End"]),
-            nodes="" if columns["NodeList"] in _NOTHING else columns["NodeList"],
+            nodes=nodes,
             reason=None if columns["Reason"] in _NOTHING else columns["Reason"],
             cancelled_by=int(canceller[1]) if canceller else None,
             together=waiting is not None,

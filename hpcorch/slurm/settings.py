@@ -10,7 +10,6 @@ from hpcorch.slurm.times import parse_utc
 
 _SETTING = re.compile(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _TOLD_AT = re.compile(r"^Configuration data as of (\S+)", re.MULTILINE)
-_TASKS = re.compile(r"(?:^|,)max_array_tasks=(\d+)")
 _NONE = frozenset({"none", "(null)", "n/a", ""})
 # Without a mark such as * (does not answer), ~ (switched off) or $ (in maintenance).
 _TAKES_JOBS = ("idle", "mix")
@@ -25,7 +24,6 @@ class Settings:
     :param preempt_mode: the cluster's own; a partition may have another one
     :param requeues: jobs are requeued unless they ask otherwise; hpcorch's ask for it
     :param over_time_limit_min: minutes for which jobs may go on beyond their limit; None is for ever
-    :param max_array_tasks: tasks that an array may have, where SchedulerParameters limits them further
     """
 
     told_at: datetime | None = None
@@ -33,21 +31,18 @@ class Settings:
     preempt_mode: str = "OFF"
     requeues: bool = True
     over_time_limit_min: int | None = 0
-    max_array_tasks: int | None = None
 
 
 def parse_settings(text: str) -> Settings:
     """Read ``scontrol show config``, asked with ``TZ=UTC``; what is missing has Slurm's default."""
     values = dict(_SETTING.findall(text))
     told = _TOLD_AT.search(text)
-    tasks = _TASKS.search(values.get("SchedulerParameters", ""))
     return Settings(
         told_at=parse_utc(told[1]) if told else None,
         private_data=frozenset(_words(values.get("PrivateData", ""))),
         preempt_mode=values.get("PreemptMode", "OFF").upper(),
         requeues=values.get("JobRequeue", "1") != "0",
         over_time_limit_min=_minutes(values.get("OverTimeLimit", "0")),
-        max_array_tasks=int(tasks[1]) if tasks else None,
     )
 
 

@@ -229,3 +229,42 @@ def test_a_sweep_whose_launcher_died_between_two_arrays_goes_on_with_the_next_co
     assert states().count("PLANNED") < 10
     eventually(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
     assert tries(project) == [1] * 14
+
+
+@pytest.fixture
+def array_tasks(lab, eventually):
+    """Lets the cluster take no array with more tasks than a number, for as long as the test runs."""
+    path = lab.work.parent / lab.release / "slurm.conf"
+    before = path.read_text()
+
+    def reconfigured(text, told):
+        path.write_text(text)
+        lab.root(["scontrol", "reconfigure"])
+        eventually(lambda: ("max_array_tasks" in lab.root(["scontrol", "show", "config"]).stdout) is told)
+
+    def limit(count):
+        parameters = f"SchedulerParameters=max_array_tasks={count},"
+        reconfigured(before.replace("SchedulerParameters=", parameters), True)
+
+    yield limit
+    reconfigured(before, False)
+
+
+@pytest.mark.parametrize(("runs", "most"), [(7, 3), pytest.param(130, 50, marks=pytest.mark.long)])
+def test_where_an_array_may_have_few_tasks_a_sweep_is_several_and_each_run_is_executed_once(
+    launch, alice, project, states, eventually, array_tasks, runs, most
+):
+    array_tasks(most)
+    held = ["sbatch", "--parsable", "-H", "--wrap", "true"]
+    assert "Invalid job array specification" in alice(*held, f"--array=0-{most}").stderr
+    job = alice(*held, f"--array=600-{599 + most}").stdout.strip()  # whatever the indices are
+    assert job.isdigit()
+    alice("scancel", job)
+    launch("small", f"x=range({runs})")
+    eventually(lambda: states() == ["COMPLETED"] * runs, timeout_s=240, interval_s=2)
+    assert tries(project) == [1] * runs
+
+    def sizes():
+        return [len(cpus) for (place, _), cpus in sorted(requests(alice).items()) if place == str(project)]
+
+    eventually(lambda: sizes() == [most, most, runs - 2 * most])  # the database follows within seconds

@@ -34,7 +34,7 @@ JOBS = {
     "requeued": (HEAD + "hpcorch exec -- python3 work.py\n", ["sbatch"]),
     "preempted": (HEAD + "hpcorch exec -- python3 work.py\n", ["sbatch", "-p", "preempt", "-w", "n4", "-c", "8"]),
     "limited": (
-        HEAD + "hpcorch exec --requeue --signal-delay 50 -- python3 work.py\necho next\n",
+        HEAD + "hpcorch exec --requeue --signal-delay 40 -- python3 work.py\necho next\n",
         ["sbatch", "--time=1"],
     ),
     "array": (

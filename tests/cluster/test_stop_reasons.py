@@ -18,7 +18,7 @@ from tests.cluster.conftest import AsAlice, project_folder, wait_until
 pytestmark = pytest.mark.timeout(600)  # what the tests share takes minutes on a busy machine
 
 APP = """
-import os, signal, time
+import os, signal, sys, time
 import hydra
 
 @hydra.main(version_base=None, config_path=None)
@@ -29,6 +29,9 @@ def main(cfg):
         os.kill(os.getpid(), signal.Signals[cfg.do])
     elif "SLURM_RESTART_COUNT" in os.environ:
         return "again"
+    elif cfg.do == "own":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        open(f"own-{os.environ['SLURM_PROCID']}", "w").close()
     try:
         time.sleep(600)
     finally:
@@ -36,6 +39,10 @@ def main(cfg):
             time.sleep(600)
 
 main()
+"""
+SCRIPT = """#!/bin/bash
+[ -z "$SLURM_RESTART_COUNT" ] || exit 0
+srun bash -c 'trap "exit 3" TERM; touch "ready-$SLURM_ARRAY_TASK_ID"; while :; do sleep 0.1; done'
 """
 ASKED = "cancelled by alice with hpcorch cancel --checkpoint"
 PREEMPTED = "preempted: a job that goes first took its place"
@@ -213,6 +220,39 @@ def test_a_run_that_is_preempted_before_it_has_ended_as_asked_ends_at_its_next_s
         ends.insert(1, ("PREEMPTED", "SIGUSR2"))
     becomes(stopped.saving.of_attempts("state", "signal"), ends)
     becomes(stopped.saving.of_runs("state", "reason"), [("CANCELLED", ASKED)])
+
+
+def test_a_run_of_several_ranks_that_fail_when_they_are_preempted_goes_on(launch, as_alice, workspace):
+    """By a handler of its own for SIGTERM, which its ranks get before the job's end: 22.05 calls that FAILED."""
+    place = ["hydra.launcher.partition=preempt", "+hydra.launcher.additional_parameters.nodelist=n2"]
+    own = launch("hydra.launcher.tasks_per_node=2", *place, do=["own"])
+    wait_until(lambda: len(list(workspace.glob("own-*"))) == 2)
+    as_alice.output(["sbatch", "-p", "urgent", "-w", "n2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"])
+    becomes(own.of_runs("state", "result"), [("COMPLETED", "again")], timeout_s=120)
+    assert own.of_attempts("state", "signal")()[0] == ("PREEMPTED", "SIGTERM")
+
+
+def test_a_script_that_ends_while_it_is_preempted_is_no_failure(as_alice, workspace, lab):
+    """22.05 calls it failed and does not requeue it; what its attempt was ended by is told all the same.
+
+    (An element whose step's end reaches its srun late, on a busy machine, is requeued there, too.)
+    """
+    (workspace / "job.sh").write_text(SCRIPT)
+    place = ["--partition=preempt", "--nodelist=n2"]
+    as_alice.output(["hpcorch", "sbatch", *place, "--array=0-3", "--open-mode=append", "job.sh"])
+
+    def runs():
+        return json.loads(as_alice(["hpcorch", "status", "last", "--refresh", "--json"]).stdout)["runs"]
+
+    wait_until(lambda: len(list(workspace.glob("ready-*"))) == 4)
+    as_alice.output(["sbatch", "-p", "urgent", "-w", "n2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"])
+    becomes(lambda: [run["attempts"][0]["state"] if run["attempts"] else None for run in runs()], ["PREEMPTED"] * 4)
+    wait_until(lambda: {run["state"] for run in runs()} <= {"CANCELLED", "COMPLETED"}, 120)
+    over = {(run["state"], run["exit_code"]) for run in runs()}
+    assert (("CANCELLED", 3) in over) == (lab.version == (22, 5))
+    if lab.version == (22, 5):
+        told = as_alice(["hpcorch", "why", f"last/{next(r['index'] for r in runs() if r['state'] == 'CANCELLED')}"])
+        assert "preempted: it ended within the grace time" in " ".join(told.stdout.split())
 
 
 def test_a_run_ends_at_its_time_limit(stopped):

@@ -79,6 +79,18 @@ def fails_while_it_is_stopped():
         raise OSError("the checkpoint could not be saved")
 
 
+def fails_by_a_handler_of_its_own():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+    stops_itself()
+
+
+def heeds_by_a_handler_of_its_own():
+    arrived = []
+    signal.signal(signal.SIGTERM, lambda *_: arrived.append(1))
+    os.kill(os.getpid(), signal.SIGTERM)
+    return arrived
+
+
 def stays():
     try:
         stops_itself()
@@ -133,6 +145,8 @@ TASKS = {
     "forks": forks_and_both_return,
     "stops-itself": stops_itself,
     "fails-while-stopped": fails_while_it_is_stopped,
+    "fails-by-own-handler": fails_by_a_handler_of_its_own,
+    "heeds-by-own-handler": heeds_by_a_handler_of_its_own,
     "stays": stays,
     "terminates-a-worker": terminates_a_worker,
     "prints-a-lot": prints_a_lot,

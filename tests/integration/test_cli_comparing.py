@@ -17,15 +17,9 @@ from hpcorch.errors import NotFoundError
 from hpcorch.launcher.returns import RunHandle
 from hpcorch.model.states import RunState
 from tests.integration.apps import make_app
-from tests.support import SWEEP, CommandLine, SweepOnDisk, finished_sweep, make_sweep
+from tests.support import SWEEP, SweepOnDisk, finished_sweep, make_sweep
 
 OTHER = "20260102-090000-wxyz"
-
-
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(capsys)
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ import hpcorch as api
 from hpcorch.model import events as ev
 from hpcorch.slurm.client import CliClient
 from tests.integration.apps import App, make_app
-from tests.support import SWEEP, CommandLine, finished_sweep, make_sweep, wait_until
+from tests.support import FAKE_SLURM, SWEEP, CommandLine, finished_sweep, make_sweep, wait_until
 
 pytestmark = pytest.mark.programs
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 BY_ME = f"cancelled by {getpass.getuser()} with hpcorch cancel"
 # Fails until somebody repairs the world; ``linger`` keeps the process alive after its end is on record.
 FRAIL = """
@@ -41,9 +40,7 @@ main()
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
+def slurm(fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_CPUS", "2")
 
 
@@ -393,7 +390,7 @@ def test_tasks_of_a_local_sweep_are_asked_to_end_after_a_checkpoint(hpcorch, her
 
 
 def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, monkeypatch):
-    monkeypatch.setattr("hpcorch.services.control.GRACE_S", 0.5)
+    monkeypatch.setattr("hpcorch.services.control_local.GRACE_S", 0.5)
     (here.folder / "app.py").write_text(
         "import pathlib, signal, time, hydra\n"
         "@hydra.main(version_base=None, config_path=None)\n"

@@ -8,29 +8,13 @@ import shutil
 import threading
 import time
 
-import pytest
 from rich.console import Console
 
 from hpcorch.cli import watch
 from hpcorch.ledger import Ledger
 from hpcorch.services.report import report_status
 from hpcorch.services.select import Selector
-from tests.support import GONE, SWEEP, CommandLine, finished_sweep, make_sweep
-
-
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(capsys)
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    """A local sweep whose runs are submitted."""
-    made = make_sweep(tmp_path)
-    made.submit([0, 1])
-    made.ingest()
-    return made
+from tests.support import GONE, SWEEP, finished_sweep, make_sweep
 
 
 def later(*steps) -> threading.Thread:

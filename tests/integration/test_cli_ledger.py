@@ -9,13 +9,7 @@ import sqlite3
 
 import pytest
 
-from tests.support import SWEEP, CommandLine, finished_sweep
-
-
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(capsys)
+from tests.support import SWEEP, finished_sweep
 
 
 @pytest.fixture

@@ -11,21 +11,6 @@ import pytest
 from tests.support import CommandLine, finished_sweep, make_sweep
 
 
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(capsys)
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    """A sweep whose two runs are submitted and not started."""
-    made = make_sweep(tmp_path)
-    made.submit([0, 1])
-    made.ingest()
-    return made
-
-
 def test_one_run_is_printed_as_it_is_and_several_get_headings(hpcorch, tmp_path):
     finished_sweep(tmp_path)
     assert hpcorch("logs", "last/0").out == "epoch 1\nepoch 2\n"

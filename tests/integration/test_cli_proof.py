@@ -19,15 +19,9 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from tests.proof_support import CODE, ENVIRONMENT, begun, freeze, proven_sweep
-from tests.support import CommandLine, SweepOnDisk, finished_sweep, make_sweep
+from tests.support import SweepOnDisk, finished_sweep, make_sweep
 
 OTHER = "20260102-120000-bcdf"
-
-
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(capsys)
 
 
 @pytest.fixture

@@ -14,16 +14,9 @@ import pytest
 
 from hpcorch.model import events as ev
 from hpcorch.services import refresh
-from tests.support import GONE, SWEEP, CommandLine, finished_sweep, make_sweep
+from tests.support import FAKE_SLURM, GONE, SWEEP, finished_sweep, make_sweep
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 OTHER = "20260102-090000-wxyz"
-
-
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(capsys)
 
 
 @pytest.fixture
@@ -344,6 +337,53 @@ def test_a_sweep_that_slurm_refused_is_not_fine(hpcorch, tmp_path):
     ran = hpcorch("status")
     assert ran.code == 1
     assert "there is no such partition" in ran.out
+    assert "Slurm refused 2 of its runs, which stay PLANNED: correct what it names, and launch the sweep" in ran.err
+    listed = hpcorch("ls")
+    assert "2 PLANNED (2 refused by Slurm)" in listed.out
+    assert "`hpcorch status SWEEP` says why, and what to do" in listed.err
+    (told,) = json.loads(hpcorch("ls", "--json").out)
+    assert told["refused"] == {"runs": 2, "reason": "there is no such partition"}
+
+
+def test_why_says_what_slurm_refused_and_what_to_do(hpcorch, tmp_path, slurm):
+    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep.submit([0, 1], backend="slurm")
+    sweep.record(ev.SubmissionRejected(submission=0, reason="there is no such partition"))
+    sweep.ingest()
+    told = hpcorch("why", "last/1")
+    assert "Slurm refused its submission [there is no such partition]" in told.out
+    assert "launch the sweep again" in told.out
+
+
+@pytest.mark.parametrize("question", ["why", "show"])
+def test_where_one_run_is_to_be_named_the_example_exists(hpcorch, tmp_path, slurm, question):
+    make_sweep(tmp_path, [[f"x={x}"] for x in range(4)], backend="slurm").ingest()
+    several = hpcorch(question, "last/2-3")
+    assert several.code == 2
+    assert f"name one, such as {SWEEP}/2" in several.err
+
+
+def test_what_waits_for_room_with_slurm_was_not_refused(hpcorch, tmp_path):
+    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep.record(ev.FeedingPlanned(batch=0))
+    sweep.submit([0, 1], backend="slurm")
+    sweep.record(ev.SubmissionRejected(submission=0, reason="over the limit of jobs", limited=True))
+    sweep.ingest()
+    ran = hpcorch("status")
+    assert (ran.code, ran.err) == (0, "")
+    assert "refused" not in hpcorch("ls").out
+
+
+def test_an_element_of_an_array_is_selected_by_its_job_id(hpcorch, tmp_path):
+    sweep = make_sweep(tmp_path, [[f"x={x}"] for x in range(4)], backend="slurm")
+    sweep.submit([1, 3], job_id="369", backend="slurm")
+    sweep.ingest()
+    assert hpcorch("status", "job=369_1", "-q").out == f"{SWEEP}/3\n"
+    assert "run 3 of sweep" in hpcorch("show", "job=369_1").out
+    missing = hpcorch("status", "job=369_2")
+    assert missing.code == 2
+    assert "has no element 2" in missing.err
+    assert hpcorch("status", "job=369_[0-1]").code == 2
 
 
 # show -------------------------------------------------------------------------------------------------------------

@@ -22,9 +22,8 @@ from hpcorch.services.doctor_locks import KINDS, Fought, counted
 from hpcorch.services.doctor_rows import Verdict
 from hpcorch.services.survey import survey
 from hpcorch.slurm.client import CliClient
-from tests.support import CommandLine
+from tests.support import FAKE_SLURM, CommandLine
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 ANYWHERE = Place(pool=None, nodes=[], jobs=2)
 FIGHT = """
 import json, sys

@@ -221,6 +221,7 @@ def test_a_result_that_cannot_be_had_is_told_and_changes_no_exit_code(project, w
     assert sentence in of_kind(project.facts(), ev.CommandEnded)[0].problem
     run, _ = project.recorded()
     assert (run.state, run.result) == (RunState.COMPLETED, None)
+    assert sentence in run.reason
 
 
 # In a job that hpcorch did not submit
@@ -309,14 +310,60 @@ def test_show_tells_the_commands_of_a_script(project):
         project.run("--", *words, job={**exported, **job(41)})
     project.recorded()
     shown = project.hpcorch("show", "last/0").stdout
-    assert re.search(r"s0\.r0 +0 +3 +\S+ +sh -c 'exit 3'", shown)
-    assert re.search(r"s0\.r0 +1 +127 +\S+ +'./not here'", shown)
+    assert re.search(r"s0\.r0 step 0: exit code 3 after \S+\n +sh -c 'exit 3'\n", shown)
+    assert re.search(
+        r"s0\.r0 step 1: exit code 127 after \S+\n +'./not here'\n +./not here cannot be started", shown
+    )
     told = json.loads(project.hpcorch("show", "last/0", "--json").stdout)["commands"]
     assert [(one["step"], one["exit_code"], one["argv"]) for one in told] == [
         (0, 3, ["sh", "-c", "exit 3"]),
         (1, 127, ["./not here"]),
     ]
     assert "cannot be started" in told[1]["problem"]
+
+
+def test_the_record_has_how_exec_was_called(project):
+    _, exported = script_sweep(project, job_id="41")
+    flags = ["--requeue", "--grace=9", "--signal-delay=40"]
+    project.run(*flags, "--", "printf", "a\nb", job={**exported, **job(41)})
+    project.recorded()
+    shown = project.hpcorch("show", "last/0").stdout
+    assert "hpcorch exec --requeue --grace=9 --signal-delay=40 -- printf $'a\\nb'\n" in shown
+    told = json.loads(project.hpcorch("show", "last/0", "--json").stdout)["commands"][0]
+    assert (told["flags"], told["argv"]) == (flags, ["printf", "a\nb"])
+
+
+def test_a_sweep_of_a_command_has_its_whole_call_and_the_same_name_whatever_the_flags(project):
+    called = "hpcorch exec --name=it -- sh -c $'true\\n'"
+    for flags in ([], ["--grace", "5"]):
+        project.run("--name", "it", *flags, "--", "sh", "-c", "true\n", job=job(41, restart=len(flags)))
+    project.recorded()
+    assert len(project.sweeps()) == 1
+    assert called in project.hpcorch("show", "last").stdout
+
+
+def test_a_result_that_is_missing_is_told_by_status_show_and_audit(project):
+    assert project.run("--result", "out.json", "--", "true").returncode == 0
+    run, _ = project.recorded()
+    assert run.state is RunState.COMPLETED
+    sentence = "there is no result in"
+    for words in (["status"], ["show", "last/0"]):
+        done = project.hpcorch(*words)
+        assert (done.returncode, sentence in done.stdout) == (0, True), done
+    audited = project.hpcorch("audit", "last")
+    assert (audited.returncode, sentence in audited.stdout) == (1, True), audited
+
+
+def test_a_step_of_a_script_without_its_result_is_a_finding(project):
+    _, exported = script_sweep(project, job_id="41")
+    for words in (["--", "true"], ["--result", "out.json", "--", "sh", "-c", "echo { > out.json"]):
+        project.run(*words, job={**exported, **job(41)})
+    project.recorded()
+    assert "no JSON" in project.hpcorch("show", "last/0").stdout
+    findings = json.loads(project.hpcorch("audit", "last", "--json").stdout)["findings"]
+    warned = [one["text"] for one in findings if one["severity"] == "warning"]
+    assert len(warned) == 1
+    assert "command 1 of attempt s0.r0 ended with exit code 0" in warned[0]
 
 
 def test_commands_of_a_script_may_run_at_once(project):
@@ -409,7 +456,7 @@ def scontrol(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_job_is_requeued_near_its_time_limit(project, scontrol):
-    child = project.start("--requeue", "--signal-delay", "5", "--", PYTHON, "-c", PATIENT, job=job(41))
+    child = project.start("--requeue", "--signal-delay", "3", "--", PYTHON, "-c", PATIENT, job=job(41))
     output, errors = child.communicate(timeout=30)
     assert (output, child.returncode) == ("ready\ntold SIGTERM\n", 3), errors
     assert scontrol.read_text() == "requeue 41\n"

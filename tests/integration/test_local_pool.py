@@ -15,8 +15,9 @@ import pytest
 from hpcorch.errors import UnavailableError
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
-from hpcorch.services.local import Interrupted, LocalPool, LocalRequest, orphaned, pool_id
+from hpcorch.services.local_pool import Interrupted, LocalPool, LocalRequest
 from hpcorch.services.past import read_past
+from hpcorch.services.pools import orphaned, pool_id
 from tests.support import SweepOnDisk, make_sweep, wait_until
 
 
@@ -94,7 +95,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, monkeypatch):
-    monkeypatch.setattr("hpcorch.services.local.GRACE_S", 0.2)
+    monkeypatch.setattr("hpcorch.services.local_task.GRACE_S", 0.2)
     began: list[float] = []
 
     def tick() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,22 +20,8 @@ from tests.pyslurm_conformance import PyslurmConformance, by_id
 
 pytestmark = pytest.mark.programs
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 FAKE_PYSLURM = Path(__file__).parents[1] / "fake_pyslurm" / "pyslurm.py"
 FITTING = "24.11.0"  # as the pretended Slurm
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> Mapping[str, str]:
-    path = f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "FAKE_SLURM_DIR": str(tmp_path / "slurm")}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "sweep dir"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture

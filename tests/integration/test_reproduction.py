@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from tests.integration.apps import App
 
 pytestmark = pytest.mark.programs
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 
 SCRIPT = """
 import os, pathlib, random
@@ -111,10 +109,8 @@ def test_a_changed_snapshot_is_not_run_again(app, tmp_path):
 
 
 @pytest.fixture
-def slurm_app(app, tmp_path, monkeypatch) -> App:
+def slurm_app(app, fake_slurm) -> App:
     """The same project with a sweep that ran on a pretended Slurm."""
-    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
     made = App(folder=app.folder, launcher="hpcorch_slurm")
     keys = ("hydra.launcher.mem_gb=2", "hydra.launcher.partition=normal", "+hydra.launcher.dependency=singleton")
     done = made.launch("lr=0.5", *keys, "+hydra.launcher.additional_parameters={begin:now+1,mail-type:NONE}")
@@ -134,6 +130,39 @@ def test_a_run_of_this_cluster_is_repeated_there_with_what_it_asked_for(slurm_ap
     assert (flags["partition"], flags["mem"], flags["mail-type"]) == ("cheap", "2GB", "NONE")
     assert "begin" not in flags
     assert hpcorch(slurm_app.folder, "audit", "--all").returncode == 0
+
+
+def test_a_repetition_that_the_site_profile_forbids_is_refused_with_the_numbers(slurm_app, tmp_path):
+    words = (slurm_app.folder, "reproduce", f"{slurm_app.summary().sweep.id}/0", tmp_path / "again")
+    profile = slurm_app.folder / ".hpcorch" / "site.yaml"
+    profile.write_text("envelope: {max_gpu_hours: 2, max_walltime_min: 90}\npolicies: {partitions: [normal]}\n")
+    for changes, told in (
+        (
+            ("timeout_min=80", "gpus_per_node=2"),
+            "2.66667 GPU-hours in the worst case, and envelope.max_gpu_hours is 2",
+        ),
+        (("timeout_min=120",), "120 minutes a run, and envelope.max_walltime_min is 90"),
+        (("timeout_min=10", "partition=cheap"), "partition cheap is not one of policies.partitions (normal)"),
+    ):
+        refused = hpcorch(*words, *(word for change in changes for word in ("--set", change)))
+        assert (refused.returncode, told in refused.stderr) == (2, True), refused.stderr
+        assert not (tmp_path / "again").exists()
+    assert len(jobs(tmp_path)) == 1
+    local = hpcorch(*words, "--backend", "local")
+    assert local.returncode == 0, "limits of the cluster do not bound this machine: " + local.stderr
+
+
+def test_a_repetition_that_was_begun_and_not_submitted_is_refused_likewise(slurm_app, tmp_path):
+    words = (slurm_app.folder, "reproduce", f"{slurm_app.summary().sweep.id}/0", tmp_path / "again")
+    assert hpcorch(*words, "--set", "partition=nosuch").returncode == 2
+    profile = slurm_app.folder / ".hpcorch" / "site.yaml"
+    profile.write_text("envelope: {max_walltime_min: 30}\n")
+    assert "60 minutes a run, and envelope.max_walltime_min is 30" in hpcorch(*words).stderr
+    assert len(jobs(tmp_path)) == 1
+    profile.write_text("envelope: {max_walltime_min: 60}\n")
+    assert hpcorch(*words).returncode == 0
+    profile.write_text("envelope: {max_walltime_min: 30}\n")
+    assert hpcorch(*words).returncode == 0, "what is over is compared whatever the profile says"
 
 
 def test_a_run_of_a_cluster_is_repeated_here_where_there_is_none(slurm_app, tmp_path, monkeypatch):

@@ -17,8 +17,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.reconcile import Reconciler
-
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
+from tests.support import FAKE_SLURM
 
 # Each task draws from the generators that everybody shares, and from one of its own.
 APP = '''

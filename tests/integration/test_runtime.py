@@ -30,11 +30,9 @@ from hpcorch.runtime.__main__ import main
 from hpcorch.runtime.results import decode_result
 from hpcorch.services.reconcile import Reconciler
 from tests.integration.odd_tasks import APP, NAMES
-from tests.support import wait_until
+from tests.support import FAKE_SLURM, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 
 
 @dataclass(frozen=True)
@@ -157,6 +155,7 @@ COMPLETED = ev.AttemptEnded(outcome="completed", exit_code=0, result=1)
         ("returns-itself", "[1, [...]]"),
         ("returns-shy", "<Shy without a repr>"),
         ("stays", "stayed"),
+        ("heeds-by-own-handler", [1]),
         ("terminates-a-worker", -signal.SIGTERM),
     ],
 )
@@ -224,7 +223,7 @@ def test_what_odd_tasks_leave_behind_is_taken_into_the_ledger(node: Node, tmp_pa
 # Signals
 
 
-@pytest.mark.parametrize("task", ["stops-itself", "fails-while-stopped"])
+@pytest.mark.parametrize("task", ["stops-itself", "fails-while-stopped", "fails-by-own-handler"])
 def test_a_task_stopped_by_a_signal_is_recorded_as_stopped(node: Node, task: str) -> None:
     done = node.start(task)
     assert (done.code, done.end.outcome, done.end.signal) == (128 + signal.SIGTERM, "stopped", "SIGTERM")
@@ -424,7 +423,16 @@ def test_a_follower_ends_as_a_leader_that_does_not_call(node: Node, outcome: str
     assert node.executed() == []
 
 
-@pytest.mark.parametrize(("task", "code"), [("raises-odd", 111), ("exits-with-words", 1), ("stops-itself", 143)])
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        ("raises-odd", 111),
+        ("exits-with-words", 1),
+        ("stops-itself", 143),
+        ("fails-while-stopped", 143),
+        ("fails-by-own-handler", 143),
+    ],
+)
 def test_a_follower_that_fails_says_so_to_srun(node: Node, task: str, code: int) -> None:
     node.write(task, CLAIMED, ev.AttemptCalled())
     impatient = partial(setattr, lingering, "LEADER_STOPS_S", 0.5)

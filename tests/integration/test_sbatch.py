@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_submission import FAKE_SLURM, FakeCluster
+from tests.integration.test_submission import FakeCluster
 from tests.support import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(60)]
@@ -73,13 +73,11 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
+def project(fake_slurm: Path, tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "job.sh").write_text(SCRIPT)
-    return Project(folder=folder, cluster=FakeCluster(tmp_path / "slurm"))
+    return Project(folder=folder, cluster=FakeCluster(fake_slurm))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +146,54 @@ def test_a_script_is_not_run_again_by_us_and_the_sentence_says_how(project):
     assert refused.returncode == 2
     assert """`hpcorch sbatch job.sh 'it'"'"'s'`""" in refused.stderr
     assert "hpcorch retry" not in project.run("why", "last/0").stdout
+
+
+TRAPS = """#!/bin/bash
+trap 'exit $1' TERM
+touch ready
+while :; do sleep 0.05; done
+"""
+
+
+def preempted(project, code):
+    """A job that ended with this code in the grace time of its preemption, and that Slurm calls as it ended."""
+    (project.folder / "job.sh").write_text(TRAPS)
+    assert project.sbatch("job.sh", str(code)).returncode == 0
+    wait_until((project.folder / "ready").exists)
+    subprocess.run(["scancel", "--grace", "1"], check=True)
+    project.cluster.wait_until_idle()
+    return project.shown("status", "last", "--refresh")["runs"]
+
+
+@pytest.mark.parametrize("accounting", ["slurmdbd", "none"])
+def test_a_script_that_fails_because_it_is_preempted_is_no_failure(project, monkeypatch, accounting):
+    """And it is not submitted again, which is told with how to."""
+    monkeypatch.setenv("FAKE_SLURM_ACCOUNTING", accounting)
+    (run,) = preempted(project, 3)
+    assert run["state"] == "CANCELLED"
+    assert run["reason"].startswith("preempted: it ended within the grace time")
+    if accounting != "none":  # nobody else tells of attempts and exit codes
+        assert run["exit_code"] == 3
+        assert [one["state"] for one in run["attempts"]] == ["PREEMPTED"]
+    assert "`hpcorch sbatch job.sh 3` submits it again" in " ".join(project.run("why", "last/0").stdout.split())
+    assert project.cluster.jobs().keys() == {"1"}
+
+
+def test_a_script_that_ends_well_because_it_is_preempted_says_that_it_was(project):
+    (run,) = preempted(project, 0)
+    assert (run["state"], run["exit_code"]) == ("COMPLETED", 0)
+    assert "while Slurm preempted it" in run["reason"]
+    assert "while Slurm preempted it" in " ".join(project.run("why", "last/0").stdout.split())
+
+
+def test_of_an_array_those_that_were_preempted_are_told_apart(project):
+    (project.folder / "job.sh").write_text("#!/bin/sh\nwhile [ ! -e over ]; do sleep 0.05; done\nexit 3\n")
+    assert project.sbatch("--array=4,6", "job.sh").returncode == 0
+    wait_until(lambda: set(project.states()) == {"RUNNING"})
+    subprocess.run(["scancel", "--grace", "1_6"], check=True)
+    (project.folder / "over").touch()
+    project.cluster.wait_until_idle()
+    assert project.states() == ["FAILED", "CANCELLED"]
 
 
 def test_what_only_slurm_can_tell_is_not_said_to_be_of_now(project):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from tests.integration.apps import App, make_app
 
 pytestmark = pytest.mark.programs
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 PROFILE = """
 resources:
   disk: {capacity: 2, enforced: throttle, unit: readers}
@@ -26,9 +23,7 @@ NORMAL = "hydra.launcher.partition=normal"
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch) -> App:
-    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
+def app(fake_slurm, tmp_path, monkeypatch) -> App:
     monkeypatch.setenv("HPCORCH_STATE", str(tmp_path / "state"))
     made = make_app(tmp_path / "project", "hpcorch_slurm")
     (made.folder / ".hpcorch").mkdir()

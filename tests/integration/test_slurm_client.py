@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
@@ -15,21 +12,6 @@ from hpcorch.slurm.client import CliClient
 from tests.conformance import Scripts, SlurmClientConformance
 
 pytestmark = pytest.mark.programs
-
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> Mapping[str, str]:
-    path = f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "FAKE_SLURM_DIR": str(tmp_path / "slurm")}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "sweep dir"
-    path.mkdir()
-    return path
 
 
 class TestFakeSlurm(SlurmClientConformance):

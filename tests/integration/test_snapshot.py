@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.archives import ArchiveReader, ArchiveWriter, is_sound, open_archive, problem, store
+from hpcorch.journal.layout import STATE_DIR
 from hpcorch.journal.snapshots import (
     Entry,
     Kind,
@@ -64,7 +65,7 @@ def root(tmp_path) -> Path:
 
 
 def frozen(root: Path) -> FrozenCode:
-    return freeze(collect(root, git=False, modules={}), project=root)
+    return freeze(collect(root, git=False, modules={}), state=root / STATE_DIR)
 
 
 def unpacked(code: FrozenCode, base: Path) -> Unpacked:

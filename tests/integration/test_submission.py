@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -35,12 +34,11 @@ from hpcorch.services.submit import submit_array
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.options import JobOptions
 from tests.integration.apps import App, make_app
-from tests.support import SweepOnDisk, make_sweep
+from tests.support import SweepOnDisk, in_another_process, make_sweep
 
 # Forking a test is what makes hundreds of deaths cheap; nothing runs beside it.
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 RUNS = 40
 # Stands in for Python in the batch script: what matters here is what starts, and how often.
 COUNTER = '#!/bin/sh\necho "$SLURM_ARRAY_JOB_ID" >> "$FAKE_SLURM_DIR/started"\n'
@@ -115,10 +113,8 @@ class Campaign:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
-    return FakeCluster(tmp_path / "slurm")
+def cluster(fake_slurm: Path) -> FakeCluster:
+    return FakeCluster(fake_slurm)
 
 
 @pytest.fixture
@@ -134,19 +130,6 @@ def campaign(tmp_path: Path, cluster: FakeCluster) -> Campaign:
 def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "SETTLING_TIME", timedelta(0))
     monkeypatch.setattr(silence, "FORGOTTEN_TIME", timedelta(0))
-
-
-def in_another_process(work: Callable[[], object]) -> int:
-    """Start work in a process of its own, as another command would; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - nothing may come back into the test
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid
 
 
 class Overridden:

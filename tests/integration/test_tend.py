@@ -7,8 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import traceback
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,16 @@ from hpcorch.model import retries
 from hpcorch.services import decide
 from hpcorch.services import tend as tending
 from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.tend import Tended, tend
+from hpcorch.services.tend import tend
+from hpcorch.services.tended import Tended
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.commands import Submitted
 from tests.integration.apps import App, make_app
-from tests.support import CommandLine
+from tests.support import CommandLine, in_another_process
 from tests.support import wait_until as eventually
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
-FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 # Fails as often as it is told, and waits for a file if there is one to wait for.
 APP = """
 import os, pathlib, time
@@ -57,9 +55,7 @@ main()
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch) -> App:
-    monkeypatch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_SLURM_DIR", str(tmp_path / "slurm"))
+def app(fake_slurm, tmp_path, monkeypatch) -> App:
     made = make_app(tmp_path / "project", "hpcorch_slurm")
     (made.folder / "app.py").write_text(APP)
     monkeypatch.chdir(made.folder)
@@ -163,18 +159,6 @@ def test_two_who_come_by_at_once_submit_once(app, at_once):
     assert len(arrays(app)) == 2
     eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 3)
     assert len(arrays(app)) == 2
-
-
-def in_another_process(work: Callable[[], object]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - nothing may come back into the test
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid
 
 
 class Dies(CliClient):

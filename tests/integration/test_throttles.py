@@ -26,7 +26,7 @@ from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.states import JobState
 from tests.conformance import Scripts, eventually
 from tests.integration.memory_slurm import Killed, MemorySlurm
-from tests.integration.test_slurm_client import FAKE_SLURM
+from tests.support import FAKE_SLURM
 
 CAP = {"disk": 5}
 EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "15"))

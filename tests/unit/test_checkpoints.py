@@ -20,7 +20,8 @@ import pytest
 from hpcorch.errors import CheckpointError
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime import checkpoint_removal
-from hpcorch.runtime.checkpoints import CheckpointStore, Saved
+from hpcorch.runtime.checkpoint_saving import Saved
+from hpcorch.runtime.checkpoints import CheckpointStore
 from hpcorch.runtime.generators import capture
 
 

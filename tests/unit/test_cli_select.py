@@ -28,6 +28,20 @@ def test_a_selector_names_a_sweep_and_perhaps_runs(text, sweep, ranges):
     assert parse_selector(text) == Selector(sweep=sweep, ranges=ranges)
 
 
+def test_an_element_of_an_array_is_selected_by_its_job_id():
+    assert parse_selector("job=369") == Selector(sweep="job=369")
+    assert parse_selector("job=369/3") == Selector(sweep="job=369", ranges=(range(3, 4),))
+    assert parse_selector("job=369_3", "F") == Selector(
+        sweep="job=369", element=("369", 3), states=frozenset({RunState.FAILED})
+    )
+
+
+@pytest.mark.parametrize("text", ["job=369_[0-3]", "job=369_[0,2]%1", "job=369_", "job=369_0-3", "job=369_3/4"])
+def test_several_elements_of_an_array_are_refused_with_what_selects_them(text):
+    with pytest.raises(UsageError, match=r"job=369_3 selects one, job=369 the sweep of all, and job=369/3-5,9"):
+        parse_selector(text)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "/3", "last/", "last/x", "last/3-", "last/-3", "last/3,,4", "last/1/2", "a b", "last/3\n", "last/٣"],

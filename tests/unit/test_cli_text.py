@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
-from hpcorch.cli.text import ago, counts_text, duration, local_time, printable, shortened, value_text
+from hpcorch.cli.text import ago, counts_text, duration, local_time, printable, shell_text, shortened, value_text
 from hpcorch.model.states import RunState
 
 
@@ -20,6 +23,16 @@ from hpcorch.model.states import RunState
 )
 def test_nothing_that_controls_a_terminal_reaches_it(text, shown):
     assert printable(text) == shown
+
+
+def test_a_command_line_can_be_pasted_into_a_shell():
+    words = ["sh", "-c", 'echo "it\'s"\n\ttwo\\n lines', "*", "", "größe", "safe\u202egnp", os.fsdecode(b"\xff1")]
+    shown = shell_text(words)
+    assert shown == printable(shown)
+    assert "$'echo \"it\\'s\"\\n\\ttwo\\\\n lines'" in shown
+    pasted = ["bash", "-c", f"printf '%s\\0' {shown}"]
+    read = subprocess.run(pasted, capture_output=True, check=True, env={"LC_ALL": "C"}).stdout
+    assert read.split(b"\0")[:-1] == [os.fsencode(word) for word in words]
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,11 @@ def test_a_cluster_that_has_all_is_ok_throughout():
         (cluster.limits, configured(max_array_size=0), Verdict.NOT_OK, "no job arrays"),
         (cluster.limits, replace(FACTS, limits={"p": limit(1), "q": limit(9)}), Verdict.NOT_OK, "partition p"),
         (cluster.limits, replace(FACTS, limits={"p": limit(90), "q": limit(9)}), Verdict.OK, "have 9 submitted"),
-        (cluster.array_tasks, set_to(max_array_tasks=100), Verdict.NOT_OK, "max_array_tasks=100"),
-        (cluster.array_tasks, set_to(max_array_tasks=5000), Verdict.OK, "no array further"),
+        (cluster.array_tasks, configured(max_array_tasks=0), Verdict.NOT_OK, "no job arrays"),
+        (cluster.array_tasks, configured(max_array_tasks=100), Verdict.OK, "several arrays of up to 100 runs"),
+        (cluster.limits, configured(max_array_tasks=100), Verdict.OK, "up to 100 runs (max_array_tasks)"),
+        (cluster.array_tasks, configured(max_array_tasks=5000), Verdict.OK, "no array further"),
+        (cluster.limits, configured(max_array_tasks=5000), Verdict.OK, "up to 1001 runs (MaxArraySize)"),
         (
             cluster.private_data,
             set_to(private_data=frozenset({"jobs", "usage"})),
@@ -370,7 +373,7 @@ JobRequeue              = 0
 OverTimeLimit           = UNLIMITED
 PreemptMode             = GANG,SUSPEND
 PrivateData             = jobs,usage
-SchedulerParameters     = bf_interval=3,max_array_tasks=200,defer
+SchedulerParameters     = bf_interval=3,defer
 """
     assert parse_settings(text) == Settings(
         told_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
@@ -378,7 +381,6 @@ SchedulerParameters     = bf_interval=3,max_array_tasks=200,defer
         preempt_mode="GANG,SUSPEND",
         requeues=False,
         over_time_limit_min=None,
-        max_array_tasks=200,
     )
     assert parse_settings("PrivateData = none\nSchedulerParameters = (null)\n") == Settings()
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Submission
-from hpcorch.model.fold import FoldedRun, RunEvidence, fold_run
+from hpcorch.model.evidence import RunEvidence
+from hpcorch.model.fold_run import FoldedRun, fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 from hpcorch.runtime.command import Ended
 from hpcorch.runtime.command_result import Found
 from hpcorch.services.command_record import attempt_end
+from hpcorch.services.command_requeue import Treatment, limits_of
 from hpcorch.services.command_sweep import Order, sweep_name
 from hpcorch.services.job_here import Job, job_here, seconds_left
 from tests.ledger_support import SWEEP
@@ -70,6 +74,41 @@ def test_the_name_of_a_sweep_is_the_commands_in_its_place() -> None:
         sweep_name(order, replace(job, array_id="41", index=0)),
     ]
     assert len({name, *others}) == 6
+
+
+@pytest.mark.parametrize(
+    ("delay", "left", "ahead", "told"),
+    [
+        (45.0, 60, 45, ""),  # as it was said, though that leaves a short job 15 s
+        (45.0, 30, 15, "the job has 30 s left, and --signal-delay is 45: the command is sent SIGTERM 15 s before"),
+        (None, 60, 30, ""),
+        (None, 3600, 120, ""),
+    ],
+)
+def test_a_command_is_warned_so_long_before_the_time_limit_as_was_said(
+    delay: float | None, left: int, ahead: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = time.time() + left
+    treatment = Treatment(requeue=True, signal_delay_s=delay)
+    limits = limits_of(treatment, Job(raw_id="41", end=end), SweepLayout(tmp_path), ATTEMPT)
+    assert limits.warn_at == pytest.approx(end - ahead, abs=1)
+    assert limits.kill_at is not None
+    assert limits.kill_at > limits.warn_at
+    said_so = capsys.readouterr().err
+    assert told in said_so
+    assert bool(told) == bool(said_so)
+
+
+def test_flags_are_on_record_as_far_as_they_say_anything() -> None:
+    assert Treatment().flags == []
+    assert Treatment(requeue=True).flags == ["--requeue"]
+    treatment = Treatment(
+        name="n", leases={"b": 2, "a": 1}, result=Path("r.json"), grace_s=2.5, requeue=True, max_requeues=9
+    )
+    assert treatment.flags == [
+        *("--lease=a=1", "--lease=b=2", "--requeue", "--name=n", "--result=r.json", "--grace=2.5"),
+        "--max-requeues=9",
+    ]
 
 
 def ended(exit_code: int, **values: object) -> Ended:
@@ -168,6 +207,21 @@ def test_of_a_script_slurm_alone_tells_the_end() -> None:
     assert folded(SCRIPT, [step], "COMPLETED") == (AttemptState.COMPLETED, RunState.COMPLETED)
     assert folded(SCRIPT, [step], "FAILED") == (AttemptState.FAILED, RunState.FAILED)
     assert folded(SCRIPT, [step], None) == (AttemptState.RUNNING, RunState.RUNNING)
+
+
+def test_a_script_that_failed_while_it_was_preempted_is_over_and_no_failure() -> None:
+    """Its exit code is kept. Whether an attempt of it is known, or Slurm's word alone, makes no difference."""
+    word = replace(said("FAILED"), exit_code=3, preempted=True)
+    for attempts in ({ATTEMPT: [CLAIMED]}, {}):
+        found = fold(SCRIPT, attempts, [word])
+        assert (found.run.state, found.run.exit_code) == (RunState.CANCELLED, 3)
+        assert "within the grace time" in (found.run.reason or "")
+        assert [(one.state, one.slurm_state) for one in found.attempts] in (
+            [],
+            [(AttemptState.PREEMPTED, "FAILED")],
+        )
+    requeued = [word, said("PENDING", 1, "squeue")]  # by its user
+    assert fold(SCRIPT, {ATTEMPT: [CLAIMED]}, requeued).run.state is RunState.PENDING
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class Queue:
     """A client of a user who has no jobs there."""
 
     def config(self) -> SimpleNamespace:
-        return SimpleNamespace(max_array_size=1001)
+        return SimpleNamespace(array_tasks=1001)
 
     def ask(self, _argv: object) -> str:
         return ""

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
-from hpcorch.model.fold import FoldedRun, RunEvidence, fold_run, fold_submissions
+from hpcorch.model.evidence import RunEvidence
+from hpcorch.model.fold_run import FoldedRun, fold_run
+from hpcorch.model.fold_sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from tests.ledger_support import (

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from hpcorch.model import events as ev
-from hpcorch.model.fold import EVIDENCE, LAST_WORDS, FoldedRun, RunEvidence, fold_run, fold_submissions
+from hpcorch.model.evidence import EVIDENCE, LAST_WORDS, RunEvidence
+from hpcorch.model.fold_run import FoldedRun, fold_run
+from hpcorch.model.fold_sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionState
 from tests.ledger_support import SWEEP, attempt, planned, segment, submitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hpcorch.resources.profile_file import parse_profile
 from hpcorch.services.init_config import LOCAL, SLURM, config_of, example_config
 from hpcorch.services.init_ignore import LINES, add_lines, missing_lines
 from hpcorch.services.init_program import Program, find_program
+
+TEMPLATES = sorted((Path(__file__).parents[2] / "scripts" / "templates").iterdir())
 
 APP = """\
 import hydra
@@ -173,3 +176,21 @@ def test_git_leaves_out_what_hpcorch_writes_and_keeps_the_profile(tmp_path):
         ["git", "status", "--short", "-uall"], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert shown.stdout.split() == ["??", ".gitignore", "??", ".hpcorch/site.yaml"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_git_leaves_out_what_the_templates_write(tmp_path, template):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    add_lines(tmp_path / ".gitignore")
+    text = template.read_text()
+    logs = re.findall(r"^#SBATCH --(?:output|error)=(\S+)", text, re.MULTILINE)
+    results = re.findall(r"^export RESULT=(\S+)", text, re.MULTILINE)
+    folders = [f"{folder}/x" for folder in re.findall(r"^mkdir -p (\S+)", text, re.MULTILINE)]
+    assert results
+    written = [
+        re.sub(r"%\w|\$\{?\w+\}?", "1", name) for name in (*(logs or ["slurm-%A_%a.out"]), *results, *folders)
+    ]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *written], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert ignored.stdout.splitlines() == written

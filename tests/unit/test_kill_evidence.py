@@ -11,8 +11,8 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved
 from hpcorch.model.states import AttemptState
+from hpcorch.services.known import Known
 from hpcorch.services.memory import with_memory
-from hpcorch.services.observe import Known
 from hpcorch.slurm import sacct
 from hpcorch.slurm.commands import ACCOUNTING_FIELDS, STEPS_CODE_FIELD
 

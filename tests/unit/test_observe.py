@@ -12,14 +12,9 @@ from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, SubmissionForm, SubmissionState
-from hpcorch.services.observe import (
-    Known,
-    from_accounting,
-    from_queue,
-    is_without_detail,
-    own_accounts,
-    own_rows,
-)
+from hpcorch.services.known import Known
+from hpcorch.services.observe_accounting import from_accounting, own_accounts
+from hpcorch.services.observe_queue import from_queue, is_without_detail, own_rows
 from hpcorch.services.silence import FORGOTTEN_TIME, from_silence
 from hpcorch.slurm.sacct import AccountingRow
 from hpcorch.slurm.squeue import QueueRow

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from hpcorch.services.portions import Portion, Room, portions
 
-BIG = Room(max_array_size=1001)
+BIG = Room(array_tasks=1001)
 RUNS = st.lists(st.integers(0, 2), max_size=400).map(lambda kinds: [(n, {"gpus": k}) for n, k in enumerate(kinds)])
 ROOMS = st.builds(
     Room,
-    max_array_size=st.integers(1, 120),
+    array_tasks=st.integers(1, 120),
     max_submit=st.none() | st.integers(1, 200),
     submitted=st.integers(0, 200),
     headroom=st.none() | st.integers(0, 50),
@@ -40,29 +40,37 @@ def test_runs_that_ask_for_the_same_share_an_array():
 
 
 def test_a_limit_leaves_room_for_other_jobs_and_for_a_third_array():
-    room = Room(max_array_size=1001, max_submit=600)
+    room = Room(array_tasks=1001, max_submit=600)
     chosen, waiting = portions(runs(2500), room, alone=True)
     assert [len(one.runs) for one in chosen] == [283, 283]
     assert waiting == 2500 - 566
-    later = Room(max_array_size=1001, max_submit=600, submitted=286)
+    later = Room(array_tasks=1001, max_submit=600, submitted=286)
     assert [len(one.runs) for one in portions(runs(1932), later, alone=False)[0]] == [280]
 
 
 def test_the_profile_says_how_much_room_is_left_to_other_jobs():
-    room = Room(max_array_size=1001, max_submit=600, headroom=300)
+    room = Room(array_tasks=1001, max_submit=600, headroom=300)
     assert room.usable == 296
 
 
 def test_something_is_tried_where_nothing_is_free_and_nothing_else_brings_somebody_back():
-    room = Room(max_array_size=1001, max_submit=4, submitted=9)
+    room = Room(array_tasks=1001, max_submit=4, submitted=9)
     assert portions(runs(3), room, alone=False) == ([], 3)
     assert portions(runs(3), room, alone=True) == ([Portion(runs=(0,), keys={})], 2)
 
 
 @pytest.mark.parametrize("limit", range(1, 40))
 def test_a_limit_never_makes_more_arrays_than_there_is_room_for_keepers(limit):
-    chosen, _ = portions(runs(100), Room(max_array_size=1001, max_submit=limit), alone=True)
+    chosen, _ = portions(runs(100), Room(array_tasks=1001, max_submit=limit), alone=True)
     assert len(chosen) <= 2
+
+
+def test_where_arrays_are_small_the_limit_has_room_for_the_keeper_of_each():
+    room = Room(array_tasks=10, max_submit=200)
+    chosen, waiting = portions(runs(180), room, alone=True)
+    sizes = [len(one.runs) for one in chosen]
+    assert (sizes, waiting) == ([10] * 17, 10)
+    assert sum(sizes) + len(sizes) + 2 <= 200 - 10, "5 % is for the user's other jobs, 2 for keepers at work"
 
 
 @pytest.mark.parametrize("sweeps", [1, 3])
@@ -76,7 +84,7 @@ def test_the_smallest_limits_let_every_run_through(limit, sweeps):
 
     for _ in range(200):
         for one in range(sweeps):
-            room = Room(max_array_size=1001, max_submit=limit, submitted=taken() - keepers[one])
+            room = Room(array_tasks=1001, max_submit=limit, submitted=taken() - keepers[one])
             for portion in portions(runs(left[one]), room, alone=not alive[one])[0]:
                 if taken() + len(portion.runs) <= limit:
                     alive[one] += len(portion.runs)
@@ -92,7 +100,7 @@ def test_the_smallest_limits_let_every_run_through(limit, sweeps):
 
 
 def test_crumbs_are_not_submitted_while_something_else_is_with_slurm():
-    room = Room(max_array_size=1001, max_submit=600, submitted=560)
+    room = Room(array_tasks=1001, max_submit=600, submitted=560)
     assert portions(runs(1000), room, alone=False) == ([], 1000)
     chosen, _ = portions(runs(1000), room, alone=True)
     assert [len(one.runs) for one in chosen] == [6]
@@ -104,10 +112,10 @@ def test_every_run_is_submitted_once_or_waits_and_no_limit_is_passed(some, room,
     submitted = [run for one in chosen for run in one.runs]
     assert len(submitted) == len(set(submitted))
     assert waiting == len(some) - len(submitted)
-    assert all(0 < len(one.runs) <= room.max_array_size for one in chosen)
+    assert all(0 < len(one.runs) <= room.array_tasks for one in chosen)
     assert all(dict(some)[run] == one.keys for one in chosen for run in one.runs)
     if room.free is not None:
-        assert len(submitted) <= max(room.free, int(alone))
+        assert len(submitted) + max(0, len(chosen) - 2) <= max(room.free, int(alone))
         if alone and some:
             assert submitted
     else:

@@ -19,7 +19,11 @@ PREFIX = "sbatch: error: Batch job submission failed: "
             ["--licenses=matlb:1", "scontrol show licenses"],
         ),
         ("Invalid qos specification", {"qos": "fast"}, ["--qos=fast", "sacctmgr show assoc"]),
-        ("Invalid job array specification", {"array": "0-5000"}, ["--array=0-5000", "MaxArraySize"]),
+        (
+            "Invalid job array specification",
+            {"array": "0-5000"},
+            ["--array=0-5000", "MaxArraySize", "max_array_tasks"],
+        ),
         (
             "Requested node configuration is not available",
             {"gres": "gpu:h100:1", "mem": "4GB", "array": "0-1"},

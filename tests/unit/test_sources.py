@@ -136,7 +136,7 @@ def test_secrets_and_large_files_are_left_out_with_a_word(root, tmp_path):
     found = collect(root, git=True, limits=Limits(file_bytes=150), modules={})
     assert set(reasons(found)) == {".env", "deploy.pem", "conf/credentials.json", "big.bin"}
     assert reasons(found)["big.bin"] == "it has 200 bytes, and the limit is 150"
-    frozen = freeze(found, project=tmp_path)
+    frozen = freeze(found, state=tmp_path)
     assert {left.path: left.reason for left in frozen.left}["note.txt"] == "it holds what looks like a private key"
     assert frozen.files == 2
 

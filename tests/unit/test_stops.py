@@ -102,6 +102,26 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ),
     ((Journal.SCRIPT,), said("FAILED"), AttemptState.FAILED, "it failed (see its log)"),
     ((Journal.SCRIPT,), said("FAILED", signal=KILLED), AttemptState.FAILED, "killed by SIGKILL"),
+    (
+        (Journal.SCRIPT,),
+        said("FAILED", exit_code=1, preempted=True),
+        AttemptState.PREEMPTED,
+        "within the grace time",
+    ),
+    ((Journal.SCRIPT,), said("FAILED", signal=TERMINATED, preempted=True), AttemptState.PREEMPTED, "preempted: "),
+    (
+        (Journal.SCRIPT,),
+        said("FAILED", signal=KILLED, over_memory=True, preempted=True),
+        AttemptState.OUT_OF_MEMORY,
+        "more memory",
+    ),
+    (
+        (Journal.SCRIPT,),
+        said("COMPLETED", exit_code=0, preempted=True),
+        AttemptState.COMPLETED,
+        "while Slurm preem",
+    ),
+    ((Journal.SCRIPT,), said("CANCELLED", preempted=True), AttemptState.CANCELLED, "cancelled"),
     ((Journal.SCRIPT,), said("LOST"), AttemptState.LOST, "nobody remembers its end"),
 ]
 

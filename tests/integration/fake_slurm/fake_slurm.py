@@ -4,7 +4,8 @@
 Put this folder first on PATH and name a directory in FAKE_SLURM_DIR, where all state lives. Array elements run as
 background processes, at most FAKE_SLURM_CPUS (4) per array. FAKE_SLURM_SBATCH makes sbatch misbehave:
 timeout | nonsense | killed (all three take the job first), reject:TEXT, down. FAKE_SLURM_ACCOUNTING=none: no sacct.
-`scancel --preempt` ends jobs as a preemption with PreemptMode=CANCEL does, which is the test's to say.
+`scancel --preempt` ends jobs as a preemption with PreemptMode=CANCEL does, which is the test's to say, and
+`scancel --grace` begins the grace time of one as 22.05 does: what ends in it has ended by itself.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(os.environ.get("FAKE_SLURM_DIR", "/nonexistent"))
+ARRAY_TASKS = int(os.environ.get("FAKE_SLURM_ARRAY_TASKS", "1001"))  # max_array_tasks
 KILL_WAIT_S = 2.0
 DOWN = "Unable to contact slurm controller (connect failure)"
 FAILED = "sbatch: error: Batch job submission failed: "
@@ -148,6 +150,8 @@ def script_text(flags, script):
 def refusal(flags):
     if "array" in flags and max(indices(flags["array"])) > 1000:
         return "Invalid job array specification"
+    if "array" in flags and len(indices(flags["array"])) > ARRAY_TASKS:
+        return "Invalid job array specification"
     return next((answer for name, answer in REFUSED.items() if "nosuch" in flags.get(name, "")), None)
 
 
@@ -217,7 +221,7 @@ def raw_id(job, index):
 
 def start(job, index):
     task = job["tasks"][index]
-    task.update(state="RUNNING", start=time.time(), end=None, stop=None, exit=0, signal=0)
+    task.update(state="RUNNING", start=time.time(), end=None, stop=None, exit=0, signal=0, preempted=None)
     flags, raw = job["flags"], raw_id(job, index)
     nodes, per_node = int(flags.get("nodes", 1)), int(flags.get("ntasks-per-node", flags.get("ntasks", 1)))
     env = job["env"] | {
@@ -272,6 +276,12 @@ def stop(task, state):
         requeue(task)
 
 
+def begin_grace(task):
+    if task["state"] == "RUNNING":
+        task["preempted"] = time.time()
+        os.killpg(task["pid"], signal.SIGTERM)
+
+
 def chosen(jobs, ids):
     """(job, index) of every element that is named as 3, 3_1 or 3_[0,2-4]; None where a job is unknown."""
     for one in ids:
@@ -296,6 +306,8 @@ def scancel(argv):
             for job, index in chosen(jobs, [one]):
                 if "signal" in flags and "batch" in flags:
                     send(job and job["tasks"][index], flags["signal"], one)
+                elif index is not None and "grace" in flags:
+                    begin_grace(job["tasks"][index])
                 elif index is not None and "_" in one and job["tasks"][index]["state"] == "PENDING":
                     del job["tasks"][index]  # as the real one, which leaves no trace of these
                 elif index is not None:
@@ -315,6 +327,7 @@ def scontrol(argv):
         kind = "none" if os.environ.get("FAKE_SLURM_ACCOUNTING") == "none" else "slurmdbd"
         config = f"AccountingStorageType   = accounting_storage/{kind}\nClusterName             = fake\n"
         config += "MaxArraySize            = 1001\nMinJobAge               = 300 sec\nSLURM_VERSION = 24.11.5\n"
+        config += f"SchedulerParameters     = max_array_tasks={ARRAY_TASKS}\n"
         config += "PreemptType             = preempt/partition_prio"
         if "partition" in argv:
             for partition, default, mode in (("normal", "YES", "REQUEUE"), ("cheap", "NO", "CANCEL")):
@@ -358,7 +371,12 @@ def squeue(argv):
                     "r": reason if task["state"] == "PENDING" else "None",
                     "k": job["flags"].get("comment", "(null)"),
                 }  # fmt: skip
-                print(re.sub("%([a-zA-Z])", lambda m, v=values: v[m[1]], argv[argv.index("-o") + 1]))
+                times = {"JobArrayID": shown(job, index), "StartTime": when(task["start"])}
+                times["PreemptTime"] = when(task.get("preempted"))
+                if "-O" in argv:
+                    print("".join(times[name] + end for name, end in re.findall(r"(\w+):([^,]*)", argv[-1])))
+                else:
+                    print(re.sub("%([a-zA-Z])", lambda m, v=values: v[m[1]], argv[argv.index("-o") + 1]))
 
 
 def shown(job, index):

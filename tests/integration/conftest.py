@@ -1,0 +1,50 @@
+"""What tests of whole programs share: the fake Slurm on PATH, and the command line within this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support import FAKE_SLURM, CommandLine, SweepOnDisk, make_sweep
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Mapping[str, str]:
+    """This process's environment, with the fake Slurm first on PATH."""
+    path = f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "FAKE_SLURM_DIR": str(tmp_path / "slurm")}
+
+
+@pytest.fixture
+def fake_slurm(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fake Slurm for this process and all that it starts: the folder where it keeps its jobs."""
+    for name in ("PATH", "FAKE_SLURM_DIR"):
+        monkeypatch.setenv(name, environ[name])
+    return Path(environ["FAKE_SLURM_DIR"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for batch scripts."""
+    path = tmp_path / "sweep dir"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def hpcorch(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """``hpcorch`` in a project's folder."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(capsys)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepOnDisk:
+    """A local sweep whose two runs are submitted and not started."""
+    made = make_sweep(tmp_path)
+    made.submit([0, 1])
+    made.ingest()
+    return made
