@@ -94,7 +94,10 @@ def call_task(task: Task, config: DictConfig) -> Called:
             job_subdir_key="hydra.sweep.subdir",
             hydra_context=task.hydra_context,
         )
-    except SystemExit as leaving:
+    except BaseException as leaving:
+        _leave_alone(leaving)
+        if not isinstance(leaving, SystemExit):
+            raise
         # Like any Python program: sys.exit() and sys.exit(0) end well, everything else does not.
         return Called() if leaving.code in (None, 0) else Called(error=leaving)
     completed = returned.status is JobStatus.COMPLETED
@@ -105,6 +108,18 @@ def call_task(task: Task, config: DictConfig) -> Called:
         working_dir=returned.working_dir,
         task_name=returned.task_name,
     )
+
+
+def _leave_alone(error: BaseException) -> None:
+    """Take off what Hydra 1.4 hangs on an exception that leaves it: a JobReturn, which holds that exception.
+
+    To pickle the two together takes for ever.
+    """
+    from hydra.core.utils import JobReturn
+
+    for name, value in list(vars(error).items()):
+        if isinstance(value, tuple) and any(isinstance(part, JobReturn) for part in value):
+            del vars(error)[name]
 
 
 def enter_hydra(task: Task) -> None:
