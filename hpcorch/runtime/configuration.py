@@ -32,7 +32,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf, flag_override, open_dict
+from omegaconf import DictConfig, ListConfig, Node, flag_override, open_dict
 
 from hpcorch.model.config import split_path
 
@@ -187,6 +187,7 @@ def _child(parent: Container, key: str) -> tuple[Any, Any]:
 
 def register_resolver() -> None:
     """Give ``${hpcorch:seed}`` and the like their meaning, in this process."""
+    from hpcorch.runtime import hydra_versions
     from hpcorch.runtime.run import resolve
 
-    OmegaConf.register_new_resolver("hpcorch", resolve, replace=True)
+    hydra_versions.register_resolver("hpcorch", resolve, replace=True)

@@ -6,9 +6,11 @@ with escapes, tuples), for which our shortcuts have not been shown to equal Hydr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import hydra
+from omegaconf import OmegaConf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
 #: Whether our shortcuts through Hydra and OmegaConf are shown to equal them: only then may they be taken.
 SHORTCUTS_PROVEN: Final = hydra.__version__.startswith("1.3.")
+
+#: What OmegaConf 2.3 calls new is deprecated in 2.4, whose ``register_resolver`` is another function in 2.3.
+register_resolver: Final[Callable[..., None]] = (
+    OmegaConf.register_new_resolver if SHORTCUTS_PROVEN else OmegaConf.register_resolver
+)
 
 
 def override_dirname(written: Any, overrides: Sequence[Override], naming: Mapping[str, Any]) -> str:

@@ -16,16 +16,13 @@ from omegaconf import OmegaConf, UnionNode, open_dict
 
 from hpcorch.launcher.compose import Composer, Composition
 from hpcorch.runtime.configuration import raw, rebuild
-from hpcorch.runtime.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.runtime.hydra_versions import register_resolver
 from tests.unit.compose_schema import register
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from omegaconf import DictConfig, Node
-
-#: OmegaConf 2.4 deprecates the name that 2.3 calls new.
-register_resolver = OmegaConf.register_new_resolver if SHORTCUTS_PROVEN else OmegaConf.register_resolver
 
 CONFIGS = Path(__file__).parent / "data" / "compose"
 

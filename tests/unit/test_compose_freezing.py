@@ -12,7 +12,8 @@ from omegaconf.basecontainer import BaseContainer
 from hpcorch.errors import UsageError
 from hpcorch.model.config import patched
 from hpcorch.runtime.configuration import digest, task_plain
-from tests.unit.compose_support import Sweep, rebuilt, register_resolver, resolvers
+from hpcorch.runtime.hydra_versions import register_resolver
+from tests.unit.compose_support import Sweep, rebuilt, resolvers
 
 
 @pytest.fixture(autouse=True)
