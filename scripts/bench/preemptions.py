@@ -53,7 +53,7 @@ APPS = {
     ),
     "torch": App(
         argv=[str(HERE / "preempted_torch.py"), "+every_steps=3", "+hidden=256"],
-        long=["+seed=1,2,3", "+workers=0,2", "+epochs=60"],
+        long=["+seed=1,2,3", "+workers=0,2", "+epochs=240"],
         short=["+seed=1,2", "+workers=0,2", "+epochs=12"],
     ),
     "ranks": App(
