@@ -77,7 +77,7 @@ class SlurmConf(CommonConf):
     dependency: str | None = None
     nice: int | None = None
     comment: str | None = None
-    signal_delay_s: int = 120  # SIGUSR1 so long before the time limit
+    signal_delay_s: int | None = None  # SIGUSR1 so long before the time limit; null: 120, at most half of it
     max_num_timeout: int = 0  # requeue a run that reaches its time limit at most so often
     requeue_while_progress: bool = False  # and beyond that while each attempt saves a later checkpoint
     array_parallelism: int = 256  # at most so many runs at once
@@ -118,9 +118,17 @@ def unknown_key(params: Iterable[str]) -> str | None:
     known = {item.name for item in fields(LocalConf)}
     for key in params:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            return f"hydra.launcher.{key} is not a key of hpcorch{f'; did you mean {close[0]}?' if close else ''}"
+            return f"hydra.launcher.{key} is not a key of hpcorch{_cure(key, known)}"
     return None
+
+
+def _cure(key: str, known: Iterable[str]) -> str:
+    from hpcorch.slurm.sbatch_line import OPTIONS  # Hydra's scan of plugins shall not wait for it
+
+    if key.replace("_", "-") in OPTIONS:
+        return f", but a flag of sbatch: +hydra.launcher.additional_parameters.{key}=VALUE sets it"
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def ignored_locally(params: Mapping[str, Any]) -> list[str]:

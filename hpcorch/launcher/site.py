@@ -15,6 +15,7 @@ from hpcorch.resources.profile import Profile
 from hpcorch.services.site import check_checkout, check_cluster, load_profile
 from hpcorch.services.terms import THROTTLES, Share, reckon, terms_of
 from hpcorch.services.throttle_state import state_directory
+from hpcorch.slurm.options import DEFAULT_PARALLELISM
 from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,20 @@ class Site:
             keys = share.terms.keys
             own = {key: keys.get(key) for key in {**common, **keys} if keys.get(key) != common.get(key)}
             settled.append(replace(run, launcher=own))
-        together = [*self._shares, *shares.values()]
+        launch = 1 + max((share.launch for share in self._shares), default=0)
+        together = [*self._shares, *(replace(share, launch=launch) for share in shares.values())]
         self.worst, self.caps = reckon(self.profile, together, self.client)
         self._shares = together
         return common, settled
 
     def throttle_folder(self, keys: Mapping[str, Any], runs: Sequence[ManifestRun]) -> str | None:
-        """Where the user's throttled arrays are on record, if these runs look after them."""
-        if self.client is None or not any({**keys, **run.launcher}.get(THROTTLES) for run in runs):
+        """Where the user's throttled arrays are on record, if these runs look after them, or may have to."""
+        if self.client is None or not any(_is_counted({**keys, **run.launcher}, len(runs)) for run in runs):
             return None
         return str(state_directory() / self.client.config().cluster)
+
+
+def _is_counted(keys: Mapping[str, Any], runs: int) -> bool:
+    """Whether throttles may count a run with these keys: a later array of its sweep may come beside its own."""
+    asked = keys.get("array_parallelism")
+    return bool(keys.get(THROTTLES)) or (asked not in (None, DEFAULT_PARALLELISM) and int(asked) < runs)

@@ -22,6 +22,7 @@ from hpcorch.services.scripts import Request, script_text
 from hpcorch.services.tend import tend
 from hpcorch.services.tended import Tended
 from hpcorch.services.terms import THROTTLES
+from hpcorch.services.together import together
 from hpcorch.services.wait import wait_for_runs
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.options import JobOptions
@@ -42,7 +43,7 @@ def check_slurm(params: Mapping[str, Any]) -> SlurmClient | None:
     :raises UsageError: a key has a value that Slurm cannot be given
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
-    JobOptions.from_launcher(params)
+    JobOptions.from_launcher(params).check_warning()
     RetryBudget.parse(params.get("max_retries"))
     client = slurm_client()
     if params.get("dry_run"):
@@ -74,15 +75,10 @@ def submission_text(sweep: OpenSweep, launch: PlannedLaunch) -> str:
         chosen, waiting = grouped(runs), 0
     else:
         chosen, waiting = _feeder(sweep, launch, client).plan(runs)
-    arrays = [
-        Array(
-            portion=portion,
-            script=script_text(sweep.layout, _request(sweep, launch, portion), number=number, token="0" * 32),
-        )
-        for number, portion in enumerate(chosen)
-    ]
+    requests = together(_request(sweep, launch, portion) for portion in chosen)
+    scripts = (script_text(sweep.layout, one, number=n, token="0" * 32) for n, one in enumerate(requests))
     return preview(
-        arrays,
+        [Array(portion=portion, script=script) for portion, script in zip(chosen, scripts, strict=True)],
         waiting=waiting,
         worst=sweep.site.worst,
         caps=sweep.site.caps,
@@ -104,7 +100,7 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
         finally:
             sweep.reconciler(ledger).ingest()
         for job_id, runs in fed.arrays:
-            log.info("Sweep %s: %d runs submitted as Slurm job array %s", sweep.id, len(runs), job_id)
+            log.info("Sweep %s: %s submitted as Slurm job array %s", sweep.id, counted(len(runs)), job_id)
         tell = _Telling()
         tell(tend(sweep.reconciler(ledger), client, hurry=True))
         _tell_waiting(sweep, fed)

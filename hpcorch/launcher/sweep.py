@@ -39,6 +39,7 @@ from hpcorch.services.reuse import taken_over
 from hpcorch.services.room import make_room
 from hpcorch.services.site import lease_places
 from hpcorch.services.site_place import project_at
+from hpcorch.slurm.options import USUAL_DELAY_S, JobOptions
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -168,7 +169,7 @@ class OpenSweep:
             compact=bool(self.params.get("compact")),
             max_num_timeout=int(self.params.get("max_num_timeout") or 0),
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
-            signal_delay_s=int(self.params.get("signal_delay_s") or 0),
+            signal_delay_s=JobOptions.from_launcher(keys).warned_s if self.backend == "slurm" else USUAL_DELAY_S,
             kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
             leases=lease_places(self.site.profile, keys.get("resources") if self.backend == "slurm" else {}),
             throttle_folder=self.site.throttle_folder(keys, runs),

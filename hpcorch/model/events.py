@@ -184,6 +184,7 @@ class SubmissionIntended(Fact):
     script_digest: str | None = None  # sha256:<hexadecimal> of that file
     changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
+    at_once: int | None = None  # array_parallelism, where it was asked for: so many runs of the sweep at once
     form: str | None = None  # SubmissionForm; None is "tasks"
 
 

@@ -83,6 +83,11 @@ def format_ranges(indices: Iterable[int]) -> str:
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
 
 
+def named_runs(runs: Sequence[int]) -> str:
+    """Runs as a sentence has them: ``run 3``, ``runs 0-2,5``."""
+    return f"{'run' if len(runs) == 1 else 'runs'} {format_ranges(runs)}"
+
+
 def parse_ranges(text: str) -> Sequence[int]:
     """Read what :func:`format_ranges` wrote, in its order.
 

@@ -121,7 +121,11 @@ def _of_policies(profile: Profile, groups: Sequence[Group], worst: WorstCase) ->
             for partition in sorted(asked - {None, *allowed}, key=str)
         ]
         if None in asked:
-            broken.append(f"no partition is named, and policies.partitions allows only {', '.join(allowed)}")
+            cure = f"name one (hydra.launcher.partition={allowed[0]}; --partition={allowed[0]} of sbatch) or a pool"
+            broken.append(
+                f"no partition is named, and policies.partitions allows only {', '.join(allowed)}"
+                f"{f': {cure}' if allowed else ''}"
+            )
     return [phrase for phrase in broken if phrase]
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
+
+# Begins the name of what one sweep alone uses: of its runs only so many are to be at work at once.
+OWN: Final = "sweep:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +46,12 @@ class Claim:
 def divide(claims: Sequence[Claim], capacities: Mapping[str, int]) -> dict[str, int]:
     """How many elements of each array should run at once.
 
-    Element by element, the sweep that has the least of what it has most of comes next (dominant resource fairness),
-    among equals the one whose first claim comes first. Within a sweep its claims are served one after the other. So
-    every sweep gets one element before any gets two, in the order of the claims; whatever one cannot use goes to
-    others; and equal claims have equal answers. A claim too large for what older ones leave has the first word as
-    soon as it is the oldest, over younger ones that use the resource meanwhile.
+    Element by element, the sweep that has the least of what it has most of comes next (dominant resource fairness;
+    what a sweep has to itself does not count), among equals the one whose first claim comes first. Within a sweep
+    its claims are served one after the other. So every sweep gets one element before any gets two, in the order of
+    the claims; whatever one cannot use goes to others; and equal claims have equal answers. A claim too large for
+    what older ones leave has the first word as soon as it is the oldest, over younger ones that use the resource
+    meanwhile.
 
     :param claims: oldest first
     :param capacities: resource -> units; what is missing has none
@@ -70,7 +75,8 @@ def divide(claims: Sequence[Claim], capacities: Mapping[str, int]) -> dict[str, 
         for name, count in claim.units.items():
             free[name] -= count
             used[sweep][name] = used[sweep].get(name, 0) + count
-        share = max((count / capacities[name] for name, count in used[sweep].items()), default=0.0)
+        shares = (n / capacities[name] for name, n in used[sweep].items() if not name.startswith(OWN))
+        share = max(shares, default=0.0)
         heapq.heappush(turns, (share, place, sweep))
     return given
 

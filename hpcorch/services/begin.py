@@ -13,8 +13,10 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import SubmissionAccepted, SubmissionReleased
 from hpcorch.model.ids import parse_time
+from hpcorch.services.past import read_past
 from hpcorch.services.throttle_state import Entry, state_directory
 from hpcorch.services.throttles import Throttles
+from hpcorch.services.together import free_arrays, is_own
 from hpcorch.slurm.protocol import SlurmClient
 
 # The clocks of login node and controller differ; a look-up starts this much before the intent.
@@ -54,6 +56,9 @@ def begin(
     assert submission.job_id is not None
     if throttle is not None:
         throttles = Throttles(state_directory(), client.config().cluster, client)
+        # First, or there would seem to be room for as many as they run.
+        for entry in free_arrays(layout, read_past(layout, submission.sweep)) if is_own(throttle) else ():
+            throttles.admit(entry)
         throttles.admit(throttled(layout, submission, throttle))
     elif not submission.form.is_script:  # a user's script is held only if its user wants it so
         # Somebody may have cancelled it while it was held; what became of it is asked for as of any other.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from hpcorch.runtime.output import say
 
 if TYPE_CHECKING:
     from hpcorch.resources.leases import Lease, LeaseNews
+    from hpcorch.resources.profile import Profile
 
 Look = Callable[[], None]
 
@@ -27,14 +28,30 @@ def lease_terms(asked: Mapping[str, int], cwd: Path) -> dict[str, dict[str, Any]
     from hpcorch.services.site import lease_places, load_profile
     from hpcorch.services.site_place import project_at
 
-    places = lease_places(load_profile(project_at(cwd)), None)
+    profile = load_profile(project_at(cwd))
+    places = lease_places(profile, None)
     for name, count in asked.items():
         if name not in places:
-            known = ", ".join(places) or "none"
-            raise UsageError(f"--lease {name}: the site profile has {known} that leases enforce; name one of those")
+            raise UsageError(f"--lease {name}: {_no_lease(profile, name, places)}")
         if not 1 <= count <= places[name]["capacity"]:
             raise UsageError(f"--lease {name}={count}: ask for 1 to {places[name]['capacity']}, its capacity")
     return {name: {**places[name], "count": count} for name, count in asked.items()}
+
+
+def _no_lease(profile: Profile, name: str, known: Collection[str]) -> str:
+    from hpcorch.resources.profile import Enforcement
+
+    others = f"leases enforce {', '.join(known)}" if known else "none of its resources is enforced by leases"
+    resource = profile.resources.get(name)
+    if resource is None:
+        return f"{profile.called} has no such resource; {others}"
+    if resource.enforced is Enforcement.SYSTEM:
+        return f"nobody asks for {name} by name, which the system enforces; {others}"
+    by = {Enforcement.LICENSE: "licences of Slurm enforce", Enforcement.THROTTLE: "throttles of arrays enforce"}
+    return (
+        f"{by[resource.enforced]} {name}, so that it is asked for with the job:"
+        f" `hpcorch sbatch --hpcorch-resource {name}=1`, or hydra.launcher.resources={{{name}: 1}}; {others}"
+    )
 
 
 class CommandLeases:

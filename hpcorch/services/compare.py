@@ -13,7 +13,7 @@ from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
 from hpcorch.services.refresh import Look, bring_up_to_date
 from hpcorch.services.select import Selector, select_runs
-from hpcorch.services.where import Condition, all_hold, result_values, value_of
+from hpcorch.services.where import Condition, all_hold, check_keys, result_values, value_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def compare(
     :param sort: a column, by which the runs are sorted; those without a value come last
     :param refresh: ask Slurm about runs that are not over
     :raises NotFoundError: no sweep or run is selected
-    :raises UsageError: there is no such column
+    :raises UsageError: there is no such column, or no run has what a condition is on
     """
     found: dict[tuple[str, int], Run] = {}
     looks = []
@@ -99,6 +99,7 @@ def compare(
         known = ledger.sweep(selector.sweep)
         looks.append(bring_up_to_date(ledger, [known], refresh=refresh))
         found.update(((run.sweep, run.run), run) for run in select_runs(ledger, known.sweep.id, selector))
+    check_keys(conditions, found.values())
     runs = [run for run in found.values() if all_hold(conditions, run)]
     comparison = Comparison(
         runs=runs,

@@ -26,6 +26,7 @@ from hpcorch.services.control_local import ask_locally, check_hosts, stop_locall
 from hpcorch.services.elements import HOLD, RELEASE, Target, Targets, choose, split
 from hpcorch.services.past import read_past
 from hpcorch.services.reconcile import Reconciler, open_reconciler
+from hpcorch.services.refusals import refused_runs
 from hpcorch.services.requests import CANCEL, CHECKPOINT_SIGNAL, attributed
 from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.tend import tend
@@ -152,6 +153,8 @@ class Control:
         """Have runs that wait to be submitted end here: nobody submits them any more."""
         if not runs:
             return
+        ledger = self.reconciler.ledger
+        refused = {run.run: run.reason for run in refused_runs(ledger, ledger.sweep(self.sweep.id))}
         reason = f"cancelled by {getpass.getuser()} before it was submitted"
         with control_journal(self.reconciler.layout) as control:
             for run in runs:
@@ -161,7 +164,7 @@ class Control:
                     restart=0,
                     state=JobState.CANCELLED.value,
                     witness="request",
-                    reason=reason,
+                    reason=f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason,
                 )
                 control.append(word, durable=run == runs[-1])
 

@@ -19,6 +19,7 @@ from hpcorch.model.ids import new_token
 from hpcorch.model.retries import budget_of
 from hpcorch.services.exports import script_exports
 from hpcorch.services.past import Past
+from hpcorch.services.together import counts_runs
 from hpcorch.slurm.executor import sbatch_text
 from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient
@@ -42,7 +43,8 @@ def batches_to_keep(batches: Iterable[Batch], past: Past, client: SlurmClient) -
 
     :raises SlurmUnavailableError: Slurm does not answer, and had to be asked
     """
-    shared = {past.submissions[number].batch for number in past.throttles}
+    counted = past.at_once if counts_runs(past) else {}
+    shared = {past.submissions[number].batch for number in (*past.throttles, *counted)}
     later = shared | past.feeding.keys()
     return frozenset(batch.batch for batch in batches if _is_kept(batch, later, client))
 

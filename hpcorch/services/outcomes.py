@@ -15,6 +15,7 @@ from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState
 from hpcorch.services.attempt_logs import error_file
+from hpcorch.services.unclaimed_logs import with_log, with_unclaimed_logs
 
 TAIL_LINES = 10
 _TAIL_BYTES = 8 * 1024
@@ -36,7 +37,8 @@ def read_outcomes(ledger: Ledger, layout: SweepLayout, sweep: str, indices: Sequ
     The journals are read again for what the tables leave out: pickled results and errors.
     """
     deciding: dict[int, Attempt] = {}
-    for attempt in sorted(ledger.attempts(sweep), key=lambda item: (item.submission, item.restart)):
+    attempts = with_unclaimed_logs(ledger, ledger.sweep(sweep).sweep, ledger.attempts(sweep))
+    for attempt in sorted(attempts, key=lambda item: (item.submission, item.restart)):
         if attempt.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
             deciding[attempt.run] = attempt
     runs = {run.run: run for run in ledger.runs(sweep, indices=indices)}
@@ -81,7 +83,7 @@ def _outcome(layout: SweepLayout, run: Run, attempt: Attempt | None) -> Outcome:
         if path.exists():
             segment = read_segment(path, sweep=run.sweep, source=str(name), offset=0, archived_only=True)
             end = next((event.fact for event in segment.events if isinstance(event.fact, AttemptEnded)), None)
-    return Outcome(run=run, attempt=attempt, end=end)
+    return Outcome(run=with_log(run, [attempt] if attempt is not None else []), attempt=attempt, end=end)
 
 
 def failure_text(outcome: Outcome) -> str:

@@ -28,6 +28,7 @@ class Past:
 
     :param changed: submission -> launcher keys that it was made with instead of the batch's own
     :param throttles: submission -> ``units`` and ``bound`` of one that shares throttled resources
+    :param at_once: submission -> the ``array_parallelism`` that it was made with, where it was asked for
     :param limited: submissions that Slurm refused because of how many jobs the user has
     :param feeding: batches whose runs are submitted as there is room -> how many jobs the user may have, if known
     """
@@ -37,6 +38,7 @@ class Past:
     requests: Sequence[ControlRequested]
     changed: Mapping[int, Mapping[str, Any]]
     throttles: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    at_once: Mapping[int, int] = field(default_factory=dict)
     limited: frozenset[int] = frozenset()
     feeding: Mapping[int, int | None] = field(default_factory=dict)
 
@@ -60,6 +62,7 @@ def read_past(layout: SweepLayout, sweep: str, *, until: int | None = None) -> P
         requests=[fact for fact in facts if isinstance(fact, ControlRequested)],
         changed={fact.submission: fact.changed for fact in intents if fact.changed},
         throttles={fact.submission: fact.throttle for fact in intents if fact.throttle},
+        at_once={fact.submission: fact.at_once for fact in intents if fact.at_once},
         limited=frozenset(f.submission for f in facts if isinstance(f, SubmissionRejected) and f.limited),
         feeding={fact.batch: fact.max_submit for fact in facts if isinstance(fact, FeedingPlanned)},
     )

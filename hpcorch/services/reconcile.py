@@ -7,18 +7,19 @@ that a lost ledger can be made again from the sweep directories.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from hpcorch.errors import RecordError, SlurmUnavailableError, UnavailableError
+from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError, UnavailableError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import locate, read_sweep
+from hpcorch.journal.reader import Segment, locate, read_sweep
 from hpcorch.ledger.expansion import manifests_in
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.entities import Attempt, Run
-from hpcorch.model.events import JobObserved
+from hpcorch.model.entities import SBATCH, Attempt, Run
+from hpcorch.model.events import JobObserved, SweepCreated
 from hpcorch.model.ids import AttemptId, format_time, parse_time, utc_now
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.begin import CLOCK_SKEW
@@ -54,7 +55,9 @@ class Reconciler:
     def ingest(self, *, note: bool = False) -> None:
         """Take over what the journals have new. Cheap when there is nothing.
 
-        :param note: note the time of this look in the ledger even if nothing was new
+        The ledger notes the time of a look that has news, but of a script's jobs Slurm alone can tell.
+
+        :param note: note the time of this look in any case
         :raises RecordError: the sweep directory is gone
         """
         try:
@@ -65,7 +68,14 @@ class Reconciler:
                 " deleted; what the ledger knows of it stays as it was"
             ) from error
         if note or any(segment.end > segment.start for segment in segments):
-            self.ledger.ingest(self.sweep, segments, manifests_in(self.layout.directory))
+            looked = note or not self._is_script(segments)
+            self.ledger.ingest(self.sweep, segments, manifests_in(self.layout.directory), looked=looked)
+
+    def _is_script(self, segments: Iterable[Segment]) -> bool:
+        with suppress(NotFoundError):
+            return self.ledger.sweep(self.sweep).sweep.sweeper == SBATCH
+        facts = (event.fact for segment in segments for event in segment.events)
+        return any(fact.sweeper == SBATCH for fact in facts if isinstance(fact, SweepCreated))
 
     def ask_slurm(self, client: SlurmClient) -> None:
         """Settle submissions, ask squeue about what is not over and sacct about what squeue has forgotten.
@@ -84,11 +94,12 @@ class Reconciler:
         asked = [*self._runs(_OPEN), *self._over(unexplained)]
         known = _known(asked, past, attempts)
         if not known.submissions:
+            self.ingest(note=True)
             return
         curious = any((run.run, run.submission) in unexplained for run in asked)
         facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
         self._append(_settled(facts, known), known)
-        self.ingest()
+        self.ingest(note=True)
 
     def _check_cluster(self, client: SlurmClient) -> None:
         """Only a look at the sweep's own cluster may conclude that a job is absent."""

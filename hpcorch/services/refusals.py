@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState, SubmissionState
 
 CURE = "correct what it names, and launch the sweep again, since nothing submits what was refused"
@@ -27,16 +28,24 @@ def refusal_of(ledger: Ledger, summary: SweepSummary, awaited: Collection[int] |
 
     :param awaited: runs that will be submitted; None looks for them
     """
+    refused = refused_runs(ledger, summary, awaited)
+    return Refusal(runs=len(refused), reason=refused[-1].reason or "") if refused else None
+
+
+def refused_runs(ledger: Ledger, summary: SweepSummary, awaited: Collection[int] | None = None) -> list[Run]:
+    """The runs that Slurm refused for good, each with Slurm's reason.
+
+    :param awaited: as for :func:`refusal_of`
+    """
     sweep = summary.sweep.id
     if not summary.counts.get(RunState.PLANNED) or not _was_refused(ledger, sweep):
-        return None
+        return []
     if awaited is None:
         from hpcorch.services.upcoming import retries_to_come  # few lists come to this
 
         awaited = retries_to_come(ledger, sweep)
     planned = ledger.runs(sweep, states=[RunState.PLANNED])
-    refused = [run for run in planned if run.submission is None and run.reason and run.run not in awaited]
-    return Refusal(runs=len(refused), reason=refused[-1].reason or "") if refused else None
+    return [run for run in planned if run.submission is None and run.reason and run.run not in awaited]
 
 
 def _was_refused(ledger: Ledger, sweep: str) -> bool:

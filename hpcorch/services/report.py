@@ -16,8 +16,9 @@ from hpcorch.services.refresh import UNSETTLED, Look, bring_up_to_date
 from hpcorch.services.refusals import CURE, Refusal, refusal_of
 from hpcorch.services.script_logs import LOG_KEY, with_logs
 from hpcorch.services.select import Selector, count_selected, select_runs
+from hpcorch.services.unclaimed_logs import with_log, with_unclaimed_logs
 from hpcorch.services.upcoming import retries_to_come
-from hpcorch.services.where import Condition, all_hold
+from hpcorch.services.where import Condition, all_hold, check_keys
 
 if TYPE_CHECKING:
     from hpcorch.services.decide import PlannedRetry
@@ -171,6 +172,7 @@ def list_sweeps(
 
     :param conditions: only sweeps with a run of which all of these hold
     :param refresh: ask Slurm about those that are not over
+    :raises UsageError: no run has what a condition is on
     """
     unsettled = ledger.sweeps(limit=MOST_LOOKED_AT, since=since, states=UNSETTLED, name=name, tags=tags)
     look = bring_up_to_date(ledger, unsettled, refresh=refresh)
@@ -178,6 +180,8 @@ def list_sweeps(
     if conditions:
         every = ledger.sweeps(since=since, states=states, name=name, tags=tags)
         found = list(islice((summary for summary in every if _has_run(ledger, summary, conditions)), asked))
+        if not found:
+            check_keys(conditions, (run for summary in every for run in ledger.runs(summary.sweep.id)))
     else:
         found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
     more = limit is not None and len(found) > limit
@@ -220,7 +224,7 @@ def report_known(
     common = _common_overrides(runs)
     reports = [
         RunReport(
-            run=run,
+            run=with_log(run, attempts.get(run.run, ())),
             attempts=attempts.get(run.run, ()),
             distinct=[override for override in run.overrides if override not in common],
             now=sweep.now,
@@ -250,7 +254,8 @@ def _sweep_report(summary: SweepSummary, look: Look, refusal: Refusal | None) ->
 
 def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, list[Attempt]]:
     found: dict[int, list[Attempt]] = {}
-    for attempt in ledger.attempts(sweep.id, runs=[run.run for run in runs]):
+    known = ledger.attempts(sweep.id, runs=[run.run for run in runs])
+    for attempt in with_unclaimed_logs(ledger, sweep, known):
         found.setdefault(attempt.run, []).append(attempt)
     if sweep.sweeper == SBATCH:
         pattern = next((str(batch.options.get(LOG_KEY, "")) for batch in ledger.batches(sweep.id)), "")

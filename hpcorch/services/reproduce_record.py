@@ -205,5 +205,5 @@ def _header(plan: Plan, sweep: str, archive: Path) -> ManifestHeader:
     )
     if client is None:
         return header
-    delay = JobOptions.from_launcher(plan.keys).signal_delay_s
+    delay = JobOptions.from_launcher(plan.keys).warned_s
     return replace(header, signal_delay_s=delay, kill_wait_s=client.config().kill_wait_s)

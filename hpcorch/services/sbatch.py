@@ -24,6 +24,7 @@ from hpcorch.services.script_source import read_source
 from hpcorch.services.script_submission import ScriptSubmission
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.sbatch_line import is_heterogeneous, parse_directives, parse_line
+from hpcorch.slurm.sbatch_program import sbatch_program
 
 # With these sbatch submits nothing.
 _SUBMITS_NOTHING = frozenset({"help", "usage", "version", "test-only"})
@@ -94,6 +95,6 @@ def sbatch(
 
 def help_text() -> str:
     """What ``sbatch --help`` prints; nothing where there is no sbatch, or it does not work."""
-    with suppress(process.CommandMissingError, process.CommandTimeoutError):
-        return process.run(["sbatch", "--help"], timeout_s=_HELP_TIMEOUT_S).stdout
+    with suppress(process.CommandMissingError, process.CommandTimeoutError, SlurmUnavailableError):
+        return process.run([sbatch_program(os.environ), "--help"], timeout_s=_HELP_TIMEOUT_S).stdout
     return ""

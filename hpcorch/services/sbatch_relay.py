@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hpcorch import process
 from hpcorch.errors import SlurmUnavailableError
 from hpcorch.services.script_source import Source
+from hpcorch.slurm.sbatch_program import sbatch_program
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Relay:
         environ = {**self.environ, **variables}
         try:
             return process.relay(
-                ["sbatch", *words],
+                [sbatch_program(environ), *words],
                 env=environ,
                 stdin=None if self.source is None else self.source.given,
                 heard=heard,

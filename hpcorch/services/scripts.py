@@ -11,9 +11,9 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
 from hpcorch.services.exports import script_exports
 from hpcorch.services.logs import LogFiles
-from hpcorch.services.throttle_state import tag
+from hpcorch.services.throttle_state import own_of, tag
 from hpcorch.slurm.executor import sbatch_text
-from hpcorch.slurm.options import JobOptions
+from hpcorch.slurm.options import DEFAULT_PARALLELISM, JobOptions
 
 _THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch heed it, too
 
@@ -24,6 +24,8 @@ class Request:
 
     :param changed: launcher keys in ``options`` that differ from those that the batch was launched with
     :param begin_s: seconds from the submission before which none of them starts
+    :param throttles: throttled resource -> units that each of them takes
+    :param beside: other arrays of the sweep may be at work, so that ``array_parallelism`` is counted over all
     """
 
     sweep: str
@@ -36,14 +38,32 @@ class Request:
     changed: Mapping[str, Any] | None = None
     begin_s: int = 0
     throttles: Mapping[str, int] = field(default_factory=dict)
+    beside: bool = False
+
+    @property
+    def at_once(self) -> int | None:
+        """So many runs of the sweep are to be at work at once; None where nobody asked for a number."""
+        asked = self.options.array_parallelism
+        return None if asked == DEFAULT_PARALLELISM else asked
+
+    @property
+    def units(self) -> dict[str, int]:
+        """What each run takes of all that is counted by throttles."""
+        own = {} if self.at_once is None else {own_of(self.sweep): 1}
+        return {**self.throttles, **own}
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether its array comes held, and starts as far as there is room."""
+        return bool(self.throttles) or self.beside
 
     @property
     def throttle(self) -> dict[str, Any] | None:
         """What is recorded of a request that shares throttled resources."""
-        if not self.throttles:
+        if not self.is_throttled:
             return None
         begin = {"begins_at": time.time() + self.begin_s} if self.begin_s else {}
-        return {"units": dict(self.throttles), "bound": self.options.array_parallelism, **begin}
+        return {"units": self.units, "bound": self.options.array_parallelism, **begin}
 
 
 def log_files(layout: SweepLayout, request: Request, number: int) -> LogFiles:
@@ -80,12 +100,13 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
 
 
 def _options(request: Request) -> JobOptions:
-    """Those of the request; an array that shares throttled resources says so, and starts with one task at most."""
+    """Those of the request. An array says what of it is counted; a throttled one starts with one task at most."""
     options = request.options
-    if not request.throttles:
+    if not request.units:
         return options
-    comment = " ".join(filter(None, [options.comment, tag(request.throttles, options.array_parallelism)]))
-    return replace(options, comment=comment, array_parallelism=1)
+    comment = " ".join(filter(None, [options.comment, tag(request.units, options.array_parallelism)]))
+    options = replace(options, comment=comment)
+    return replace(options, array_parallelism=1) if request.is_throttled else options
 
 
 def _threads(request: Request) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hpcorch.model.ids import parse_time
 from hpcorch.model.states import SubmissionState
 from hpcorch.services.begin import accept, begin, look_up
 from hpcorch.services.past import read_past
+from hpcorch.services.together import throttle_of
 from hpcorch.slurm.client import SUBMIT_TIMEOUT_S
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -37,13 +38,13 @@ def settle(layout: SweepLayout, sweep: str, client: SlurmClient, *, now: str) ->
     changed = False
     with control_journal(layout) as control:
         past = read_past(layout, sweep)
-        for number, submission in past.submissions.items():
+        for submission in past.submissions.values():
             if not _is_open(submission):
                 continue
             job_id = _settle_one(control, client, submission, now)
             if job_id is not None:
                 held = replace(submission, job_id=job_id)
-                begin(layout, control, client, held, past.throttles.get(number))
+                begin(layout, control, client, held, throttle_of(past, held))
             changed |= job_id is not None or _may_be_given_up(submission, now)
     return changed
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError
-from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
+from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR
 
 SITE_VARIABLE = "HPCORCH_SITE"
-SITE_NAME = "site.yaml"
 _OF_ALL_USERS = Path("/etc/hpcorch") / SITE_NAME
 
 

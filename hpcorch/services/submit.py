@@ -8,6 +8,8 @@ finds the intent and settles it by the token; a duplicate that turns up late is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hpcorch.errors import (
     RecordError,
     SlurmUnavailableError,
@@ -26,6 +28,7 @@ from hpcorch.model.ids import format_ranges, new_token, utc_now
 from hpcorch.services.begin import accept, begin, look_up
 from hpcorch.services.past import read_past
 from hpcorch.services.scripts import Request, log_files, script_text
+from hpcorch.services.together import is_beside
 from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -50,8 +53,9 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
 
 def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
     with control_journal(layout) as control:
-        number = read_past(layout, request.sweep).next_submission
-        token = new_token()
+        past = read_past(layout, request.sweep)
+        number, token = past.next_submission, new_token()
+        request = replace(request, beside=is_beside(request, past, client))
         throttle = request.throttle
         script = layout.script(number)
         text = script_text(layout, request, number=number, token=token).encode("utf-8", "surrogateescape")
@@ -68,6 +72,7 @@ def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
                 script_digest=digest(text),
                 changed=dict(request.changed) if request.changed else None,
                 throttle=throttle,
+                at_once=request.at_once,
             ),
             durable=True,
         )

@@ -38,6 +38,7 @@ from hpcorch.services.sweep_state import WITH_SLURM, SweepState, read_state
 from hpcorch.services.tended import Tended
 from hpcorch.services.throttle_state import state_directory
 from hpcorch.services.throttles import Throttles
+from hpcorch.services.together import counts_runs, free_arrays
 from hpcorch.slurm.protocol import SlurmClient
 
 # A task that has recorded its failure unwinds, and Slurm cleans up after it.
@@ -168,6 +169,9 @@ class _Tender:
             if number in alive and number in past.throttles and submission.state is SubmissionState.RELEASED:
                 # Once more, should what was known of it be lost.
                 throttles.admit(throttled(self.reconciler.layout, submission, past.throttles[number]))
+        for entry in free_arrays(self.reconciler.layout, past) if counts_runs(past) else ():
+            if entry.submission in alive:
+                throttles.admit(entry)
         hurry = self.hurry or bool(self.done.resubmitted or self.done.fed)
         done = throttles.rebalance(throttle_capacities(self._profile), force=hurry)
         self.done.troubles.extend(done.troubles)

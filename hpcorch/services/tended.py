@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcorch.errors import HpcorchError
-from hpcorch.model.ids import format_ranges
+from hpcorch.model.ids import named_runs
 from hpcorch.services.decide import PlannedRetry, Resubmit
 
 
@@ -33,7 +33,7 @@ class Tended:
     def deeds(self) -> list[str]:
         """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
         fed = [
-            f"runs {format_ranges(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed
+            f"{named_runs(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed
         ]
         return [*(self._submitted(action, job_id) for action, job_id in self.resubmitted), *fed]
 
@@ -49,8 +49,7 @@ class Tended:
 
     def _submitted(self, action: Resubmit, job_id: str) -> str:
         wait = f", to start in {action.wait_s} s" if action.wait_s else ""
-        runs = format_ranges(action.runs)
-        return f"runs {runs} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
+        return f"{named_runs(action.runs)} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""

@@ -104,13 +104,16 @@ def by_user(entry: Entry, seen: Seen) -> tuple[int, ...]:
     return entry.kept if entry.held else seen.held
 
 
-def claim(entry: Entry, seen: Seen, *, now: float) -> Claim:
-    """What an array could use now."""
+def claim(entry: Entry, seen: Seen, *, now: float, early: bool = False) -> Claim:
+    """What an array could use now.
+
+    :param early: let it out before its time to begin, which Slurm keeps
+    """
     return Claim(
         array=entry.job_id,
         sweep=entry.sweep,
         units=entry.units,
-        want=_want(entry, seen, now),
+        want=_want(entry, seen, now, early=early),
         limit=entry.limit,
         running=seen.running,
         completing=seen.completing,
@@ -118,10 +121,10 @@ def claim(entry: Entry, seen: Seen, *, now: float) -> Claim:
     )
 
 
-def _want(entry: Entry, seen: Seen, now: float) -> int:
+def _want(entry: Entry, seen: Seen, now: float, *, early: bool) -> int:
     ready = seen.ready + (len(seen.held) - len(entry.kept) if entry.held else 0)
-    if entry.begins_at is not None and now < entry.begins_at:
-        ready = 0
+    if entry.begins_at is not None and now < entry.begins_at and not early:
+        return seen.running
     if entry.idle_since is not None and now - entry.idle_since >= PATIENCE_S:
         ready = min(ready, 1)
     if seen.later and not ready and not seen.running:

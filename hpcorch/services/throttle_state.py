@@ -21,11 +21,12 @@ from typing import Any
 
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.files import write_whole
+from hpcorch.resources.shares import OWN
 
 STATE_VARIABLE = "HPCORCH_STATE"
 TAG = "hpcorch-throttle:"
 _VERSION = 1
-_USES = r"[\w.-]+=\d+"
+_USES = rf"(?:{OWN})?[\w.-]+=\d+"
 _TAGGED = re.compile(rf"{TAG}(?P<units>{_USES}(?:,{_USES})*)(?:%(?P<bound>\d+))?(?:\s|$)")
 
 
@@ -84,6 +85,16 @@ class State:
     complete: bool = False
 
     @property
+    def limits(self) -> dict[str, int]:
+        """Resource -> units; of what a sweep has to itself as much as the array says that has the lowest bound."""
+        limits = dict(self.capacities)
+        for entry in self.entries.values():
+            for name in entry.units:
+                if name.startswith(OWN) and entry.bound is not None:
+                    limits[name] = min(entry.bound, limits.get(name, entry.bound))
+        return limits
+
+    @property
     def queue(self) -> list[Entry]:
         """The arrays, oldest first."""
         return sorted(self.entries.values(), key=lambda entry: entry.order)
@@ -100,6 +111,11 @@ def state_directory(environ: Mapping[str, str] | None = None) -> Path:
         return Path(named)
     home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or Path.home(), ".local", "state")
     return Path(home) / "hpcorch"
+
+
+def own_of(sweep: str) -> str:
+    """What the arrays of a sweep share among themselves: ``array_parallelism``, one unit a run."""
+    return f"{OWN}{sweep}"
 
 
 def tag(units: Mapping[str, int], bound: int | None) -> str:

@@ -87,12 +87,12 @@ class Turn:
         if not self.state.complete:
             self._find()
         self._look()
-        if lower := lowered(self._claims(), self.state.capacities):
+        if lower := lowered(self._claims(), self.state.limits):
             self._lower(lower)
-            if raised(self._claims(), self.state.capacities):
+            if raised(self._claims(), self.state.limits):
                 self._look()
         claims = self._claims()
-        self._raise(raised(claims, self.state.capacities))
+        self._raise(raised(claims, self.state.limits))
         return self._result(claims)
 
     def _write(self, state: State) -> None:
@@ -124,8 +124,16 @@ class Turn:
         self._write(replace(self.state, entries=entries))
 
     def _claims(self) -> list[Claim]:
+        """What each array could use. If none waits, those whose time is to come are let out, and wait with Slurm.
+
+        Held by us, they would need somebody who comes by then; there may be nobody.
+        """
+        claims = self._claims_of_now(early=False)
+        return claims if any(one.want > one.running for one in claims) else self._claims_of_now(early=True)
+
+    def _claims_of_now(self, *, early: bool) -> list[Claim]:
         return [
-            throttle_look.claim(entry, self.seen[entry.job_id], now=self.now)
+            throttle_look.claim(entry, self.seen[entry.job_id], now=self.now, early=early)
             for entry in self.state.queue
             if entry.job_id in self.seen
         ]
@@ -217,7 +225,7 @@ class Turn:
             completing=sum(claim.completing for claim in claims),
             over=tuple(self.over),
             unclear=tuple(one.job_id for one in self.state.queue if one.found and one.kept),
-            too_large=tuple(too_large(claims, self.state.capacities)),
+            too_large=tuple(too_large(claims, self.state.limits)),
             troubles=tuple(self.troubles),
         )
 

@@ -51,8 +51,9 @@ class Throttles:
     def admit(self, entry: Entry) -> None:
         """Take an array in, durably; admitting it again is harmless.
 
-        The array is held, as it was submitted, and its script says ``%1``. From now on nobody else releases it.
-        What was known of its limits stays. An array that was only found in the queue is taken to be held by us.
+        The array is held, as it was submitted, and its script says ``%1``, or the entry says otherwise. From now on
+        nobody else releases it. What was known of its limits stays. A held array that was only found in the queue
+        is taken to be held by us.
 
         :param entry: what the array uses and whose it is; everything else by default
         :raises UnavailableError: it could not be written down; the array stays held
@@ -131,7 +132,7 @@ class Throttles:
         """
         state = read_state(self._files.state)
         seen = look(state.entries, self._client.queue(state.entries))
-        return uses(state, seen, {**state.capacities, **capacities})
+        return uses(state, seen, {**state.limits, **capacities})
 
     def _while_marked(self, capacities: Mapping[str, int], *, force: bool) -> Rebalanced:
         done = Rebalanced()
@@ -219,7 +220,7 @@ def _admitted_again(known: Entry, entry: Entry) -> Entry:
         bound=entry.bound,
         begins_at=entry.begins_at,
     )
-    return replace(again, found=False, kept=()) if known.found else again
+    return replace(again, found=False, kept=()) if known.found and entry.held else again
 
 
 def _array(element: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from hpcorch.errors import HpcorchError
 from hpcorch.model.entities import Submission
+from hpcorch.resources.shares import OWN
 from hpcorch.services.throttle_state import Entry, state_directory
 from hpcorch.services.throttle_use import ResourceUse, SweepUse
 from hpcorch.services.throttles import Throttles
@@ -30,6 +31,11 @@ def share_of(submission: Submission, run: int, client: SlurmClient) -> Explanati
         return None
     if entry.bound is not None and entry.limit >= entry.bound:
         return None  # it is the user's own array_parallelism
+    if _is_own(uses, entry):
+        return Explanation(
+            meaning=f"as many runs of its sweep as may are at work ({entry.bound} at once, over all of its arrays)",
+            sooner="it starts when one of them ends; `hpcorch retry` takes another array_parallelism",
+        )
     short = [use for use in uses if _is_short(use, entry)] or uses
     if not any(_is_short(use, entry) for use in uses):
         return Explanation(
@@ -41,6 +47,12 @@ def share_of(submission: Submission, run: int, client: SlurmClient) -> Explanati
         meaning=f"it waits for its share of {_names(short)}: {told}",
         sooner="it starts when runs that use it end; `hpcorch resources` shows who does",
     )
+
+
+def _is_own(uses: list[ResourceUse], entry: Entry) -> bool:
+    """Whether it waits for other runs of its sweep alone: for what they have to themselves (array_parallelism)."""
+    short = [use.name for use in uses if _is_short(use, entry)]
+    return bool(short) and all(name.startswith(OWN) for name in short)
 
 
 def _is_short(use: ResourceUse, entry: Entry) -> bool:

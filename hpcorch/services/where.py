@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from hpcorch.errors import UsageError
 from hpcorch.model.entities import Run
 
 RESULT = "result"
-_CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_OWN_KEYS = ("run", "seed", "state")
+# A value does not begin with a sign of a relation: that is a relation misspelt, as in `seed=>2`.
+_CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*([^<>=!\s].*?)\s*", re.DOTALL)
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -67,11 +69,34 @@ def all_hold(conditions: Iterable[Condition], run: Run) -> bool:
     return all(condition.holds(run) for condition in conditions)
 
 
+def check_keys(conditions: Sequence[Condition], runs: Iterable[Run]) -> None:
+    """Refuse a condition on a key that none of the runs has.
+
+    Of no runs nothing is refused. Before one has a result, any part of results may be meant.
+
+    :raises UsageError: with the keys that there are
+    """
+    if not conditions:
+        return
+    some = False
+    params: dict[str, None] = {}
+    results: dict[str, None] = {}
+    for run in runs:
+        some = True
+        params.update(dict.fromkeys(run.params))
+        results.update(dict.fromkeys(result_values(run)))
+    known = dict.fromkeys([*params, *_OWN_KEYS, *results])
+    for key in (condition.key for condition in conditions):
+        awaited = not results and key.partition(".")[0] == RESULT
+        if some and key not in known and not awaited:
+            raise UsageError(f"no run has {key!r}, which a condition is on; keys are {', '.join(known)}")
+
+
 def value_of(run: Run, key: str) -> Any:
     """A run's value under a key; None if it has none."""
     if key in run.params:
         return run.params[key]
-    if key in ("seed", "state", "run"):
+    if key in _OWN_KEYS:
         return run.state.value if key == "state" else getattr(run, key)
     return result_values(run).get(key)
 

@@ -18,6 +18,7 @@ from hpcorch.slurm.environment import query_environment, submission_environment
 from hpcorch.slurm.partitions import Partition, parse_partitions
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.quoting import directives
+from hpcorch.slurm.sbatch_program import sbatch_program
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -181,7 +182,8 @@ class CliClient:
         self, argv: Sequence[str], asked: Mapping[str, str], env: Mapping[str, str] | None
     ) -> process.Finished:
         environ = submission_environment(self._environ if env is None else env, asked)
-        return _started(lambda: process.run(argv, timeout_s=self._submit_timeout_s, env=environ))
+        own = [sbatch_program(environ), *argv[1:]]
+        return _started(lambda: process.run(own, timeout_s=self._submit_timeout_s, env=environ))
 
     def _run(self, argv: Sequence[str]) -> process.Finished:
         environ = query_environment(self._environ)

@@ -19,7 +19,7 @@ from hpcorch.errors import UsageError
 from hpcorch.model.ids import format_ranges, parse_ranges
 from hpcorch.slurm import commands
 from hpcorch.slurm.marks import marked
-from hpcorch.slurm.options import JobOptions, Scalar
+from hpcorch.slurm.options import JobOptions, Scalar, check_flag
 from hpcorch.slurm.quoting import for_bash, for_directive
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,8 +28,6 @@ _PASSED_ON = (
     *("mem_gb", "mem_per_gpu", "mem_per_cpu", "partition", "qos", "account", "constraint", "exclude"),
     *("gres", "dependency", "nodelist"),
 )
-# Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.
-_RESERVED = frozenset({"array", "output", "error", "hold", "parsable", "test_only", "wrap"})
 
 
 def sbatch_text(
@@ -138,7 +136,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
 
     def _checked_flags(self, flags: Mapping[str, Scalar], token: str) -> dict[str, Scalar]:
         """The flags beside submitit's own parameters, the user's last, with what is ``False`` taken away."""
-        delay = f"USR1@{self._options.signal_delay_s}"
+        delay = f"USR1@{self._options.warned_s}"
         merged: dict[str, Scalar] = {
             "open-mode": "append",
             "signal": delay if self._uses_srun else f"B:{delay}",
@@ -164,10 +162,7 @@ def _parameter_name(flag: str) -> str:
 
     :raises UsageError: the flag is one that the submission decides itself
     """
-    name = flag.replace("-", "_")
-    if name in _RESERVED:
-        cure = "use array_parallelism to limit it" if name == "array" else "leave it out"
-        raise UsageError(f"additional_parameters cannot set {flag!r}, which hpcorch decides itself; {cure}.")
+    name = check_flag(flag)
     return "open-mode" if name == "open_mode" else name
 
 

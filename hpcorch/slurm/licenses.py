@@ -94,7 +94,7 @@ def runs_at_once(fits: Iterable[LicenseFit], *, alternatives: bool = False) -> i
 def _fit(name: str, count: int, licenses: Sequence[License]) -> LicenseFit:
     row = next((one for one in licenses if one.name == name), None)
     if row is None:
-        raise UsageError(f"The cluster has no licence {name!r}{_hint(name, [one.name for one in licenses])}.")
+        raise UsageError(f"The cluster has no licence {name!r}{_hint(name, [one.name for one in licenses])}")
     most = row.total - row.reserved
     if count > row.total:
         raise UsageError(

@@ -9,11 +9,17 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from hpcorch.errors import UsageError
 
 Scalar = str | int | float | bool | None
+USUAL_DELAY_S = 120  # hydra-submitit-launcher's
+# Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.
+_RESERVED = frozenset({"array", "output", "error", "hold", "parsable", "test_only", "wrap"})
+
+# Of the runs of one array, unless somebody asks for another number (as hydra-submitit-launcher has it).
+DEFAULT_PARALLELISM: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +32,7 @@ class JobOptions:
     :param mem_gb: memory per node in GB; 0 is Slurm's word for all of a node's memory
     :param gpus_per_node: a count, or a type and a count (``a100:2``)
     :param licenses: licence name -> count, or the text of ``--licenses``
-    :param signal_delay_s: seconds between the warning signal and the time limit
+    :param signal_delay_s: seconds between the warning signal and the time limit; :attr:`warned_s` has what is used
     :param array_parallelism: at most so many tasks of the array run at once
     :param additional_parameters: sbatch flags by long name; they win over every other key. ``True`` is a bare
         flag; ``False`` and ``None`` take a flag away
@@ -53,8 +59,8 @@ class JobOptions:
     exclude: str | None = None
     gres: str | None = None
     comment: str | None = None
-    signal_delay_s: int = 120
-    array_parallelism: int = 256
+    signal_delay_s: int | None = None
+    array_parallelism: int = DEFAULT_PARALLELISM
     additional_parameters: Mapping[str, Scalar] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     srun_args: tuple[str, ...] = ()
@@ -77,7 +83,7 @@ class JobOptions:
         known = cls.keys()
         for key in values:
             if key not in known:
-                raise UsageError(f"{key!r} is not a Slurm option of hpcorch{_suggestion(key, known)}.")
+                raise UsageError(f"{key!r} is not a Slurm option of hpcorch{_suggestion(key, known)}")
         return cls(**{key: _CHECKS[key](key, value) for key, value in values.items() if value is not None})
 
     @classmethod
@@ -95,11 +101,53 @@ class JobOptions:
         return frozenset(one.name for one in fields(cls))
 
     @property
+    def limit_s(self) -> int | None:
+        """The time limit in seconds; None where it is the partition's, or a flag of the user's."""
+        flags = {_plain_name(flag) for flag in self.additional_parameters}
+        return 60 * self.timeout_min if self.timeout_min and "time" not in flags else None
+
+    @property
+    def warned_s(self) -> int:
+        """Seconds before the time limit at which the warning comes: as asked, else 120 or half of the limit."""
+        if self.signal_delay_s is not None:
+            return self.signal_delay_s
+        return USUAL_DELAY_S if self.limit_s is None else min(USUAL_DELAY_S, self.limit_s // 2)
+
+    def check_warning(self) -> None:
+        """Refuse a warning that each run would get as soon as it begins.
+
+        :raises UsageError: it is to come as long before the time limit as that is, or longer
+        """
+        asked, limit = self.signal_delay_s, self.limit_s
+        if asked and limit is not None and asked >= limit:
+            raise UsageError(
+                f"With signal_delay_s={asked} and timeout_min={self.timeout_min} ({limit} s) each run would be"
+                f" warned of its time limit as soon as it begins: set signal_delay_s below {limit}, or leave it out for"
+                f" {min(USUAL_DELAY_S, limit // 2)}."
+            )
+
+    @property
     def licenses_text(self) -> str | None:
         """The value of ``--licenses``, ``None`` for none."""
         if self.licenses is None or isinstance(self.licenses, str):
             return self.licenses or None
         return ",".join(f"{name}:{count}" for name, count in self.licenses.items()) or None
+
+
+def check_flag(flag: str) -> str:
+    """The name of a flag as submitit writes it.
+
+    :raises UsageError: the flag is one that the submission decides itself
+    """
+    name = _plain_name(flag)
+    if name in _RESERVED:
+        cure = "use array_parallelism to limit it" if name == "array" else "leave it out"
+        raise UsageError(f"additional_parameters cannot set {flag!r}, which hpcorch decides itself; {cure}.")
+    return name
+
+
+def _plain_name(flag: str) -> str:
+    return flag.replace("-", "_")
 
 
 def _suggestion(key: str, known: Iterable[str]) -> str:
@@ -185,6 +233,7 @@ def _additional(key: str, value: Any) -> Mapping[str, Scalar]:
             raise UsageError(
                 f"{key} has {flag!r}; write the long name of a flag of sbatch, without dashes before it."
             )
+        check_flag(flag)
         if isinstance(setting, str):
             _text(f"{key}.{flag}", setting)
         elif setting is not None and not isinstance(setting, (int, float)):

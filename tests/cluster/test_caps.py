@@ -23,6 +23,7 @@ def main(cfg):
         file.write(f"{os.environ['SLURM_JOB_ID']}\\n")
     if len(tries.read_text().splitlines()) <= cfg.failures:
         raise OSError("the disk is full")
+    time.sleep(cfg.seconds)
     while cfg.wait and not pathlib.Path("go").exists():
         time.sleep(0.1)
 
@@ -67,7 +68,9 @@ def project(workspace):
     (workspace / ".hpcorch").mkdir()
     (workspace / ".hpcorch" / "site.yaml").write_text(PROFILE)
     (workspace / "conf").mkdir()
-    (workspace / "conf" / "config.yaml").write_text("x: 0\nfailures: 0\nwait: false\nmodel: {cpus: 1}\n")
+    (workspace / "conf" / "config.yaml").write_text(
+        "x: 0\nfailures: 0\nwait: false\nseconds: 0\nmodel: {cpus: 1}\n"
+    )
     (workspace / "app.py").write_text(APP)
     process.run(["chown", "-R", "alice:alice", str(workspace)], timeout_s=10)
     return workspace
@@ -268,3 +271,22 @@ def test_where_an_array_may_have_few_tasks_a_sweep_is_several_and_each_run_is_ex
         return [len(cpus) for (place, _), cpus in sorted(requests(alice).items()) if place == str(project)]
 
     eventually(lambda: sizes() == [most, most, runs - 2 * most])  # the database follows within seconds
+
+
+def test_array_parallelism_holds_over_several_arrays_with_nobody_logged_in(
+    launch, alice, project, states, eventually, array_tasks
+):
+    array_tasks(5)
+    launch("small", "x=range(12)", "seconds=2", "hydra.launcher.array_parallelism=2")
+    seen = []
+
+    def is_over():
+        rows = alice("squeue", "-h", "-r", "-o", "%j|%T|%Z").stdout.splitlines()
+        mine = [row.split("|") for row in rows if row.endswith(f"|{project}")]
+        seen.append(sum((name, state) == ("app", "RUNNING") for name, state, _ in mine))
+        return not mine
+
+    eventually(is_over, timeout_s=150)
+    assert max(seen) == 2
+    assert tries(project) == [1] * 12
+    assert states() == ["COMPLETED"] * 12

@@ -606,8 +606,28 @@ def _waits(sweep: SweepLayout) -> bool:
     return journal.exists() and '"stage":"waiting"' in journal.read_text()
 
 
+def test_a_lease_of_what_something_else_enforces_says_who_does_and_how_to_ask(leased):
+    (leased.path / ".hpcorch" / "site.yaml").write_text(
+        "resources:\n"
+        "  scratch: {capacity: 2, enforced: license}\n"
+        "  readers: {capacity: 2, enforced: throttle}\n"
+        "  gpus: {capacity: 2, enforced: system, kind: gpu}\n"
+    )
+    for asked, words in (
+        ("scratch", "licences of Slurm enforce scratch, so that it is asked for with the job: `hpcorch sbatch"),
+        ("readers", "throttles of arrays enforce readers, so that it is asked for with the job: `hpcorch sbatch"),
+        ("gpus", "nobody asks for gpus by name, which the system enforces"),
+        ("tape", "has no such resource"),
+    ):
+        done = leased.run("--lease", asked, "--", "true")
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "none of its resources is enforced by leases" in done.stderr
+
+
 @pytest.mark.parametrize(
-    ("asked", "words"), [("tape", "has disk that leases enforce"), ("disk=2", "ask for 1 to 1")]
+    ("asked", "words"),
+    [("tape", "has no such resource; leases enforce disk"), ("disk=2", "ask for 1 to 1")],
 )
 def test_a_lease_that_cannot_be_had_is_refused_before_anything_is_recorded(leased, asked, words):
     done = leased.run("--lease", asked, "--", "true")

@@ -47,7 +47,7 @@ KEYS = {
     "submitit_folder=/logs/%j": "#SBATCH --output=/logs/%A_%a/%A_%a_0_log.out",
     "signal_delay_s=33": "#SBATCH --signal=USR1@33",
     "+additional_parameters.mail_type=END": "#SBATCH --mail-type=END",
-    "comment=mine": "#SBATCH --comment='mine hpcorch:",
+    "comment=mine": "#SBATCH --comment='mine hpcorch-throttle:sweep:",
 }
 
 

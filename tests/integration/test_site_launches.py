@@ -65,6 +65,66 @@ def test_what_the_profile_forbids_is_refused_with_the_numbers_and_leaves_nothing
     assert left_behind(app) == []
 
 
+def test_a_launch_that_names_no_partition_gets_the_clusters_default_if_that_is_allowed(app):
+    done = app.launch("x=1", "hydra.launcher.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "--partition" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("allowed", "env", "words"),
+    [
+        ("[urgent, late]", {}, []),  # normal is the default
+        ("[normal]", {"SBATCH_PARTITION": "cheap"}, []),
+    ],
+)
+def test_a_launch_that_names_no_partition_is_told_how_to_name_one(app, allowed, env, words):
+    (app.folder / ".hpcorch" / "site.yaml").write_text(f"policies: {{partitions: {allowed}}}\n")
+    done = app.launch("x=1", *words, env=env)
+    assert done.returncode == 1
+    first = allowed.strip("[]").split(",")[0]
+    assert f"no partition is named, and policies.partitions allows only {allowed.strip('[]')}" in done.stderr
+    assert f"hydra.launcher.partition={first}" in done.stderr
+    assert left_behind(app) == []
+
+
+def test_a_partition_among_additional_parameters_is_held_against_the_policy(app):
+    done = app.launch("x=1", "+hydra.launcher.additional_parameters={partition: cheap}")
+    assert done.returncode == 1
+    assert "partition cheap is not one of policies.partitions" in done.stderr
+    assert left_behind(app) == []
+
+
+@pytest.mark.parametrize("flag", ["array: 0-3", "hold: true", "output: /tmp/x", "parsable: true"])
+def test_a_flag_that_hpcorch_decides_itself_is_refused_before_anything_is_recorded(app, flag):
+    done = app.launch("x=1", NORMAL, f"+hydra.launcher.additional_parameters={{{flag}}}")
+    assert done.returncode == 1
+    assert f"additional_parameters cannot set '{flag.split(':')[0]}', which hpcorch decides itself" in done.stderr
+    assert left_behind(app) == []
+
+
+def test_the_warning_of_a_short_run_comes_at_half_of_its_time_limit(app):
+    words = [NORMAL, "hydra.launcher.timeout_min=1"]
+    assert "--signal=B:USR1@30\n" in app.launch("x=1", *words, "hydra.launcher.dry_run=true").stdout
+    held = app.launch("x=1", *words, "hydra.launcher.signal_delay_s=50", "hydra.launcher.dry_run=true")
+    assert "--signal=B:USR1@50\n" in held.stdout
+
+
+def test_a_warning_that_would_come_as_a_run_begins_is_refused(app):
+    done = app.launch("x=1", NORMAL, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=60")
+    assert done.returncode == 1
+    assert "With signal_delay_s=60 and timeout_min=1 (60 s) each run would be warned" in done.stderr
+    assert "set signal_delay_s below 60, or leave it out for 30" in done.stderr
+    assert left_behind(app) == []
+
+
+def test_a_flag_of_sbatch_that_is_no_key_is_told_where_it_belongs(app):
+    done = app.launch("x=1", NORMAL, "+hydra.launcher.mail_type=ALL")
+    assert done.returncode == 1
+    assert "+hydra.launcher.additional_parameters.mail_type=VALUE sets it" in done.stderr
+    assert left_behind(app) == []
+
+
 def test_a_checkout_with_uncommitted_changes_is_refused_where_the_site_wants_a_clean_one(app):
     (app.folder / ".hpcorch" / "site.yaml").write_text("policies: {clean_git: refuse}\n")
     for words in (["init", "-q"], ["add", "app.py"]):

@@ -263,6 +263,40 @@ def test_array_parallelism_stays_an_upper_bound(slurm, throttles, submit):
     assert limits(slurm) == {first: 2, second: 3}
 
 
+def test_an_array_that_runs_freely_counts_as_soon_as_another_of_its_sweep_comes(slurm, throttles, submit):
+    units = {"sweep:s": 1}
+    free = replace(slurm.submit(5, units, 2), sweep="s", held=False, limit=2, throttle=2, uncertain=True)
+    slurm.arrays[free.job_id].throttle = 2
+    slurm.release([free.job_id])
+    slurm.start()
+    throttles.admit(free)
+    second = replace(slurm.submit(5, units, 2), sweep="s")
+    throttles.admit(second)
+    most = 0
+    for _ in range(40):
+        throttles.rebalance({})
+        slurm.start()
+        most = max(most, slurm.used("sweep:s"))
+        for task in slurm.running()[:1]:
+            task.state = JobState.COMPLETED
+    assert most == 2
+    assert not slurm.running()
+    states = {task.state for one in slurm.arrays.values() for task in one.tasks.values()}
+    assert states == {JobState.COMPLETED}
+
+
+def test_what_a_sweep_has_to_itself_is_found_again_after_the_loss_of_everything(slurm, throttles, submit, tmp_path):
+    first, second = submit(4, {"sweep:s": 1}, bound=2), submit(4, {"sweep:s": 1}, bound=2)
+    throttles.rebalance({})
+    slurm.start()
+    (tmp_path / "lab" / "throttles.json").unlink()
+    throttles.rebalance({})
+    slurm.start()
+    assert slurm.used("sweep:s") == 2
+    assert sum(limits(slurm).values()) == 2
+    assert set(limits(slurm)) == {first, second}
+
+
 def test_a_hold_of_the_users_is_not_lifted(slurm, throttles, submit):
     first, second = submit(3), submit(3)
     throttles.pause([first, f"{second}_[0,2]"])
@@ -310,6 +344,21 @@ def test_elements_that_wait_for_their_time_leave_their_share_to_others(slurm, th
     second = submit(9)
     throttles.rebalance(CAP)
     assert limits(slurm) == {later.job_id: 0, second: 5}
+
+
+def test_elements_that_wait_for_their_time_do_so_with_slurm_where_nobody_may_come_by(slurm, throttles, submit):
+    later = slurm.submit(9, {"disk": 1})
+    throttles.admit(replace(later, begins_at=time.time() + 600))
+    throttles.rebalance(CAP)
+    assert limits(slurm) == {later.job_id: 5}
+    second = submit(3)
+    throttles.rebalance(CAP)
+    assert limits(slurm) == {later.job_id: 0, second: 3}
+    slurm.start()
+    throttles.rebalance(CAP)
+    assert limits(slurm)[later.job_id] == 2
+    slurm.start()
+    assert slurm.used("disk") == 5
 
 
 def test_what_an_array_cannot_use_for_long_is_lent_to_others(slurm, throttles, submit, monkeypatch):
