@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class ResultFile:
         try:
             if self._mark() == self._before is not None:
                 return self._none("the command did not write it: what is there was there before")
+            if not stat.S_ISREG(self._path.stat().st_mode):  # a pipe would be waited for without end
+                return self._none("it is no regular file")
             with self._path.open("rb") as file:
                 content = file.read(INLINE_LIMIT_BYTES + 1)
         except FileNotFoundError:

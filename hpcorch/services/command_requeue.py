@@ -54,10 +54,10 @@ class Treatment:
         given: dict[str, str | None] = {
             "--name": self.name,
             "--result": None if self.result is None else str(self.result),
-            "--grace": None if self.grace_s is None else f"{self.grace_s:g}",
+            "--grace": None if self.grace_s is None else f"{self.grace_s:.15g}",
         }
         if self.requeue:
-            given["--signal-delay"] = None if self.signal_delay_s is None else f"{self.signal_delay_s:g}"
+            given["--signal-delay"] = None if self.signal_delay_s is None else f"{self.signal_delay_s:.15g}"
             given["--max-requeues"] = str(self.max_requeues) if self.max_requeues != DEFAULT_REQUEUES else None
         leases = [f"--lease={name}={count}" for name, count in sorted(self.leases.items())]
         values = [f"{flag}={value}" for flag, value in given.items() if value is not None]

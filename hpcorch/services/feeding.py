@@ -9,6 +9,7 @@ from typing import Any
 from hpcorch.errors import SubmitLimitError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lock import exclusive
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.resources.profile import Profile
 from hpcorch.services.limits import user_limits
@@ -50,12 +51,19 @@ class Feeder:
     def feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> Fed:
         """Submit what fits. What does not is on record as waiting before anything is submitted.
 
+        So are the runs of several arrays: whoever comes next goes on if this process dies between two of them, or
+        if Slurm refuses one. Nobody else submits meanwhile.
+
         :param runs: (run, launcher keys of its own)
         :param alone: no array of the sweep is with Slurm
         :raises SubmissionRejectedError: Slurm refused a portion for another reason than a limit
         :raises UnavailableError: Slurm does not answer, or it could not be recorded
         """
-        past = read_past(self.layout, self.sweep)  # nobody else feeds this batch meanwhile
+        with exclusive(self.layout.lock):
+            return self._feed(runs, alone=alone)
+
+    def _feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> Fed:
+        past = read_past(self.layout, self.sweep)
         fed = Fed(waiting=len(runs))
         if self.batch in past.feeding and past.feeding[self.batch] is None and not alone:
             return fed  # nobody knows how much is free: one array after the other
@@ -63,7 +71,7 @@ class Feeder:
         room = self._room(limit, past, most=self._most(past))
         while runs:
             chosen, waiting = portions(runs, room, alone=alone)
-            if waiting:
+            if waiting or len(chosen) > 1:
                 past = self._plan_feeding(limit, past)
             refused = self._submit(chosen, fed)
             done = {run for _, some in fed.arrays for run in some}

@@ -82,7 +82,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _ledgers_in(folder: Path) -> Iterator[Path]:
-    for path in folder.glob("*.db"):
+    for path in filter(Path.is_file, folder.iterdir()):
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:
                 yield path

@@ -17,6 +17,7 @@ from hpcorch.model.entities import Batch, Submission
 from hpcorch.model.events import KeeperSubmitted
 from hpcorch.model.ids import new_token
 from hpcorch.model.retries import budget_of
+from hpcorch.model.states import SubmissionState
 from hpcorch.services.exports import script_exports
 from hpcorch.services.past import Past
 from hpcorch.services.together import counts_runs
@@ -45,8 +46,16 @@ def batches_to_keep(batches: Iterable[Batch], past: Past, client: SlurmClient) -
     """
     counted = past.at_once if counts_runs(past) else {}
     shared = {past.submissions[number].batch for number in (*past.throttles, *counted)}
-    later = shared | past.feeding.keys()
-    return frozenset(batch.batch for batch in batches if _is_kept(batch, later, client))
+    known = list(batches)
+    later = shared | {batch.batch for batch in known if batch.batch in past.feeding and _waits(batch, past)}
+    return frozenset(batch.batch for batch in known if _is_kept(batch, later, client))
+
+
+def _waits(batch: Batch, past: Past) -> bool:
+    """Whether runs of the batch are still to be submitted."""
+    own = (one for one in past.submissions.values() if one.batch == batch.batch)
+    taken = {run for one in own if one.state is not SubmissionState.REJECTED for run in one.runs}
+    return len(taken) < batch.count
 
 
 def _is_kept(batch: Batch, later: Collection[int], client: SlurmClient) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from hpcorch.errors import HpcorchError
 from hpcorch.model.entities import Submission
 from hpcorch.resources.shares import OWN
+from hpcorch.services.throttle_look import HELD
 from hpcorch.services.throttle_state import Entry, state_directory
 from hpcorch.services.throttle_use import ResourceUse, SweepUse
 from hpcorch.services.throttles import Throttles
@@ -16,15 +17,15 @@ from hpcorch.slurm.reasons import Explanation
 ARRAY_LIMIT: Final = "JobArrayTaskLimit"
 
 
-def share_of(submission: Submission, run: int, client: SlurmClient) -> Explanation | None:
+def share_of(submission: Submission, run: int, reason: str | None, client: SlurmClient) -> Explanation | None:
     """Why a waiting run has no share of what it uses; None if it uses nothing throttled, or its user holds it.
 
-    Slurm says of such a run that it is held (``JobHeldUser``), or that its array is at its limit.
+    :param reason: Slurm's: such a run is held (``JobHeldUser``) with its array, or the array is at its limit
     """
     try:
         throttles = Throttles(state_directory(), client.config().cluster, client)
         entry = throttles.entry(submission.job_id or "")
-        if entry is None or submission.index_of(run) in entry.kept:
+        if entry is None or submission.index_of(run) in entry.kept or (reason == HELD and not entry.held):
             return None
         uses = [use for use in throttles.view({}) if use.name in entry.units]
     except (HpcorchError, ValueError):

@@ -150,7 +150,7 @@ def _pending(known: _Known) -> Why:
     now = _asked(known)
     submission = known.submission
     limited = now.reason in (HELD, ARRAY_LIMIT) and submission is not None
-    share = share_of(submission, run.run, known.client) if limited and submission is not None else None
+    share = share_of(submission, run.run, now.reason, known.client) if limited and submission is not None else None
     explanation = share or explain(now.reason)
     return Why(
         run=run,

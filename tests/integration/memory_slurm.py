@@ -10,6 +10,7 @@ from datetime import datetime
 from hpcorch.errors import NotFoundError, SlurmUnavailableError
 from hpcorch.model.ids import parse_ranges
 from hpcorch.services.throttle_state import Entry, tag
+from hpcorch.slurm.scontrol import ClusterConfig, parse_config
 from hpcorch.slurm.squeue import QueueRow
 from hpcorch.slurm.states import JobState
 
@@ -71,6 +72,9 @@ class MemorySlurm:
                 lucky = among is None or among.random() < chance
                 if task.state is JobState.PENDING and not task.held and room and lucky:
                     task.state = JobState.RUNNING
+
+    def config(self) -> ClusterConfig:
+        return parse_config("ClusterName = lab\n")
 
     def running(self) -> list[Task]:
         return [t for one in self.arrays.values() for t in one.tasks.values() if t.state is JobState.RUNNING]

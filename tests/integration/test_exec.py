@@ -211,6 +211,7 @@ def test_results_are_read_from_json(project):
         ("rm out.json", "did not write it"),
         ("echo '{' > out.json", "no JSON"),
         ("head -c 40000 /dev/zero > out.json", "more than 32768 bytes"),
+        ("rm out.json; mkfifo out.json", "no regular file"),
     ],
 )
 def test_a_result_that_cannot_be_had_is_told_and_changes_no_exit_code(project, write, sentence):

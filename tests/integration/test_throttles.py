@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.lock import exclusive
+from hpcorch.model.entities import Submission
+from hpcorch.model.states import SubmissionState
 from hpcorch.services import throttle_look
 from hpcorch.services.throttle_state import parse_tag, read_state, state_directory, tag
 from hpcorch.services.throttles import Throttles
+from hpcorch.services.waits import share_of
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.states import JobState
 from tests.conformance import Scripts, eventually
@@ -454,6 +457,22 @@ def test_resources_are_shown_with_who_uses_them_and_who_waits(slurm, throttles, 
     (disk,) = throttles.view(CAP)
     assert (disk.name, disk.capacity, disk.in_use, disk.waiting) == ("disk", 5, 5, 14)
     assert [(one.sweep, one.in_use, one.waiting) for one in disk.sweeps] == [("sweep 1", 3, 6), ("sweep 2", 2, 8)]
+
+
+def test_what_its_user_holds_does_not_wait_for_its_share(slurm, throttles, submit, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCORCH_STATE", str(tmp_path))
+    first, _ = submit(8), submit(9)
+    throttles.rebalance(CAP)
+    slurm.start()
+    throttles.pause([f"{first}_7"])
+    array = Submission(
+        sweep="s", submission=0, batch=0, runs=tuple(range(8)), token="t", backend="slurm", script="", job_id=first,
+        state=SubmissionState.RELEASED, intended_at="",
+    )  # fmt: skip
+    assert share_of(array, 7, "JobHeldUser", slurm) is None
+    waits = share_of(array, 6, "JobArrayTaskLimit", slurm)
+    assert waits is not None
+    assert "share of disk" in waits.meaning
 
 
 def test_who_finds_the_lock_taken_leaves_a_mark_for_its_holder(throttles, submit, tmp_path):

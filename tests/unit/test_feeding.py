@@ -72,3 +72,15 @@ def test_after_a_refusal_by_a_limit_that_nobody_sees_arrays_are_smaller(feed):
 
 def test_a_pools_limit_holds_beside_one_that_nobody_sees(feed):
     assert feed({"pool": "few"}) == ([2, 1], 5)
+
+
+def test_several_arrays_are_on_record_as_waiting_before_the_first_is_submitted(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(feeding, "read_past", lambda *_: Past(submissions={}, observed={}, requests=[], changed={}))
+    monkeypatch.setattr(Feeder, "_plan_feeding", lambda _self, limit, past: told.append(limit) or past)
+    monkeypatch.setattr(feeding, "submit_array", lambda _layout, portion, _client: told.append(portion.runs) or "1")
+    layout = SweepLayout(tmp_path)
+    layout.lock.parent.mkdir(parents=True)
+    feeder = Feeder(layout=layout, sweep="s", batch=0, client=Queue(), profile=Profile(), keys={}, request=_itself)
+    feeder.feed([(0, {}), (1, {"gpus_per_node": 1})], alone=True)
+    assert told == [None, (0,), (1,)]

@@ -328,6 +328,13 @@ def test_a_keeper_is_there_only_where_it_is_needed_or_asked_for(options, kept) -
     assert batches_to_keep([batch], World(options=options).state().past, Asked()) == ({0} if kept else frozenset())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("count", "kept"), [(2, False), (3, True)])
+def test_a_sweep_of_several_arrays_has_keepers_while_runs_wait_to_be_submitted(count, kept) -> None:
+    state = World(runs=2).state()
+    batch, past = replace(state.batches[0], count=count), replace(state.past, feeding={0: None})
+    assert batches_to_keep([batch], past, Asked()) == ({0} if kept else frozenset())  # type: ignore[arg-type]
+
+
 def test_a_keeper_asks_for_nothing_but_a_place_to_run() -> None:
     array = JobOptions(
         name="train", partition="p", qos="q", account="a", reservation="r", mem_gb=64, gpus_per_node=8, nodes=2,
