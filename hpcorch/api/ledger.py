@@ -44,8 +44,10 @@ class Ledger:
     notebook that is left open, there is nothing to close, and any thread or forked process may ask. ``with`` may be
     used, and changes nothing.
 
-    What the ledger has not taken over yet is not seen: ``refresh`` sees to that, and nothing else here writes
-    (but that a ledger of an older version is brought up to date first, after a backup beside it).
+    Sweeps that ``hpcorch.submit``, ``hpcorch sbatch`` or ``hpcorch exec`` has put on record are taken over by any
+    call. How they and others go on is seen by ``refresh``, and nothing else here writes (but that a ledger of an
+    older version is brought up to date first, after a backup beside it). Where the ledger cannot be written,
+    answers are what it has.
 
     Every call may raise ``NotFoundError`` (no such ledger, sweep or run), ``UsageError`` (a selector or condition
     cannot be understood), ``UnavailableError`` (somebody else is writing for long, or the file system does not
@@ -234,6 +236,5 @@ class Ledger:
         return [*troubles, *look.notices]
 
     def _open(self) -> OpenLedger:
-        if not self._path.exists():  # sweeps may be announced to a ledger that nobody has opened yet
-            take_over(self._path)
+        take_over(self._path)  # what was submitted a moment ago is known, as it is to the command line
         return OpenLedger.open(self._path)

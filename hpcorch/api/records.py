@@ -36,7 +36,7 @@ class SweepRecord:
     runs: int  # how many
     counts: Mapping[str, int]  # how many are in which state; only states that some run is in
     created_at: datetime  # UTC
-    looked_at: datetime | None  # when its journals were last read (UTC): how old all this is
+    looked_at: datetime | None  # how old all this is (UTC): its journals were read, of a script Slurm was asked
     backend: str  # slurm | local
     cluster: str | None
     user: str

@@ -23,7 +23,7 @@ from hpcorch.services.select import (
     select_runs,
 )
 from hpcorch.services.tables import Columns
-from hpcorch.services.where import all_hold, parse_condition
+from hpcorch.services.where import all_hold, check_keys, parse_condition
 
 # One text, or several.
 Texts = str | Iterable[str]
@@ -61,9 +61,9 @@ def selected(
     for selector in tuple(selectors) or (LAST,):
         chosen = replace(chosen_by(selector), states=states)
         sweep = ledger.sweep(chosen.sweep).sweep.id
-        runs = select_runs(ledger, sweep, chosen)
-        found.update(((run.sweep, run.run), run) for run in runs if all_hold(conditions, run))
-    return list(found.values())
+        found.update(((run.sweep, run.run), run) for run in select_runs(ledger, sweep, chosen))
+    check_keys(conditions, found.values())
+    return [run for run in found.values() if all_hold(conditions, run)]
 
 
 def the_one(ledger: Ledger, selector: Selectable) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 
 from hpcorch.errors import SubmissionRejectedError, SubmissionUnknownError, UsageError
 from hpcorch.services.sbatch import sbatch
@@ -30,7 +30,7 @@ class Submission:
 
 def submit(
     script: str | PathLike[str] | None = None,
-    *arguments: str,
+    *arguments: str | PathLike[str],
     text: str | None = None,
     flags: Sequence[str] = (),
     resources: Mapping[str, int] | None = None,
@@ -44,7 +44,8 @@ def submit(
     :param flags: of sbatch, as on its command line: ``["--time=60", "--array=0-9"]``
     :param resources: what each job or array element takes of resources of the site profile
     :param pool: a pool of the site profile
-    :raises UsageError: the arguments contradict each other, or the site profile has no such resource or pool
+    :raises UsageError: the arguments are no text, or contradict each other, or the site profile has no such
+        resource or pool
     :raises PolicyError: the site profile forbids it, with the numbers
     :raises SubmissionRejectedError: Slurm said no; nothing exists
     :raises SubmissionUnknownError: the job may exist; ``Ledger.refresh`` settles it
@@ -54,18 +55,37 @@ def submit(
         raise UsageError("give submit() either the file of a script or its text")
     if text is not None and arguments:
         raise UsageError("a script that is given as text takes no arguments: write them into it")
+    named = [] if script is None else _words("the script", [script])
+    asked, given = _words("each flag", _several(flags)), _words("each argument", arguments)
     ours = [f"{RESOURCE_FLAG}={name}={count}" for name, count in (resources or {}).items()]
     if pool is not None:
         ours.append(f"{POOL_FLAG}={pool}")
     outcome = sbatch(
-        [*ours, *flags, *([] if script is None else [fspath(script), *arguments])],
+        [*ours, *asked, *named, *given],
         tell=lambda _line: None,
         read_script=lambda: (text or "").encode("utf-8", "surrogateescape"),
         shows_errors=False,
     )
     if outcome.job_id is None or outcome.sweep is None:
-        raise _why_not(outcome, flags)
+        raise _why_not(outcome, asked)
     return Submission(sweep=outcome.sweep, job_id=outcome.job_id, cluster=outcome.cluster)
+
+
+def _several(flags: Sequence[str]) -> Sequence[str]:
+    if isinstance(flags, (str, bytes)):
+        raise UsageError(f"flags of submit() are a list of texts: write flags=[{flags!r}]")
+    return flags
+
+
+def _words(what: str, values: Sequence[str | PathLike[str]]) -> list[str]:
+    """What a command line has of these."""
+    for value in values:
+        if not isinstance(value, (str, PathLike)):
+            raise UsageError(
+                f"{what} of submit() is a text or a path, and {value!r} is of type {type(value).__name__}: write"
+                f" {str(value)!r}"
+            )
+    return [fsdecode(value) for value in values]
 
 
 def _why_not(outcome: Outcome, flags: Sequence[str]) -> Exception:

@@ -11,7 +11,7 @@ from hpcorch.cli import output
 from hpcorch.cli.options import Place
 from hpcorch.errors import UnavailableError
 from hpcorch.ledger import Ledger
-from hpcorch.model.ids import format_ranges
+from hpcorch.model.ids import format_ranges, named_runs
 from hpcorch.services.select import parse_selector
 
 
@@ -39,11 +39,11 @@ def act(
         control = open_control(ledger, chosen)
         control.look()
         plan = control.plan(action, chosen, checkpoint=checkpoint)
-        what = f"{action} runs {format_ranges(plan.targets.runs)} of sweep {plan.sweep}"
+        what = f"{action} {named_runs(plan.targets.runs)} of sweep {plan.sweep}"
         if plan.asked_to_checkpoint and set(plan.targets.runs) == plan.asked_to_checkpoint:
             what += " after a checkpoint"
         elif plan.asked_to_checkpoint:
-            what += f", runs {format_ranges(sorted(plan.asked_to_checkpoint))} after a checkpoint"
+            what += f", {named_runs(sorted(plan.asked_to_checkpoint))} after a checkpoint"
         if plan.targets.runs and not dry_run:
             confirm(what, yes=yes)
             control.carry_out(plan)
@@ -74,7 +74,7 @@ def confirm(what: str, *, yes: bool) -> None:
 def tell_passed_over(passed_over: Mapping[int, str]) -> None:
     """Say, reason by reason, of which runs nothing was done."""
     for why, runs in _by_reason(passed_over.items()).items():
-        output.note(f"{'run' if len(runs) == 1 else 'runs'} {format_ranges(sorted(runs))} left alone: {why}")
+        output.note(f"{named_runs(sorted(runs))} left alone: {why}")
 
 
 def _by_reason(pairs: Iterable[tuple[int, str]]) -> dict[str, list[int]]:

@@ -19,7 +19,7 @@ from hpcorch.cli.options import (
 )
 from hpcorch.cli.progress import CountsLines
 from hpcorch.ledger import Ledger
-from hpcorch.model.ids import format_ranges
+from hpcorch.model.ids import format_ranges, named_runs
 from hpcorch.services.select import parse_selector
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _write_submitted(done: Retried, *, as_json: bool) -> int:
     if done.submitted:
         output.note("what runs is the code of the launch; to run code that was changed since, launch again")
     for _, runs, job_id in done.submitted if not as_json else ():
-        output.write(f"runs {format_ranges(runs)} of sweep {plan.sweep} submitted as array {job_id}")
+        output.write(f"{named_runs(runs)} of sweep {plan.sweep} submitted as array {job_id}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
     tell_passed_over(plan.passed_over)

@@ -19,6 +19,7 @@ from hpcorch.cli.options import (
 )
 from hpcorch.cli.text import ago, counts_text, duration, local_time, printable, value_text
 from hpcorch.ledger import Ledger
+from hpcorch.model.entities import SBATCH
 from hpcorch.services.report import RunReport, StatusReport, SweepReport, report_status
 from hpcorch.services.select import parse_selector, select_indices
 
@@ -113,7 +114,15 @@ def write_heading(report: SweepReport) -> None:
     tags = f", tagged {', '.join(sweep.tags)}" if sweep.tags else ""
     output.write(printable(f"created {local_time(sweep.created_at)} by {sweep.user} on {sweep.host}{tags}"))
     output.write(printable(f"in {sweep.directory}"))
-    output.write(f"as of {ago(report.age_s)}")
+    output.write(_age(report))
+
+
+def _age(report: SweepReport) -> str:
+    if report.summary.sweep.sweeper != SBATCH:
+        return f"as of {ago(report.age_s)}"
+    if report.looked_at is None:
+        return "Slurm was not asked yet; --refresh asks"
+    return f"as of {ago(report.age_s)}, when Slurm was last asked"
 
 
 def title(report: SweepReport) -> str:

@@ -3,6 +3,7 @@
 ::
 
     <project>/.hpcorch/ledger.db            the ledger; the project is where it is found, walking up
+    <project>/.hpcorch/site.yaml            the site profile of the project, where it has one of its own
     <project>/.hpcorch/snapshots/<digest>   one archive per code state, shared by sweeps
     <project>/.hpcorch/digests.json         digests of files that need not be read again; may be removed
     <project>/.hpcorch/scripts/<sweep>      the directory of a sweep that is a script or a command of the user's
@@ -31,6 +32,7 @@ from hpcorch.model.ids import AttemptId
 
 STATE_DIR = ".hpcorch"
 LEDGER_NAME = "ledger.db"
+SITE_NAME = "site.yaml"
 LEDGER_VARIABLE = "HPCORCH_LEDGER"
 
 SUBMISSIONS = "submissions"
@@ -200,9 +202,15 @@ def digest_cache(state: Path) -> Path:
 
 
 def default_ledger(start: Path) -> Path:
-    """Where the ledger that serves ``start`` is or would be made: at the root of its git checkout, else there."""
+    """Where the ledger that serves ``start`` is or would be made.
+
+    That is at the root of the git checkout or beside a project's own site profile, whichever is nearer walking up,
+    else at ``start``.
+    """
     found = find_ledger(start)
     if found is not None:
         return found
-    root = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
+    marks = (".git", f"{STATE_DIR}/{SITE_NAME}")
+    folders = (start, *start.parents)
+    root = next((folder for folder in folders if any((folder / mark).exists() for mark in marks)), start)
     return root / STATE_DIR / LEDGER_NAME

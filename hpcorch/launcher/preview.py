@@ -59,7 +59,8 @@ def _ranges(array: Array) -> str:
 def _submitted(arrays: Sequence[Array], waiting: int) -> Iterator[str]:
     for one in arrays:
         own = ", ".join(f"{key}={value}" for key, value in one.portion.keys.items())
-        yield f"{len(one.portion.runs)} runs as one array: {_ranges(one)}{f' ({own})' if own else ''}"
+        count = len(one.portion.runs)
+        yield f"{count} run{'s' * (count != 1)} as one array: {_ranges(one)}{f' ({own})' if own else ''}"
     if waiting:
         yield f"{waiting} runs would follow as Slurm takes them, within your limit of submitted jobs"
 

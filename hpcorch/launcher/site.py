@@ -15,7 +15,7 @@ from hpcorch.resources.profile import Profile
 from hpcorch.services.site import check_checkout, check_cluster, load_profile
 from hpcorch.services.terms import THROTTLES, Share, reckon, terms_of
 from hpcorch.services.throttle_state import state_directory
-from hpcorch.slurm.options import DEFAULT_PARALLELISM
+from hpcorch.slurm.options import DEFAULT_PARALLELISM, JobOptions
 from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ class Site:
         """The launch's keys, and the runs with those of their own, as they are recorded and submitted.
 
         :raises PolicyError: the sweep with these runs breaks a limit or policy; the text has the numbers
-        :raises UsageError: a pool or resource does not exist, or a run could never start
+        :raises UsageError: a pool or resource does not exist, a value is none that Slurm can be given, or a
+            run could never start
         :raises SlurmUnavailableError: Slurm does not answer
         """
         common = dict(terms_of(self.profile, params).keys)
@@ -64,7 +65,7 @@ class Site:
         settled = []
         for run in runs:
             text = json.dumps(run.launcher, sort_keys=True)
-            share = shares.get(text) or Share(runs=0, terms=terms_of(self.profile, {**params, **run.launcher}))
+            share = shares.get(text) or self._share({**params, **run.launcher})
             shares[text] = replace(share, runs=share.runs + 1)
             keys = share.terms.keys
             own = {key: keys.get(key) for key in {**common, **keys} if keys.get(key) != common.get(key)}
@@ -74,6 +75,11 @@ class Site:
         self.worst, self.caps = reckon(self.profile, together, self.client)
         self._shares = together
         return common, settled
+
+    def _share(self, params: Mapping[str, Any]) -> Share:
+        terms = terms_of(self.profile, params)
+        JobOptions.from_launcher(terms.keys).check_warning()
+        return Share(runs=0, terms=terms)
 
     def throttle_folder(self, keys: Mapping[str, Any], runs: Sequence[ManifestRun]) -> str | None:
         """Where the user's throttled arrays are on record, if these runs look after them, or may have to."""

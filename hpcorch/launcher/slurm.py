@@ -100,7 +100,8 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
         finally:
             sweep.reconciler(ledger).ingest()
         for job_id, runs in fed.arrays:
-            log.info("Sweep %s: %s submitted as Slurm job array %s", sweep.id, counted(len(runs)), job_id)
+            plural = "s" * (len(runs) != 1)
+            log.info("Sweep %s: %d run%s submitted as Slurm job array %s", sweep.id, len(runs), plural, job_id)
         tell = _Telling()
         tell(tend(sweep.reconciler(ledger), client, hurry=True))
         _tell_waiting(sweep, fed)

@@ -14,7 +14,8 @@ class SweepSummary:
     """A sweep and where its runs stand.
 
     :param counts: only states that some run is in
-    :param looked_at: when its journals were last read (UTC), which is the age of all this
+    :param looked_at: when its journals were last read, or of a script's sweep Slurm was asked (UTC), which is the
+        age of all this; None if never
     """
 
     sweep: Sweep

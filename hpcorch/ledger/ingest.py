@@ -54,7 +54,12 @@ class _Source:
 
 
 def ingest(
-    connection: sqlite3.Connection, sweep_id: str, segments: Iterable[Segment], manifests: Manifests
+    connection: sqlite3.Connection,
+    sweep_id: str,
+    segments: Iterable[Segment],
+    manifests: Manifests,
+    *,
+    looked: bool = True,
 ) -> Ingested:
     """Store what is new in segments of a sweep, and fold it. The caller holds the ledger's lock.
 
@@ -69,8 +74,9 @@ def ingest(
                 first, new = _append(connection, sweep, steps)
                 events += len(new)
                 runs += update(connection, sweep, new, first_seq=first) if new else 0
-    with transaction(connection):
-        connection.execute(QUERIES["set_looked_at"], (utc_now(), sweep.key))
+    if looked:
+        with transaction(connection):
+            connection.execute(QUERIES["set_looked_at"], (utc_now(), sweep.key))
     return Ingested(events=events, runs=runs)
 
 

@@ -65,7 +65,9 @@ class Ledger(LedgerReading):
 
     # Writing ------------------------------------------------------------------------------------------------
 
-    def ingest(self, sweep: str, segments: Iterable[Segment], manifests: Manifests) -> ingest.Ingested:
+    def ingest(
+        self, sweep: str, segments: Iterable[Segment], manifests: Manifests, *, looked: bool = True
+    ) -> ingest.Ingested:
         """Store what is new in segments of a sweep's journals, and bring the tables up to date.
 
         Order, partition and repetition of segments make no difference to the tables. If this fails or is killed,
@@ -73,11 +75,12 @@ class Ledger(LedgerReading):
 
         :param sweep: the sweep's id
         :param manifests: what a batch froze: :func:`hpcorch.ledger.manifests_in` of the sweep directory
+        :param looked: note that the sweep was looked at now: what is known of it is as old as that
         :raises OSError: as the segments' own reading does
         :raises RecordError: a manifest is not what was planned
         """
         with self._writing():
-            return ingest.ingest(self._connection, sweep, segments, manifests)
+            return ingest.ingest(self._connection, sweep, segments, manifests, looked=looked)
 
     def settle(self, sweep: str, sources: Iterable[str]) -> None:
         """Note that nothing more is expected of these sources, so that they need not be looked at again."""

@@ -15,7 +15,10 @@ def take_over(ledger: Path) -> list[str]:
     :param ledger: the ledger's file
     :return: a sentence on each that could not be taken over; it stays announced, unless its directory is gone
     """
-    waiting = announced(ledger)
+    try:
+        waiting = announced(ledger)
+    except PermissionError:  # another user's, who takes over what is announced there
+        return []
     if not waiting:
         return []
     from hpcorch.ledger import Ledger  # most looks find nothing, and pay for nothing
@@ -37,6 +40,6 @@ def take_over(ledger: Path) -> list[str]:
                     taken_over(ledger, sweep)
                 except (HpcorchError, OSError) as error:
                     troubles.append(f"sweep {sweep} in {directory} cannot be taken over yet: {error}")
-    except HpcorchError as error:
-        troubles.append(f"{len(waiting)} new sweeps cannot be taken over yet: {error}")
+    except (HpcorchError, OSError) as error:
+        troubles.append(f"{len(waiting)} new sweep{'s' * (len(waiting) != 1)} cannot be taken over yet: {error}")
     return troubles

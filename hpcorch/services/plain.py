@@ -22,7 +22,7 @@ Plain = dict[str, Any]
 def sweep_as_plain(summary: SweepSummary, *, looked_at: str | None, now: datetime) -> Plain:
     """A sweep in short.
 
-    :param looked_at: when its journals were last read
+    :param looked_at: when its journals were last read, or of a script's sweep Slurm was asked
     """
     sweep = summary.sweep
     return {

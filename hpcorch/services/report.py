@@ -31,7 +31,7 @@ MOST_LOOKED_AT = 50
 class SweepReport:
     """A sweep and the age of what is known about it.
 
-    :param looked_at: when its journals were last read (UTC)
+    :param looked_at: when its journals were last read, or of a script's sweep Slurm was asked (UTC); None if never
     :param now: the moment of the report
     :param refusal: what Slurm refused of it, if nobody submits that again
     """
@@ -43,7 +43,7 @@ class SweepReport:
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the journals were last read."""
+        """Seconds since then; None if never."""
         return plain.seconds_between(self.looked_at, self.now)
 
     def as_plain(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hpcorch.services.local_pool import LocalPool
 from hpcorch.services.local_retries import run_with_retries
 from hpcorch.services.portions import Portion, Room, portions
 from hpcorch.services.resubmission import Resubmission
+from hpcorch.services.script_again import script_again
 from hpcorch.services.select import Selector, select_runs
 from hpcorch.services.submit import submit_array
 from hpcorch.services.tend import tend
@@ -252,9 +253,10 @@ def open_retry(
             f" {control.sweep.id} was set aside: its runs cannot be run again there; launch them as a new sweep"
         )
     if any(one.form.is_script for one in writer.submissions(control.sweep.id)):
+        again = shlex.join(script_again(control, selector))
         raise UsageError(
             f"sweep {control.sweep.id} is a script of the user's, or a command in one, and whether it may run again"
-            f" from its start only its user knows: submit it again with `{shlex.join(control.sweep.argv)}`"
+            f" from its start only its user knows: submit it again with `{again}`"
         )
     control.look()
     return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)

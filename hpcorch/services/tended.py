@@ -32,9 +32,7 @@ class Tended:
     @property
     def deeds(self) -> list[str]:
         """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
-        fed = [
-            f"{named_runs(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed
-        ]
+        fed = [f"{named_runs(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed]
         return [*(self._submitted(action, job_id) for action, job_id in self.resubmitted), *fed]
 
     @property
@@ -49,7 +47,8 @@ class Tended:
 
     def _submitted(self, action: Resubmit, job_id: str) -> str:
         wait = f", to start in {action.wait_s} s" if action.wait_s else ""
-        return f"{named_runs(action.runs)} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
+        runs = named_runs(action.runs)
+        return f"{runs} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""

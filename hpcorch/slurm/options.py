@@ -122,8 +122,8 @@ class JobOptions:
         if asked and limit is not None and asked >= limit:
             raise UsageError(
                 f"With signal_delay_s={asked} and timeout_min={self.timeout_min} ({limit} s) each run would be"
-                f" warned of its time limit as soon as it begins: set signal_delay_s below {limit}, or leave it out for"
-                f" {min(USUAL_DELAY_S, limit // 2)}."
+                f" warned of its time limit as soon as it begins: set signal_delay_s below {limit}, or leave it out"
+                f" for {min(USUAL_DELAY_S, limit // 2)}."
             )
 
     @property

@@ -11,10 +11,13 @@ import psutil
 import pytest
 
 import hpcorch
-from hpcorch.errors import NotFoundError, UsageError
+from hpcorch.errors import NotFoundError, UnavailableError, UsageError
+from hpcorch.journal.inbox import announce
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.ledger.connection import lock_of
+from hpcorch.services import inbox
 from tests.ledger_support import small_sweep
 from tests.support import SWEEP, CommandLine, SweepOnDisk, finished_sweep
 
@@ -67,6 +70,29 @@ def test_answers_are_from_the_file_that_is_there_now(sweep, tmp_path, capsys):
     sweep.ledger_path.unlink()
     with pytest.raises(NotFoundError):
         ledger.sweep()
+
+
+def test_a_ledger_that_cannot_be_written_is_read_as_it_is(sweep, monkeypatch):
+    announce(sweep.ledger_path, "20990101-000000-aaaa", SweepLayout(sweep.project / "sweeps" / SWEEP))
+
+    def refuse(path, **options):
+        if options.get("write"):
+            raise UnavailableError(f"the ledger {path} cannot be written")
+        return opened(path, **options)
+
+    opened = OpenLedger.open
+    monkeypatch.setattr(OpenLedger, "open", refuse)
+    assert len(hpcorch.Ledger().runs(SWEEP)) == 2
+    with pytest.raises(NotFoundError, match="has an id that begins with '2099'"):
+        hpcorch.Ledger().runs("2099")
+
+
+def test_another_users_ledger_whose_inbox_is_private_is_read(sweep, monkeypatch):
+    def refuse(ledger):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(inbox, "announced", refuse)
+    assert len(hpcorch.Ledger().runs(SWEEP)) == 2
 
 
 def test_threads_may_ask_while_others_write(sweep):

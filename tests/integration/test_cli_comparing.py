@@ -13,7 +13,7 @@ import pytest
 from hydra.core.utils import JobStatus
 
 import hpcorch as api
-from hpcorch.errors import NotFoundError
+from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.launcher.returns import RunHandle
 from hpcorch.model.states import RunState
 from tests.integration.apps import make_app
@@ -103,6 +103,16 @@ def test_ls_lists_sweeps_with_a_run_like_that(hpcorch, tmp_path, other):
     assert found("lr=0.5", "result.accuracy>=0.9") == []  # of one and the same run
     assert hpcorch("ls", "-n", "1", "--where", "lr>0").err.startswith("hpcorch: these are the latest 1")
     assert hpcorch("ls", "--where", "lr").code == 2
+
+
+@pytest.mark.parametrize("command", [["compare", "last"], ["ls"]])
+def test_a_condition_on_what_no_run_has_is_a_usage_error_that_names_the_keys(hpcorch, other, command):
+    refused = hpcorch(*command, "--where", "foo=1")
+    assert (refused.code, refused.out) == (2, "")
+    assert "no run has 'foo'" in refused.err
+    assert "keys are lr, depth, run, seed, state, result.accuracy, result.loss" in refused.err
+    with pytest.raises(UsageError, match="no run has 'foo'"):
+        api.Ledger().runs(where="foo=1")
 
 
 def test_collect_in_python_gives_what_the_launcher_returned(tmp_path):

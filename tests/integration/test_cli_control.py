@@ -239,12 +239,28 @@ def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
     ran = hpcorch("cancel", "-y")
     assert ran.code == 3
     assert "of runs 0 nobody knows yet whether Slurm has them" in ran.err
-    assert "cancel runs 1 of sweep" in ran.out
+    assert "cancel run 1 of sweep" in ran.out
     assert "(not submitted yet)" in ran.out
     (run,) = json.loads(hpcorch("status", "last/1", "--json").out)["runs"]
     assert run["state"] == "CANCELLED"
     assert run["reason"] == f"cancelled by {getpass.getuser()} before it was submitted"
     assert "it is not over (UNCERTAIN)" in hpcorch("retry", "last/0").err
+
+
+def test_what_slurm_refused_still_says_why_after_it_was_cancelled(hpcorch, slurm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep.submit([0, 1], backend="slurm")
+    sweep.record(ev.SubmissionRejected(submission=0, reason="there is no such partition"))
+    sweep.ingest()
+    assert hpcorch("cancel", "-y").code == 0
+    shown = json.loads(hpcorch("status", "--json").out)
+    assert shown["counts"] == {"CANCELLED": 2}
+    for run in shown["runs"]:
+        assert run["reason"] == (
+            f"cancelled by {getpass.getuser()} before it was submitted;"
+            " Slurm had refused it: there is no such partition"
+        )
 
 
 def test_without_slurm_nothing_is_asked_and_the_exit_code_is_3(hpcorch, tmp_path, monkeypatch):

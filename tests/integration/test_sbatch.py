@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+import hpcorch
+from hpcorch.errors import SlurmUnavailableError, UsageError
+from hpcorch.slurm.sbatch_program import sbatch_program
 from tests.integration.test_submission import FakeCluster
 from tests.support import wait_until
 
@@ -199,7 +203,7 @@ def test_of_an_array_those_that_were_preempted_are_told_apart(project):
 def test_what_only_slurm_can_tell_is_not_said_to_be_of_now(project):
     (project.folder / "job.sh").write_text("#!/bin/sh\nsleep 60\n")
     assert project.sbatch("--hold", "job.sh").returncode == 0
-    project.run("status", "last")
+    project.run("status", "last", "--refresh")
     wait_until(lambda: project.shown("status", "last")["age_s"] > 1)
     assert project.shown("status", "last", "--refresh")["age_s"] < 1
 
@@ -546,3 +550,94 @@ def test_what_the_catalog_does_not_have_is_refused_before_anything_happens(proje
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert (project.sweeps(), project.cluster.jobs()) == ([], {})
+
+
+def test_status_says_that_slurm_was_not_asked_until_it_was(project):
+    assert project.sbatch("--wait", "job.sh").returncode == 0
+    for _ in range(2):
+        assert "Slurm was not asked yet; --refresh asks" in project.run("status", "last").stdout
+    assert "as of now, when Slurm was last asked" in project.run("status", "last", "--refresh").stdout
+    assert "when Slurm was last asked" in project.run("status", "last").stdout
+    assert project.shown("status", "last")["looked_at"] is not None  # type: ignore[index]
+
+
+def test_of_an_array_those_that_failed_are_to_be_submitted_again(project):
+    (project.folder / "job.sh").write_text("#!/bin/sh\n[ $((SLURM_ARRAY_TASK_ID % 2)) = 0 ]\n")
+    assert project.sbatch("--job-name=odd", "--array=0-4", "job.sh", "foo").returncode == 0
+    project.cluster.wait_until_idle()
+    refused = project.run("retry", "last")
+    assert refused.returncode == 2
+    assert "`hpcorch sbatch --job-name=odd --array=1,3 job.sh foo`" in refused.stderr
+    assert "--array=3 job.sh" in project.run("retry", "last/2-4").stderr
+
+
+def test_a_program_that_submits_finds_its_sweep_at_once(project):
+    program = """
+import hpcorch
+from pathlib import Path
+first = hpcorch.submit("job.sh", Path("data"))
+ledger = hpcorch.Ledger()
+assert [run.sweep for run in ledger.runs(first.sweep)] == [first.sweep]
+second = hpcorch.submit("job.sh", flags=["--hold"])
+assert ledger.runs("last")[0].sweep == second.sweep
+assert hpcorch.Ledger().sweep(second.sweep).state == "SUBMITTED"
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=project.folder, text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("'job.sh', 0.1", "each argument of submit() is a text or a path, and 0.1 is of type float: write '0.1'"),
+        ("'job.sh', flags='--time=60'", "flags of submit() are a list of texts: write flags=['--time=60']"),
+        ("'job.sh', flags=[60]", "each flag of submit() is a text"),
+        ("5", "the script of submit() is a text or a path"),
+    ],
+)
+def test_what_no_command_line_can_have_is_refused_in_a_sentence(project, monkeypatch, call, said):
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        eval(f"hpcorch.submit({call})", {"hpcorch": hpcorch})
+    assert project.cluster.jobs() == {}
+
+
+def test_a_wrapper_that_is_called_sbatch_does_not_call_itself(project, tmp_path):
+    wrapper = tmp_path / "bin/sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec {HPCORCH} sbatch "$@"\n')
+    wrapper.chmod(0o755)
+    path = f"{wrapper.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sbatch", "job.sh"],
+        cwd=project.folder,
+        env={**os.environ, "PATH": path},
+        text=True,
+        capture_output=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Submitted batch job 1\n", "")
+    assert len(project.sweeps()) == 1
+    assert "Usage: sbatch" in project.sbatch("--help", env={"PATH": path}).stdout
+
+
+def test_where_there_is_but_a_wrapper_a_sentence_says_so(tmp_path):
+    for name in ("sbatch", "other/sbatch"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('#!/bin/sh\n# for Makefiles\nexec "/opt/hpcorch" sbatch "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(SlurmUnavailableError, match="there is no sbatch of Slurm's on PATH behind it"):
+        sbatch_program({"PATH": f"{tmp_path}:{tmp_path / 'other'}"})
+    (tmp_path / "other/sbatch").write_text(
+        "#!/bin/sh\n# unlike hpcorch sbatch it records nothing\nexec /opt/sbatch\n"
+    )
+    assert sbatch_program({"PATH": f"{tmp_path}:{tmp_path / 'other'}"}) == str(tmp_path / "other/sbatch")
+
+
+def test_a_project_that_init_made_ready_outside_git_has_one_ledger(project):
+    assert project.run("init").returncode == 0
+    below = project.folder / "experiments/first"
+    below.mkdir(parents=True)
+    assert project.run("exec", "--", "true", cwd=below).returncode == 0
+    assert project.run("status", "last").returncode == 0
+    assert not (below / ".hpcorch").exists()

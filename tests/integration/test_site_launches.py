@@ -115,6 +115,8 @@ def test_a_warning_that_would_come_as_a_run_begins_is_refused(app):
     assert done.returncode == 1
     assert "With signal_delay_s=60 and timeout_min=1 (60 s) each run would be warned" in done.stderr
     assert "set signal_delay_s below 60, or leave it out for 30" in done.stderr
+    words = [NORMAL, "x=1,2", "hydra.launcher.timeout_min=${x}", "hydra.launcher.signal_delay_s=90"]
+    assert "With signal_delay_s=90 and timeout_min=1 (60 s)" in app.launch(*words).stderr
     assert left_behind(app) == []
 
 
@@ -158,8 +160,8 @@ def test_a_dry_run_tells_what_would_happen_and_does_nothing(app):
 def test_a_dry_run_shows_each_array_of_a_sweep_with_swept_requests(app):
     words = ["value=1,2", "hydra.launcher.cpus_per_task=${value}", NORMAL, "hydra.launcher.dry_run=true"]
     done = app.launch(*words)
-    assert "# 1 runs as one array: 0 (cpus_per_task=1)" in done.stdout, done.stdout + done.stderr
-    assert "# 1 runs as one array: 1 (cpus_per_task=2)" in done.stdout
+    assert "# 1 run as one array: 0 (cpus_per_task=1)" in done.stdout, done.stdout + done.stderr
+    assert "# 1 run as one array: 1 (cpus_per_task=2)" in done.stdout
     assert done.stdout.count("#!/bin/bash") == 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
-from hpcorch.services.where import parse_condition
+from hpcorch.services.where import check_keys, parse_condition
 
 
 def run(params: dict[str, Any], result: Any = None) -> Run:
@@ -62,7 +62,23 @@ def test_a_plain_result_is_compared_itself():
     assert not parse_condition("result>0.5").holds(run({}))
 
 
-@pytest.mark.parametrize("text", ["", "lr", "=1", ">", "lr ~ 1"])
+@pytest.mark.parametrize("text", ["", "lr", "=1", ">", "lr ~ 1", "lr>", "lr = ", "seed=>2", "seed =< 2", "lr===1"])
 def test_what_is_no_condition_is_refused_in_a_sentence(text):
     with pytest.raises(UsageError, match="is no condition"):
         parse_condition(text)
+
+
+@pytest.mark.parametrize("text", ["lr>1", "seed=7", "state=FAILED", "result.loss<1", "sometimes=1"])
+def test_a_key_that_some_run_has_may_be_asked_for(text):
+    check_keys([parse_condition(text)], [run({"lr": 0.1}), run({"sometimes": None}, {"loss": 1})])
+
+
+@pytest.mark.parametrize("key", ["foo", "result", "result.accuracy"])
+def test_a_key_that_no_run_has_is_refused_with_those_that_there_are(key):
+    with pytest.raises(UsageError, match=f"'{key}', .* keys are lr, run, seed, state, result.loss$"):
+        check_keys([parse_condition(f"{key}=1")], [run({"lr": 0.1}), run({"lr": 0.2}, {"loss": 1})])
+
+
+def test_before_a_run_has_a_result_any_part_of_one_may_be_meant():
+    check_keys([parse_condition("result.loss<1")], [run({"lr": 0.1})])
+    check_keys([parse_condition("foo=1")], [])
