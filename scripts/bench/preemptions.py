@@ -54,7 +54,7 @@ APPS = {
     "torch": App(
         argv=[str(HERE / "preempted_torch.py"), "+every_steps=3", "+hidden=256"],
         long=["+seed=1,2,3", "+workers=0,2", "+epochs=240"],
-        short=["+seed=1,2", "+workers=0,2", "+epochs=12"],
+        short=["+seed=1,2", "+workers=0,2", "+epochs=90"],
     ),
     "ranks": App(
         argv=[str(HERE / "preempted_ranks.py"), "+every_steps=5", "+pause=0.02", "+ranks=4"],
