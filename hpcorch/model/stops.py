@@ -21,7 +21,7 @@ from hpcorch.model.states import AttemptState
 # Ours, of an element that was preempted and that Slurm did not queue again (PreemptMode=CANCEL, or --no-requeue).
 NOT_REQUEUED = "NOT_REQUEUED"
 
-_EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
+EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
 
 
 class Journal(str, Enum):
@@ -251,7 +251,7 @@ def killed_by(said: JobObserved) -> int | None:
     """The number of the signal that the job died of, as Slurm or the exit code of a shell or srun tells it."""
     if said.signal:
         return said.signal
-    number = (said.exit_code or 0) - _EXIT_SIGNAL_BASE
+    number = (said.exit_code or 0) - EXIT_SIGNAL_BASE
     return number if number in _NUMBERS else None
 
 

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcorch import process
+from hpcorch.model.stops import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.runtime.command_signals import STOPS, Arrived, HeldSignals
 from hpcorch.runtime.output import say
 
-EXIT_SIGNAL_BASE = 128  # as a shell reports a process that died of a signal
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # likewise what cannot be started
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell reports what cannot be started
 _LEASE_LOOK_S = 5.0
 
 
@@ -161,11 +161,3 @@ def _descendants(child: subprocess.Popen[bytes]) -> list[int]:
         return [one.pid for one in psutil.Process(child.pid).children(recursive=True)]
     except psutil.Error:
         return []
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9; ``signal 40`` for one that has no name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -19,6 +19,7 @@ from hpcorch.model.events import (
     AttemptSignalled,
     Fact,
 )
+from hpcorch.model.stops import EXIT_SIGNAL_BASE
 from hpcorch.runtime.claim import SupersededError, claim, earlier_end, superseded_by, was_asked_to_end
 from hpcorch.runtime.output import flush, say, show_error
 from hpcorch.runtime.place import Place
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from hpcorch.runtime.sharing import Sharing
 
 EXIT_FAILED = 1
-EXIT_SIGNAL_BASE = 128  # as a shell reports a process that died of a signal
 
 
 def lead(place: Place, signals: SignalOwner) -> int:

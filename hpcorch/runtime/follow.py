@@ -10,7 +10,8 @@ import os
 import signal
 
 from hpcorch.model.events import AttemptCalled, AttemptEnded
-from hpcorch.runtime.execute import EXIT_FAILED, EXIT_SIGNAL_BASE, exit_code
+from hpcorch.model.stops import EXIT_SIGNAL_BASE
+from hpcorch.runtime.execute import EXIT_FAILED, exit_code
 from hpcorch.runtime.output import say, show_error
 from hpcorch.runtime.place import Place
 from hpcorch.runtime.prepare import prepare

@@ -28,7 +28,8 @@ from hpcorch.model.events import (
     JobObserved,
 )
 from hpcorch.model.ids import AttemptId, utc_now
-from hpcorch.runtime.command import EXIT_SIGNAL_BASE, Ended
+from hpcorch.model.stops import EXIT_SIGNAL_BASE
+from hpcorch.runtime.command import Ended
 from hpcorch.runtime.command_result import Found
 from hpcorch.runtime.output import say
 from hpcorch.runtime.shared_journal import SharedJournal

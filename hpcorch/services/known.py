@@ -41,10 +41,11 @@ class Known:
 
     def with_facts(self, facts: Iterable[JobObserved]) -> Known:
         """The same with these facts known, too."""
-        return replace(self, observed={**self.observed, **{_about(fact): fact for fact in facts}})
+        return replace(self, observed={**self.observed, **{about(fact): fact for fact in facts}})
 
 
-def _about(fact: JobObserved) -> AttemptId:
+def about(fact: JobObserved) -> AttemptId:
+    """The attempt that a fact speaks of."""
     return AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)
 
 
@@ -60,7 +61,7 @@ def previous_attempt(attempt: AttemptId) -> AttemptId:
 
 def is_news(fact: JobObserved, known: Known) -> bool:
     """Whether a fact says something that a user would notice and that was not known."""
-    last = known.observed.get(_about(fact))
+    last = known.observed.get(about(fact))
     if last is None:
         # A running element whose journal runs tells nothing new.
         seen = known.attempts.get((fact.run, fact.submission))

@@ -20,13 +20,11 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.stops import signal_name
+from hpcorch.model.stops import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.services.exports import script_exports
 from hpcorch.services.local_record import PoolRecord
 from hpcorch.services.local_task import POLL_S, LocalTask, stop_tasks
 from hpcorch.services.logs import LogFiles
-
-_EXIT_SIGNAL_BASE = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +202,7 @@ class LocalPool:
 
 def _of_exit_code(code: int) -> str:
     """What an exit code says; a run that was stopped ends with 128 and the signal, as a shell reports it."""
-    if code - _EXIT_SIGNAL_BASE in {number.value for number in signal.Signals}:
-        name = signal_name(code - _EXIT_SIGNAL_BASE)
+    if code - EXIT_SIGNAL_BASE in {number.value for number in signal.Signals}:
+        name = signal_name(code - EXIT_SIGNAL_BASE)
         return f"stopped by {name}; `hpcorch retry` goes on from the last checkpoint, if there is one"
     return f"the process ended with exit code {code}"

@@ -20,6 +20,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.fold_sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
+from hpcorch.services.known import about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,5 +74,5 @@ def _last_words(events: tuple[Event, ...]) -> dict[AttemptId, JobObserved]:
     for event in events:
         fact = event.fact
         if isinstance(fact, JobObserved):
-            words[AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)] = fact
+            words[about(fact)] = fact
     return words

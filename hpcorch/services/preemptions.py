@@ -15,8 +15,8 @@ from datetime import datetime
 from hpcorch.errors import SlurmUnavailableError
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import AttemptId, parse_time
-from hpcorch.services.known import Known
+from hpcorch.model.ids import parse_time
+from hpcorch.services.known import Known, about
 from hpcorch.slurm import commands
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.squeue import parse_preemptions
@@ -56,8 +56,7 @@ def _begun(job_ids: Sequence[str], client: SlurmClient) -> Mapping[str, datetime
 def _is_preempted(fact: JobObserved, submission: Submission, begun: Mapping[str, datetime], known: Known) -> bool:
     if fact.state not in _BY_ITSELF:
         return False
-    attempt = AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)
-    last = known.observed.get(attempt)
+    last = known.observed.get(about(fact))
     if last is not None and last.preempted:  # the controller may have forgotten it since
         return True
     start = begun.get(submission.element(fact.run) or "")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.stops import NOT_REQUEUED
+from hpcorch.services.known import about
 from hpcorch.services.observe_accounting import BY_UID
 
 CANCEL = "cancel"
@@ -68,9 +69,8 @@ def _attributed(fact: JobObserved, request: ControlRequested | None, told: Colle
 
 def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[AttemptId]) -> bool:
     """Whether it failed as a task does that was asked to save a checkpoint and end."""
-    attempt = AttemptId(run=fact.run, submission=fact.submission, restart=fact.restart)
     by_code = (fact.signal or fact.exit_code) in _ENDED_BY_REQUEST
-    return request.checkpoint and fact.state == "FAILED" and (by_code or attempt in told)
+    return request.checkpoint and fact.state == "FAILED" and (by_code or about(fact) in told)
 
 
 def _canceller(fact: JobObserved) -> int | None:
