@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from hpcorch.api.ledger import Ledger as Ledger
     from hpcorch.api.submit import submit as submit
     from hpcorch.launcher.collect import collect as collect
-    from hpcorch.runtime.run import Checkpoint as Checkpoint
-    from hpcorch.runtime.run import Run as Run
-    from hpcorch.runtime.run import current_run as current_run
-    from hpcorch.runtime.signals import Stopped as Stopped
+    from hpcorch.runtime.context.signals import Stopped as Stopped
+    from hpcorch.runtime.run.run import Checkpoint as Checkpoint
+    from hpcorch.runtime.run.run import Run as Run
+    from hpcorch.runtime.run.run import current_run as current_run
 
 _HOMES = {
-    "Checkpoint": "hpcorch.runtime.run",
+    "Checkpoint": "hpcorch.runtime.run.run",
     "Ledger": "hpcorch.api.ledger",
-    "Run": "hpcorch.runtime.run",
-    "Stopped": "hpcorch.runtime.signals",
+    "Run": "hpcorch.runtime.run.run",
+    "Stopped": "hpcorch.runtime.context.signals",
     "collect": "hpcorch.launcher.collect",
-    "current_run": "hpcorch.runtime.run",
+    "current_run": "hpcorch.runtime.run.run",
     "submit": "hpcorch.api.submit",
 }
 _MODULES = frozenset({"api", "errors"})

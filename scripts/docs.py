@@ -23,7 +23,7 @@ import click
 from hpcorch import api
 from hpcorch.cli.main import COMMANDS, command
 from hpcorch.ledger import Ledger
-from hpcorch.resources import profile
+from hpcorch.resources.profile import profile
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -197,7 +197,7 @@ def events() -> str:
 
 def views() -> str:
     """The views of the ledger, with their columns."""
-    text = (ROOT / "hpcorch" / "ledger" / "sql" / "views.sql").read_text()
+    text = (ROOT / "hpcorch" / "ledger" / "schema" / "sql" / "views.sql").read_text()
     told = dict(re.findall(r"^--   (v_\w+) +(.+)$", text, re.MULTILINE))
     about = re.findall(r"^-- (?! )(.+)$", text, re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
@@ -220,7 +220,7 @@ def _columns(ledger: Path) -> dict[str, list[str]]:
 
 def run_api() -> str:
     """What a task may ask of its run."""
-    run, signals = Source("hpcorch/runtime/run.py"), Source("hpcorch/runtime/signals.py")
+    run, signals = Source("hpcorch/runtime/run/run.py"), Source("hpcorch/runtime/context/signals.py")
     errors = Source("hpcorch/errors.py")
     about = "`run = hpcorch.current_run()` gives it; outside a job, a harmless stand-in."
     parts = ["# The run", about]
@@ -277,7 +277,7 @@ def _errors(source: Source) -> str:
 
 def site_profile() -> str:
     """The keys of a site profile."""
-    source = Source("hpcorch/resources/profile.py")
+    source = Source("hpcorch/resources/profile/profile.py")
     about = "[Sharing resources](../guide/sharing.md) explains it. What has no default is not limited, or not said."
     parts = ["# The site profile", about]
     for title, form in _PROFILE.items():

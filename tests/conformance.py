@@ -16,10 +16,10 @@ import pytest
 
 from hpcorch.errors import NotFoundError, SubmissionRejectedError
 from hpcorch.model.ids import new_token
+from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.client import CliClient, SlurmClient
-from hpcorch.slurm.executor import sbatch_text
-from hpcorch.slurm.options import JobOptions
-from hpcorch.slurm.squeue import QueueRow
+from hpcorch.slurm.sbatch.executor import sbatch_text
+from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.states import JobState
 
 # What a rejected value is called, as keys of JobOptions, and a word that the explanation must hold.

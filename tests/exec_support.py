@@ -16,9 +16,9 @@ from hpcorch.journal.reader import read_segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Run
-from hpcorch.services.inbox import take_over
-from hpcorch.services.reconcile import open_reconciler
-from hpcorch.services.wrapped import Wrapped, record_wrapped
+from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
+from hpcorch.services.tending.inbox import take_over
+from hpcorch.services.tending.reconcile import open_reconciler
 
 HPCORCH = [sys.executable, "-c", "from hpcorch.cli.main import main; main()"]
 PROGRAM = [*HPCORCH, "exec"]
@@ -120,7 +120,7 @@ def script_sweep(
         control.append(
             ev.SubmissionIntended(
                 submission=0,
-                batch=recorded.header.batch,
+                launch=recorded.header.launch,
                 runs="0" if indices is None else ",".join(map(str, indices)),
                 token=TOKEN,
                 backend="slurm",

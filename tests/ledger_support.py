@@ -34,11 +34,11 @@ def created(sweep: str = SWEEP, directory: str = "/project/sweep", **changes: An
     return ev.SweepCreated(**{**values, **changes})
 
 
-def batch(count: int, first: int = 0, digest: str = "sha256:0") -> ev.BatchPlanned:
-    return ev.BatchPlanned(
-        batch=first,
+def launch(count: int, first: int = 0, digest: str = "sha256:0") -> ev.LaunchPlanned:
+    return ev.LaunchPlanned(
+        first_run=first,
         count=count,
-        manifest=f".hpcorch/batch-{first:06d}/manifest.jsonl",
+        manifest=f".hpcorch/launch-{first:06d}/manifest.jsonl",
         manifest_digest=digest,
         task_digest="sha256:1",
         options={"partition": "gpu"},
@@ -64,16 +64,16 @@ def base(number: int = 0) -> ev.BasePlanned:
     return ev.BasePlanned(base=number, config={"lr": 0.1, "model": {"name": "mlp", "layers": [8, 8]}})
 
 
-def plan_of(batch_planned: ev.BatchPlanned) -> list[ev.Fact]:
-    """A stand-in for manifests on disk: one base, and the runs of the batch."""
-    first = batch_planned.batch
-    return [base(), *map(planned, range(first, first + batch_planned.count))]
+def plan_of(launch_planned: ev.LaunchPlanned) -> list[ev.Fact]:
+    """A stand-in for manifests on disk: one base, and the runs of the launch."""
+    first = launch_planned.first_run
+    return [base(), *map(planned, range(first, first + launch_planned.count))]
 
 
 def intended(submission: int, runs: str, first: int = 0) -> ev.SubmissionIntended:
     return ev.SubmissionIntended(
         submission=submission,
-        batch=first,
+        launch=first,
         runs=runs,
         token=f"{submission:032x}",
         backend="slurm",
@@ -136,7 +136,7 @@ def tables(ledger: Ledger) -> dict[str, Any]:
         "runs": {name: ledger.runs(name) for name in ids},
         "attempts": {name: ledger.attempts(name) for name in ids},
         "submissions": {name: ledger.submissions(name) for name in ids},
-        "batches": {name: ledger.batches(name) for name in ids},
+        "launches": {name: ledger.launches(name) for name in ids},
         "configs": {name: [ledger.config(name, run.run) for run in ledger.runs(name)] for name in ids},
         "views": [sorted(ledger.query(f"SELECT * FROM {view}").rows, key=repr) for view in _VIEWS],
         "events": {event.id for name in ids for event in ledger.events(name)},
@@ -151,7 +151,7 @@ _VIEWS = (
 
 def small_sweep(ledger: Ledger, runs: int = 3, sweep: str = SWEEP, **changes: Any) -> None:
     """A sweep of which run 1 failed, the last run is still pending, and the others are completed."""
-    control: list[ev.Fact] = [created(sweep, **changes), batch(runs), *submitted(0, f"0-{runs - 1}")]
+    control: list[ev.Fact] = [created(sweep, **changes), launch(runs), *submitted(0, f"0-{runs - 1}")]
     journals = [
         segment(
             f"{run}.s0.r0",
@@ -165,13 +165,13 @@ def small_sweep(ledger: Ledger, runs: int = 3, sweep: str = SWEEP, **changes: An
     ledger.ingest(sweep, [segment("control", control, sweep=sweep), *journals], plan_of)
 
 
-def write_plan(layout: SweepLayout, count: int) -> ev.BatchPlanned:
+def write_plan(layout: SweepLayout, count: int) -> ev.LaunchPlanned:
     """A manifest on disk, and the event that tells of it."""
-    facts = plan_of(batch(count))
+    facts = plan_of(launch(count))
     configs = [fact for fact in facts if isinstance(fact, ev.BasePlanned)]
     header = ManifestHeader(
         sweep=SWEEP,
-        batch=0,
+        launch=0,
         count=count,
         backend="slurm",
         job_name="train",
@@ -180,14 +180,14 @@ def write_plan(layout: SweepLayout, count: int) -> ev.BatchPlanned:
         python="python3",
         task_digest="sha256:1",
     )
-    layout.batch(0).mkdir(parents=True)
+    layout.launch(0).mkdir(parents=True)
     digest = write_manifest(
         layout.manifest(0),
         header,
         [ManifestBase(base=fact.base, config=fact.config, pickle=b"") for fact in configs],
         [ManifestRun(node={}, **ev.to_body(fact)) for fact in facts if isinstance(fact, ev.RunPlanned)],
     )
-    return batch(count, digest=digest)
+    return launch(count, digest=digest)
 
 
 def make_ledger(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from hpcorch.journal.snapshots import file_entry
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
-from hpcorch.runtime.checkpoints import CheckpointStore
+from hpcorch.runtime.checkpoint.store import CheckpointStore
 from tests.support import SWEEP, SweepOnDisk, make_sweep
 
 CODE = {"helpers.py": "WORD = 1\n", "train.py": "import helpers\nprint(helpers.WORD)\n"}
@@ -31,13 +31,13 @@ def freeze(made: SweepOnDisk, code: Mapping[str, str], environment: Mapping[str,
         writer.add(file_entry(name, text.encode(), executable=False), text.encode())
     snapshot, content = writer.finish()
     archive = store(snapshots_folder(made.project / STATE_DIR), snapshot, content)
-    batch = made.layout.batch(0)
+    launch = made.layout.launch(0)
     record, diff = json.dumps(environment).encode(), b"--- a/helpers.py\n+++ b/helpers.py\n"
-    write_whole(batch / "environment.json", record)
-    write_whole(batch / "code.diff", diff)
+    write_whole(launch / "environment.json", record)
+    write_whole(launch / "code.diff", diff)
     made.record(
         ev.CodeFrozen(
-            batch=0,
+            launch=0,
             digest=snapshot,
             archive=str(archive),
             root=str(made.project),
@@ -47,12 +47,12 @@ def freeze(made: SweepOnDisk, code: Mapping[str, str], environment: Mapping[str,
             branch="trunk",
             remote="https://example.org/project.git",
             dirty=True,
-            diff=made.layout.relative(batch / "code.diff"),
+            diff=made.layout.relative(launch / "code.diff"),
             diff_digest=digest(diff),
         ),
         ev.EnvironmentFrozen(
-            batch=0,
-            file=made.layout.relative(batch / "environment.json"),
+            launch=0,
+            file=made.layout.relative(launch / "environment.json"),
             digest=digest(record),
             fingerprint=digest(record).removeprefix("sha256:"),
         ),

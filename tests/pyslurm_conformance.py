@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from hpcorch.slurm import pyslurm_client
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.pyslurm_client import PyslurmClient
+from hpcorch.slurm.pyslurm import client as pyslurm_client
+from hpcorch.slurm.pyslurm.client import PyslurmClient
 from hpcorch.slurm.states import JobState
 from tests.conformance import SlurmClientConformance, eventually, states
 

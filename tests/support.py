@@ -21,11 +21,10 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId, format_ranges
-from hpcorch.services.pools import pool_id
-from hpcorch.services.reconcile import Reconciler
-from hpcorch.services.record import Launch, create_sweep, record_launch
+from hpcorch.services.local.processes import pool_id
+from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+from hpcorch.services.tending.reconcile import Reconciler
 
-FAKE_SLURM = Path(__file__).parent / "integration" / "fake_slurm"
 SWEEP = "20260101-120000-bcdf"
 HERE = "<this process>"  # a local pool that is alive
 GONE = "<gone>"  # a local pool of this host that is not
@@ -67,7 +66,7 @@ class SweepOnDisk:
         task = b"a task"
         header = ManifestHeader(
             sweep=self.id,
-            batch=first,
+            launch=first,
             count=len(overrides),
             backend="local",
             job_name="train",
@@ -79,7 +78,8 @@ class SweepOnDisk:
         runs = [self._planned(index, words) for index, words in enumerate(overrides, start=first)]
         base = ManifestBase(base=0, config={"lr": 0.1, **config}, pickle=b"")
         record_launch(
-            self.layout, Launch(header=header, bases=[base], runs=runs, task=task, options={"slots": 2, **options})
+            self.layout,
+            FrozenLaunch(header=header, bases=[base], runs=runs, task=task, options={"slots": 2, **options}),
         )
 
     def _planned(self, index: int, words: Sequence[str]) -> ManifestRun:
@@ -103,7 +103,7 @@ class SweepOnDisk:
         self.record(
             ev.SubmissionIntended(
                 submission=number,
-                batch=0,
+                launch=0,
                 runs=format_ranges(runs),
                 token=f"{number:032x}",
                 backend=backend,

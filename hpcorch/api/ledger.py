@@ -26,11 +26,11 @@ from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageEr
 from hpcorch.journal.layout import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
-from hpcorch.services.checkpoints import KINDS, history_of
-from hpcorch.services.inbox import take_over
-from hpcorch.services.refresh import UNSETTLED, bring_up_to_date
-from hpcorch.services.report import MOST_LOOKED_AT
-from hpcorch.services.tables import answer_columns, run_columns
+from hpcorch.services.reports.attempt_history import KINDS, history_of
+from hpcorch.services.reports.status import MOST_LOOKED_AT
+from hpcorch.services.reports.tables import answer_columns, run_columns
+from hpcorch.services.tending.inbox import take_over
+from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date
 
 
 class Ledger:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpcorch.ledger import SweepSummary
-from hpcorch.ledger.rows import attempt_of, run_of
+from hpcorch.ledger.writing.rows import attempt_of, run_of
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import Event, kind_of, to_body
 from hpcorch.model.ids import AttemptId, parse_time
 from hpcorch.model.states import AttemptState, RunState
-from hpcorch.services.checkpoints import CheckpointState, SavedCheckpoint
-from hpcorch.services.plain import counts_as_plain, metric_as_plain
-from hpcorch.services.tables import duration_s, moment
+from hpcorch.services.json_values import counts_as_plain, metric_as_plain
+from hpcorch.services.reports.attempt_history import CheckpointState, SavedCheckpoint
+from hpcorch.services.reports.tables import duration_s, moment
 
 _Record = TypeVar("_Record")
 

@@ -13,7 +13,9 @@ from hpcorch.ledger import LAST, Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
-from hpcorch.services.select import (
+from hpcorch.services.reports.tables import Columns
+from hpcorch.services.selection.conditions import all_hold, check_keys, parse_condition
+from hpcorch.services.selection.selectors import (
     Selector,
     one_of,
     parse_selector,
@@ -22,8 +24,6 @@ from hpcorch.services.select import (
     select_indices,
     select_runs,
 )
-from hpcorch.services.tables import Columns
-from hpcorch.services.where import all_hold, check_keys, parse_condition
 
 # One text, or several.
 Texts = str | Iterable[str]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from os import PathLike, fsdecode
 
 from hpcorch.errors import SubmissionRejectedError, SubmissionUnknownError, UsageError
-from hpcorch.services.sbatch import sbatch
-from hpcorch.services.sbatch_relay import Outcome
-from hpcorch.services.script_asked import POOL_FLAG, RESOURCE_FLAG
+from hpcorch.services.user_scripts.own_flags import POOL_FLAG, RESOURCE_FLAG
+from hpcorch.services.user_scripts.relay import Outcome
+from hpcorch.services.user_scripts.sbatch import sbatch
 from hpcorch.slurm import failures
-from hpcorch.slurm.sbatch_line import parse_line
+from hpcorch.slurm.sbatch.line import parse_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The ``hpcorch`` command line."""

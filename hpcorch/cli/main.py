@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from hpcorch.cli.options import Place, examples
+from hpcorch.cli.shared.options import Place, examples
 from hpcorch.errors import HpcorchError, UnavailableError
 
 # Each is the first sentence of the command's own help, which a test holds.
@@ -58,7 +58,7 @@ class CommandLine(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"hpcorch.cli.{cmd_name}").command
+        command: click.Command = import_module(f"hpcorch.cli.commands.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -95,7 +95,7 @@ def _file_system_sentence(error: OSError) -> str:
 
 
 def _fail(sentence: str, code: int) -> int:
-    from hpcorch.cli.output import note
+    from hpcorch.cli.shared.output import note
 
     note(sentence)
     return code

@@ -10,8 +10,8 @@
     <project>/.hpcorch/inbox/<sweep>        names a sweep directory that the ledger has not taken over yet
     <sweep dir>/.hpcorch/
         control.jsonl                       control journal; written under control.lock
-        batch-<first run>/manifest.jsonl    one per launch, immutable
-        batch-<first run>/task.pkl          the task function of that launch
+        launch-<first run>/manifest.jsonl    one per launch, immutable
+        launch-<first run>/task.pkl          the task function of that launch
         submissions/s<number>.sbatch        what was handed to sbatch
         journal/<run>.s<submission>.r<restart>.jsonl
         logs/s<submission>_<array index>.log
@@ -38,7 +38,7 @@ LEDGER_VARIABLE = "HPCORCH_LEDGER"
 SUBMISSIONS = "submissions"
 # What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
 _OWNED_BY_SWEEP = (
-    *("asked", "batch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
+    *("asked", "launch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
     *(SUBMISSIONS, "tend."),
 )
 
@@ -105,14 +105,14 @@ class SweepLayout:
     def checkpoints(self, run: int) -> Path:
         return self.state / "checkpoints" / str(run)
 
-    def batch(self, first_run: int) -> Path:
-        return self.state / f"batch-{first_run:06d}"
+    def launch(self, first_run: int) -> Path:
+        return self.state / f"launch-{first_run:06d}"
 
     def manifest(self, first_run: int) -> Path:
-        return self.batch(first_run) / "manifest.jsonl"
+        return self.launch(first_run) / "manifest.jsonl"
 
     def task(self, first_run: int) -> Path:
-        return self.batch(first_run) / "task.pkl"
+        return self.launch(first_run) / "task.pkl"
 
     def script(self, submission: int) -> Path:
         return self.state / SUBMISSIONS / f"s{submission}.sbatch"

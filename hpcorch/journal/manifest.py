@@ -52,7 +52,7 @@ class RecordPlace:
 
     :param file: path relative to the sweep directory
     :param digest: of the file
-    :param fingerprint: of the environment (:func:`hpcorch.provenance.fingerprint.fingerprint`)
+    :param fingerprint: of the environment (:func:`hpcorch.provenance.environment.fingerprint.fingerprint`)
     :param apart: sections of the record that the job's own set-up changes, as it was asked to: no drift
     """
 
@@ -79,7 +79,7 @@ class ManifestHeader:
     """
 
     sweep: str
-    batch: int
+    launch: int
     count: int
     backend: str
     job_name: str
@@ -105,14 +105,14 @@ class ManifestHeader:
         """The runs, as a sentence has them."""
         if self.indices is not None:
             return f"runs {self.indices}"
-        return f"runs {self.batch} to {self.batch + self.count - 1}" if self.count > 1 else f"run {self.batch}"
+        return f"runs {self.launch} to {self.launch + self.count - 1}" if self.count > 1 else f"run {self.launch}"
 
     def position(self, run: int) -> int:
         """Where a run stands in the manifest.
 
         :raises ValueError: it is not in there
         """
-        runs = range(self.batch, self.batch + self.count) if self.indices is None else parse_ranges(self.indices)
+        runs = range(self.launch, self.launch + self.count) if self.indices is None else parse_ranges(self.indices)
         return runs.index(run)
 
 
@@ -129,7 +129,7 @@ class ManifestBase:
 class ManifestRun:
     """One run, frozen.
 
-    :param node: what :mod:`hpcorch.runtime.configuration` needs to rebuild the run's configuration
+    :param node: what :mod:`hpcorch.runtime.program.configuration` needs to rebuild the run's configuration
     :param launcher: keys of the launcher that are this run's own
     :param key: digest of what determines the result; empty where no code was frozen
     """

@@ -12,7 +12,7 @@ from hpcorch.journal.manifest import read_all
 from hpcorch.journal.reader import locate
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.ledger import LAST, Ledger
-from hpcorch.services.refresh import bring_up_to_date
+from hpcorch.services.tending.refresh import bring_up_to_date
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -45,7 +45,8 @@ def collect(
             raise UnavailableError("; ".join(look.notices))
         layout = locate(Path(summary.sweep.directory), summary.sweep.id)
         return [
-            _results(layout, layout.manifest(batch.batch)).read(found) for batch in found.batches(summary.sweep.id)
+            _results(layout, layout.manifest(launch.first_run)).read(found)
+            for launch in found.launches(summary.sweep.id)
         ]
 
 

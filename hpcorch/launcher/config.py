@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from hpcorch.runtime.configuration import register_resolver
+from hpcorch.runtime.run.run import register_resolver
 
 
 @dataclass
@@ -123,7 +123,7 @@ def unknown_key(params: Iterable[str]) -> str | None:
 
 
 def _cure(key: str, known: Iterable[str]) -> str:
-    from hpcorch.slurm.sbatch_line import OPTIONS  # Hydra's scan of plugins shall not wait for it
+    from hpcorch.slurm.sbatch.line import OPTIONS  # Hydra's scan of plugins shall not wait for it
 
     if key.replace("_", "-") in OPTIONS:
         return f", but a flag of sbatch: +hydra.launcher.additional_parameters.{key}=VALUE sets it"

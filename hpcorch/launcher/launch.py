@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
+    from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
     from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
 
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _LISTED_RUNS = 20
 
 
@@ -54,14 +53,21 @@ class SweepLauncher(Launcher):
         :raises LaunchError: a key is unknown, the sweep directory cannot be written, or the sweeper needs values
             at once and the keys say to return without them
         """
+        from hpcorch.launcher.composing.shared_composer import share_composer
         from hpcorch.launcher.config import unknown_key
-        from hpcorch.launcher.sharing import share_composer
+        from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
 
         if (unknown := unknown_key(self.params)) is not None:
             raise LaunchError(f"hpcorch: {unknown}")
-        self.hydra_context, self.composer = share_composer(hydra_context, _loader(hydra_context), config)
-        self.task_function = task_function
-        self.config = config
+        hydra_context, composer = share_composer(hydra_context, _loader(hydra_context), config)
+        self._launching = Launching(
+            params=self.params,
+            backend=self.backend,
+            config=config,
+            composer=composer,
+            task_function=task_function,
+            hydra_context=hydra_context,
+        )
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
         for key in ("detach", "dry_run"):
@@ -83,11 +89,11 @@ class SweepLauncher(Launcher):
             raise LaunchError(f"hpcorch: {error}") from error
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        from hpcorch.launcher.sweep import OpenSweep
+        from hpcorch.launcher.open_sweep import OpenSweep
 
         client = self.check()
         if self._sweep is None:
-            self._sweep = OpenSweep.prepare(self, client)
+            self._sweep = OpenSweep.prepare(self._launching, client)
         launch = self._sweep.plan(job_overrides, first)
         _announce(launch)
         if self.params.get("dry_run"):
@@ -178,7 +184,7 @@ class LocalSweepLauncher(SweepLauncher):
     backend = "local"
 
     def check(self) -> None:
-        from hpcorch.services.local_options import check_local
+        from hpcorch.services.local.options import check_local
 
         check_local(self.params)
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcorch.launcher.config import ignored_locally
+from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.progress import progress
-from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
-from hpcorch.services.local_options import local_request
-from hpcorch.services.local_pool import Interrupted, LocalPool
-from hpcorch.services.local_retries import run_with_retries
+from hpcorch.services.local.options import local_request
+from hpcorch.services.local.pool import Interrupted, LocalPool
+from hpcorch.services.tending.local_rounds import run_with_retries
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def execute_locally(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobReturn]:
     """Run a recorded launch to its end.
 
     :raises SystemExit: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
-    batch = launch.frozen.header.batch
-    request = local_request(sweep.params, sweep=sweep.id, batch=batch, runs=[run.run for run in launch.due])
+    launch = planned.frozen.header.launch
+    request = local_request(sweep.params, sweep=sweep.id, launch=launch, runs=[run.run for run in planned.due])
     if ignored := ignored_locally(sweep.params):
         log.info("This machine has no use for hydra.launcher keys %s; they are ignored", ", ".join(ignored))
     with sweep.ledger() as ledger, progress(f"sweep {sweep.id}") as display:
@@ -46,4 +46,4 @@ def execute_locally(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRetu
             )
             raise SystemExit(128 + stop.signal_number) from None
         tick()
-        return sweep.results(launch, ledger)
+        return sweep.results(planned, ledger)

@@ -11,8 +11,8 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError, SubmissionRejectedError
 from hpcorch.model.ids import format_ranges
 from hpcorch.resources.envelope import WorstCase
-from hpcorch.resources.profile import Profile
-from hpcorch.services.portions import Portion
+from hpcorch.resources.profile.profile import Profile
+from hpcorch.services.submission.arrays import ArrayPlan
 from hpcorch.slurm.protocol import SlurmClient
 
 
@@ -20,7 +20,7 @@ from hpcorch.slurm.protocol import SlurmClient
 class Array:
     """An array that would be submitted, with its script. Numbers and tokens in it are not the real ones."""
 
-    portion: Portion
+    portion: ArrayPlan
     script: str
 
 

@@ -16,10 +16,10 @@ from hpcorch.launcher.errors import RunFailedError
 from hpcorch.launcher.returns import CompletedJobReturn, FailedJobReturn, RunHandle, UnfinishedJobReturn
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.states import RunState
-from hpcorch.runtime.call import frozen_config
-from hpcorch.runtime.results import decode_error, decode_result
-from hpcorch.services.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
-from hpcorch.services.upcoming import retries_to_come
+from hpcorch.runtime.attempt.results import decode_error, decode_result
+from hpcorch.runtime.program.call import frozen_config
+from hpcorch.services.reports.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
+from hpcorch.services.tending.pending import retries_to_come
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

@@ -11,12 +11,12 @@ from typing import Any
 
 from hpcorch.journal.manifest import ManifestRun
 from hpcorch.resources.envelope import WorstCase
-from hpcorch.resources.profile import Profile
-from hpcorch.services.site import check_checkout, check_cluster, load_profile
-from hpcorch.services.terms import THROTTLES, Share, reckon, terms_of
-from hpcorch.services.throttle_state import state_directory
-from hpcorch.slurm.options import DEFAULT_PARALLELISM, JobOptions
+from hpcorch.resources.profile.profile import Profile
+from hpcorch.services.site.profile import check_checkout, check_cluster, load_profile
+from hpcorch.services.site.terms import THROTTLES, Share, reckon, terms_of
+from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM, JobOptions
 
 log = logging.getLogger(__name__)
 

@@ -12,21 +12,20 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
-from hpcorch.launcher.sweep import OpenSweep, PlannedLaunch
 from hpcorch.model.retries import RetryBudget
-from hpcorch.services.feeding import Fed, Feeder
-from hpcorch.services.portions import Portion, grouped
-from hpcorch.services.scripts import Request, script_text
-from hpcorch.services.tend import tend
-from hpcorch.services.tended import Tended
-from hpcorch.services.terms import THROTTLES
-from hpcorch.services.together import together
-from hpcorch.services.wait import wait_for_runs
+from hpcorch.services.site.terms import THROTTLES
+from hpcorch.services.submission.arrays import ArrayPlan, grouped
+from hpcorch.services.submission.feeding import Feeder, FeedResult
+from hpcorch.services.submission.parallelism import together
+from hpcorch.services.submission.request import Request, script_text
+from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.services.tending.wait import wait_for_runs
 from hpcorch.slurm.choose import slurm_client
-from hpcorch.slurm.options import JobOptions
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.sbatch.options import JobOptions
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -52,11 +51,11 @@ def check_slurm(params: Mapping[str, Any]) -> SlurmClient | None:
     return client
 
 
-def _request(sweep: OpenSweep, launch: PlannedLaunch, portion: Portion) -> Request:
-    keys = {**launch.frozen.options, **portion.keys}
+def _request(sweep: OpenSweep, planned: PlannedLaunch, portion: ArrayPlan) -> Request:
+    keys = {**planned.frozen.options, **portion.keys}
     return Request(
         sweep=sweep.id,
-        batch=launch.frozen.header.batch,
+        launch=planned.frozen.header.launch,
         runs=portion.runs,
         options=JobOptions.from_launcher(keys),
         environ=os.environ,
@@ -67,15 +66,15 @@ def _request(sweep: OpenSweep, launch: PlannedLaunch, portion: Portion) -> Reque
     )
 
 
-def submission_text(sweep: OpenSweep, launch: PlannedLaunch) -> str:
+def submission_text(sweep: OpenSweep, planned: PlannedLaunch) -> str:
     """What a dry run shows; Slurm is asked where it is, and given nothing."""
-    runs = [(run.run, run.launcher) for run in launch.due]
+    runs = [(run.run, run.launcher) for run in planned.due]
     client = sweep.site.client
     if client is None:
         chosen, waiting = grouped(runs), 0
     else:
-        chosen, waiting = _feeder(sweep, launch, client).plan(runs)
-    requests = together(_request(sweep, launch, portion) for portion in chosen)
+        chosen, waiting = _feeder(sweep, planned, client).plan(runs)
+    requests = together(_request(sweep, planned, portion) for portion in chosen)
     scripts = (script_text(sweep.layout, one, number=n, token="0" * 32) for n, one in enumerate(requests))
     return preview(
         [Array(portion=portion, script=script) for portion, script in zip(chosen, scripts, strict=True)],
@@ -88,15 +87,15 @@ def submission_text(sweep: OpenSweep, launch: PlannedLaunch) -> str:
     )
 
 
-def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
-    """Submit a recorded launch, and wait for it unless the keys say to leave.
+def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobReturn]:
+    """Submit a recorded planned, and wait for it unless the keys say to leave.
 
     :raises SystemExit: Ctrl-C while waiting; the jobs go on
     """
     client = sweep.client
     with sweep.ledger() as ledger:
         try:
-            fed = _feeder(sweep, launch, client).feed([(run.run, run.launcher) for run in launch.due], alone=True)
+            fed = _feeder(sweep, planned, client).feed([(run.run, run.launcher) for run in planned.due], alone=True)
         finally:
             sweep.reconciler(ledger).ingest()
         for job_id, runs in fed.arrays:
@@ -107,23 +106,23 @@ def execute_on_slurm(sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobRet
         _tell_waiting(sweep, fed)
         if sweep.params.get("detach"):
             log.info("It goes on without this process. Come back with: hpcorch status %s", sweep.id)
-            return sweep.handles(launch, ledger)
-        return _waited(sweep, launch, ledger, client, tell)
+            return sweep.handles(planned, ledger)
+        return _waited(sweep, planned, ledger, client, tell)
 
 
-def _feeder(sweep: OpenSweep, launch: PlannedLaunch, client: SlurmClient) -> Feeder:
+def _feeder(sweep: OpenSweep, planned: PlannedLaunch, client: SlurmClient) -> Feeder:
     return Feeder(
         layout=sweep.layout,
         sweep=sweep.id,
-        batch=launch.frozen.header.batch,
+        launch=planned.frozen.header.launch,
         client=client,
         profile=sweep.site.profile,
-        keys=launch.frozen.options,
-        request=lambda portion: _request(sweep, launch, portion),
+        keys=planned.frozen.options,
+        request=lambda portion: _request(sweep, planned, portion),
     )
 
 
-def _tell_waiting(sweep: OpenSweep, fed: Fed) -> None:
+def _tell_waiting(sweep: OpenSweep, fed: FeedResult) -> None:
     if not fed.waiting:
         return
     if fed.arrays:
@@ -144,7 +143,7 @@ class _Telling:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def __call__(self, tended: Tended) -> None:
+    def __call__(self, tended: TendResult) -> None:
         for sentence in tended.sentences:
             if sentence not in self._told:
                 self._told.add(sentence)
@@ -152,7 +151,7 @@ class _Telling:
 
 
 def _waited(
-    sweep: OpenSweep, launch: PlannedLaunch, ledger: Ledger, client: SlurmClient, tell: _Telling
+    sweep: OpenSweep, planned: PlannedLaunch, ledger: Ledger, client: SlurmClient, tell: _Telling
 ) -> Sequence[JobReturn]:
     try:
         with left_by_signal(), progress(f"sweep {sweep.id}") as display:
@@ -160,17 +159,17 @@ def _waited(
     except LeftBySignalError as left:
         sys.stderr.write(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
-            f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_batches(sweep)}"
+            f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_launches(sweep)}"
         )
         raise SystemExit(128 + left.number) from None
-    return sweep.results(launch, ledger)
+    return sweep.results(planned, ledger)
 
 
-def _later_batches(sweep: OpenSweep) -> str:
-    """What a sweeper that launches batch after batch will not do any more."""
+def _later_launches(sweep: OpenSweep) -> str:
+    """What a sweeper that launches launch after launch will not do any more."""
     if not sweep.config.hydra.sweeper.get("max_batch_size"):
         return ""
-    return "Batches that were not launched yet will not be: max_batch_size launches one after another.\n"
+    return "Later launches will not be made: with max_batch_size, Hydra launches one batch of runs after another.\n"
 
 
 class LeftBySignalError(Exception):

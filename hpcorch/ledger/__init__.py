@@ -5,13 +5,13 @@ Written on the login side only, by one process at a time; compute nodes never op
 
 from __future__ import annotations
 
-from hpcorch.ledger.answers import Head, SourceState, SweepSummary
-from hpcorch.ledger.check import Finding, FindingKind
-from hpcorch.ledger.expansion import Manifests, manifests_in
-from hpcorch.ledger.ingest import Ingested
-from hpcorch.ledger.reading import LAST
-from hpcorch.ledger.sandbox import QueryResult
+from hpcorch.ledger.checking.check import Finding, FindingKind
+from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.reading.reading import LAST
+from hpcorch.ledger.reading.sandbox import QueryResult
 from hpcorch.ledger.store import Ledger
+from hpcorch.ledger.writing.expansion import Manifests, manifests_in
+from hpcorch.ledger.writing.ingest import Ingested
 
 __all__ = [
     "LAST",

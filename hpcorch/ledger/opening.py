@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError, RecordError
-from hpcorch.ledger.connection import APPLICATION_ID, VERSION, connect_reader, connect_writer, lock_of
+from hpcorch.ledger.schema.connection import APPLICATION_ID, VERSION, connect_reader, connect_writer, lock_of
 
 
 def open_connection(path: Path, *, write: bool, create: bool) -> sqlite3.Connection:
@@ -57,8 +57,8 @@ def _bring_up_to_date(path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     from hpcorch.journal.lock import exclusive
-    from hpcorch.ledger.migrations import migrate
-    from hpcorch.ledger.projection import rebuild
+    from hpcorch.ledger.schema.migrations import migrate
+    from hpcorch.ledger.writing.projection import rebuild
 
     with exclusive(lock_of(path)):
         found = _version(connection, path)  # another process may have done it meanwhile

@@ -10,16 +10,17 @@ from types import TracebackType
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger import backup, ingest, projection
-from hpcorch.ledger.answers import Head, SourceState, SweepSummary
-from hpcorch.ledger.check import Finding
-from hpcorch.ledger.connection import connect_reader, lock_of, transaction, translated
-from hpcorch.ledger.expansion import Manifests
+from hpcorch.ledger.checking.check import Finding
 from hpcorch.ledger.opening import open_connection
-from hpcorch.ledger.queries import QUERIES
-from hpcorch.ledger.reading import LAST, LedgerReading
-from hpcorch.ledger.sandbox import QueryResult, run_query
-from hpcorch.ledger.stored import collector_paused
+from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.reading.reading import LAST, LedgerReading
+from hpcorch.ledger.reading.sandbox import QueryResult, run_query
+from hpcorch.ledger.schema import backup
+from hpcorch.ledger.schema.connection import connect_reader, lock_of, transaction, translated
+from hpcorch.ledger.schema.queries import QUERIES
+from hpcorch.ledger.writing import ingest, projection
+from hpcorch.ledger.writing.expansion import Manifests
+from hpcorch.ledger.writing.stored import collector_paused
 
 __all__ = ["LAST", "Head", "Ledger", "SourceState", "SweepSummary"]
 
@@ -74,7 +75,7 @@ class Ledger(LedgerReading):
         what was stored is whole, and doing it again completes it.
 
         :param sweep: the sweep's id
-        :param manifests: what a batch froze: :func:`hpcorch.ledger.manifests_in` of the sweep directory
+        :param manifests: what a launch froze: :func:`hpcorch.ledger.manifests_in` of the sweep directory
         :param looked: note that the sweep was looked at now: what is known of it is as old as that
         :raises OSError: as the segments' own reading does
         :raises RecordError: a manifest is not what was planned
@@ -127,17 +128,17 @@ class Ledger(LedgerReading):
         """What is wrong with this ledger: the file, the chain, the tables. Empty if nothing is.
 
         Always: SQLite's own check of the file, every hash of the chain, a fresh fold of each sweep as a whole (its
-        batches, bases, submissions, counts), and the digest that each row of runs and attempts got when it was
+        launches, bases, submissions, counts), and the digest that each row of runs and attempts got when it was
         folded. So what was altered by a fault or by hand shows, unless that hand made the digest anew as well.
         Deep: a fresh fold of all runs too, which proves each row from its events, whoever wrote it.
 
         It looks at a copy in the folder for temporary files ($TMPDIR), so writers wait for seconds at most. At most
-        :data:`hpcorch.ledger.check.MAX_FINDINGS` are listed.
+        :data:`hpcorch.ledger.checking.check.MAX_FINDINGS` are listed.
 
         :param processes: how many may share the work; above 1 the main module must be safe to import
             (:mod:`multiprocessing`, "spawn")
         """
-        from hpcorch.ledger.examination import examine
+        from hpcorch.ledger.checking.examination import examine
 
         with translated(self.path):
             return examine(self._connection, deep=deep, processes=processes)

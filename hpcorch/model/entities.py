@@ -40,11 +40,11 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Launch:
     """One launch of a sweep, named by the index of its first run."""
 
     sweep: str
-    batch: int
+    first_run: int
     count: int
     manifest: str
     manifest_digest: str
@@ -59,7 +59,7 @@ class Submission:
 
     sweep: str
     submission: int
-    batch: int
+    launch: int
     runs: tuple[int, ...]
     token: str
     backend: str
@@ -166,7 +166,7 @@ class Run:
 
     sweep: str
     run: int
-    batch: int
+    launch: int
     base: int
     state: RunState
     overrides: tuple[str, ...]

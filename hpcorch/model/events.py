@@ -4,7 +4,7 @@ An :class:`Event` is a fact with its place: the sweep, the source (the file that
 sequence number there. That triple is its identity, so reading a file twice adds nothing. Sources are
 
 * ``control``: the sweep's control journal, written on the login side under the sweep's lock;
-* ``batch-<first run>``: the manifest of one launch;
+* ``launch-<first run>``: the manifest of one launch;
 * ``<run>.s<submission>.r<restart>``: the journal of one attempt, written on the compute node.
 
 Times are for people. Order is (submission, restart, sequence), since the clocks of hosts differ.
@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
+
+from hpcorch.model.ids import AttemptId
 
 CONTROL_SOURCE = "control"
 NO_SUBMISSION = -1  # stands where something became of a run before it was ever submitted
@@ -56,11 +58,11 @@ class SweepCreated(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPlanned(Fact):
+class LaunchPlanned(Fact):
     """One launch of a sweep is frozen: its manifest and task file are on disk and will not change."""
 
-    kind = "batch-planned"
-    batch: int  # index of its first run
+    kind = "launch-planned"
+    first_run: int
     count: int
     manifest: str  # path relative to the sweep directory
     manifest_digest: str
@@ -70,10 +72,10 @@ class BatchPlanned(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasePlanned(Fact):
-    """A composed task configuration that several runs of a batch start from."""
+    """A composed task configuration that several runs of a launch start from."""
 
     kind = "base-planned"
-    base: int  # number within its batch
+    base: int  # number within its launch
     config: dict[str, Any]
 
 
@@ -103,7 +105,7 @@ class CodeFrozen(Fact):
     """
 
     kind = "code-frozen"
-    batch: int
+    launch: int
     digest: str  # SHA-256 in hexadecimal of the listing of the code state; names the snapshot
     archive: str  # absolute path of the snapshot
     root: str  # absolute path of the folder that the snapshot stands for
@@ -125,8 +127,8 @@ class EnvironmentFrozen(Fact):
     """The environment that a launch was submitted in, which attempts are compared with."""
 
     kind = "environment-frozen"
-    batch: int
-    file: str  # the record as JSON (hpcorch.provenance.environment), relative to the sweep directory
+    launch: int
+    file: str  # the record as JSON (hpcorch.provenance.environment.record), relative to the sweep directory
     digest: str  # sha256:<hexadecimal> of that file
     fingerprint: str  # SHA-256 in hexadecimal of interpreter, packages, modules, container image
 
@@ -162,10 +164,10 @@ class RunReproduced(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedingPlanned(Fact):
-    """Slurm does not take all runs of a batch at once: whoever comes by submits the others when there is room."""
+    """Slurm does not take all runs of a launch at once: whoever comes by submits the others when there is room."""
 
     kind = "feeding-planned"
-    batch: int
+    launch: int
     max_submit: int | None = None  # jobs that the user may have with Slurm, as far as that is known
 
 
@@ -175,14 +177,14 @@ class SubmissionIntended(Fact):
 
     kind = "submission-intended"
     submission: int
-    batch: int
+    launch: int
     runs: str  # array index i is the i-th of these run indices, "0-4,7"; of a user's script each index is the run
     token: str
     backend: str
     host: str
     script: str  # path relative to the sweep directory; empty where hpcorch submitted none
     script_digest: str | None = None  # sha256:<hexadecimal> of that file
-    changed: dict[str, Any] | None = None  # launcher keys that differ from the batch's own
+    changed: dict[str, Any] | None = None  # launcher keys that differ from the launch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
     at_once: int | None = None  # array_parallelism, where it was asked for: so many runs of the sweep at once
     form: str | None = None  # SubmissionForm; None is "tasks"
@@ -270,6 +272,11 @@ class JobObserved(Fact):
     end: str | None = None
     over_memory: bool | None = None  # whether the log of what SIGKILL ended says that it exceeded its memory limit
     preempted: bool | None = None  # of a user's script that ended: whether Slurm had begun to preempt it
+
+    @property
+    def attempt(self) -> AttemptId:
+        """The attempt that the fact is about."""
+        return AttemptId(run=self.run, submission=self.submission, restart=self.restart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -516,7 +523,7 @@ FACTS: Mapping[str, type[Fact]] = {
     cls.kind: cls
     for cls in (
         SweepCreated,
-        BatchPlanned,
+        LaunchPlanned,
         BasePlanned,
         RunPlanned,
         CodeFrozen,

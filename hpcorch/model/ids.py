@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 # No vowels and no look-alikes: an id is read aloud and typed from paper.
@@ -70,6 +70,14 @@ class AttemptId:
             raise ValueError(f"{text!r} is not an attempt name of the form RUN.sSUBMISSION.rRESTART")
         run, submission, restart = map(int, match.groups())
         return cls(run=run, submission=submission, restart=restart)
+
+    def next_restart(self) -> AttemptId:
+        """The attempt that follows when Slurm requeues this one."""
+        return replace(self, restart=self.restart + 1)
+
+    def previous_restart(self) -> AttemptId:
+        """The attempt of the same array element before this one."""
+        return replace(self, restart=self.restart - 1)
 
 
 def format_ranges(indices: Iterable[int]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import UsageError
-from hpcorch.model.entities import Batch
+from hpcorch.model.entities import Launch
 from hpcorch.model.failures import FailureClass
 
 # A cause that passes by itself (a full disk, a busy server) takes longer each time it is still there.
@@ -56,9 +56,9 @@ class RetryBudget:
         return not any(self.most.values())
 
 
-def budget_of(batch: Batch) -> RetryBudget:
-    """How often runs of a batch are run again after failures, by its launcher keys."""
-    return RetryBudget.parse(batch.options.get("max_retries"))
+def budget_of(launch: Launch) -> RetryBudget:
+    """How often runs of a launch are run again after failures, by its launcher keys."""
+    return RetryBudget.parse(launch.options.get("max_retries"))
 
 
 def _class(name: object) -> FailureClass:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hpcorch.errors import PolicyError
 from hpcorch.resources.demand import ANY_GPU, Demand
-from hpcorch.resources.profile import Kind, Pool, Profile
+from hpcorch.resources.profile.profile import Kind, Pool, Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

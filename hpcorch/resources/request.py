@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcorch.errors import UsageError
-from hpcorch.resources.marked import suggestion
-from hpcorch.resources.profile import Enforcement, Kind, Profile, Resource
+from hpcorch.resources.profile.marked import suggestion
+from hpcorch.resources.profile.profile import Enforcement, Kind, Profile, Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Entry of a job: ``python -m hpcorch.runtime SWEEP_DIR --batch B --submission S --runs RANGES``."""
+"""Entry of a job: ``python -m hpcorch.runtime SWEEP_DIR --launch L --submission S --runs RANGES``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hpcorch.errors import HpcorchError
 from hpcorch.model.ids import parse_ranges
-from hpcorch.runtime.execute import lead
-from hpcorch.runtime.output import say
-from hpcorch.runtime.place import find_place
-from hpcorch.runtime.signals import SignalOwner, end_group_of_orphan, end_with_parent
+from hpcorch.runtime.attempt.execute import lead
+from hpcorch.runtime.context.output import say
+from hpcorch.runtime.context.place import find_place
+from hpcorch.runtime.context.signals import SignalOwner, end_group_of_orphan, end_with_parent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         place = find_place(
             arguments.sweep_dir,
-            batch=arguments.batch,
+            launch=arguments.launch,
             submission=arguments.submission,
             runs=arguments.runs,
             environ=os.environ,
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         if place.rank == 0:
             return lead(place, signals)
-        from hpcorch.runtime.follow import follow
+        from hpcorch.runtime.attempt.follow import follow
 
         return follow(place, signals)
     except HpcorchError as error:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hpcorch.runtime", description=__doc__)
     parser.add_argument("sweep_dir", type=Path, help="the sweep directory")
-    parser.add_argument("--batch", type=int, required=True, help="first run of the launch")
+    parser.add_argument("--launch", type=int, required=True, help="first run of the launch")
     parser.add_argument("--submission", type=int, required=True, help="number of the submission")
     parser.add_argument("--runs", type=parse_ranges, required=True, help="run indices, array index 0 first")
     parser.add_argument("--task", type=int, help="array index, where no scheduler sets one")

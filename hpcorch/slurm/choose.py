@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from hpcorch.slurm import pyslurm_library
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.pyslurm import library as pyslurm_library
 
 
 def slurm_client() -> SlurmClient:
     """The client that every command and the launcher use. Cheap: nothing is asked or imported yet.
 
     Where pyslurm is installed it is one that goes over to it if that suits the cluster and is worth it
-    (:class:`hpcorch.slurm.pyslurm_client.PyslurmClient`); otherwise one by Slurm's commands alone.
+    (:class:`hpcorch.slurm.pyslurm.client.PyslurmClient`); otherwise one by Slurm's commands alone.
     """
     if not pyslurm_library.is_installed():
         return CliClient()
-    from hpcorch.slurm.pyslurm_client import PyslurmClient
+    from hpcorch.slurm.pyslurm.client import PyslurmClient
 
     return PyslurmClient()
 

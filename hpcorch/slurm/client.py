@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from hpcorch import process
 from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, SubmissionUnknownError
-from hpcorch.slurm import commands, failures, sacct, scontrol, squeue
+from hpcorch.slurm import commands, failures
+from hpcorch.slurm.answers import sacct, scontrol, squeue
+from hpcorch.slurm.answers.partitions import Partition, parse_partitions
 from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.environment import query_environment, submission_environment
-from hpcorch.slurm.partitions import Partition, parse_partitions
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.quoting import directives
-from hpcorch.slurm.sbatch_program import sbatch_program
+from hpcorch.slurm.sbatch.program import sbatch_program
+from hpcorch.slurm.sbatch.quoting import directives
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from hpcorch.slurm.answers.partitions import Partition
+from hpcorch.slurm.answers.sacct import AccountingRow
+from hpcorch.slurm.answers.scontrol import ClusterConfig, License
+from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.commands import Submitted
-from hpcorch.slurm.partitions import Partition
-from hpcorch.slurm.sacct import AccountingRow
-from hpcorch.slurm.scontrol import ClusterConfig, License
-from hpcorch.slurm.squeue import QueueRow
 
 
 class SlurmClient(Protocol):

@@ -25,8 +25,8 @@ from typing import Any
 from run_calls import log_seconds, loop_seconds, slower
 
 from hpcorch.model.ids import AttemptId
-from hpcorch.runtime.checkpoints import CheckpointStore
-from hpcorch.runtime.generators import capture
+from hpcorch.runtime.checkpoint.store import CheckpointStore
+from hpcorch.runtime.run.generators import capture
 
 GIB = 1 << 30
 # As a model's state: a few large arrays rather than one.

@@ -85,7 +85,7 @@ def _kill_sbatch(moment: str) -> None:
         trial.replace("sbatch", when=_CALLS["sbatch"], action=f"{_delay(chance)}\n{_SBATCH_DEATHS[moment]}")
         trial.launch()
 
-    kind("kill -9 of sbatch", ALL_OR_NOTHING, f"sbatch-{moment}")(inject)
+    kind("kill -9 of sbatch", ALL_OR_NOTHING, f"slaunch-{moment}")(inject)
 
 
 for _program in _CALLS:

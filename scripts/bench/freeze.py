@@ -23,12 +23,12 @@ from pathlib import Path
 from statistics import median
 
 from hpcorch.journal.layout import STATE_DIR
+from hpcorch.provenance.code.freeze import FrozenCode, freeze
+from hpcorch.provenance.code.git import look
+from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.code.unpacking import unpack
 from hpcorch.provenance.digests import GRANULARITY_NS
-from hpcorch.provenance.fingerprint import fingerprint
-from hpcorch.provenance.freeze import FrozenCode, freeze
-from hpcorch.provenance.git import look
-from hpcorch.provenance.sources import collect
-from hpcorch.provenance.unpacking import unpack
+from hpcorch.provenance.environment.fingerprint import fingerprint
 
 BY_HAND = "git ls-files, tar -czf"
 FIRST, UNCHANGED, EDITED = "freeze, first time", "freeze, unchanged", "freeze, one file edited"

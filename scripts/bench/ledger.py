@@ -27,7 +27,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import Ledger, manifests_in
 
-BATCH = 100_000  # runs of one launch
+LAUNCH = 100_000  # runs of one launch
 STEP = 10_000  # runs whose journals one command takes over
 SWEEP = "20260101-000000-bench"
 REPETITIONS = 5
@@ -92,8 +92,8 @@ def fill(ledger: Ledger, root: Path, runs: int, *, by_sacct: bool) -> tuple[int,
             events += ledger.ingest(SWEEP, segments, manifests).events
         print(f"  {events:,} events, {watch.rate(events)}", file=sys.stderr)
 
-    for first in range(0, runs, BATCH):
-        facts = control(layout, SWEEP, first, min(BATCH, runs - first))
+    for first in range(0, runs, LAUNCH):
+        facts = control(layout, SWEEP, first, min(LAUNCH, runs - first))
         ingest([segment(SWEEP, "control", facts, known)])
         known += len(facts)
     for first in range(0, runs, STEP):

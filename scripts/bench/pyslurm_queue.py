@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from hpcorch.slurm import pyslurm_client
+from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.pyslurm_client import PyslurmClient
-from hpcorch.slurm.squeue import QueueRow
+from hpcorch.slurm.pyslurm import client as pyslurm_client
+from hpcorch.slurm.pyslurm.client import PyslurmClient
 
 POLL_S = 1.0
 

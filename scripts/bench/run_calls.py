@@ -16,10 +16,10 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.ids import AttemptId
-from hpcorch.runtime.active import ActiveRun
-from hpcorch.runtime.place import Place
-from hpcorch.runtime.run import as_current
-from hpcorch.runtime.signals import SignalOwner
+from hpcorch.runtime.context.place import Place
+from hpcorch.runtime.context.signals import SignalOwner
+from hpcorch.runtime.run.active import ActiveRun
+from hpcorch.runtime.run.run import as_current
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 CALLS = re.compile(r"^ +run\.(?:log|checkpoint)\(.*\)\n", re.MULTILINE)
@@ -96,7 +96,7 @@ def _run(folder: Path) -> Iterator[ActiveRun]:
     attempt = AttemptId(run=0, submission=0, restart=0)
     place = Place(
         layout=layout,
-        batch=0,
+        launch=0,
         attempt=attempt,
         array_task=0,
         rank=0,
@@ -109,7 +109,7 @@ def _run(folder: Path) -> Iterator[ActiveRun]:
     )
     header = ManifestHeader(
         sweep="bench",
-        batch=0,
+        launch=0,
         count=1,
         backend="local",
         job_name="bench",

@@ -34,7 +34,7 @@ def plan(layout: SweepLayout, sweep: str, first: int, count: int) -> str:
     ]
     header = ManifestHeader(
         sweep=sweep,
-        batch=first,
+        launch=first,
         count=count,
         backend="slurm",
         job_name="train",
@@ -43,7 +43,7 @@ def plan(layout: SweepLayout, sweep: str, first: int, count: int) -> str:
         python=sys.executable,
         task_digest="sha256:0",
     )
-    layout.batch(first).mkdir(parents=True)
+    layout.launch(first).mkdir(parents=True)
     return write_manifest(layout.manifest(first), header, [ManifestBase(base=0, config=config, pickle=b"")], runs)
 
 
@@ -69,8 +69,13 @@ def control(layout: SweepLayout, sweep: str, first: int, count: int) -> list[ev.
     manifest = layout.relative(layout.manifest(first))
     digest = plan(layout, sweep, first, count)
     facts.append(
-        ev.BatchPlanned(
-            batch=first, count=count, manifest=manifest, manifest_digest=digest, task_digest="sha256:0", options={}
+        ev.LaunchPlanned(
+            first_run=first,
+            count=count,
+            manifest=manifest,
+            manifest_digest=digest,
+            task_digest="sha256:0",
+            options={},
         )
     )
     for start in range(first, first + count, ARRAY):
@@ -78,7 +83,7 @@ def control(layout: SweepLayout, sweep: str, first: int, count: int) -> list[ev.
         facts += [
             ev.SubmissionIntended(
                 submission=number,
-                batch=first,
+                launch=first,
                 runs=f"{start}-{min(start + ARRAY, first + count) - 1}",
                 token=f"{number:032x}",
                 backend="slurm",

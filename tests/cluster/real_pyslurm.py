@@ -14,7 +14,7 @@ from typing import get_type_hints
 import pytest
 
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.pyslurm_client import PyslurmClient
+from hpcorch.slurm.pyslurm.client import PyslurmClient
 from hpcorch.slurm.states import JobState
 from tests.conformance import eventually, states
 from tests.fake_pyslurm import pyslurm as fake

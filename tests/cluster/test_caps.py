@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from hpcorch import process
-from hpcorch.services.portions import KEEPERS
+from hpcorch.services.submission.arrays import KEEPERS
+from tests.paths import REPOSITORY
 
-TRIALS = Path(__file__).parents[2] / "scripts" / "bench" / "caps.py"
+TRIALS = REPOSITORY / "scripts" / "bench" / "caps.py"
 APP = """
 import os, pathlib, time
 import hydra

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from hpcorch import process
+from tests.paths import REPOSITORY
 
-CAMPAIGN = Path(__file__).parents[2] / "scripts" / "bench" / "faults.py"
+CAMPAIGN = REPOSITORY / "scripts" / "bench" / "faults.py"
 # Of each way to die one that is settled at once; what takes minutes is for the whole campaign.
 KINDS = (
     "launcher-after-sbatch",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from hpcorch import process
+from tests.paths import REPOSITORY
 
-TRIAL = Path(__file__).parents[2] / "scripts" / "bench" / "preemptions.py"
+TRIAL = REPOSITORY / "scripts" / "bench" / "preemptions.py"
 NOT_INSTALLED = 77
 TIMEOUT_S = 600  # many times what it takes on an idle machine
 

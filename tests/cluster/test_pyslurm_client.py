@@ -25,7 +25,7 @@ print(pyslurm_state(slurm_client().config().version))
 ASK = """
 import logging, pathlib, sys
 from hpcorch.slurm.choose import slurm_client
-from hpcorch.slurm.pyslurm_client import PATIENCE
+from hpcorch.slurm.pyslurm.client import PATIENCE
 logging.basicConfig(level=logging.INFO)
 client = slurm_client()
 job = client.submit(pathlib.Path("job.sh")).job_id
@@ -35,7 +35,7 @@ client.cancel([job])
 
 WITHOUT_CONFIGURATION = """
 import logging, os
-from hpcorch.slurm.pyslurm_client import PyslurmClient
+from hpcorch.slurm.pyslurm.client import PyslurmClient
 logging.basicConfig(level=logging.INFO)
 client = PyslurmClient(patience=0)
 client.config()

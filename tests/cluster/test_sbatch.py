@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.slurm.sbatch_line import OPTIONS, parse_line
+from hpcorch.slurm.sbatch.line import OPTIONS, parse_line
 from tests.hostile import HOSTILE_ARGUMENTS
 
 SCRIPTS = Path(__file__).parent / "sbatch_scripts"

@@ -10,14 +10,14 @@ import pytest
 LIMITS = """
 import json, sys
 from dataclasses import asdict
-from hpcorch.services.limits import user_limits
+from hpcorch.services.site.user_limits import user_limits
 from hpcorch.slurm.client import CliClient
 asked = [json.loads(words) for words in sys.argv[1:]]
 print(json.dumps([asdict(user_limits(CliClient(), **one)) for one in asked]))
 """
 LICENSES = """
 import sys
-from hpcorch.services.site import ask_licenses
+from hpcorch.services.site.profile import ask_licenses
 from hpcorch.slurm.client import CliClient
 print(ask_licenses(sys.argv[1], CliClient()).at_once)
 """

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import AsAlice, Lab, project_folder, wait_until
+from tests.paths import REPOSITORY
 
 pytestmark = pytest.mark.timeout(400)
 
-TEMPLATES = Path(__file__).parents[2] / "scripts" / "templates"
+TEMPLATES = REPOSITORY / "scripts" / "templates"
 ELSEWHERE = "OF_THE_SUBMITTER"
 URGENT = "sbatch -p urgent -w n[3-4] -N 2 -c 8 --mem=50M -o /dev/null --wrap true"
 # What PROGRAM tells in each job that is no element of an array.

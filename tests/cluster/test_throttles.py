@@ -20,8 +20,8 @@ echo "-1 $(date +%s.%N)" >> {log}
 # that come by would do; prints (second, what squeue says that runs) at 5 Hz, and the changes.
 DRIVER = """
 import json, pathlib, subprocess, sys, threading, time
-from hpcorch.services.throttle_state import Entry, tag
-from hpcorch.services.throttles import Throttles
+from hpcorch.services.throttling.state import Entry, tag
+from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
 
 task, capacity, size, gap_s = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
@@ -69,8 +69,8 @@ print(json.dumps({"samples": samples, "changes": changes}))
 # Follows two arrays through changes of the capacity, and a hold of the user's of one element.
 HOLDS = """
 import json, pathlib, subprocess, sys, time
-from hpcorch.services.throttle_state import Entry, tag
-from hpcorch.services.throttles import Throttles
+from hpcorch.services.throttling.state import Entry, tag
+from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
 
 here, client, jobs = pathlib.Path.cwd(), CliClient(), []

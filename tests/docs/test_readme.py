@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from hpcorch.cli.main import COMMANDS
 from hpcorch.launcher.config import LocalConf, SlurmConf
 from hpcorch.model.states import AttemptState
-from hpcorch.runtime.run import VALUES, Run
+from hpcorch.runtime.run.run import VALUES, Run
 from tests.docs.pages import GUIDE, GUIDES, REPOSITORY, Page, first_cells
 
 README = Page("README.md")
@@ -48,7 +48,7 @@ def test_every_command_is_documented():
 
 def test_every_view_is_documented():
     defined = re.findall(
-        r"^CREATE VIEW (\w+)", (REPOSITORY / "hpcorch/ledger/sql/views.sql").read_text(), re.MULTILINE
+        r"^CREATE VIEW (\w+)", (REPOSITORY / "hpcorch/ledger/schema/sql/views.sql").read_text(), re.MULTILINE
     )
     assert set(re.findall(r"^\| `(v_\w+)` \|", GUIDE.text, re.MULTILINE)) == set(defined)
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hpcorch.cli.exec import command
+from hpcorch.cli.commands.exec import command
 from tests.docs.pages import GUIDE, REPOSITORY, Page, Project
 
 SCRIPTS = Page("docs/guide/scripts.md")

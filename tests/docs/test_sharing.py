@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from hpcorch.resources.profile import Enforcement, Envelope, Policies, Pool, PoolLimits, Prices, Profile, Resource
-from hpcorch.resources.profile_file import parse_profile
+from hpcorch.resources.profile.file import parse_profile
+from hpcorch.resources.profile.profile import (
+    Enforcement,
+    Envelope,
+    Policies,
+    Pool,
+    PoolLimits,
+    Prices,
+    Profile,
+    Resource,
+)
 from tests.docs.pages import GUIDE, Page, first_cells
 
 PROFILE = GUIDE.block("file: .hpcorch/site.yaml")

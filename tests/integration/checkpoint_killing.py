@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from hpcorch.model.ids import AttemptId
-from hpcorch.runtime.checkpoints import CheckpointStore
-from hpcorch.runtime.generators import capture
+from hpcorch.runtime.checkpoint.store import CheckpointStore
+from hpcorch.runtime.run.generators import capture
 
 TRACEME, SYSCALL, SETOPTIONS = 0, 24, 0x4200
 # Tell system calls from signals, trace new threads, kill the child should this process die.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import FAKE_SLURM, CommandLine, SweepOnDisk, make_sweep
+from tests.paths import FAKE_SLURM
+from tests.support import CommandLine, SweepOnDisk, make_sweep
 
 
 @pytest.fixture

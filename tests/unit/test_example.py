@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,7 +16,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.paths import REPOSITORY
+
+PROJECT = REPOSITORY
 MODELS = sorted(path.stem for path in (PROJECT / "conf" / "model").glob("*.yaml"))
 OPTIMIZERS = sorted(path.stem for path in (PROJECT / "conf" / "optimizer").glob("*.yaml"))
 

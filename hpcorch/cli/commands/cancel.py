@@ -1,0 +1,50 @@
+"""``hpcorch cancel``"""
+
+from __future__ import annotations
+
+import click
+
+from hpcorch.cli.shared.acting import act
+from hpcorch.cli.shared.options import (
+    Place,
+    dry_run_option,
+    examples,
+    json_option,
+    pass_place,
+    selector_argument,
+    states_option,
+    yes_option,
+)
+from hpcorch.model.actions import Action
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch cancel last",
+        "hpcorch cancel last/3-5,9 --dry-run",
+        "hpcorch cancel last -s PD -y",
+        "hpcorch cancel last --checkpoint",
+    )
+)
+@selector_argument
+@states_option("Only runs in these states, such as PD,R.")
+@click.option("--checkpoint", is_flag=True, help="Ask running runs to save a checkpoint and end; do not kill them.")
+@yes_option
+@dry_run_option
+@json_option
+@pass_place
+def command(
+    place: Place, *, selector: str, states: str | None, checkpoint: bool, yes: bool, dry_run: bool, as_json: bool
+) -> int:
+    """Cancel runs.
+
+    Runs that are over are left alone. One request to Slurm, whatever the number of runs; of a local sweep, the pool
+    or single tasks of it are stopped. Who asked is on record, and is the reason that `hpcorch status` shows.
+
+    With --checkpoint, runs that wait are cancelled, and those that run are asked (by SIGUSR2) to save a checkpoint
+    and end. They take the time that they need, and one that does not heed it goes on: a second `hpcorch cancel`,
+    without --checkpoint, kills it.
+    """
+    return act(
+        place, Action.CANCEL, selector, states, as_json=as_json, yes=yes, dry_run=dry_run, checkpoint=checkpoint
+    )

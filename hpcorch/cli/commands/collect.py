@@ -1,0 +1,48 @@
+"""``hpcorch collect``"""
+
+from __future__ import annotations
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.comparison import write_comparison
+from hpcorch.cli.shared.options import (
+    Place,
+    csv_option,
+    examples,
+    json_option,
+    pass_place,
+    refresh_option,
+    selector_argument,
+    states_option,
+)
+from hpcorch.ledger import Ledger
+from hpcorch.services.reports.compare import compare
+from hpcorch.services.selection.selectors import parse_selector
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch collect", "hpcorch collect last --csv > results.csv", "hpcorch collect last -s CD --json"
+    )
+)
+@selector_argument
+@states_option("Only runs in these states, such as CD.")
+@refresh_option
+@json_option
+@csv_option
+@pass_place
+def command(place: Place, *, selector: str, states: str | None, refresh: bool, as_json: bool, as_csv: bool) -> int:
+    """Print the results of a sweep.
+
+    Each run with its swept parameters, its state and what its task returned, as JSON has it. In Python,
+    hpcorch.collect(SWEEP) gives the objects themselves, in the form in which the launcher returns them. Exits with
+    1 if a selected run has not completed.
+    """
+    chosen = parse_selector(selector, states)
+    with Ledger.open(place.ledger_path()) as ledger:
+        found = compare(ledger, [chosen], refresh=refresh)
+    write_comparison(found, as_json=as_json, as_csv=as_csv, sweeps=False)
+    if found.unfinished:
+        output.note(f"{found.unfinished} of {len(found.runs)} runs are not over and have no result yet")
+    return found.exit_code or int(not found.completed)

@@ -1,0 +1,93 @@
+"""``hpcorch doctor``"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
+from hpcorch.cli.shared.text import printable
+
+if TYPE_CHECKING:
+    from hpcorch.services.doctor.rows import Row
+
+_TIMEOUT_S = 300
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch doctor", "hpcorch doctor --jobs", "hpcorch doctor --profile conf/site/with_licenses.yaml --json"
+    )
+)
+@click.option(
+    "--profile",
+    "named",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="PATH",
+    help="The site profile to check; by default the one that serves this project.",
+)
+@click.option(
+    "--jobs", "--job", "with_jobs", is_flag=True, help="Look at compute nodes, too, with two jobs of a minute."
+)
+@click.option("--pool", metavar="NAME", help="The profile's pool in which these jobs run.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait for these jobs so long; then they are cancelled.",
+)
+@json_option
+@pass_place
+def command(
+    place: Place, *, named: Path | None, with_jobs: bool, pool: str | None, timeout_s: float, as_json: bool
+) -> int:
+    """Check that all is well where sweeps are to run.
+
+    Looks at the cluster (release, accounting, limits, what is hidden, preemption, clock), at the site profile
+    (licences, GPUs, partitions, accounts, QOS, reservations), and at the folder of the ledger (kind of file system,
+    space, SQLite's locks). Nothing is changed, and no job is submitted unless you say --jobs: then two jobs of one
+    CPU look whether nodes see the interpreter and the folder, have Slurm's commands and the right time, and whether
+    locks hold between them. Below what is not ok stands what to do.
+
+    Each line is ok, limited (sweeps work, but know this), NOT OK or not checked. Exits with 1 if something is not
+    ok, and with 3 if Slurm did not answer.
+    """
+    from hpcorch.journal.layout import default_ledger
+    from hpcorch.services.doctor.report import JobsWanted, Subject, examine  # loads the way to Slurm
+    from hpcorch.services.site.project import find_profile, project_at
+    from hpcorch.slurm.choose import slurm_client
+
+    if pool is not None and not with_jobs:
+        raise click.UsageError("--pool says where trial jobs run; say --jobs, too")
+    here = Path.cwd()
+    project = project_at(here)
+    profile = named.absolute() if named is not None else find_profile(project)
+    ledger = place.named.absolute() if place.named is not None else default_ledger(here)
+    wanted = JobsWanted(timeout_s=timeout_s, tell=output.note, pool=pool) if with_jobs else None
+    report = examine(Subject(profile=profile, project=project, ledger=ledger), slurm_client(), wanted)
+    if as_json:
+        output.write_json(report.as_plain())
+    else:
+        for line in _lines(report.rows):
+            output.write(line)
+    return report.exit_code
+
+
+def _lines(rows: Sequence[Row]) -> Iterator[str]:
+    width = max(len(row.verdict.value) for row in rows)
+    for row in rows:
+        verdict = row.verdict.value.upper() if row.verdict.value == "not ok" else row.verdict.value
+        yield f"{verdict:<{width}}  {printable(f'{row.check}: {row.found}')}"
+        if row.cure:
+            yield f"{'':<{width}}    {printable(row.cure)}"
+    counts = Counter(row.verdict for row in rows)
+    told = [f"{counts[verdict]} {verdict.value}" for verdict in type(rows[0].verdict) if verdict in counts]
+    yield f"{len(rows)} checks: {', '.join(told)}"

@@ -1,0 +1,153 @@
+"""``hpcorch export``"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
+from hpcorch.cli.shared.text import plain, printable
+from hpcorch.errors import UsageError
+from hpcorch.ledger import Ledger, QueryResult
+from hpcorch.services.reports.tables import known_tables, read_table, unique
+from hpcorch.services.selection.selectors import parse_selector
+
+_MEGABYTE = 1e6
+
+
+@click.group(
+    epilog=examples(
+        "hpcorch export csv runs attempts",
+        "hpcorch export json runs",
+        "hpcorch export bundle last reviewed/",
+    )
+)
+def command() -> None:
+    """Write tables, or all that proves a run, to files."""
+
+
+_tables_argument = click.argument("tables", nargs=-1, metavar="[TABLE]...")
+_sweep_option = click.option("--sweep", metavar="SWEEP", help="Only rows of this sweep.")
+_into_option = click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIRECTORY",
+    help="The folder to write to; by default this one.",
+)
+
+
+@command.command("csv", epilog=examples("hpcorch export csv runs attempts", "hpcorch export csv --into tables/"))
+@_tables_argument
+@_sweep_option
+@_into_option
+@json_option
+@pass_place
+def csv_files(place: Place, *, tables: tuple[str, ...], sweep: str | None, into: Path, as_json: bool) -> None:
+    """Write tables of the ledger as CSV, one file each.
+
+    Tables are sweeps, runs, params, attempts, checkpoints, metrics, submissions, failures and events; without a
+    name all of them. A file that exists is not overwritten.
+    """
+    _export(place, tables, sweep, into, "csv", as_json=as_json)
+
+
+@command.command("json", epilog=examples("hpcorch export json runs --sweep last"))
+@_tables_argument
+@_sweep_option
+@_into_option
+@json_option
+@pass_place
+def json_files(place: Place, *, tables: tuple[str, ...], sweep: str | None, into: Path, as_json: bool) -> None:
+    """Write tables of the ledger as JSON, one file each: a list with an object a row.
+
+    The tables are those of `hpcorch export csv`.
+    """
+    _export(place, tables, sweep, into, "json", as_json=as_json)
+
+
+def _export(
+    place: Place, tables: tuple[str, ...], sweep: str | None, into: Path, form: str, *, as_json: bool
+) -> None:
+    chosen = known_tables(tables)
+    written: dict[str, int] = {}
+    with Ledger.open(place.ledger_path()) as ledger:
+        only = None if sweep is None else ledger.sweep(sweep).sweep.id
+        for table in chosen:
+            path = into / f"{table}.{form}"
+            found = read_table(ledger, table, sweep=only)
+            _write_table(path, found, form)
+            written[str(path)] = len(found.rows)
+    if as_json:
+        output.write_json({"files": written})
+        return
+    for name, rows in written.items():
+        output.write(printable(f"{name}: {rows} {'row' if rows == 1 else 'rows'}"))
+
+
+def _write_table(path: Path, found: QueryResult, form: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = ([plain(value) for value in row] for row in found.rows)
+    try:
+        with path.open("x", encoding="utf-8", newline="") as file:
+            if form == "csv":
+                csv.writer(file, lineterminator="\n").writerows([found.columns, *rows])
+            else:
+                json.dump([_object(found, row) for row in rows], file, indent=1)
+    except FileExistsError:
+        raise UsageError(
+            f"there is a file at {path} already: remove it, or name another folder with --into"
+        ) from None
+
+
+def _object(found: QueryResult, row: list[Any]) -> dict[str, Any]:
+    return dict(zip(unique(found.columns), row, strict=True))
+
+
+@command.command(
+    epilog=examples(
+        "hpcorch export bundle last reviewed/",
+        "hpcorch export bundle last/3 run3/ --checkpoints all",
+        "hpcorch audit --bundle reviewed/",
+    )
+)
+@click.argument("selector", metavar="RUN|SWEEP")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--checkpoints",
+    type=click.Choice(["none", "last", "all"]),
+    default="last",
+    show_default=True,
+    help="Which checkpoints of each run to take along.",
+)
+@json_option
+@pass_place
+def bundle(place: Place, *, selector: str, directory: Path, checkpoints: str, as_json: bool) -> int:
+    """Write all that proves a sweep or some of its runs into a new DIRECTORY.
+
+    The record with its journals, configurations, the code as it was frozen, the environment, results, checkpoints,
+    a report, and a small ledger made from these: `hpcorch audit --bundle DIRECTORY` works on any machine. Logs are
+    left out. What is printed last vouches for all of it. Exits with 1 if the audit found something graver than a
+    note.
+    """
+    from hpcorch.cli.shared.audit_report import markdown
+    from hpcorch.services.audit.bundle import write_bundle
+    from hpcorch.services.audit.evidence import Checkpoints
+
+    with Ledger.open(place.ledger_path()) as ledger:
+        made = write_bundle(
+            ledger, parse_selector(selector), directory, checkpoints=Checkpoints(checkpoints), report=markdown
+        )
+    if as_json:
+        output.write_json(made.as_plain())
+    else:
+        output.write(printable(f"{made.directory}: {made.files} files, {made.size / _MEGABYTE:.1f} MB"))
+        output.write(f"digest of its SHA256SUMS: {made.digest}")
+    if made.audit.exit_code:
+        output.note(f"the audit found something: see {made.directory / 'report.md'}")
+    return made.audit.exit_code

@@ -1,0 +1,136 @@
+"""``hpcorch logs``"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument, states_option
+from hpcorch.errors import NotFoundError
+from hpcorch.ledger import Ledger
+from hpcorch.services.logs.attempts import LogPart, error_file, find_part, read_part, tail_lines
+from hpcorch.services.reports.status import StatusReport, report_status
+from hpcorch.services.selection.selectors import Selector, parse_selector
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch logs last/3",
+        "hpcorch logs last -s F -n 20",
+        "hpcorch logs last/3 -f",
+        "hpcorch logs last/3 --attempt s0.r0",
+    )
+)
+@selector_argument
+@states_option("Only runs in these states, such as F,TO,R.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until the runs are over.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each.")
+@click.option("--attempt", metavar="NAME", help="Not the latest attempt but this one, as `hpcorch show` names it.")
+@json_option
+@pass_place
+def command(
+    place: Place,
+    *,
+    selector: str,
+    states: str | None,
+    follow: bool,
+    lines: int | None,
+    attempt: str | None,
+    as_json: bool,
+) -> None:
+    """Print what runs wrote.
+
+    That is each selected run's latest attempt, its own part of the log file only. Several runs get headings.
+    """
+    if follow and (as_json or attempt is not None):
+        raise click.UsageError("--follow goes with neither --json nor --attempt")
+    chosen = parse_selector(selector, states)
+    with Ledger.open(place.ledger_path()) as ledger:
+        if follow:
+            _follow(ledger, chosen, lines)
+            return
+        status = report_status(ledger, chosen)
+    output.notes(status.look.notices)
+    if as_json:
+        output.write_json([_as_plain(part, lines) for part in _parts(status, attempt)])
+        return
+    _print(_parts(status, attempt), lines=lines, headed=len(status.runs) > 1)
+
+
+def _parts(status: StatusReport, attempt: str | None) -> Iterator[LogPart]:
+    """The parts to print. A run without one is passed over with a note, unless it is the only one."""
+    if len(status.runs) == 1:
+        yield find_part(status.runs[0].run, status.runs[0].attempts, attempt)
+        return
+    for report in status.runs:
+        with _told():
+            yield find_part(report.run, report.attempts, attempt)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A log that is not there is told of, and the others are still printed."""
+    try:
+        yield
+    except NotFoundError as error:
+        sys.stdout.flush()
+        output.note(str(error))
+
+
+def _print(parts: Iterable[LogPart], *, lines: int | None, headed: bool) -> None:
+    for part in parts:
+        if not headed:
+            _write_blocks(part, lines)
+            continue
+        _head(part)
+        with _told():
+            _write_blocks(part, lines)
+
+
+def _follow(ledger: Ledger, selector: Selector, lines: int | None) -> None:
+    from hpcorch.services.reports.follow_logs import follow_runs  # loads the way to Slurm
+
+    several = selector.element is None and (selector.ranges is None or sum(map(len, selector.ranges)) > 1)
+    shown: tuple[int, str] | None = None
+    for part, block in follow_runs(ledger, selector, notify=output.note, lines=lines):
+        if shown != (part.run, part.name) and (several or shown is not None):
+            output.write(f"==> run {part.run}, attempt {part.name} <==")
+        shown = (part.run, part.name)
+        _write(block)
+        sys.stdout.flush()
+
+
+def _head(part: LogPart) -> None:
+    output.write(f"==> run {part.run}, attempt {part.name} ({part.attempt.state.value}) <==")
+
+
+def _write_blocks(part: LogPart, lines: int | None) -> None:
+    for block in read_part(part, lines=lines):
+        _write(block)
+    if (errors := error_file(part.path)) is not None:
+        output.write(f"==> standard error: {errors} <==")
+        _write(b"".join(tail_lines(errors, lines)))
+
+
+def _write(block: bytes) -> None:
+    # As it is, colours and progress bars included: a log is not ours to interpret.
+    sys.stdout.flush()
+    sys.stdout.buffer.write(block)
+
+
+def _as_plain(part: LogPart, lines: int | None) -> dict[str, Any]:
+    content = b"".join(read_part(part, lines=lines))
+    return {
+        "run": part.run,
+        "attempt": part.name,
+        "state": part.attempt.state.value,
+        "log": str(part.path),
+        "start": part.start,
+        "end": part.end,
+        "text": content.decode("utf-8", "backslashreplace"),
+    }

@@ -1,0 +1,118 @@
+"""``hpcorch retry``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.acting import tell_passed_over
+from hpcorch.cli.shared.options import (
+    Place,
+    dry_run_option,
+    examples,
+    json_option,
+    pass_place,
+    selector_argument,
+    states_option,
+)
+from hpcorch.cli.shared.progress import CountsLines
+from hpcorch.ledger import Ledger
+from hpcorch.model.ids import format_ranges, named_runs
+from hpcorch.services.selection.selectors import parse_selector
+
+if TYPE_CHECKING:
+    from hpcorch.services.actions.retry import Retry, RetryPlan, RetryResult
+
+_SIGNAL_BASE = 128  # as a shell reports a program that a signal ended
+
+
+@click.command(
+    epilog=examples(
+        "hpcorch retry last --dry-run",
+        "hpcorch retry last -s OOM --set mem_gb=32",
+        "hpcorch retry last/3-5 --set partition=long --set timeout_min=600",
+    )
+)
+@selector_argument
+@states_option("Only runs in these states, such as OOM,TO.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a launcher key for this time; repeat for more.",
+)
+@dry_run_option
+@json_option
+@pass_place
+def command(
+    place: Place,
+    *,
+    selector: str,
+    states: str | None,
+    changes: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Run failed, cancelled, timed-out or lost runs again.
+
+    Never one that is alive or completed. They keep their numbers, directories and seeds, and what runs is what was
+    frozen when the sweep was launched. Slurm gets one array a launch of the sweep; runs of a local sweep are run
+    here, and the command ends with them. The jobs get the environment of this shell.
+    """
+    from hpcorch.services.actions.retry import open_retry, parse_changes  # loads the way to Slurm
+
+    chosen = parse_selector(selector, states)
+    with Ledger.open(place.ledger_path(), write=True) as ledger:
+        retry = open_retry(ledger, chosen, parse_changes(changes))
+        plan = retry.plan()
+        if dry_run or not plan.runs:
+            _write_plan(plan, as_json=as_json)
+            return 0
+        if not retry.control.is_local:
+            return _write_submitted(retry.submit(), as_json=as_json)
+        return _run_here(retry, as_json=as_json)
+
+
+def _write_plan(plan: RetryPlan, *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(plan.as_plain())
+    for launch, runs in plan.launches.items() if not as_json else ():
+        how = "here" if plan.backend == "local" else "as one array"
+        output.write(f"would run {format_ranges(runs)} of the launch that began with run {launch} again, {how}")
+    if not plan.runs:
+        output.note(f"there is nothing to run again in sweep {plan.sweep}")
+    tell_passed_over(plan.passed_over)
+
+
+def _write_submitted(done: RetryResult, *, as_json: bool) -> int:
+    plan = done.plan
+    if as_json:
+        output.write_json(done.as_plain())
+    if done.submitted:
+        output.note("what runs is the code of the launch; to run code that was changed since, launch again")
+    for _, runs, job_id in done.submitted if not as_json else ():
+        output.write(f"{named_runs(runs)} of sweep {plan.sweep} submitted as array {job_id}")
+    if not plan.runs:
+        output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
+    tell_passed_over(plan.passed_over)
+    output.notes(done.notices)
+    if done.error is not None:
+        output.note(str(done.error))
+        return done.error.exit_code
+    return 0
+
+
+def _run_here(retry: Retry, *, as_json: bool) -> int:
+    from hpcorch.services.local.pool import Interrupted
+
+    lines = CountsLines(f"sweep {retry.control.sweep.id}")
+    try:
+        done = retry.run_here(lines.show)
+    except Interrupted as stop:
+        output.note("stopped; every run is stopped and recorded")
+        return _SIGNAL_BASE + stop.signal_number
+    _write_submitted(done, as_json=as_json)
+    return int(not retry.completed(done.plan))

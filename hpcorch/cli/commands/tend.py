@@ -1,0 +1,61 @@
+"""``hpcorch tend``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
+from hpcorch.cli.shared.text import local_time, printable
+from hpcorch.ledger import Ledger
+from hpcorch.model.ids import format_ranges
+from hpcorch.services.selection.selectors import parse_selector
+
+if TYPE_CHECKING:
+    from hpcorch.services.tending.tend import TendResult
+
+
+@click.command(epilog=examples("hpcorch tend", "hpcorch tend last", "hpcorch tend --json"))
+@click.argument("selector", required=False, metavar="[SELECTOR]")
+@json_option
+@pass_place
+def command(place: Place, *, selector: str | None, as_json: bool) -> int:
+    """Do what sweeps need done, such as running failed runs again.
+
+    Of one sweep, or of all of yours that are not over: settles half-done submissions, submits again what failed and
+    has a retry left (launcher key max_retries) and what a preemption ended for good, and gives arrays the keeper
+    jobs that they lack. A waiting launcher, `hpcorch wait`, `watch` and `status --refresh` do the same by the way.
+    Doing it twice does nothing twice. Exits with 3 if Slurm did not answer, with 2 if it refused something.
+    """
+    from hpcorch.services.tending.all_sweeps import tend_all  # loads the way to Slurm
+
+    chosen = None if selector is None else parse_selector(selector).sweep
+    with Ledger.open(place.ledger_path(), write=True) as ledger:
+        tended = tend_all(ledger, chosen)
+    if as_json:
+        output.write_json([one.as_plain() for one in tended])
+    else:
+        _write(tended)
+    return max((error.exit_code for one in tended for error in one.troubles), default=0)
+
+
+def _write(tended: list[TendResult]) -> None:
+    for one in tended:
+        for sentence in one.deeds:
+            output.write(printable(sentence))
+        for what, runs in _by_prospect(one).items():
+            output.write(f"runs {format_ranges(runs)} of sweep {one.sweep} {what}")
+        output.notes(one.sentences_of_trouble)
+    if not any(one.deeds or one.awaited or one.troubles for one in tended):
+        output.note("there is nothing to do")
+
+
+def _by_prospect(one: TendResult) -> dict[str, list[int]]:
+    prospects: dict[str, list[int]] = {}
+    for run, retry in sorted(one.awaited.items()):
+        later = f"will be run again, not before {local_time(retry.at)}"
+        what = "wait until Slurm takes more jobs of yours" if retry.is_first else later
+        prospects.setdefault(what, []).append(run)
+    return prospects

@@ -1,0 +1,114 @@
+"""The forms that every command's output has: a table for people, JSON, CSV, or ids only.
+
+On a terminal tables are drawn by rich; elsewhere they are aligned text, and rich is not loaded.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from hpcorch.cli.shared.text import printable, shortened
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+# Longer cells would push the others out of sight; --json has all of it.
+_WIDEST_CELL = 100
+_STYLES: Mapping[str, str] = {
+    "COMPLETED": "green",
+    "RUNNING": "cyan",
+    **dict.fromkeys(("FAILED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "LOST"), "red"),
+    **dict.fromkeys(("CANCELLED", "UNCERTAIN", "SUSPENDED"), "yellow"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of text. Cells may hold anything; what is not printable is escaped when they are written.
+
+    :param flexible: columns that give way on a narrow terminal
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    flexible: frozenset[str] = frozenset()
+
+
+def write(text: str) -> None:
+    """A line of text that is already printable."""
+    sys.stdout.write(f"{text}\n")
+
+
+def write_ids(ids: Iterable[str]) -> None:
+    """Ids, one a line, for other programs."""
+    for text in ids:
+        write(text)
+
+
+def write_json(value: Any) -> None:
+    """JSON in ASCII: indented on a terminal, one line elsewhere."""
+    write(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """CSV as spreadsheets and pandas read it."""
+    csv.writer(sys.stdout, lineterminator="\n").writerows(chain([columns], rows))
+
+
+def write_table(table: Table) -> None:
+    """A table for people."""
+    if sys.stdout.isatty():
+        _draw(table)
+        return
+    for line in _aligned(table):
+        write(line)
+
+
+def note(text: str) -> None:
+    """A sentence beside the output, on standard error."""
+    sys.stderr.write(f"hpcorch: {printable(text)}\n")
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Sentences beside the output."""
+    for text in texts:
+        note(text)
+
+
+def _aligned(table: Table) -> Iterator[str]:
+    heads = [column.upper() for column in table.columns]
+    rows = [heads, *([shortened(printable(cell), _WIDEST_CELL) for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _draw(table: Table) -> None:
+    from rich.console import Console
+
+    Console(file=sys.stdout).print(drawn(table))
+
+
+def drawn(table: Table) -> RichTable:
+    """A table as rich draws it on a terminal."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    def text(cell: str) -> Text:
+        # A Text object, since rich would read [red] in a plain string as markup.
+        shown = shortened(printable(cell), _WIDEST_CELL)
+        return Text(shown, style=_STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis")
+
+    made = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        # Where the terminal is narrow, rich takes width from the columns that may wrap; cells themselves never do.
+        made.add_column(text(column.upper()), no_wrap=column not in table.flexible)
+    for row in table.rows:
+        made.add_row(*map(text, row))
+    return made

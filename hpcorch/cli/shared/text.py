@@ -1,0 +1,86 @@
+"""Values as text for people. What comes from users, jobs or Slurm is data: nothing in it reaches the terminal as
+a control sequence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hpcorch.model.ids import parse_time
+from hpcorch.model.states import RunState
+from hpcorch.slurm.sbatch.quoting import for_bash
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def printable(text: str) -> str:
+    """Text on one line, with everything that is not printable escaped as in a Python literal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shell_text(words: Iterable[str]) -> str:
+    """A command line on one line of printable text, to be pasted into bash: the same words, byte for byte."""
+    return " ".join(for_bash(word) if "\0" not in word else printable(word) for word in words)
+
+
+def shortened(text: str, width: int) -> str:
+    """At most so many characters, the last one an ellipsis if some are missing."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def duration(seconds: float | None) -> str:
+    """``0.4s``, ``12s``, ``3m05s``, ``2h03m``, ``3d04h``; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 10:  # tenths matter while there are few
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
+    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02d}h"
+
+
+def ago(seconds: float | None) -> str:
+    """How old something is that is known since then: ``now``, ``3m05s ago``, or ``never``."""
+    if seconds is None:
+        return "never"
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def local_time(text: str | None) -> str:
+    """A recorded time on this machine's clock, to the second; nothing for None."""
+    if text is None:
+        return ""
+    try:
+        return parse_time(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return printable(text)
+
+
+def counts_text(counts: Mapping[RunState, int]) -> str:
+    """Counts as text: ``3 RUNNING, 9 COMPLETED``."""
+    return ", ".join(f"{count} {state.value}" for state in RunState if (count := counts.get(state, 0)))
+
+
+def value_text(value: Any) -> str:
+    """A JSON-able value on one line; text without quotation marks, nothing for None."""
+    if value is None:
+        return ""
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """Bytes in hexadecimal, and infinities as text, since JSON has neither."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

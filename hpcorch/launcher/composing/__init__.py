@@ -1,0 +1,1 @@
+"""From overrides to the frozen configuration of each run."""

@@ -1,0 +1,32 @@
+"""What a launcher knows when its sweeper begins to launch: the values that a sweep is prepared from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from hpcorch.launcher.composing.compose import Composer
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launching:
+    """One invocation of a launcher.
+
+    :param params: the launcher's keys as they were given
+    :param backend: ``slurm`` or ``local``
+    :param config: of the sweeper's own composition, ``hydra`` included
+    """
+
+    params: Mapping[str, Any]
+    backend: str
+    config: DictConfig
+    composer: Composer
+    task_function: TaskFunction
+    hydra_context: HydraContext

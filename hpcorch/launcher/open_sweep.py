@@ -1,0 +1,320 @@
+"""One sweep over all launches that its sweeper makes: planning, recording, results."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.layout import SweepLayout, default_ledger
+from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
+from hpcorch.launcher.composing.compose import Composer
+from hpcorch.launcher.composing.plan import Planner, manifest_bases
+from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
+from hpcorch.launcher.results import LaunchResults
+from hpcorch.launcher.reuse import taken_over
+from hpcorch.launcher.site import Site
+from hpcorch.launcher.sweep_directory import make_room
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.events import RunReused, SweepCreated
+from hpcorch.model.ids import new_sweep_id
+from hpcorch.model.seeds import new_root_seed
+from hpcorch.runtime.program.task_function import Task, dump_task
+from hpcorch.services.local.task import GRACE_S
+from hpcorch.services.recording.freeze import FrozenProgram, drift_policies, freeze_program, left_out, run_key
+from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+from hpcorch.services.site.profile import lease_places
+from hpcorch.services.site.project import project_at
+from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.slurm.sbatch.options import USUAL_DELAY_S, JobOptions
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+    from hpcorch.slurm.protocol import SlurmClient
+
+log = logging.getLogger(__name__)
+
+_RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLaunch:
+    """The frozen form of one planned, and what its results are rebuilt from."""
+
+    frozen: FrozenLaunch
+    reused: frozenset[int] = frozenset()
+
+    @property
+    def due(self) -> list[ManifestRun]:
+        """The runs that are to be executed: those that took over no result."""
+        return [run for run in self.frozen.runs if run.run not in self.reused]
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenSweep:
+    """A sweep while its launcher lives."""
+
+    id: str
+    layout: SweepLayout
+    ledger_path: Path
+    params: Mapping[str, Any]
+    backend: str
+    config: DictConfig
+    task: Task
+    composer: Composer
+    planner: Planner
+    site: Site
+    host: str = field(default_factory=socket.gethostname)
+    policies: Mapping[str, str] = field(default_factory=dict)
+    _created: bool = False
+    _frozen: FrozenProgram | None = None
+
+    @classmethod
+    def prepare(cls, launching: Launching, client: SlurmClient | None) -> OpenSweep:
+        """A new sweep; nothing is on disk yet.
+
+        :param client: of the cluster that the sweep runs on, if any
+        :raises UsageError: the site profile is wrong, or forbids the launch
+        """
+        cwd = Path.cwd()
+        ledger_path = default_ledger(cwd)
+        root_seed: int | None = launching.params.get("seed")
+        return cls(
+            id=new_sweep_id(),
+            layout=SweepLayout(Path(os.path.normpath(cwd / str(launching.config.hydra.sweep.dir)))),
+            ledger_path=ledger_path,
+            params=launching.params,
+            backend=launching.backend,
+            config=launching.config,
+            task=Task(
+                function=launching.task_function,
+                hydra_context=launching.hydra_context,
+                singletons=Singleton.get_state(),
+            ),
+            composer=launching.composer,
+            planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
+            site=Site.find(project_at(cwd), client),
+            policies=drift_policies(launching.params),
+        )
+
+    @property
+    def client(self) -> SlurmClient:
+        """The cluster that the sweep runs on."""
+        assert self.site.client is not None
+        return self.site.client
+
+    @property
+    def project(self) -> Path:
+        """The folder whose ledger this sweep is in."""
+        return self.ledger_path.parent.parent
+
+    def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> PlannedLaunch:
+        """Freeze these runs, numbered from ``first``.
+
+        :raises UsageError: a run cannot be frozen, asks for what there is not, or the site profile forbids it
+        :raises hydra.errors.HydraException: Hydra cannot compose a run
+        """
+        compositions = [
+            self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
+        ]
+        runs = self.planner.plan(compositions)
+        keys = self.params
+        if self.backend == "slurm":
+            keys, runs = self.site.settle(self.params, runs)
+        task = dump_task(self.task)
+        frozen = None if self.params.get("dry_run") else self._freeze()
+        if frozen is not None:
+            runs = [_with_key(run, frozen) for run in runs]
+        return PlannedLaunch(
+            frozen=FrozenLaunch(
+                header=self._header(first, runs, task, keys, frozen),
+                bases=manifest_bases(compositions),
+                runs=runs,
+                task=task,
+                options=keys,
+                program=frozen,
+            )
+        )
+
+    def _header(
+        self,
+        first: int,
+        runs: Sequence[ManifestRun],
+        task: bytes,
+        keys: Mapping[str, Any],
+        frozen: FrozenProgram | None,
+    ) -> ManifestHeader:
+        """:param keys: the launcher's, as the site settles them"""
+        client = self.site.client
+        return ManifestHeader(
+            sweep=self.id,
+            launch=first,
+            count=len(runs),
+            backend=self.backend,
+            job_name=str(self.config.hydra.job.name),
+            project=str(self.project),
+            cwd=str(Path.cwd()),
+            python=sys.executable,
+            task_digest=digest(task),
+            compact=bool(self.params.get("compact")),
+            max_num_timeout=int(self.params.get("max_num_timeout") or 0),
+            requeue_while_progress=bool(self.params.get("requeue_while_progress")),
+            signal_delay_s=JobOptions.from_launcher(keys).warned_s if self.backend == "slurm" else USUAL_DELAY_S,
+            kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
+            leases=lease_places(self.site.profile, keys.get("resources") if self.backend == "slurm" else {}),
+            throttle_folder=self.site.throttle_folder(keys, runs),
+            versions=_versions(),
+            code=None if frozen is None else frozen.snapshot,
+            environment=None if frozen is None else frozen.record_place(self.layout, first),
+            drift=dict(self.policies),
+        )
+
+    def _freeze(self) -> FrozenProgram:
+        """Code and environment of this process: frozen once, since later launches import nothing anew."""
+        if self._frozen is None:
+            client = self.site.client
+            self._frozen = freeze_program(
+                self.task.function,
+                ledger=self.ledger_path,
+                keys=self.params,
+                slurm_release=client.config().version if client is not None else None,
+            )
+            if left := left_out(self._frozen.code.left):
+                log.info("Code: %s", left)
+        return self._frozen
+
+    def record(self, planned: PlannedLaunch) -> PlannedLaunch:
+        """Put the launch on disk and into the ledger.
+
+        :return: the planned, with the runs that took over results of others
+        :raises RecordError: the sweep directory or the ledger cannot be written
+        """
+        with self.ledger() as ledger:  # opened first: a ledger that cannot be written stops the launch here
+            if not self._created:
+                reuse = bool(self.params.get("reuse_sweep_dir"))
+                make_room(self.layout, ledger, reuse=reuse)
+                create_sweep(self.layout, self._created_fact())
+                self._set_mode()
+                self._created = True
+            reused = self._reused(ledger, planned)
+            record_launch(self.layout, planned.frozen, reused)
+            self.reconciler(ledger).ingest()
+        return replace(planned, reused=frozenset(fact.run for fact in reused))
+
+    def _reused(self, ledger: Ledger, planned: PlannedLaunch) -> list[RunReused]:
+        if not self.params.get("needed"):
+            return []
+        derived = any(run.seed_source == "derived" for run in planned.frozen.runs)
+        if derived and self.params.get("seed") is None and not planned.frozen.header.launch:
+            log.warning(
+                "hydra.launcher.needed=true takes over no result of a run whose seed is derived, since each sweep"
+                " draws another root seed: fix it with hydra.launcher.seed=%d",
+                self.planner.root_seed,
+            )
+        try:
+            reused = taken_over(ledger, self.layout, planned.frozen.runs)
+        except OSError as error:
+            raise RecordError(
+                f"results of earlier runs cannot be copied into {self.layout.state} ({error.strerror}): free space"
+                " or inodes there; nothing was submitted"
+            ) from error
+        if reused:
+            log.info(
+                "%d of %d runs have completed before; their results are taken over",
+                len(reused),
+                len(planned.frozen.runs),
+            )
+        return reused
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The ledger, open for writing."""
+        with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
+            yield ledger
+
+    def reconciler(self, ledger: Ledger) -> Reconciler:
+        """What keeps this sweep's rows up to date."""
+        return Reconciler(ledger, self.layout, self.id)
+
+    def results(self, planned: PlannedLaunch, ledger: Ledger) -> list[JobReturn]:
+        """One JobReturn for each run of a launch that is over."""
+        return self._results(planned).read(ledger)
+
+    def handles(self, planned: PlannedLaunch, ledger: Ledger | None = None) -> list[JobReturn]:
+        """One JobReturn for each run of a launch that was left, or never submitted."""
+        states = {run.run: run.state for run in ledger.runs(self.id)} if ledger is not None else {}
+        return self._results(planned).handles(states)
+
+    def _results(self, planned: PlannedLaunch) -> LaunchResults:
+        frozen = planned.frozen
+        return LaunchResults(
+            layout=self.layout,
+            header=frozen.header,
+            bases={base.base: base for base in frozen.bases},
+            runs=frozen.runs,
+            hint=self._launch_hint(),
+        )
+
+    def _launch_hint(self) -> str:
+        """Hydra's basic sweeper stops at the first launch that has a failed run, which no launcher can prevent."""
+        sweeper = self.config.hydra.sweeper
+        if str(sweeper._target_) != BASIC_SWEEPER or not sweeper.get("max_batch_size"):
+            return ""
+        return (
+            "\nHydra's basic sweeper launches no further launch after one with a failed run: leave out"
+            " hydra.sweeper.max_batch_size, so that all runs are one planned, and limit how many run at once with"
+            " hydra.launcher.array_parallelism (or slots)"
+        )
+
+    def _created_fact(self) -> SweepCreated:
+        return SweepCreated(
+            sweep=self.id,
+            name=str(self.params.get("name") or self.config.hydra.job.name),
+            backend=self.backend,
+            directory=str(self.layout.directory),
+            project=str(self.project),
+            user=getpass.getuser(),
+            host=self.host,
+            cwd=str(Path.cwd()),
+            argv=list(sys.argv),
+            root_seed=self.planner.root_seed,
+            cluster=self.site.client.config().cluster if self.site.client is not None else None,
+            sweeper=str(self.config.hydra.sweeper._target_),
+            tags=[str(tag) for tag in self.params.get("tags") or []],
+            python=sys.executable,
+            versions=_versions(),
+        )
+
+    def _set_mode(self) -> None:
+        """``hydra.sweep.mode``, as Hydra's own launchers apply it."""
+        mode = self.config.hydra.sweep.get("mode")
+        if mode is not None:
+            try:
+                self.layout.directory.chmod(int(str(mode), 8))
+            except OSError as error:
+                raise RecordError(
+                    f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
+                ) from error
+
+
+def _with_key(run: ManifestRun, frozen: FrozenProgram) -> ManifestRun:
+    key = run_key(config_digest=run.config_digest, code=frozen.code.digest, seed=run.seed)
+    return replace(run, key=key)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}}

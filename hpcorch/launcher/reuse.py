@@ -1,0 +1,83 @@
+"""Taking over the results of runs that have completed with the same code, configuration and seed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.manifest import ManifestRun, digest
+from hpcorch.journal.reader import locate
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.events import RunReused
+from hpcorch.services.reports.outcomes import Outcome, read_outcomes
+
+_TAKEN_OVER = "taken over from "
+
+
+def taken_over(ledger: Ledger, layout: SweepLayout, runs: Sequence[ManifestRun]) -> list[RunReused]:
+    """What is known already of these runs, copied into their sweep.
+
+    A result whose record is gone, with its sweep directory, is not taken over: the run is executed.
+
+    :param layout: of the sweep that the runs belong to; files are written there
+    :raises OSError: it cannot be written
+    """
+    known = ledger.completed(run.key for run in runs if run.key)
+    wanted: dict[str, set[int]] = defaultdict(set)
+    for sweep, index in known.values():
+        wanted[sweep].add(index)
+    found: dict[tuple[str, int], tuple[SweepLayout, Outcome]] = {}
+    for sweep, indices in wanted.items():
+        found.update(_outcomes(ledger, sweep, sorted(indices)))
+    reused = (_copied(layout, run, known, found) for run in runs if run.key in known)
+    return [fact for fact in reused if fact is not None]
+
+
+def _outcomes(
+    ledger: Ledger, sweep: str, indices: Sequence[int]
+) -> dict[tuple[str, int], tuple[SweepLayout, Outcome]]:
+    try:
+        layout = locate(Path(ledger.sweep(sweep).sweep.directory), sweep)
+        outcomes = read_outcomes(ledger, layout, sweep, indices)
+    except (HpcorchError, OSError):
+        return {}
+    return {(sweep, outcome.run.run): (layout, outcome) for outcome in outcomes}
+
+
+def _copied(
+    layout: SweepLayout,
+    run: ManifestRun,
+    known: Mapping[str, tuple[str, int]],
+    found: Mapping[tuple[str, int], tuple[SweepLayout, Outcome]],
+) -> RunReused | None:
+    sweep, index = known[run.key]
+    source, outcome = found.get((sweep, index), (None, None))
+    if source is None or outcome is None or outcome.end is None:
+        return None
+    end, reason = outcome.end, outcome.run.reason or ""
+    file = result_digest = None
+    if end.result_file is not None:
+        try:
+            content = source.present(source.directory / end.result_file).read_bytes()
+        except OSError:
+            return None
+        path = layout.results / f"{run.run}.reused.pkl"
+        layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
+        write_whole(path, content)
+        file, result_digest = layout.relative(path), digest(content)
+    executed = outcome.attempt is not None
+    return RunReused(
+        run=run.run,
+        of=f"{sweep}/{index}" if executed else reason.removeprefix(_TAKEN_OVER),
+        key=run.key,
+        result=end.result,
+        result_pickle=end.result_pickle,
+        result_file=file,
+        result_digest=result_digest,
+        working_dir=end.working_dir,
+        task_name=end.task_name,
+    )

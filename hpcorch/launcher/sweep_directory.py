@@ -1,0 +1,47 @@
+"""Making room for a new sweep in a directory that an earlier one had."""
+
+from __future__ import annotations
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.history import read_history
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.reader import owner
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.services.recording.sweep import owned
+from hpcorch.services.tending.reconcile import Reconciler
+
+
+def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
+    """Set the record of an earlier sweep in the directory aside, if there is one and that may be.
+
+    That of a sweep whose submissions Slurm all refused is set aside without asking.
+
+    :param ledger: open for writing; first takes over what is new of the earlier sweep
+    :param reuse: set the record of any sweep aside whose runs are over
+    :raises RecordError: the earlier sweep keeps the directory
+    """
+    if not layout.control.exists():
+        return
+    earlier = owner(layout)
+    if earlier is None:  # another sweep is being created there at this moment
+        raise owned(layout)
+    Reconciler(ledger, layout, earlier).ingest()
+    if not reuse and not _was_refused(layout):
+        raise owned(layout)
+    alive = sum(
+        n for state, n in ledger.counts(earlier).items() if not state.is_final and state is not RunState.PLANNED
+    )
+    if alive:
+        raise RecordError(
+            f"the sweep directory {layout.directory} belongs to sweep {earlier}, of which {alive} runs are not over"
+            " and would go on writing there: wait for them or cancel them, or choose another hydra.sweep.dir"
+        )
+    layout.set_aside()
+
+
+def _was_refused(layout: SweepLayout) -> bool:
+    """Whether the sweep that owns the directory got no further than a refusal; then there is nothing to lose."""
+    submissions = read_history(layout, sweep="").submissions.values()
+    # One without any submission may be about to make its first.
+    return bool(submissions) and all(one.state is SubmissionState.REJECTED for one in submissions)

@@ -1,0 +1,1 @@
+"""What the ledger answers: typed records, and users' own queries that cannot change anything."""

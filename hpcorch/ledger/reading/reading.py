@@ -1,0 +1,281 @@
+"""Typed answers from an open ledger."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import NotFoundError
+from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.schema.connection import translated
+from hpcorch.ledger.schema.queries import QUERIES
+from hpcorch.ledger.writing import ingest, rows
+from hpcorch.ledger.writing.stored import SweepKey
+from hpcorch.model.config import patched
+from hpcorch.model.entities import Attempt, Launch, Run, Submission
+from hpcorch.model.events import Event, Fact
+from hpcorch.model.folding.sweep import fold_launch, fold_sweep
+from hpcorch.model.states import RunState
+
+LAST = "last"
+_JOB = "job="
+_NO_LIMIT = -1
+_PAGE = 10_000  # indices read at once
+_SHOWN = 5  # one less than sweep_ids_with_prefix finds
+
+
+class LedgerReading:
+    """The reading half of :class:`hpcorch.ledger.Ledger`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    # Where reading stands -----------------------------------------------------------------------------------
+
+    def sources(self, sweep: str) -> dict[str, SourceState]:
+        """How far each source of a sweep is read; empty for a sweep that nothing was ingested of."""
+        rows_ = self._rows("sources", self._known_key(sweep))
+        return {name: SourceState(offset=offset, settled=bool(settled)) for name, offset, settled in rows_}
+
+    def offset(self, sweep: str, source: str) -> int:
+        """Where to go on reading one source: 0 if it is not known."""
+        found = self._rows("source", self._known_key(sweep), source)
+        return int(found[0][1]) if found else 0
+
+    def offsets(self, sweep: str) -> dict[str, int]:
+        """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
+        return {name: offset for name, offset, _ in self._rows("sources", self._known_key(sweep))}
+
+    def head(self) -> Head:
+        """The end of the chain of events."""
+        with translated(self.path):
+            events, digest = ingest.head(self._connection)
+        return Head(events=events, digest=f"sha256:{digest.hex()}")
+
+    def digest_at(self, events: int) -> str | None:
+        """What :meth:`head` said when there were so many events; None if there are not so many."""
+        found = self._rows("hash_of", events)
+        value = found[0][0] if found else None
+        return f"sha256:{value.hex()}" if isinstance(value, bytes) else value
+
+    # Sweeps -------------------------------------------------------------------------------------------------
+
+    def sweeps(
+        self,
+        *,
+        limit: int | None = None,
+        since: str | None = None,
+        states: Collection[RunState] | None = None,
+        name: str | None = None,
+        tags: Collection[str] = (),
+    ) -> list[SweepSummary]:
+        """Sweeps, the latest first.
+
+        :param limit: at most so many
+        :param since: UTC time; only sweeps created then or later
+        :param states: only sweeps whose state is one of these
+        :param name: only sweeps whose name contains this, in any case
+        :param tags: only sweeps that have all of these
+        """
+        wanted = None if states is None else frozenset(states)
+        found = (
+            summary
+            for summary in self._summaries("read_sweeps")
+            if (since is None or summary.sweep.created_at >= since)
+            and (wanted is None or summary.state in wanted)
+            and (name is None or name.casefold() in summary.sweep.name.casefold())
+            and set(tags) <= set(summary.sweep.tags)
+        )
+        return list(islice(found, limit))
+
+    def sweep(self, selector: str) -> SweepSummary:
+        """One sweep, by its id, the beginning of its id, ``last``, or ``job=369``, the id of a job of Slurm's.
+
+        :raises NotFoundError: no sweep, or more than one, is selected
+        """
+        return next(self._summaries("read_sweep", self._selected(selector)))
+
+    def _selected(self, selector: str) -> str:
+        if selector == LAST:
+            found = [row[0] for row in self._rows("last_sweep_id")]
+            if not found:
+                raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
+            return str(found[0])
+        if selector.startswith(_JOB):
+            found = [row[0] for row in self._rows("sweep_id_of_job", selector.removeprefix(_JOB))]
+            if not found:
+                raise NotFoundError(
+                    f"no sweep in {self.path} has the Slurm job {selector.removeprefix(_JOB)}: give the id of the"
+                    " job, or of the whole array, as squeue's %F shows it"
+                )
+            return str(found[0])
+        found = [row[0] for row in self._rows("sweep_ids_with_prefix", selector)]
+        if not found:
+            raise NotFoundError(
+                f"no sweep in {self.path} has an id that begins with {selector!r}: see `hpcorch ls`"
+            )
+        if len(found) > 1 and selector not in found:
+            more = ", …" if len(found) > _SHOWN else ""
+            raise NotFoundError(
+                f"{selector!r} is the beginning of several sweeps' ids ({', '.join(found[:_SHOWN])}{more}):"
+                " give more of it"
+            )
+        return selector if selector in found else str(found[0])
+
+    def _summaries(self, query: str, *values: Any) -> Iterator[SweepSummary]:
+        for key, sweep, state, looked_at, time, body in self._rows(query, *values):
+            created = rows.event_from(sweep, (0, None, "control", 0, time, "sweep-created", body))
+            yield SweepSummary(
+                sweep=fold_sweep(created), state=RunState(state), counts=self._counts(key), looked_at=looked_at
+            )
+
+    def _counts(self, key: int) -> dict[RunState, int]:
+        return {RunState(state): runs for state, runs in self._rows("tallies", key)}
+
+    def counts(self, sweep: str, *, indices: Collection[int] | None = None) -> dict[RunState, int]:
+        """How many runs of a sweep are in which state; only states that some run is in.
+
+        :param indices: only of these runs; one that the sweep does not have is passed over
+        """
+        key = self._key(sweep).key
+        if indices is None:
+            return self._counts(key)
+        return {RunState(state): runs for state, runs in self._rows("tallies_of_runs", _list(indices), key)}
+
+    def extent(self, sweep: str) -> tuple[int, int]:
+        """The lowest and the highest index of a sweep's runs; (0, -1) if it has none."""
+        ((lowest, highest),) = self._rows("extent", self._key(sweep).key)
+        return (0, -1) if lowest is None else (lowest, highest)
+
+    def launches(self, sweep: str) -> list[Launch]:
+        """The launches of a sweep, in order of their first run."""
+        found = self._rows("read_launches", self._key(sweep).key)
+        return [
+            fold_launch(rows.event_from(sweep, (0, None, "control", 0, time, "launch-planned", body)))
+            for time, body in found
+        ]
+
+    def submissions(self, sweep: str) -> list[Submission]:
+        """The submissions of a sweep, in order of their number."""
+        return [rows.submission_from(sweep, row) for row in self._rows("read_submissions", self._key(sweep).key)]
+
+    # Runs ---------------------------------------------------------------------------------------------------
+
+    def runs(
+        self,
+        sweep: str,
+        *,
+        states: Collection[RunState] | None = None,
+        indices: Collection[int] | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        """Runs of a sweep, in order of their index.
+
+        :param states: only runs in one of these states
+        :param indices: only these; an index that the sweep does not have is passed over
+        :param limit: at most so many
+        """
+        key, most = self._key(sweep).key, _NO_LIMIT if limit is None else limit
+        if indices is not None:
+            found = self._rows("read_runs_by_index", _list(indices), key, _NO_LIMIT)
+            runs = (rows.run_from(sweep, row) for row in found)
+            return list(islice((run for run in runs if states is None or run.state in states), limit))
+        if states is not None:
+            each = (self._rows("read_runs_in_state", key, state.value, most, key) for state in set(states))
+            found = sorted(chain.from_iterable(each), key=itemgetter(0))[:limit]
+        else:
+            found = self._rows("read_runs", key, most)
+        return [rows.run_from(sweep, row) for row in found]
+
+    def completed(self, keys: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Of runs that have completed, the latest with each of these keys: key -> sweep, index."""
+        return {
+            key: (sweep, run) for key, sweep, run, _ in self._rows("completed_by_key", _list(sorted(set(keys))))
+        }
+
+    def indices(self, sweep: str, *, states: Collection[RunState] | None = None) -> Iterator[int]:
+        """The indices of a sweep's runs, in order. All runs' are read as they are asked for, a page at a time.
+
+        :param states: only of runs in one of these states
+        """
+        key = self._key(sweep).key
+        if states is not None:
+            found = self._rows("read_indices_in_states", _list(state.value for state in states), key)
+            yield from (run for (run,) in found)
+            return
+        last = -1
+        while page := self._rows("read_indices", key, last, _PAGE):
+            yield from (run for (run,) in page)
+            last = page[-1][0]
+
+    def run(self, sweep: str, index: int) -> Run:
+        """One run.
+
+        :raises NotFoundError: the sweep has no such run
+        """
+        found = self.runs(sweep, indices=[index])
+        if not found:
+            raise NotFoundError(f"sweep {sweep} has no run {index}; it has {sum(self.counts(sweep).values())} runs")
+        return found[0]
+
+    def attempts(self, sweep: str, run: int | None = None, *, runs: Collection[int] | None = None) -> list[Attempt]:
+        """Attempts of one run, of some runs, or of all, in order of run, submission and restart."""
+        key = self._key(sweep).key
+        wanted = [run] if run is not None else runs
+        if wanted is None:
+            found = self._rows("read_attempts", key)
+        else:
+            found = self._rows("read_attempts_of_runs", _list(wanted), key)
+        return [rows.attempt_from(sweep, row) for row in found]
+
+    def config(self, sweep: str, run: int) -> dict[str, Any]:
+        """The composed configuration of a run: its base with its changes applied.
+
+        :raises NotFoundError: the sweep has no such run
+        """
+        found = self._rows("read_config", self._key(sweep).key, run)
+        if not found:
+            raise NotFoundError(f"sweep {sweep} has no run {run}, or not its configuration")
+        base, plan = map(json.loads, found[0])
+        return patched(base["config"], plan["changes"])
+
+    def events(self, sweep: str, run: int | None = None, *, kinds: Collection[str] | None = None) -> list[Event]:
+        """Events of one run, or of the whole sweep, in the order in which they became known.
+
+        :param kinds: only these, such as ``attempt-ended``
+        """
+        key = self._key(sweep).key
+        found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", *(key, run) * 2)
+        return [rows.event_from(sweep, row) for row in found if kinds is None or row[5] in kinds]
+
+    def facts(self, sweep: str, kind: type[Fact]) -> list[Fact]:
+        """What the sweep has on record of a kind that belongs to no run, such as CodeFrozen, in order."""
+        found = self._rows("read_events_of_sweep", self._key(sweep).key, kind.kind)
+        return [rows.event_from(sweep, row).fact for row in found]
+
+    # Below --------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, *values: Any) -> list[rows.Row]:
+        # All rows at once: a cursor left open would keep writers out.
+        with translated(self.path):
+            return self._connection.execute(QUERIES[query], values).fetchall()
+
+    def _known_key(self, sweep: str) -> int | None:
+        found = self._rows("sweep_key", sweep)
+        return found[0][0] if found else None
+
+    def _key(self, sweep: str) -> SweepKey:
+        key = self._known_key(sweep)
+        if key is None:
+            raise NotFoundError(f"the ledger {self.path} has no sweep {sweep}: see `hpcorch ls`")
+        return SweepKey(id=sweep, key=key)
+
+
+def _list(values: Iterable[str] | Iterable[int]) -> str:
+    return json.dumps(list(values))

@@ -1,0 +1,1 @@
+"""The ledger as a file: connection, tables, migrations, named queries, copies."""

@@ -1,0 +1,104 @@
+"""The ledger's schema, version by version.
+
+Only the events' side is ever migrated. Projections are dropped, made anew and folded again from the events,
+and views are code: so a migration never has to convert a derived table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlite_utils import Database, Migrations
+
+from hpcorch.ledger.schema.backup import back_up
+from hpcorch.ledger.schema.connection import APPLICATION_ID, transaction
+from hpcorch.ledger.schema.queries import script
+
+MIGRATIONS = Migrations("hpcorch-ledger")
+
+
+@MIGRATIONS(name="0001_events")
+def events(db: Database) -> None:
+    """Events, their sources and the chain."""
+    _run(db, "events")
+
+
+@MIGRATIONS(name="0002_projections")
+def projections(db: Database) -> None:
+    """Sweeps, launches, bases, submissions, runs, attempts, and the views over them."""
+    _run(db, "projections")
+    _run(db, "views")
+
+
+@MIGRATIONS(name="0003_digests")
+def digests(db: Database) -> None:
+    """Each row of runs and attempts carries a digest; events are found by submission."""
+    _run(db, "submission_index")
+    _run(db, "projections")
+    _run(db, "views")
+
+
+@MIGRATIONS(name="0004_checkpoints")
+def checkpoints(db: Database) -> None:
+    """Attempts have checkpoints, runs metrics, submissions keepers; what attempts tell often has an index."""
+    _run(db, "events_told_often")
+    _run(db, "projections")
+    _run(db, "views")
+
+
+@MIGRATIONS(name="0005_keys")
+def keys(db: Database) -> None:
+    """Runs are found by their keys, and take over results of others."""
+    _run(db, "events_by_key")
+    _run(db, "projections")
+    _run(db, "views")
+
+
+@MIGRATIONS(name="0006_scripts")
+def scripts(db: Database) -> None:
+    """Submissions may be scripts of the user's."""
+    _run(db, "projections")
+    _run(db, "views")
+
+
+def _run(db: Database, name: str) -> None:
+    for statement in script(name):
+        db.execute(statement)
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    *,
+    found: int,
+    rebuild: Callable[[sqlite3.Connection], object],
+) -> Path | None:
+    """Bring a ledger to the version of this program, in one transaction, and return its backup, if one was due.
+
+    :param found: the version that the ledger has; 0 if it is empty
+    :param rebuild: folds all projections anew, within the transaction
+    """
+    backup = _back_up(connection, path, found) if found else None
+    db = Database(connection)
+    with transaction(connection):
+        MIGRATIONS.apply(db)
+        connection.execute(f"PRAGMA user_version={version_of(db)}")
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        if found:
+            rebuild(connection)
+    return backup
+
+
+def version_of(db: Database) -> int:
+    """How many migrations a ledger has had, which is its version."""
+    return len(MIGRATIONS.applied(db))
+
+
+def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
+    number = 0
+    while (backup := path.with_name(f"{path.name}.v{version}{f'.{number}' if number else ''}.backup")).exists():
+        number += 1
+    back_up(connection, backup)
+    return backup

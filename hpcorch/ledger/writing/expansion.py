@@ -1,0 +1,86 @@
+"""From a launch's manifest to the events of its bases and runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from hpcorch.errors import RecordError, UnavailableError
+from hpcorch.journal.manifest import ManifestRun, read_all
+from hpcorch.model.events import BasePlanned, Event, Fact, LaunchPlanned, RunPlanned
+
+# How ingestion gets at what a launch froze.
+Manifests = Callable[[LaunchPlanned], Iterable[Fact]]
+
+_BLOCK = 1 << 20
+
+
+def manifests_in(directory: Path) -> Manifests:
+    """Reads manifests from a sweep directory, each verified against the digest in the control journal.
+
+    What it returns raises RecordError for a manifest that is damaged or another than was planned, and
+    UnavailableError for one that cannot be read (on a network file system it may show up later).
+    """
+
+    def read(launch: LaunchPlanned) -> Iterator[Fact]:
+        path = directory / launch.manifest
+        try:
+            found = _digest(path)
+            if found != launch.manifest_digest:
+                raise RecordError(
+                    f"the manifest {path} is not the one that was planned (its digest is {found}, planned was"
+                    f" {launch.manifest_digest}): restore it from a backup; its runs cannot be recorded without it"
+                )
+            _, bases, runs = read_all(path)
+        except OSError as error:
+            raise UnavailableError(
+                f"the manifest {path} cannot be read ({error.strerror}): if the file system is slow to show it,"
+                " try again"
+            ) from error
+        yield from (BasePlanned(base=number, config=bases[number].config) for number in sorted(bases))
+        yield from map(_planned, runs)
+
+    return read
+
+
+def source_of(launch: LaunchPlanned) -> str:
+    """The source that a launch's own events have."""
+    return f"launch-{launch.first_run}"
+
+
+def launch_of(source: str) -> int:
+    """The launch whose events a source holds; the reverse of :func:`source_of`."""
+    return int(source.removeprefix("launch-"))
+
+
+def expand(launch: Event, facts: Iterable[Fact]) -> Iterator[Event]:
+    """A launch's facts as events: numbered from 0, at the time at which the launch was planned."""
+    assert isinstance(launch.fact, LaunchPlanned)
+    source = source_of(launch.fact)
+    for seq, fact in enumerate(facts):
+        yield Event(sweep=launch.sweep, source=source, seq=seq, time=launch.time, fact=fact)
+
+
+def _planned(run: ManifestRun) -> RunPlanned:
+    return RunPlanned(
+        run=run.run,
+        base=run.base,
+        overrides=run.overrides,
+        params=run.params,
+        changes=run.changes,
+        config_digest=run.config_digest,
+        seed=run.seed,
+        seed_source=run.seed_source,
+        directory=run.directory,
+        launcher=run.launcher or None,
+        key=run.key or None,
+    )
+
+
+def _digest(path: Path) -> str:
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            content.update(block)
+    return f"sha256:{content.hexdigest()}"

@@ -1,0 +1,174 @@
+"""From the evidence of a run to its attempts: pure functions.
+
+Facts of one journal are ordered by their sequence number; the clock is never asked. Where the task's journal and
+the scheduler disagree, the table in :mod:`hpcorch.model.folding.stops` decides: the journal is believed about what
+the task did, the scheduler about what became of a job that could not say so itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+from hpcorch.model.entities import Attempt
+from hpcorch.model.events import (
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptSeeded,
+    CheckpointRestored,
+    CheckpointSaved,
+    CommandEnded,
+    Event,
+    JobObserved,
+    RunPlanned,
+)
+from hpcorch.model.folding.evidence import RunEvidence
+from hpcorch.model.folding.stops import Journal, Verdict, judge
+from hpcorch.model.ids import AttemptId
+from hpcorch.model.states import AttemptState
+
+# What the journal's own last word means.
+_OUTCOMES: Mapping[str, AttemptState] = {
+    "completed": AttemptState.COMPLETED,
+    "failed": AttemptState.FAILED,
+    "refused": AttemptState.REFUSED,
+    "skipped": AttemptState.SKIPPED,
+    "superseded": AttemptState.SUPERSEDED,
+    "stopped": AttemptState.STOPPED,
+}
+# What stopped an attempt, where the signal says more than that something did.
+_STOPS: Mapping[str | None, Journal] = {"SIGUSR1": Journal.WARNED, "SIGUSR2": Journal.ASKED}
+# Slurm's words for a job that is not over.
+_ALIVE = frozenset({"PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"})
+
+
+def fold_attempts(evidence: RunEvidence, observed: Mapping[tuple[int, int], JobObserved]) -> tuple[Attempt, ...]:
+    """The attempts of a run, in order.
+
+    :param observed: the scheduler's last word on each (submission, restart)
+    """
+    sweep, planned = evidence.planned.sweep, evidence.planned.fact
+    assert isinstance(planned, RunPlanned)
+    scripts = frozenset(one.submission for one in evidence.submissions if one.ends_by_slurm)
+    ordered = sorted({*evidence.attempts, *_unclaimed(planned.run, observed)})
+    return tuple(
+        _superseded(
+            _fold_attempt(
+                sweep,
+                attempt,
+                evidence.attempts.get(attempt, ()),
+                observed,
+                is_script=attempt.submission in scripts,
+            ),
+            later,
+        )
+        for attempt, later in zip_longest(ordered, ordered[1:])
+    )
+
+
+def _unclaimed(run: int, observed: Mapping[tuple[int, int], JobObserved]) -> Iterator[AttemptId]:
+    """Attempts that began and ended without a journal: preempted before Python was up, or on a node that died."""
+    for (submission, restart), said in observed.items():
+        if said.witness == "sacct" and said.start is not None and said.node is not None and said.end is not None:
+            yield AttemptId(run=run, submission=submission, restart=restart)
+
+
+def _fold_attempt(
+    sweep: str,
+    attempt: AttemptId,
+    events: Sequence[Event],
+    observed: Mapping[tuple[int, int], JobObserved],
+    *,
+    is_script: bool,
+) -> Attempt:
+    values: dict[str, Any] = {"state": AttemptState.RUNNING}
+    for event in sorted(events, key=lambda item: item.seq):
+        values.update(_journal_fact(event))
+    ranks = values.pop("tasks", 1)
+    if ranks > 1 and values["state"] is AttemptState.COMPLETED:
+        values["state"] = AttemptState.COMPLETING
+    said = observed.get((attempt.submission, attempt.restart))
+    if said is not None:
+        values.update(_scheduler_fact(values, said, ranks, is_script=is_script))
+    return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
+
+
+def _superseded(attempt: Attempt, later: AttemptId | None) -> Attempt:
+    """An attempt of whose end nobody told, and after which Slurm started its element again, was requeued."""
+    if attempt.state.is_final or later is None or later.submission != attempt.submission:
+        return attempt
+    return replace(attempt, state=AttemptState.REQUEUED, reason="Slurm started it again, and has not said why yet")
+
+
+def _journal_fact(event: Event) -> dict[str, Any]:
+    """What one fact says of its attempt. (A dictionary: a ``replace`` for each fact would double a fold's time.)"""
+    fact = event.fact
+    if isinstance(fact, AttemptClaimed):
+        element = fact.array_job_id is not None and fact.array_task is not None
+        return {
+            "job_id": f"{fact.array_job_id}_{fact.array_task}" if element else fact.job_id,
+            "node": fact.host,
+            "pid": fact.pid,
+            "started_at": event.time,
+            "log": fact.log,
+            "log_start": fact.log_offset,
+            "tasks": fact.tasks,
+        }
+    if isinstance(fact, AttemptSeeded):
+        return {"seed": fact.seed}
+    if isinstance(fact, CheckpointRestored):
+        return {"restored_from": fact.attempt, "restored_step": fact.step}
+    if isinstance(fact, CheckpointSaved):
+        return {"checkpoint_step": fact.step, "checkpoint": fact.file}
+    if isinstance(fact, CommandEnded):
+        return {} if fact.result is None else {"result": fact.result}
+    if isinstance(fact, AttemptEnded):
+        return {
+            "state": _OUTCOMES.get(fact.outcome, AttemptState.LOST),
+            "ended_at": event.time,
+            "exit_code": fact.exit_code,
+            "signal": fact.signal,
+            "reason": fact.reason,
+            "result": fact.result,
+            "error": fact.error,
+            "log_end": fact.log_end,
+        }
+    return {}
+
+
+def _scheduler_fact(
+    journal: Mapping[str, Any], said: JobObserved, ranks: int, *, is_script: bool
+) -> dict[str, Any]:
+    """What the scheduler's last word adds to what the journal says of an attempt."""
+    # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
+    told = said.witness != "local" and (said.state not in _ALIVE or not journal["state"].is_final)
+    added: dict[str, Any] = {
+        "slurm_state": said.state if told else None,
+        "node": journal.get("node") or said.node,
+        "started_at": journal.get("started_at") or said.start,
+    }
+    verdict = judge(Journal.SCRIPT, said) if is_script else _verdict(journal, said, ranks)
+    if verdict is None:
+        return added
+    exit_code = journal.get("exit_code")
+    return {
+        **added,
+        "state": verdict.state,
+        "reason": verdict.reason or journal.get("reason"),
+        "ended_at": journal.get("ended_at") or said.end,
+        "exit_code": said.exit_code if exit_code is None else exit_code,
+        "signal": journal.get("signal") or verdict.signal,
+    }
+
+
+def _verdict(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> Verdict | None:
+    stopped = Journal.YIELDED if journal.get("exit_code") == 0 else Journal.STOPPED
+    told = {
+        AttemptState.RUNNING: Journal.NOTHING,
+        AttemptState.STOPPED: _STOPS.get(journal.get("signal"), stopped),
+        AttemptState.COMPLETING: Journal.LED,
+        AttemptState.FAILED: Journal.FAILED,
+    }.get(journal["state"])
+    return None if told is None else judge(told, said, stopped_by=journal.get("signal"), ranks=ranks)

@@ -1,0 +1,169 @@
+"""The environment that a run executes in, as far as its result may depend on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hpcorch.process import CommandMissingError, CommandTimeoutError, run
+from hpcorch.provenance.environment.containers import container
+from hpcorch.provenance.environment.packages import package_folders, packages
+from hpcorch.provenance.secrets import secret_variable
+
+# A broken driver lets nvidia-smi hang; a run must not wait for it.
+GPU_TIME_LIMIT_S = 5.0
+_PREFIXES = (
+    *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BLIS_", "KMP_", "GOMP_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_"),
+    *("NCCL_", "HIP_", "ROCR_", "TORCH_", "PYTORCH_", "TF_", "XLA_", "JAX_", "PYTHON", "HYDRA_", "HPCORCH_"),
+    *("SLURM_", "UCX_", "OMPI_", "I_MPI_", "PMI_", "PMIX_", "LC_", "CONDA_", "VIRTUAL_ENV", "LD_"),
+)
+_NAMES = frozenset({"PATH", "LANG", "TZ", "TMPDIR", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"})
+_CPU_INFO, _NVIDIA = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Facts by section and name, as text.
+
+    :param packages: version and digest of what is installed
+        (:func:`hpcorch.provenance.environment.packages.packages`)
+    :param modules: environment modules (Lmod, Tcl), each with its file
+    :param gpus: the devices that this process may use, and ``driver``
+    :param variables: those that change what programs do, without secrets
+    """
+
+    interpreter: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    platform: Mapping[str, str] = field(default_factory=dict)
+    slurm: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+    container: Mapping[str, str] = field(default_factory=dict)
+    gpus: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def as_plain(self) -> dict[str, dict[str, str]]:
+        """As JSON has it."""
+        return {name: dict(section) for name, section in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Environment:
+        """From JSON; sections of a later version are left out."""
+        return cls(
+            **{
+                one.name: {str(name): str(value) for name, value in plain.get(one.name, {}).items()}
+                for one in fields(cls)
+            }
+        )
+
+
+def record(
+    *,
+    slurm_release: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    sys_path: Sequence[str] | None = None,
+) -> Environment:
+    """Look at everything. Takes some tenths of a second on a network file system, and seconds with GPUs.
+
+    :param slurm_release: as Slurm's commands tell it, if known
+    :param variables: environment variables; by default this process's
+    :param sys_path: by default this process's
+    """
+    variables = os.environ if variables is None else variables
+    return Environment(
+        interpreter=_interpreter(),
+        packages=packages(package_folders(sys.path if sys_path is None else sys_path)),
+        platform=_platform(),
+        slurm={} if slurm_release is None else {"release": slurm_release},
+        modules=_modules(variables),
+        container=container(variables),
+        gpus=_gpus(),
+        variables=selected_variables(variables),
+    )
+
+
+def selected_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are recorded: known to matter, and no secret by their name or value."""
+    chosen = ((name, value) for name, value in variables.items() if name.startswith(_PREFIXES) or name in _NAMES)
+    return dict(sorted((name, value) for name, value in chosen if not secret_variable(name, value)))
+
+
+def _interpreter() -> dict[str, str]:
+    return {
+        "executable": sys.executable,
+        "file": os.path.realpath(sys.executable),
+        "implementation": platform.python_implementation(),
+        "version": platform.python_version(),
+        "build": " ".join(platform.python_build()),
+        "compiler": platform.python_compiler(),
+        "prefix": sys.prefix,
+        "base prefix": sys.base_prefix,
+    }
+
+
+def _platform() -> dict[str, str]:
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+        "cpu": _cpu_model(),
+        "distribution": _distribution(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        with _CPU_INFO.open(encoding="utf-8", errors="replace") as file:
+            lines = [next(file, "") for _ in range(40)]
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""
+
+
+def _modules(variables: Mapping[str, str]) -> dict[str, str]:
+    names = [name for name in variables.get("LOADEDMODULES", "").split(":") if name]
+    files = [name for name in variables.get("_LMFILES_", "").split(":") if name]
+    return dict(zip(names, files if len(files) == len(names) else [""] * len(names), strict=True))
+
+
+def _gpus() -> dict[str, str]:
+    """The driver, and each device by its number. Asked for only where the driver is loaded or the command is."""
+    found = {}
+    with contextlib.suppress(OSError, IndexError):
+        found["driver file"] = _NVIDIA.read_text().splitlines()[0]
+    query = "--query-gpu=index,uuid,name,memory.total,driver_version,vbios_version"
+    try:
+        done = run(["nvidia-smi", query, "--format=csv,noheader"], timeout_s=GPU_TIME_LIMIT_S)
+    except CommandMissingError:
+        return found
+    except CommandTimeoutError:
+        return {**found, "problem": f"nvidia-smi did not answer within {GPU_TIME_LIMIT_S:g} s"}
+    return {**found, **parse_gpus(done.stdout)} if done.returncode == 0 else found
+
+
+def parse_gpus(output: str) -> dict[str, str]:
+    """The answer of nvidia-smi to ``index,uuid,name,memory.total,driver_version,vbios_version`` as CSV."""
+    found: dict[str, str] = {}
+    for line in output.splitlines():
+        words = [word.strip() for word in line.split(",")]
+        if len(words) == 6:
+            number, uuid, name, memory, driver, bios = words
+            found |= {
+                "driver": driver,
+                f"model {number}": f"{name}, {memory}",
+                f"device {number}": f"{uuid}, {bios}",
+            }
+    return found

@@ -1,0 +1,132 @@
+"""Who holds leases and who waits for them, for those who look; nothing here decides who is served."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.resources.leases import ticket_files as files
+from hpcorch.resources.leases.tickets import Ticket
+
+_OF_ONE_HOST = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseOwner:
+    """One ticket, and whose it is.
+
+    :param number: lower numbers are served first
+    :param count: slots it takes
+    :param capacity: slots there are, as its owner's profile says
+    :param user: whose file the ticket is
+    :param host: as are pid and run, None where the ticket does not say
+    :param since: when it was served (of a holder), or drawn, by the file server's clock
+    :param heartbeat_age_s: seconds since its last sign of life
+    :param expired: that is too long ago: it counts no more, and its owner, if it lives, has lost it
+    """
+
+    resource: str
+    number: int
+    count: int
+    capacity: int
+    user: str | None
+    host: str | None
+    pid: int | None
+    run: str | None
+    since: datetime
+    heartbeat_age_s: float
+    expired: bool
+
+
+def holders(directory: Path) -> list[LeaseOwner]:
+    """Who holds slots of the resources that have their tickets in this directory, by resource and number.
+
+    Exact where this user may write in the directory; otherwise ages are by this host's clock.
+
+    :raises UsageError: there is no such directory, or this user may not look into it
+    :raises UnavailableError: it cannot be listed for another reason
+    """
+    return _owners(directory, held=True)
+
+
+def waiting(directory: Path) -> list[LeaseOwner]:
+    """Who waits, likewise, in the order of being served.
+
+    :raises UsageError: there is no such directory, or this user may not look into it
+    :raises UnavailableError: it cannot be listed for another reason
+    """
+    return _owners(directory, held=False)
+
+
+def sharing_problem(directory: Path) -> str | None:
+    """Why a directory cannot be shared by a group over all nodes, with what to do; None if nothing is known."""
+    if not directory.is_dir():
+        return f"{directory} is no folder: make it where all nodes see it"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"you may not write in {directory}: its owner can `chgrp GROUP` and `chmod 2770` it"
+    if not directory.stat().st_mode & 0o020:
+        return f"only its owner may write in {directory}: `chgrp GROUP` and `chmod 2770` it to share the resource"
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    real = directory.resolve()
+    kind = next((mounts[path] for path in (real, *real.parents) if path in mounts), None)
+    if kind in _OF_ONE_HOST:
+        return f"{directory} is on a file system of this host alone ({kind}): name one that all nodes mount"
+    return None
+
+
+def _owners(directory: Path, *, held: bool) -> list[LeaseOwner]:
+    try:
+        tickets = [ticket for ticket in files.scan(directory) if not ticket.ended]
+    except OSError as error:
+        wrong = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        raise (UsageError if wrong else UnavailableError)(
+            f"the leases in {directory} cannot be listed ({error.strerror}): check the folder, or `directory` in"
+            " the site profile"
+        ) from error
+    if not tickets:
+        return []
+    try:
+        now = files.server_time(directory)
+    except OSError:
+        now = time.time()
+    found = []
+    for ticket in sorted(tickets, key=lambda ticket: (ticket.resource, ticket.number)):
+        with suppress(OSError):
+            content, facts = files.read(directory, ticket)
+            if ("held" in content) is held:
+                found.append(_owner(ticket, content, facts, now))
+    return found
+
+
+def _owner(ticket: Ticket, content: Mapping[str, Any], facts: os.stat_result, now: float) -> LeaseOwner:
+    age = max(0.0, now - facts.st_mtime)
+    return LeaseOwner(
+        resource=ticket.resource,
+        number=ticket.number,
+        count=ticket.count,
+        capacity=ticket.capacity,
+        user=_user(facts.st_uid) or content.get("user"),
+        host=content.get("host"),
+        pid=content.get("pid"),
+        run=content.get("run"),
+        since=datetime.fromtimestamp(content.get("held", content.get("drawn", facts.st_mtime)), tz=timezone.utc),
+        heartbeat_age_s=age,
+        expired=age > ticket.passed_after_s,
+    )
+
+
+def _user(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # this host does not know that user
+        return None

@@ -1,0 +1,1 @@
+"""The site profile: what it holds, and the YAML file that it is read from."""

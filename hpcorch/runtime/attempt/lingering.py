@@ -1,0 +1,63 @@
+"""Staying until Slurm ends the job: the tasks of a job that is being preempted must not end before that.
+
+The tasks of a step get SIGTERM when the grace time begins, a batch script only when it is over (measured on 22.05
+and 24.11). If all tasks end in between, the job is over, by their exit codes, and is not requeued (measured on
+22.05). Whether a job is being preempted its PreemptTime says.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+from hpcorch import process
+from hpcorch.model.events import AttemptEnded
+from hpcorch.runtime.context.place import Place
+from hpcorch.runtime.context.ranks import leader_said
+
+_LOOK_S = 5.0
+_SCONTROL_TIMEOUT_S = 30.0
+# Where a node cannot ask: longer than the grace times that sites give.
+_UNKNOWN_S = 300.0
+_LONGEST_S = 3600.0
+# Ranks are told to stop at once, and rank 0 may be in a long step or save.
+LEADER_STOPS_S = 120.0
+
+
+def linger(place: Place) -> None:
+    """As rank 0: stay while the job is being preempted; Slurm kills this process.
+
+    Returns when the signal meant something else: then ending ends the job.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < _LONGEST_S:
+        preempted = _is_preempted(place)
+        if preempted is False or (preempted is None and time.monotonic() - began > _UNKNOWN_S):
+            return
+        time.sleep(_LOOK_S)
+
+
+def linger_behind(place: Place) -> None:
+    """As another rank: stay while rank 0 stops, too, whose exit ends the step, so that none ends before it.
+
+    Returns if rank 0 does not stop, or ended otherwise: then the signal was for this rank alone.
+    """
+    said = leader_said(place, AttemptEnded, wait_s=LEADER_STOPS_S)
+    if isinstance(said, AttemptEnded) and said.outcome == "stopped":
+        time.sleep(_LONGEST_S)
+
+
+def _is_preempted(place: Place) -> bool | None:
+    """Whether Slurm is preempting the job; None if nobody can say."""
+    if place.array_job_id is None:
+        return False
+    # By element: the raw id of one of them is the array's, and would show them all.
+    argv = ["scontrol", "-o", "show", "job", place.hydra_job_id]
+    try:
+        done = process.run(argv, timeout_s=_SCONTROL_TIMEOUT_S)
+    except (process.CommandMissingError, process.CommandTimeoutError):
+        return None
+    found = dict(re.findall(r"(JobState|PreemptTime)=(\S+)", done.stdout))
+    if done.returncode != 0 or not found:
+        return None
+    return found.get("JobState") == "RUNNING" and found.get("PreemptTime", "None") != "None"

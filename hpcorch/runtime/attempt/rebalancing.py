@@ -1,0 +1,81 @@
+"""Looking after throttled resources from inside the runs that share them, so that nobody has to be logged in.
+
+While others wait for what it has, a task looks now and then beside its work: at once, then ever more rarely, so
+that a share that became free is idle for a small part of the time that runs take. One look serves all tasks of the
+user.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from hpcorch import process
+from hpcorch.resources.throttle_files import ThrottleFiles
+
+# Between two looks: by this part of the time for which the task has worked, within these seconds.
+_PART = 0.1
+_SHORTEST_S, _LONGEST_S = 2.0, 60.0
+# Tasks that begin together do not look together.
+_JITTER_S = 0.5
+_TIMEOUT_S = 30.0
+
+
+class Sharing:
+    """The looks of one attempt. What goes wrong with one is left to the next, and to the sweep's keeper.
+
+    :param folder: where the user's throttled arrays are on record
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = ThrottleFiles(folder)
+        self._begun = time.monotonic()
+        self._over = threading.Event()
+        self._beside = threading.Thread(target=self._look_now_and_then, daemon=True)
+
+    def begin(self) -> None:
+        """Look beside the task's work."""
+        self._beside.start()
+
+    def end(self, *, look: bool) -> None:
+        """The task's work is over: look once more, unless somebody just did. No process of ours is left then."""
+        self._over.set()
+        self._beside.join()
+        if look and self._files.short.exists() and self._due_in_s() <= 0:
+            self._look()
+
+    def _look_now_and_then(self) -> None:
+        while not self._over.wait(max(0.0, self._due_in_s()) + random.random() * _JITTER_S):  # noqa: S311
+            if self._files.short.exists():
+                if self._due_in_s() <= 0:
+                    self._look()
+            elif self._over.wait(self._interval_s()):
+                return
+
+    def _interval_s(self) -> float:
+        return min(_LONGEST_S, max(_SHORTEST_S, _PART * (time.monotonic() - self._begun)))
+
+    def _due_in_s(self) -> float:
+        try:
+            age = time.time() - self._files.looked.stat().st_mtime
+        except OSError:
+            return 0.0
+        return self._interval_s() - max(0.0, age)  # a file server's clock may be ahead of ours
+
+    def _look(self) -> None:
+        """Rebalance in a process of its own: the task's has no need of the way to Slurm."""
+        with suppress(OSError):
+            self._files.looked.touch()  # others leave it to us from now on
+        command = [sys.executable, "-m", "hpcorch.services.throttling.rebalance", str(self._files.folder)]
+        try:
+            # From that folder, so that no file of the task's working directory is taken for a module.
+            process.run(
+                command, timeout_s=_TIMEOUT_S, cwd=self._files.folder, env={**os.environ, "PYTHONSAFEPATH": "1"}
+            )
+        except (process.CommandMissingError, process.CommandTimeoutError):
+            self._over.wait(_LONGEST_S)  # not at once again

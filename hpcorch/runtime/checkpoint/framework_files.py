@@ -1,0 +1,115 @@
+"""Files that another framework wrote for a checkpoint: durable, listed with their digests, verified."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hpcorch.errors import CheckpointError
+from hpcorch.journal.files import sync_directory
+from hpcorch.journal.layout import DIR_MODE
+from hpcorch.journal.manifest import digest
+from hpcorch.runtime.checkpoint.file import DamagedError, ForeignFile, digest_of
+
+
+def fresh(directory: Path) -> Path:
+    """Make an empty directory, in place of what is there."""
+    remove(directory)
+    directory.mkdir(mode=DIR_MODE)
+    return directory
+
+
+def copy_into(directory: Path, source: Path) -> Path:
+    """Copy a directory's content, or a file under its own name, into a fresh directory.
+
+    :raises OSError: it cannot be copied
+    """
+    fresh(directory)
+    try:
+        if source.is_dir():
+            shutil.copytree(source, directory, symlinks=True, dirs_exist_ok=True)
+            directory.chmod(DIR_MODE)
+        else:
+            shutil.copy2(source, directory / source.name)
+    except shutil.Error as error:  # it gathers what went wrong; the first is enough to act on
+        raise OSError(error.args[0][0][2]) from error
+    return directory
+
+
+def make_durable(directory: Path) -> list[ForeignFile]:
+    """Have all files below a directory reach the disk, and list them.
+
+    :raises CheckpointError: something there is neither a file, a directory nor a symbolic link
+    :raises OSError: something cannot be read or synchronised
+    """
+    files = []
+    for path in _below(directory):
+        if path.is_dir() and not path.is_symlink():
+            sync_directory(path)
+            continue
+        if path.is_file() and not path.is_symlink():
+            _sync_file(path)
+        files.append(_describe(path, directory))
+    sync_directory(directory)
+    return files
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    return iter(sorted(directory.rglob("*")))
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _describe(path: Path, directory: Path) -> ForeignFile:
+    name = str(path.relative_to(directory))
+    if path.is_symlink():
+        target = os.fsencode(path.readlink())
+        return ForeignFile(path=name, size=len(target), digest=digest(b"link:" + target))
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is neither a file, a directory nor a symbolic link, and cannot be part of a checkpoint: have"
+            " it written elsewhere"
+        )
+    return ForeignFile(path=name, size=path.stat().st_size, digest=digest_of(path))
+
+
+def verify_files(directory: Path, files: Sequence[ForeignFile], *, digests: bool = True) -> None:
+    """See that files are as they were listed. What lies beside them is not looked at.
+
+    :param digests: read them; otherwise their sizes are compared
+    :raises DamagedError: one is missing or differs
+    :raises OSError: one cannot be read
+    """
+    for listed in files:
+        path = directory / listed.path
+        try:
+            same = _describe(path, directory) == listed if digests else _size(path) == listed.size
+        except (FileNotFoundError, NotADirectoryError, CheckpointError):
+            raise DamagedError(f"its file {listed.path} is missing from {directory.name}") from None
+        if not same:
+            raise DamagedError(f"its file {listed.path} in {directory.name} is not what was saved")
+
+
+def _size(path: Path) -> int:
+    return path.lstat().st_size
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all in it, if it is there.
+
+    :raises OSError: it cannot be removed
+    """
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        shutil.rmtree(path)

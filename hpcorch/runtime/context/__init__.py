@@ -1,0 +1,1 @@
+"""Which attempt this process executes, its signals, and what it says in the log."""

@@ -1,0 +1,70 @@
+"""Drift: something is not as it was frozen. Each finding is a fact; the policy of its aspect says what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hpcorch.errors import DriftError
+from hpcorch.model.events import DriftFound, Fact
+from hpcorch.runtime.context.output import say
+
+Recorder = Callable[[Fact], None]
+"""Writes a fact into the attempt's journal, or nowhere, as on ranks other than 0."""
+
+_NAMED = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class DriftLog:
+    """The drift of one attempt.
+
+    :param policies: aspect -> refuse, warn or record
+    :param record: replaced when somebody else owns the journal
+    """
+
+    policies: Mapping[str, str]
+    record: Recorder
+    _refused: list[str] = field(default_factory=list)
+
+    def found(
+        self,
+        aspect: str,
+        what: str,
+        *,
+        before: str | None,
+        after: str | None,
+        severity: str = "major",
+        sentence: str | None = None,
+        late: bool = False,
+    ) -> None:
+        """Put a finding on record, and tell or remember it as the policy has it.
+
+        :param sentence: for people; made of the other values by default
+        :param late: the task has run with it: there is nothing left to refuse
+        """
+        policy = self.policies.get(aspect, "refuse")
+        if late and policy == "refuse":
+            policy = "warn"
+        self.record(
+            DriftFound(aspect=aspect, severity=severity, what=what, before=before, after=after, policy=policy)
+        )
+        text = sentence or f"{what} was {before or 'not there'} and is {after or 'not there'}"
+        if policy == "refuse":
+            self._refused.append(text)
+        elif policy == "warn":
+            say(f"drift of the {aspect}: {text}")
+
+    def settle(self) -> None:
+        """End the attempt if something was found whose policy is to refuse.
+
+        :raises DriftError: it was
+        """
+        if self._refused:
+            more = len(self._refused) - _NAMED
+            named = "; ".join(self._refused[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+            self._refused.clear()
+            raise DriftError(
+                f"{named}. Submit the run again to run what is there now, or say with hydra.launcher.drift what may"
+                " differ"
+            )

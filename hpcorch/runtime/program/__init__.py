@@ -1,0 +1,1 @@
+"""The user's function and configuration, loaded from what was frozen, and the call."""

@@ -1,0 +1,185 @@
+"""A run's configuration on the node, and the plain form that is hashed.
+
+The login side pickles one composed configuration per combination of config groups, a *base*; a run is a base
+plus overrides of values. :func:`rebuild` applies them with Hydra's own code, so the task gets the very nodes
+that Hydra would have made, whatever has happened to the YAML files meanwhile.
+
+*Plain form* is JSON without loss of meaning, interpolations unresolved:
+
+=====================  ==========================================================
+value                  plain form
+=====================  ==========================================================
+str, int, bool, None   itself; ``"???"`` and ``"${...}"`` as written
+finite float           itself
+nan, inf, -inf         ``{"$float": "nan" | "inf" | "-inf"}``
+Enum                   its name
+bytes                  ``{"$bytes": "<base64>"}``
+Path                   ``{"$path": "<path>"}``
+any other object       ``{"$object": "<module>.<qualified name of its type>"}``
+key that is a str      itself, a leading ``$`` doubled
+key that is not a str  ``"$<type>:<str(key)>"``, an Enum's key by name
+=====================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import pickle
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from omegaconf import DictConfig, ListConfig, Node, flag_override, open_dict
+
+from hpcorch.model.config import split_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from omegaconf import Container
+
+_DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
+
+
+def raw(node: Node) -> Any:
+    """What ``node`` stores, interpolations unresolved: a dict or list of nodes, or a value."""
+    state = vars(node)
+    return state["_content"] if "_content" in state else state["_val"]
+
+
+def plain(node: Any) -> Any:
+    """The plain form of a configuration node or a Python value (see the module's table)."""
+    value = node
+    while isinstance(value, Node):  # a union's node wraps another
+        value = raw(value)
+    return _plain_value(value)
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, dict):
+        return {plain_key(key): plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(child) for child in value]
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, Path):
+        return {"$path": str(value)}
+    return {"$object": f"{type(value).__module__}.{type(value).__qualname__}"}
+
+
+def plain_key(key: Any) -> str:
+    """The plain form of a mapping's key."""
+    if isinstance(key, str):
+        return f"${key}" if key.startswith("$") else key
+    if isinstance(key, Enum):
+        return f"$enum:{key.name}"
+    if isinstance(key, bytes):
+        return f"$bytes:{base64.b64encode(key).decode('ascii')}"
+    return f"${type(key).__name__}:{key}"
+
+
+def from_plain(value: Any) -> Any:
+    """The Python value of a plain form whose keys are strings; an Enum stays its name.
+
+    :raises ValueError: ``value`` stands for an object that has no plain form
+    """
+    if isinstance(value, list):
+        return [from_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    for tag, decode in _DECODERS.items():
+        if value.keys() == {tag}:
+            return decode(value[tag])
+    return {_python_key(key): from_plain(item) for key, item in value.items()}
+
+
+def _python_key(key: str) -> str:
+    if key.startswith("$") and not key.startswith("$$"):
+        raise ValueError(f"the plain form of key {key!r} does not lead back to a value")
+    return key[1:] if key.startswith("$") else key
+
+
+def canonical(value: Any) -> str:
+    """The canonical JSON of a plain form: sorted keys, no white space, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """``sha256:<hex>`` of a plain form's canonical JSON."""
+    return f"sha256:{hashlib.sha256(canonical(value).encode('ascii')).hexdigest()}"
+
+
+def task_plain(config: DictConfig) -> dict[str, Any]:
+    """The plain form of a composed configuration without its ``hydra`` node."""
+    content = raw(config)
+    return {plain_key(key): plain(child) for key, child in content.items() if key != "hydra"}
+
+
+def rebuild(
+    base: bytes,
+    *,
+    overrides: Sequence[str],
+    task_overrides: Sequence[str],
+    override_dirname: str,
+    frozen: Mapping[str, Any],
+    job_num: int,
+    job_id: str,
+) -> DictConfig:
+    """The configuration of one run, equal to what Hydra composes up to the frozen values.
+
+    :param base: a base's pickle
+    :param overrides: the run's overrides of values, in the order given
+    :param task_overrides: all its overrides as Hydra lists them in ``hydra.overrides.task``
+    :param frozen: plain values by path, as resolved at submission
+    :raises hydra.errors.HydraException: an override does not apply; the login side has ruled this out
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    config: DictConfig = pickle.loads(base)  # noqa: S301 - our own, from a verified manifest
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)  # noqa: SLF001 - equality with Hydra is the point
+    with open_dict(config.hydra):
+        config.hydra.overrides.task = list(task_overrides)
+        config.hydra.job.override_dirname = override_dirname
+        config.hydra.job.num = job_num
+        config.hydra.job.id = job_id
+    for path, value in frozen.items():
+        fix(config, path, value)
+    return config
+
+
+def fix(config: DictConfig, path: str, value: Any) -> None:
+    """Put a frozen plain ``value`` at ``path``, keeping the node's declared type and flags.
+
+    :raises KeyError: ``config`` has no such path
+    """
+    *parents, last = split_path(path)
+    parent: Container = config
+    for key in parents:
+        _, parent = _child(parent, key)
+    name, node = _child(parent, last)
+    with flag_override(parent, ["struct", "readonly"], [False, False]):
+        if isinstance(parent, (DictConfig, ListConfig)):
+            parent[name] = from_plain(value)
+        else:  # OmegaConf 2.4 has tuples, which take no items
+            node._set_value(from_plain(value))  # noqa: SLF001 - no public way in
+
+
+def _child(parent: Container, key: str) -> tuple[Any, Any]:
+    content = raw(parent)
+    if isinstance(content, list):
+        return int(key), content[int(key)]
+    for name, node in content.items():
+        if plain_key(name) == key:
+            return name, node
+    raise KeyError(key)

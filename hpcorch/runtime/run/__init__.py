@@ -1,0 +1,1 @@
+"""What ``hpcorch.current_run()`` gives: seeds, metrics, epochs, inputs, checkpoints of one run."""

@@ -1,0 +1,1 @@
+"""What a person asks for: cancel, hold, release, retry, gc."""

@@ -1,0 +1,235 @@
+"""Cancelling, holding and releasing runs: one request to Slurm for a selection, and a fact that says who asked.
+
+Runs of a local sweep can be cancelled: the pool is stopped, or single tasks of it are.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hpcorch.errors import NotFoundError, UnavailableError, UsageError
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.history import read_history
+from hpcorch.journal.layout import DIR_MODE, FILE_MODE
+from hpcorch.ledger import Ledger
+from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
+from hpcorch.model.entities import Sweep
+from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
+from hpcorch.model.folding.stops import NOT_REQUEUED
+from hpcorch.model.ids import format_ranges
+from hpcorch.model.states import RunState
+from hpcorch.services.actions.local_processes import ask_locally, check_hosts, stop_locally
+from hpcorch.services.actions.targets import Target, Targets, choose, split
+from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.selection.selectors import Selector, select_runs
+from hpcorch.services.tending.ownership import check_own
+from hpcorch.services.tending.pending import refused_runs
+from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
+from hpcorch.services.tending.tend import tend
+from hpcorch.services.throttling.state import state_directory
+from hpcorch.services.throttling.throttles import Throttles
+from hpcorch.slurm.choose import slurm_client
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.states import JobState
+
+# Runs in these states may have a process that can be asked to save a checkpoint.
+_RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.UNCERTAIN})
+_SLURMS_NAME = CHECKPOINT_SIGNAL.name.removeprefix("SIG")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlan:
+    """What an action would do to which runs of a sweep.
+
+    :param whole_sweep: whether the sweep itself was named, and not some of its runs
+    :param asked_to_checkpoint: of the runs that would be cancelled, those that are asked to save a checkpoint first
+    """
+
+    sweep: str
+    action: Action
+    whole_sweep: bool
+    targets: Targets
+    asked_to_checkpoint: frozenset[int] = frozenset()
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "sweep": self.sweep,
+            "action": self.action.value,
+            "runs": self.targets.runs,
+            "elements": [target.element for target in self.targets.targets],
+            "unsettled": list(self.targets.unsettled),
+            "passed_over": {str(run): why for run, why in self.targets.passed_over.items()},
+            "asked_to_checkpoint": sorted(self.asked_to_checkpoint),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """Acts on runs of one's own sweep, on the cluster or host where they are."""
+
+    sweep: Sweep
+    reconciler: Reconciler
+    client: SlurmClient
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the runs are processes of a pool, and not jobs of Slurm."""
+        return self.sweep.backend == "local"
+
+    def look(self) -> None:
+        """Bring the ledger up to date with what the scheduler says.
+
+        :raises UnavailableError: Slurm does not answer, or the journals cannot be read
+        """
+        if self.is_local:
+            self.reconciler.look_local()
+        else:
+            self.reconciler.ask_slurm(self.client)
+
+    def plan(self, action: Action, selector: Selector, *, checkpoint: bool = False) -> ControlPlan:
+        """What the action is for, by what the ledger has.
+
+        :param checkpoint: cancel only what waits, and ask what runs to save a checkpoint and end
+        :raises NotFoundError: a run that is named does not exist
+        :raises UsageError: a local sweep has no queue to hold runs in
+        """
+        if self.is_local and action is not Action.CANCEL:
+            raise UsageError(
+                f"sweep {self.sweep.id} runs on {self.sweep.host} without Slurm, and has no queue in which runs"
+                " could be held: `hpcorch cancel` stops them, `hpcorch retry` runs them again"
+            )
+        ledger = self.reconciler.ledger
+        submissions = {one.submission: one for one in ledger.submissions(self.sweep.id)}
+        selected = select_runs(ledger, self.sweep.id, selector)
+        targets = choose(action, selected, ledger.runs(self.sweep.id), submissions)
+        whole = not selector.names_runs and selector.states is None
+        running = {run.run for run in selected if checkpoint and run.state in _RUNNING}
+        return ControlPlan(
+            sweep=self.sweep.id,
+            action=action,
+            whole_sweep=whole,
+            targets=targets,
+            asked_to_checkpoint=frozenset(running.intersection(targets.runs)),
+        )
+
+    def carry_out(self, plan: ControlPlan) -> None:
+        """Record the request and pass it on.
+
+        :raises UnavailableError: it could not be passed on; that somebody asked is on record, and doing it again is
+            harmless
+        """
+        targets = plan.targets.targets
+        self._drop(plan.targets.unsubmitted)
+        if not targets:
+            with suppress(UnavailableError):
+                self.look()
+            return
+        if self.is_local:
+            check_hosts(targets)
+        asked, others = split(targets, plan.asked_to_checkpoint)
+        self._record(plan.action, asked, others)
+        if self.is_local:
+            for target in others:
+                stop_locally(target, with_pool=plan.whole_sweep and not asked)
+            for target in asked:
+                ask_locally(target)
+        else:
+            # What waits first, so that it does not start in place of what ends.
+            self._tell_slurm(plan.action, [target.element for target in others])
+            self._mark(asked)
+            self.client.signal([target.element for target in asked], _SLURMS_NAME)
+        # What came of it is seen by the next look, too.
+        with suppress(UnavailableError):
+            self.look()
+
+    def _drop(self, runs: Sequence[int]) -> None:
+        """Have runs that wait to be submitted end here: nobody submits them any more."""
+        if not runs:
+            return
+        ledger = self.reconciler.ledger
+        refused = {run.run: run.reason for run in refused_runs(ledger, ledger.sweep(self.sweep.id))}
+        reason = f"cancelled by {getpass.getuser()} before it was submitted"
+        with control_journal(self.reconciler.layout) as control:
+            for run in runs:
+                word = JobObserved(
+                    submission=NO_SUBMISSION,
+                    run=run,
+                    restart=0,
+                    state=JobState.CANCELLED.value,
+                    witness="request",
+                    reason=f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason,
+                )
+                control.append(word, durable=run == runs[-1])
+
+    def _record(self, action: Action, asked: Sequence[Target], others: Sequence[Target]) -> None:
+        """What is asked for, and the end of runs that nobody needs to be asked about: Slurm has given them up."""
+        layout = self.reconciler.layout
+        with control_journal(layout) as control:
+            requests = [_requested(action, target, checkpoint=True) for target in asked]
+            requests += [_requested(action, target) for target in others]
+            for request in requests:
+                control.append(request, durable=True)
+            if action is Action.CANCEL:
+                observed = read_history(layout, self.sweep.id).observed.values()
+                for word in attributed((w for w in observed if w.state == NOT_REQUEUED), requests):
+                    if word.state != NOT_REQUEUED:
+                        control.append(word)
+
+    def _mark(self, asked: Sequence[Target]) -> None:
+        """Let those end at their next start that a preemption ends before they can heed the signal."""
+        marks = [
+            self.reconciler.layout.asked(run, target.submission.submission)
+            for target in asked
+            for run in target.runs
+        ]
+        for mark in marks:
+            mark.parent.mkdir(mode=DIR_MODE, exist_ok=True)
+            mark.touch(mode=FILE_MODE)
+
+    def _tell_slurm(self, action: Action, elements: Sequence[str]) -> None:
+        if not elements:
+            return
+        # Arrays that share throttled resources are held and released by whoever counts these; others go through.
+        throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
+        tell = {
+            Action.CANCEL: self.client.cancel,
+            Action.HOLD: throttles.pause,
+            Action.RELEASE: throttles.resume,
+        }[action]
+        with suppress(NotFoundError):  # an array that ended and was forgotten since; the others are acted on
+            tell(elements)
+        if action is not Action.CANCEL:
+            tend(self.reconciler, self.client, hurry=True)
+
+
+def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None = None) -> Control:
+    """Control over the sweep that is selected.
+
+    :param writer: open for writing
+    :raises NotFoundError: no sweep is selected
+    :raises UsageError: it is another user's, or on another cluster
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    sweep = writer.sweep(selector.sweep).sweep
+    client = client or slurm_client()
+    check_own(sweep, client)
+    return Control(sweep=sweep, reconciler=open_reconciler(writer, sweep.id), client=client)
+
+
+def _requested(action: Action, target: Target, *, checkpoint: bool = False) -> ControlRequested:
+    return ControlRequested(
+        submission=target.submission.submission,
+        action=action.value,
+        runs=format_ranges(target.runs),
+        user=getpass.getuser(),
+        uid=os.getuid(),
+        host=socket.gethostname(),
+        checkpoint=checkpoint,
+    )

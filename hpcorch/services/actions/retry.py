@@ -1,0 +1,289 @@
+"""Running failed, cancelled, timed-out or lost runs of a sweep again: same identity, directory and seed.
+
+What runs is what was frozen at the launch. A retry adds submissions to the sweep, one array a launch, with
+numbers that go on. It decides under the sweep's lock from what is on record there, so that two retries at once
+submit once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hpcorch.errors import HpcorchError, UnavailableError, UsageError
+from hpcorch.journal.lock import exclusive
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Launch, Run
+from hpcorch.model.ids import format_ranges
+from hpcorch.model.states import NOT_FINE, RunState, SubmissionForm
+from hpcorch.services.actions.control import Control, open_control
+from hpcorch.services.local.pool import LocalPool
+from hpcorch.services.selection.selectors import Selector, select_runs
+from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
+from hpcorch.services.submission.earlier_elements import end_elements
+from hpcorch.services.submission.resubmission import Resubmission
+from hpcorch.services.submission.submit import submit_array
+from hpcorch.services.tending.local_rounds import run_with_retries
+from hpcorch.services.tending.tend import tend
+from hpcorch.slurm.client import SlurmClient
+from hpcorch.slurm.sbatch.options import JobOptions
+
+_LOCAL_KEYS = frozenset(
+    {"timeout_min", "cpus_per_task", "gpus_per_node", "gres", "slots", "stderr_to_stdout", "submitit_folder"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPlan:
+    """Which runs would be run again, and why others would not.
+
+    :param launches: first run of a launch -> its runs that are run again
+    :param passed_over: run -> why it is not run again
+    """
+
+    sweep: str
+    backend: str
+    launches: Mapping[int, Sequence[int]]
+    passed_over: Mapping[int, str]
+
+    @property
+    def runs(self) -> list[int]:
+        """The runs to run again, ascending."""
+        return sorted(run for runs in self.launches.values() for run in runs)
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "sweep": self.sweep,
+            "runs": self.runs,
+            "passed_over": {str(run): why for run, why in self.passed_over.items()},
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class RetryResult:
+    """What a retry did, and what stopped it on the way.
+
+    :param submitted: launch, runs, and the job id of their new array (or pool)
+    :param notices: sentences on what else was done about the sweep, and could not be
+    """
+
+    plan: RetryPlan
+    submitted: list[tuple[int, tuple[int, ...], str]] = field(default_factory=list)
+    error: HpcorchError | None = None
+    notices: list[str] = field(default_factory=list)
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        done = [{"launch": launch, "runs": list(runs), "job_id": job_id} for launch, runs, job_id in self.submitted]
+        return {
+            **self.plan.as_plain(),
+            "submitted": done,
+            "error": None if self.error is None else str(self.error),
+        }
+
+
+def parse_changes(words: Sequence[str]) -> dict[str, Any]:
+    """Read launcher keys as ``key=value``, the value as JSON has it, or else text.
+
+    :raises UsageError: a text has another form
+    """
+    changes: dict[str, Any] = {}
+    for word in words:
+        key, separator, text = word.partition("=")
+        if not separator:
+            raise UsageError(f"{word!r} changes no key of the launcher: write key=value, such as mem_gb=16")
+        try:
+            changes[key.removeprefix("hydra.launcher.")] = json.loads(text)
+        except ValueError:
+            changes[key.removeprefix("hydra.launcher.")] = text
+    return changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Runs of one's own sweep, to be run again with the launcher's keys as they were, or changed."""
+
+    control: Control
+    selector: Selector
+    changes: Mapping[str, Any]
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self.control.reconciler.ledger
+
+    @property
+    def _sweep(self) -> str:
+        return self.control.sweep.id
+
+    def plan(self, among: Collection[int] | None = None) -> RetryPlan:
+        """What would be run again, by what the ledger has.
+
+        :param among: only of these runs; None for all that are selected
+        :raises NotFoundError: a run that is named does not exist
+        :raises UsageError: a changed key does not exist, or has a value that cannot be
+        """
+        launches: dict[int, list[int]] = {}
+        passed_over: dict[int, str] = {}
+        named = self.selector.names_runs or self.selector.states is not None
+        for run in select_runs(self._ledger, self._sweep, self.selector):
+            if among is not None and run.run not in among:
+                continue
+            if run.state in NOT_FINE:
+                launches.setdefault(run.launch, []).append(run.run)
+            elif named or run.state is not RunState.COMPLETED:
+                passed_over[run.run] = _why_not(run)
+        plan = RetryPlan(
+            sweep=self._sweep,
+            backend=self.control.sweep.backend,
+            launches=dict(sorted(launches.items())),
+            passed_over=passed_over,
+        )
+        for launch in self._launches(plan):
+            self._checked(launch)
+        return plan
+
+    def submit(self) -> RetryResult:
+        """Submit what is to be run again, one array for those of a launch that ask for the same.
+
+        :return: what was submitted, with the error that stopped it where there was one
+        :raises UnavailableError: Slurm does not answer, an earlier element does not end, or somebody else is busy
+            with the sweep; nothing was submitted
+        """
+        ended = self.plan().runs
+        end_elements(self.control.client, self._ledger.submissions(self._sweep), ended)
+        with self._decided(ended) as plan:
+            done = RetryResult(plan=plan)
+            layout, client = self.control.reconciler.layout, self.control.client
+            try:
+                for launch, portion in self._portions(plan):
+                    again = replace(self._again(launch, portion.runs), changes={**portion.keys, **self.changes})
+                    job_id = submit_array(layout, again.request(os.environ), client)
+                    done.submitted.append((launch.first_run, portion.runs, job_id))
+            except HpcorchError as error:
+                done.error = error
+            self.control.reconciler.ingest()
+        # A new array may need a keeper, as the first did.
+        done.notices = tend(self.control.reconciler, self.control.client).sentences
+        return done
+
+    def run_here(self, tick: Callable[[Mapping[RunState, int]], None]) -> RetryResult:
+        """Run what is to be run again on this machine, and return when it is over.
+
+        :param tick: called often with the count of the sweep's runs in each state
+        :raises hpcorch.services.local.pool.Interrupted: SIGINT or SIGTERM arrived; every run is stopped, and
+            recorded
+        """
+        layout = self.control.reconciler.layout
+        with self._decided() as plan:
+            done = RetryResult(plan=plan)
+            again = [self._again(launch, plan.launches[launch.first_run]) for launch in self._launches(plan)]
+            pools = [LocalPool(layout, each.local_request()) for each in again]
+            for launch, pool in zip(plan.launches, pools, strict=True):
+                done.submitted.append((launch, tuple(plan.launches[launch]), pool.record()))
+
+        def take_over() -> None:
+            self.control.reconciler.ingest()
+            tick(self._ledger.counts(self._sweep))
+
+        for pool in pools:
+            run_with_retries(self.control.reconciler, pool, take_over)
+        self.control.reconciler.ingest()
+        return done
+
+    def completed(self, plan: RetryPlan) -> bool:
+        """Whether every run of a plan has completed by now."""
+        runs = self._ledger.runs(self._sweep, indices=plan.runs)
+        return all(run.state is RunState.COMPLETED for run in runs)
+
+    @contextmanager
+    def _decided(self, among: Collection[int] | None = None) -> Iterator[RetryPlan]:
+        """The plan by everything that is on record, with the sweep's lock held: nobody else submits meanwhile."""
+        with exclusive(self.control.reconciler.layout.lock):
+            self.control.reconciler.ingest()
+            yield self.plan(among)
+
+    def _portions(self, plan: RetryPlan) -> Iterator[tuple[Launch, ArrayPlan]]:
+        room = SubmitRoom(array_tasks=self.control.client.config().array_tasks)
+        for launch in self._launches(plan):
+            runs = self._ledger.runs(self._sweep, indices=plan.launches[launch.first_run])
+            chosen, _ = portions(((run.run, run.launcher) for run in runs), room, alone=True)
+            yield from ((launch, portion) for portion in chosen)
+
+    def _launches(self, plan: RetryPlan) -> list[Launch]:
+        return [launch for launch in self._ledger.launches(self._sweep) if launch.first_run in plan.launches]
+
+    def _checked(self, launch: Launch) -> None:
+        known = _LOCAL_KEYS if self.control.is_local else JobOptions.keys()
+        for key in self.changes:
+            if key not in known:
+                raise UsageError(
+                    f"{key!r} is no key that can be changed for a retry; these are: {', '.join(sorted(known))}"
+                )
+        again = self._again(launch, ())
+        if self.control.is_local:
+            again.local_request()
+        else:
+            JobOptions.from_launcher(again.keys)
+
+    def _again(self, launch: Launch, runs: Sequence[int]) -> Resubmission:
+        layout = self.control.reconciler.layout
+        return Resubmission(layout=layout, launch=launch, runs=runs, changes=self.changes)
+
+
+def open_retry(
+    writer: Ledger, selector: Selector, changes: Mapping[str, Any], client: SlurmClient | None = None
+) -> Retry:
+    """A retry of the sweep that is selected, with what Slurm says of it now.
+
+    :param writer: open for writing
+    :raises NotFoundError: no sweep is selected
+    :raises UsageError: it is another user's, on another cluster, or another sweep has its directory
+    :raises UnavailableError: Slurm does not answer, or the journals cannot be read
+    """
+    control = open_control(writer, selector, client)
+    if control.reconciler.layout.aside is not None:
+        raise UsageError(
+            f"the directory {control.sweep.directory} belongs to another sweep now, and the record of"
+            f" {control.sweep.id} was set aside: its runs cannot be run again there; launch them as a new sweep"
+        )
+    if any(one.form.is_script for one in writer.submissions(control.sweep.id)):
+        again = shlex.join(script_again(control, selector))
+        raise UsageError(
+            f"sweep {control.sweep.id} is a script of the user's, or a command in one, and whether it may run again"
+            f" from its start only its user knows: submit it again with `{again}`"
+        )
+    control.look()
+    return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)
+
+
+def _why_not(run: Run) -> str:
+    if run.state is RunState.COMPLETED:
+        return "it completed"
+    if run.state is RunState.PLANNED:
+        return f"it was never submitted{f': {run.reason}' if run.reason else ''}"
+    return f"it is not over ({run.state.value})"
+
+
+_ARRAY = "--array="
+
+
+def script_again(control: Control, selector: Selector) -> list[str]:
+    """The words of the command; of an array for those of the selected runs that did not end well."""
+    sweep, ledger = control.sweep, control.reconciler.ledger
+    if not any(one.form is SubmissionForm.SCRIPT_ARRAY for one in ledger.submissions(sweep.id)):
+        return list(sweep.argv)
+    with suppress(UnavailableError):  # then by what is known
+        control.look()
+    failed = [run.run for run in select_runs(ledger, sweep.id, selector) if run.state in NOT_FINE]
+    if not failed:
+        return list(sweep.argv)
+    flags = ledger.config(sweep.id, failed[0])["flags"]
+    command, rest = sweep.argv[:2], sweep.argv[2 + len(flags) :]
+    kept = [flag for flag in flags if not flag.startswith(_ARRAY)]
+    return [*command, *kept, f"{_ARRAY}{format_ranges(failed)}", *rest]

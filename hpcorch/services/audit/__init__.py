@@ -1,0 +1,1 @@
+"""Evidence: what produced a result, and whether everything is as it was recorded."""

@@ -1,0 +1,223 @@
+"""Everything that a reviewer needs for one run or sweep, in a directory that proves itself without the ledger.
+
+::
+
+    <directory>/
+        report.md               what ran and what was found, for people
+        audit.json              the same for programs
+        bundle.json             what this is, and the anchor of the ledger that it was taken from
+        configuration/<run>.yaml
+        snapshots/<digest>      the code
+        sweep/.hpcorch/         the sweep's own record, as it was written: journals, manifests, checkpoints, results
+        .hpcorch/ledger.db      a ledger made from that record alone
+        SHA256SUMS              of all the above; `sha256sum -c SHA256SUMS` compares them
+
+The ledger is made anew from the copied journals, and not cut out of the original: a part of a chain proves nothing
+without the rest, which is other people's sweeps. The journals are what events come from, so that the new ledger can
+be compared with them event by event, and each file with its digest, as in the original. Its chain is another one;
+the original's anchor is noted beside it. Left out are logs, and the environment of the launch, which holds secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import DIR_MODE, LEDGER_NAME, STATE_DIR, SweepLayout
+from hpcorch.journal.reader import read_sweep
+from hpcorch.ledger import Ledger, manifests_in
+from hpcorch.model.ids import format_ranges, utc_now
+from hpcorch.runtime.checkpoint.file import digest_of
+from hpcorch.services.audit.anchors import anchor_of
+from hpcorch.services.audit.audit import Audit, audit
+from hpcorch.services.audit.checkpoints import checkpoints_in
+from hpcorch.services.audit.evidence import Checkpoints, Evidence, Place, find_place, gather
+from hpcorch.services.selection.selectors import Selector, select_runs
+
+FORMAT = "hpcorch-bundle"
+VERSION = 1
+SUMS = "SHA256SUMS"
+ABOUT = "bundle.json"
+SNAPSHOTS = "snapshots"
+SWEEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle that was written.
+
+    :param digest: of its list of digests, which vouches for all of it
+    :param size: bytes
+    """
+
+    directory: Path
+    sweep: str
+    runs: tuple[int, ...]
+    files: int
+    size: int
+    digest: str
+    audit: Audit
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "directory": str(self.directory),
+            "sweep": self.sweep,
+            "runs": format_ranges(self.runs),
+            "files": self.files,
+            "size": self.size,
+            "digest": self.digest,
+            "findings": [finding.as_plain() for finding in self.audit.findings],
+        }
+
+
+def write_bundle(
+    ledger: Ledger,
+    selector: Selector,
+    directory: Path,
+    *,
+    checkpoints: Checkpoints,
+    report: Callable[[Audit], str],
+) -> Bundle:
+    """Audit a sweep or some of its runs, and write all that proves them into a new directory.
+
+    :param report: makes the report for people
+    :raises UsageError: the directory exists
+    :raises UnavailableError: it cannot be written, or the record of the sweep is gone
+    """
+    found = audit(ledger, [selector])
+    evidence = _evidence(ledger, selector)
+    sweep, runs = evidence.sweep.id, tuple(run.run for run in evidence.runs)
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "sweep": sweep,
+        "runs": format_ranges(runs),
+        "checkpoints": checkpoints.value,
+        "made_at": utc_now(),
+        "origin": str(anchor_of(ledger)),
+    }
+    try:
+        _make(directory)
+        _copy_record(evidence, directory, checkpoints)
+        _write_configurations(ledger, evidence, directory)
+        _write_json(directory / "audit.json", found.as_plain())
+        write_whole(directory / "report.md", report(found).encode())
+        _make_ledger(directory, sweep)
+        _write_json(directory / ABOUT, about)
+        files = seal(directory)
+    except OSError as error:
+        raise UnavailableError(
+            f"the bundle cannot be written to {directory} ({error.strerror}: {error.filename}): free some space"
+            " there, remove the directory and try again"
+        ) from error
+    return Bundle(
+        directory=directory,
+        sweep=sweep,
+        runs=runs,
+        files=len(files),
+        size=sum(files.values()),
+        digest=digest_of(directory / SUMS),
+        audit=found,
+    )
+
+
+def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
+    sweep = ledger.sweep(selector.sweep).sweep
+    place = find_place(sweep)
+    if place is None:
+        raise UnavailableError(
+            f"the record of sweep {sweep.id} is not in {sweep.directory} any more: without it nothing can be proven"
+            " to others. Put the directory back, from a backup"
+        )
+    return gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=DIR_MODE, parents=True)
+    except FileExistsError:
+        raise UsageError(
+            f"there is something at {directory} already: name a directory that does not exist"
+        ) from None
+
+
+def _copy_record(evidence: Evidence, directory: Path, checkpoints: Checkpoints) -> None:
+    assert evidence.place is not None
+    source, target = evidence.place.layout.state, SweepLayout(directory / SWEEP).state
+    for path in _record_files(evidence, evidence.place, checkpoints):
+        _copy(path, target / path.relative_to(source))
+    for code in evidence.codes.values():
+        archive = evidence.place.archive(code)
+        if archive.exists():
+            _copy(archive, directory / SNAPSHOTS / code.digest)
+
+
+def _record_files(evidence: Evidence, place: Place, checkpoints: Checkpoints) -> Iterator[Path]:
+    """What is copied of a sweep's record; of runs, only those that are asked for."""
+    layout = place.layout
+    yield layout.control
+    for pattern in ("launch-*/*", "submissions/*"):
+        yield from sorted(layout.state.glob(pattern))
+    for run in evidence.runs:
+        for folder in (layout.journals, layout.results):
+            yield from sorted(folder.glob(f"{run.run}.*"))
+        kept = checkpoints_in(layout.checkpoints(run.run))
+        for fact in checkpoints.chosen(evidence.checkpoints(run.run)):
+            found = kept.get(place.file(fact.file))
+            yield from () if found is None else (*found.parts.values(), *found.files.values())
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _write_configurations(ledger: Ledger, evidence: Evidence, directory: Path) -> None:
+    import yaml
+
+    folder = directory / "configuration"
+    folder.mkdir(mode=DIR_MODE)
+    for run in evidence.runs:
+        text = yaml.safe_dump(ledger.config(run.sweep, run.run), sort_keys=False, allow_unicode=True)
+        (folder / f"{run.run}.yaml").write_text(text, encoding="utf-8")
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(value, indent=1).encode("ascii"))
+
+
+def _make_ledger(directory: Path, sweep: str) -> None:
+    layout = SweepLayout(directory / SWEEP)
+    path = directory / STATE_DIR / LEDGER_NAME
+    layout.journals.mkdir(mode=DIR_MODE, exist_ok=True)
+    with Ledger.open(path, write=True, create=True) as ledger:
+        ledger.ingest(sweep, read_sweep(layout, sweep=sweep, offsets={}), manifests_in(layout.directory))
+    for left in path.parent.glob(f"{LEDGER_NAME}.lock*"):
+        left.unlink()
+
+
+def seal(directory: Path) -> dict[Path, int]:
+    """Write the list of digests of all files in a directory; the files with their sizes."""
+    files = {path: path.stat().st_size for path in sealed_files(directory)}
+    lines = (f"{digest_of(path).removeprefix('sha256:')}  {path.relative_to(directory)}\n" for path in files)
+    write_whole(directory / SUMS, "".join(lines).encode("utf-8", "surrogateescape"))
+    return files
+
+
+def sealed_files(directory: Path) -> list[Path]:
+    """The files that the list covers."""
+    return sorted(
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and not path.is_symlink() and path != directory / SUMS
+    )

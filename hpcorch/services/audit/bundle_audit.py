@@ -1,0 +1,104 @@
+"""Auditing a bundle: by itself, wherever it was carried."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import NotFoundError, RecordError
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
+from hpcorch.ledger import Ledger
+from hpcorch.runtime.checkpoint.file import digest_of
+from hpcorch.services.audit.anchors import Anchor
+from hpcorch.services.audit.audit import Audit, audit
+from hpcorch.services.audit.bundle import ABOUT, FORMAT, SNAPSHOTS, SUMS, SWEEP, VERSION, sealed_files
+from hpcorch.services.audit.evidence import Checkpoints, Place
+from hpcorch.services.audit.findings import Examination
+from hpcorch.services.selection.selectors import Selector, parse_selector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedBundle:
+    """A bundle's parts.
+
+    :param selector: its runs
+    :param ledger: the file
+    :param place: of the sweep's record
+    """
+
+    sweep: str
+    selector: Selector
+    ledger: Path
+    place: Place
+
+
+def audit_bundle(directory: Path, *, against: Sequence[Anchor] = ()) -> Audit:
+    """Compare all files of a bundle with its list, then audit its sweep as in the original ledger.
+
+    :param against: anchors of the bundle's own ledger
+    :raises NotFoundError: it is no bundle
+    :raises RecordError: a newer version wrote it, or it is damaged so that nothing can be read
+    """
+    bundle = open_bundle(directory)
+    exam = Examination(sweep=bundle.sweep)
+    examine_sums(directory, exam)
+    with Ledger.open(bundle.ledger) as ledger:
+        return audit(
+            ledger, [bundle.selector], against=against, places=lambda _: bundle.place, before=exam.findings
+        )
+
+
+def open_bundle(directory: Path) -> ReceivedBundle:
+    """Where the parts of a bundle are.
+
+    :raises NotFoundError: it is no bundle
+    :raises RecordError: a newer version wrote it, or what it says of itself was changed
+    """
+    about = _about(directory)
+    return ReceivedBundle(
+        sweep=str(about["sweep"]),
+        selector=parse_selector(f"{about['sweep']}/{about['runs']}"),
+        ledger=directory / STATE_DIR / LEDGER_NAME,
+        place=Place(
+            layout=SweepLayout((directory / SWEEP).absolute()),
+            snapshots=(directory / SNAPSHOTS).absolute(),
+            checkpoints=Checkpoints(about["checkpoints"]),
+        ),
+    )
+
+
+def _about(directory: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads((directory / ABOUT).read_bytes())
+        if about["format"] != FORMAT or about["version"] != VERSION or not {"sweep", "runs"} <= about.keys():
+            raise RecordError(f"{directory} is a bundle of another version: use the hpcorch that wrote it")
+        Checkpoints(about["checkpoints"])
+    except OSError as error:
+        raise NotFoundError(
+            f"{directory} is no bundle ({ABOUT} cannot be read: {error.strerror}): name a directory that `hpcorch"
+            " export bundle` wrote"
+        ) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise RecordError(f"{directory / ABOUT} was changed and cannot be read ({error})") from error
+    return about
+
+
+def examine_sums(directory: Path, exam: Examination) -> None:
+    """Compare every file with the list of digests."""
+    try:
+        text = (directory / SUMS).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        exam.error(SUMS, f"the list of digests cannot be read ({error.strerror})")
+        return
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    present = {str(path.relative_to(directory)): path for path in sealed_files(directory)}
+    for name, digest in listed.items():
+        if name not in present:
+            exam.error(name, f"it is listed in {SUMS}, and is not there")
+        elif digest_of(present[name]) != f"sha256:{digest}":
+            exam.error(name, f"it was changed: its digest is not the one in {SUMS}")
+    for name in sorted(present.keys() - listed.keys()):
+        exam.warn(name, f"it is not listed in {SUMS}: it was added later")

@@ -1,0 +1,144 @@
+"""Journals against the events that the ledger took from them, line by line.
+
+The ledger's chain proves that its events are those that were stored; this proves that they are those that were
+written. What the ledger does not store (logged metrics) is compared with the digest in the next summary of it,
+which the ledger has. Behind the last summary of an attempt that was killed, only checksums and numbers are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.lines import DamagedLineError, decode
+from hpcorch.ledger import manifests_in
+from hpcorch.ledger.writing.expansion import expand, source_of
+from hpcorch.ledger.writing.rows import event_content
+from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, Event, LaunchPlanned, MetricsSummarised
+from hpcorch.model.ids import AttemptId
+from hpcorch.services.audit.evidence import Evidence
+from hpcorch.services.audit.findings import Examination
+
+# A damaged file differs in many lines; the first few tell where.
+_NAMED = 5
+_IDLE = ("skipped", "superseded")
+
+
+def examine_journals(evidence: Evidence, exam: Examination) -> None:
+    """Compare the control journal and the journals of all audited runs' attempts."""
+    assert evidence.place is not None
+    layout = evidence.place.layout
+    _examine(layout.control, CONTROL_SOURCE, None, evidence, exam, over=evidence.is_over)
+    names = {layout.journal(name).stem: name for run in evidence.runs for name in evidence.attempts(run.run)}
+    audited = evidence.indices
+    names |= {str(name): name for name in _on_disk(layout.journals) if name.run in audited}
+    final = {run.run for run in evidence.runs if run.state.is_final}
+    for source, name in sorted(names.items(), key=lambda item: item[1]):
+        _examine(layout.journal(name), source, name.run, evidence, exam, over=name.run in final)
+
+
+def _on_disk(folder: Path) -> Iterator[AttemptId]:
+    if not folder.is_dir():
+        return
+    for path in folder.glob("*.jsonl"):
+        try:
+            yield AttemptId.parse(path.stem)
+        except ValueError:
+            continue
+
+
+def _examine(
+    path: Path, source: str, run: int | None, evidence: Evidence, exam: Examination, *, over: bool
+) -> None:
+    stored = evidence.sources.get(source, {})
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        exam.error(f"journal {source}", f"the journal {path} cannot be read ({error.strerror})", run=run)
+        return
+    if not stored and _has_done_nothing(content):
+        exam.note(f"journal {source}", "it tells of an attempt that came when the run was over", run=run)
+        return
+    troubles = list(_troubles(content, source, evidence.sweep.id, stored, over=over))
+    for text in troubles[:_NAMED]:
+        exam.error(f"journal {source}", f"{text} ({path})", run=run)
+    if len(troubles) > _NAMED:
+        exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
+    torn = len(content) - content.rfind(b"\n") - 1
+    if troubles:
+        return
+    if torn and over:
+        text = f"{path} ends with {torn} bytes that are no whole line: its writer was killed, or it was changed"
+        exam.warn(f"journal {source}", text, run=run)
+    else:
+        exam.intact["journals"] += 1
+
+
+def _has_done_nothing(content: bytes) -> bool:
+    """Whether a journal is whole and of an attempt that found its run over, as when a completed one is requeued."""
+    lines = content.splitlines()
+    try:
+        facts = [decode(line, sweep="", source="").fact for line in lines]
+    except (DamagedLineError, ValueError):
+        return False
+    return bool(facts) and isinstance(facts[-1], AttemptEnded) and facts[-1].outcome in _IDLE
+
+
+def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:
+    """What is not as the ledger has it. Lines are numbered as their events are, from 0 without a gap."""
+    lines = content.split(b"\n")[:-1]
+    logged = hashlib.sha256()
+    for number, line in enumerate(lines):
+        try:
+            event = decode(line, sweep=sweep, source=source)
+        except (DamagedLineError, ValueError):
+            yield f"line {number} was changed after it was written: its checksum does not match its content"
+            continue
+        if event.seq != number:
+            yield f"line {number} holds event {event.seq}: lines were removed, added or moved"
+        elif event.fact.archived:
+            yield from _unequal(event, stored.get(number), over=over)
+        if not event.fact.archived:
+            logged.update(line + b"\n")
+        elif isinstance(event.fact, MetricsSummarised) and event.fact.logged not in (None, _text(logged)):
+            yield f"metrics that were logged before line {number} were changed: its digest of them is another"
+    missing = sorted(number for number in stored if number >= len(lines))
+    if missing:
+        yield f"the ledger has events {missing[0]} to {missing[-1]} of it, which are not there any more"
+
+
+def _text(digest: hashlib._Hash) -> str:
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _unequal(event: Event, stored: Event | None, *, over: bool) -> Iterator[str]:
+    if stored is None:
+        if over:
+            yield f"line {event.seq} is not in the ledger: it was added after the run was over"
+    elif event_content(event) != event_content(stored):
+        yield f"line {event.seq} and the ledger's event of that number differ: one of them was changed"
+
+
+def examine_plans(evidence: Evidence, launch: LaunchPlanned, exam: Examination) -> None:
+    """Compare what a manifest says of its runs with the ledger's events of them. The manifest is as planned."""
+    assert evidence.place is not None
+    layout = evidence.place.layout
+    source = source_of(launch)
+    stored = evidence.sources.get(source, {})
+    if layout.aside is not None:
+        return  # what was set aside is not at its recorded path; its digest has been compared
+    planned = Event(sweep=evidence.sweep.id, source=CONTROL_SOURCE, seq=0, time="", fact=launch)
+    try:
+        events = list(expand(planned, manifests_in(layout.directory)(launch)))
+    except HpcorchError as error:
+        exam.error(launch.manifest, str(error))
+        return
+    for event in events:
+        kind, _, body = event_content(event)
+        known = stored.get(event.seq)
+        if known is None or (kind, body) != event_content(known)[::2]:
+            exam.error(f"event {source}/{event.seq}", "the manifest and the ledger differ about what was planned")
+    if len(stored) != len(events):
+        exam.error(f"events of {source}", f"the ledger has {len(stored)}, and the manifest {len(events)}")

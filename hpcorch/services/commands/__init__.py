@@ -1,0 +1,1 @@
+"""``hpcorch exec``: a command with the record of a run."""

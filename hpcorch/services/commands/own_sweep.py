@@ -1,0 +1,204 @@
+"""A command as a sweep of one run of its own, outside of Slurm and in jobs that hpcorch has not submitted.
+
+In a job the sweep's directory is named for the job, the command and where it runs. So when Slurm starts the job
+again, the command goes on as the next attempt of the same run, with the same seed and checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.history import read_history
+from hpcorch.journal.layout import DIR_MODE, SweepLayout, scripts_folder
+from hpcorch.journal.lock import exclusive
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.events import (
+    AttemptClaimed,
+    AttemptEnded,
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionReleased,
+)
+from hpcorch.model.ids import AttemptId, new_token
+from hpcorch.model.states import SubmissionForm, SubmissionState
+from hpcorch.runtime.context.claim import read_attempt
+from hpcorch.runtime.context.output import say
+from hpcorch.services.commands.job import Job
+from hpcorch.services.local.processes import pool_id
+from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
+
+SWEEPER = "exec"
+_DIGEST_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A command to be recorded.
+
+    :param name: what its sweep is called
+    :param flags: of `hpcorch exec`, before the command
+    :param leases: resources that it may lease, as the manifest has them
+    :param options: how `hpcorch exec` was asked to treat it
+    """
+
+    argv: Sequence[str]
+    name: str
+    cwd: Path
+    environ: Mapping[str, str]
+    flags: Sequence[str] = ()
+    leases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnAttempt:
+    """An attempt of a command's own run, claimed by this process.
+
+    :param journal: open, with its first fact written
+    """
+
+    layout: SweepLayout
+    attempt: AttemptId
+    launch: int
+    journal: JournalWriter
+
+
+def begin_here(ledger: Path, order: Order, claimed: AttemptClaimed) -> OwnAttempt:
+    """Record a command that this machine executes without Slurm.
+
+    :raises RecordError: it cannot be recorded; nothing was executed
+    :raises UnavailableError: likewise
+    """
+    recorded = record_wrapped(ledger, _wrapped(order, None))
+    _submit(recorded.layout, None)
+    return _claim(recorded.layout, AttemptId(run=0, submission=0, restart=0), 0, claimed)
+
+
+def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) -> OwnAttempt:
+    """Record a command in a job, or find what an earlier start of the job recorded of it.
+
+    The k-th time that the job executes one command is the k-th sweep, in each start of the job.
+
+    :raises RecordError: it cannot be recorded; nothing was executed
+    :raises UnavailableError: likewise
+    """
+    folder = scripts_folder(ledger)
+    folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    name, attempt = sweep_name(order, job), attempt_in(job)
+    with exclusive(folder / f".{name}.lock"):
+        for candidate in _candidates(folder / name):
+            layout = SweepLayout(candidate)
+            if not candidate.exists():
+                record_wrapped(ledger, _wrapped(order, job), directory=candidate)
+                _submit(layout, job)
+            elif not _is_open(layout, attempt, job):
+                continue
+            _tell_of_earlier_end(layout, attempt)
+            return _claim(layout, attempt, attempt.run, claimed)
+    raise AssertionError("the candidates do not end")
+
+
+def attempt_in(job: Job) -> AttemptId:
+    """The attempt that this start of the job is, of a command's own run."""
+    return AttemptId(run=job.index or 0, submission=0, restart=job.restart)
+
+
+def recorded_for(ledger: Path, order: Order, job: Job) -> Iterator[SweepLayout]:
+    """The sweeps of this command that the job has recorded so far."""
+    for candidate in _candidates(scripts_folder(ledger) / sweep_name(order, job)):
+        if not candidate.exists():
+            return
+        yield SweepLayout(candidate)
+
+
+def sweep_name(order: Order, job: Job) -> str:
+    """The name of the directory: the same for the same command, in the same place, in each start of a job."""
+    words = [*order.argv, str(order.cwd), order.name]
+    digest = hashlib.sha256(b"".join(os.fsencode(word) + b"\0" for word in words)).hexdigest()
+    return f"{job.cluster or 'slurm'}-{job.element}-{digest[:_DIGEST_LENGTH]}"
+
+
+def _candidates(first: Path) -> Iterator[Path]:
+    yield first
+    number = 2
+    while True:
+        yield first.with_name(f"{first.name}-{number}")
+        number += 1
+
+
+def _is_open(layout: SweepLayout, attempt: AttemptId, job: Job) -> bool:
+    """Whether a recorded sweep is this job's, whole, and waits for this attempt."""
+    try:
+        submission = read_history(layout, "").submissions.get(attempt.submission)
+    except OSError:
+        return False
+    if submission is None or submission.state is not SubmissionState.RELEASED or submission.job_id != job.id:
+        return False
+    return not layout.journal(attempt).exists()
+
+
+def _tell_of_earlier_end(layout: SweepLayout, attempt: AttemptId) -> None:
+    for restart in reversed(range(attempt.restart)):
+        earlier = AttemptId(run=attempt.run, submission=attempt.submission, restart=restart)
+        ends = [one.fact for one in read_attempt(layout, earlier) if isinstance(one.fact, AttemptEnded)]
+        if ends and ends[-1].outcome == "completed":
+            say(f"attempt {earlier} has completed this command before the job was requeued; it is executed again")
+            return
+
+
+def _wrapped(order: Order, job: Job | None) -> Wrapped:
+    return Wrapped(
+        name=order.name,
+        sweeper=SWEEPER,
+        backend="local" if job is None else "slurm",
+        config={"command": list(order.argv)},
+        folder=order.cwd,
+        cwd=order.cwd,
+        argv=["hpcorch", SWEEPER, *order.flags, "--", *order.argv],
+        environ=order.environ,
+        indices=None if job is None or job.index is None else [job.index],
+        options=order.options,
+        leases=order.leases,
+        cluster=None if job is None else job.cluster,
+    )
+
+
+def _submit(layout: SweepLayout, job: Job | None) -> None:
+    """Put on record what executes the run: this process, or the job that it is in."""
+    is_array = job is not None and job.index is not None
+    run = (job.index if job is not None else None) or 0
+    form = SubmissionForm.SCRIPT_ARRAY if is_array else SubmissionForm.SCRIPT_JOB
+    with control_journal(layout) as control:
+        control.append(
+            SubmissionIntended(
+                submission=0,
+                launch=run,
+                runs=str(run),
+                token=new_token(),
+                backend="local" if job is None else "slurm",
+                host=socket.gethostname(),
+                script="",
+                form=form.value,
+            )
+        )
+        control.append(
+            SubmissionAccepted(
+                submission=0,
+                job_id=pool_id(os.getpid()) if job is None else job.id,
+                cluster=None if job is None else job.cluster,
+            )
+        )
+        control.append(SubmissionReleased(submission=0), durable=True)
+
+
+def _claim(layout: SweepLayout, attempt: AttemptId, launch: int, claimed: AttemptClaimed) -> OwnAttempt:
+    journal = JournalWriter.create(layout.journal(attempt))
+    journal.append(claimed, durable=True)
+    return OwnAttempt(layout=layout, attempt=attempt, launch=launch, journal=journal)

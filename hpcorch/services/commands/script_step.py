@@ -1,0 +1,120 @@
+"""Finding out, inside of a job, whether it is one of `hpcorch sbatch`: then its commands are steps of its attempt.
+
+The job's environment says which submission it is of. Since a job hands its environment on to those that it submits
+itself, that counts only if the submission is on record under this very job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.manifest import ManifestHeader
+from hpcorch.journal.reader import read_segment
+from hpcorch.model.entities import Submission
+from hpcorch.model.events import CONTROL_SOURCE, AttemptClaimed, DriftFound
+from hpcorch.model.folding.sweep import fold_submissions
+from hpcorch.model.ids import AttemptId
+from hpcorch.model.states import SubmissionState
+from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
+from hpcorch.provenance.code.live_code import Changed, changed_files
+from hpcorch.runtime.context.claim import read_attempt
+from hpcorch.runtime.context.output import say
+from hpcorch.services.commands.job import Job
+
+# A job may start before the answer of its sbatch is on record.
+_PATIENCE_S = 10.0
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptAttempt:
+    """The attempt of a recorded script that this job is."""
+
+    layout: SweepLayout
+    attempt: AttemptId
+    launch: int
+
+
+def script_attempt(
+    environ: Mapping[str, str], job: Job, *, patience_s: float = _PATIENCE_S
+) -> ScriptAttempt | None:
+    """The attempt that this job is; None of a job that `hpcorch sbatch` has not submitted, or not as this one.
+
+    If it is not on record under which id Slurm took the submission, as when sbatch was killed before its answer
+    came, the first job that says so is believed.
+    """
+    directory, token = environ.get(SWEEP_VARIABLE), environ.get(TOKEN_VARIABLE)
+    if not directory or not token:
+        return None
+    layout = SweepLayout(Path(directory))
+    deadline = time.monotonic() + patience_s
+    while True:
+        submission = _submission(layout, token)
+        if submission is None or submission.state is SubmissionState.REJECTED:
+            return None
+        run = submission.run_at(job.index)
+        if run is None:
+            return None
+        found = ScriptAttempt(
+            layout=layout,
+            attempt=AttemptId(run=run, submission=submission.submission, restart=job.restart),
+            launch=submission.launch,
+        )
+        if submission.job_id is not None:
+            return found if submission.job_id == job.id else None
+        if time.monotonic() >= deadline:
+            return found if _claimant(found) in (None, job.raw_id) else None
+        time.sleep(_LOOK_S)
+
+
+def _submission(layout: SweepLayout, token: str) -> Submission | None:
+    try:
+        events = read_segment(layout.control, sweep="", source=CONTROL_SOURCE, offset=0).events
+    except OSError:
+        return None
+    return next((one for one in fold_submissions(events).values() if one.token == token), None)
+
+
+def _claimant(found: ScriptAttempt) -> str | None:
+    facts = (event.fact for event in read_attempt(found.layout, found.attempt))
+    return next((fact.job_id for fact in facts if isinstance(fact, AttemptClaimed)), None)
+
+
+_RECORDED = 50
+_TOLD = 3
+
+
+def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None]) -> None:
+    """Put on record which files of the code are not as they were when the script was submitted, and tell.
+
+    :param record: writes a fact into the attempt's journal
+    """
+    if header.code is None:
+        return
+    try:
+        changed = changed_files(header.code)
+    except HpcorchError as error:
+        say(f"whether the code is as it was submitted cannot be told: {error}")
+        return
+    for one in changed[:_RECORDED]:
+        record(_finding(one))
+    if changed:
+        more = len(changed) - _TOLD
+        named = ", ".join(one.path for one in changed[:_TOLD]) + (f" and {more} more" if more > 0 else "")
+        say(f"drift of the code: {named} changed since the script was submitted; it runs what is there now")
+
+
+def _finding(changed: Changed) -> DriftFound:
+    return DriftFound(
+        aspect="code",
+        severity="major",
+        what=f"file {changed.path}",
+        policy="warn",
+        before=changed.before,
+        after=changed.after,
+    )

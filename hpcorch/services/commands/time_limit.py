@@ -1,0 +1,116 @@
+"""How long a command may live, and what follows when the time limit of its job is near."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.events import AttemptSignalled
+from hpcorch.model.ids import AttemptId
+from hpcorch.runtime.attempt.requeue import requeue_element
+from hpcorch.runtime.context.claim import earlier_attempts, read_attempt
+from hpcorch.runtime.context.output import say
+from hpcorch.runtime.context.signals import WARNING_SIGNAL
+from hpcorch.services.commands.held_signals import STOPS, HeldSignals
+from hpcorch.services.commands.job import Job, end_of
+from hpcorch.services.commands.process import Limits
+
+DEFAULT_REQUEUES = 3
+_AHEAD_S = 120.0  # before the time limit, if nobody says otherwise
+_LAST_MOMENT_S = 10.0  # before the time limit: for the end to be recorded, and Slurm to be asked
+_REQUEUE_PATIENCE_S = 60.0
+# In a job Slurm kills, after a time that the site sets, and a preempted command may have minutes to save its state.
+_GRACE_OUTSIDE_S = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """How a command is to be treated.
+
+    :param name: what a sweep of its own is called; by default as its program
+    :param leases: resource -> slots that are held for it
+    :param result: the file that it writes its result to
+    :param grace_s: seconds from a signal that asks it to end to SIGKILL; None leaves that to others
+    :param requeue: put the job back into the queue when its time limit is near
+    :param signal_delay_s: seconds before the time limit at which that begins; None for 120, or half of what is left
+        of a shorter job
+    :param max_requeues: how often that is done at most
+    """
+
+    name: str | None = None
+    leases: Mapping[str, int] = field(default_factory=dict)
+    result: Path | None = None
+    grace_s: float | None = None
+    requeue: bool = False
+    signal_delay_s: float | None = None
+    max_requeues: int = DEFAULT_REQUEUES
+
+    @property
+    def flags(self) -> list[str]:
+        """As `hpcorch exec` is told it on its command line: what is not as it is by itself."""
+        given: dict[str, str | None] = {
+            "--name": self.name,
+            "--result": None if self.result is None else str(self.result),
+            "--grace": None if self.grace_s is None else f"{self.grace_s:.15g}",
+        }
+        if self.requeue:
+            given["--signal-delay"] = None if self.signal_delay_s is None else f"{self.signal_delay_s:.15g}"
+            given["--max-requeues"] = str(self.max_requeues) if self.max_requeues != DEFAULT_REQUEUES else None
+        leases = [f"--lease={name}={count}" for name, count in sorted(self.leases.items())]
+        values = [f"{flag}={value}" for flag, value in given.items() if value is not None]
+        return [*leases, *(["--requeue"] if self.requeue else []), *values]
+
+
+def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attempt: AttemptId) -> Limits:
+    """What bounds the command's life."""
+    if job is None:
+        if treatment.requeue:
+            say("--requeue does nothing outside of a Slurm job")
+        return Limits(grace_s=_GRACE_OUTSIDE_S if treatment.grace_s is None else treatment.grace_s)
+    if not treatment.requeue:
+        return Limits(grace_s=treatment.grace_s)
+    if requeues_before(layout, attempt) >= treatment.max_requeues:
+        say(f"the job was requeued {treatment.max_requeues} times near its time limit, and is not again")
+        return Limits(grace_s=treatment.grace_s)
+    end = end_of(job)
+    if end is None:
+        say("the time limit of the job is not known, so it cannot be requeued before that")
+        return Limits(grace_s=treatment.grace_s)
+    ahead = _ahead_s(treatment.signal_delay_s, max(0.0, end - time.time()))
+    return Limits(grace_s=treatment.grace_s, warn_at=end - ahead, kill_at=end - min(_LAST_MOMENT_S, ahead / 4))
+
+
+def _ahead_s(asked_s: float | None, left_s: float) -> float:
+    """Seconds before the time limit at which the command is asked to end: as said, if that leaves it any time."""
+    if asked_s is None:
+        return min(_AHEAD_S, left_s / 2)
+    if asked_s < left_s:
+        return asked_s
+    say(
+        f"the job has {left_s:.0f} s left, and --signal-delay is {asked_s:g}: the command is sent SIGTERM"
+        f" {left_s / 2:.0f} s before the time limit"
+    )
+    return left_s / 2
+
+
+def requeues_before(layout: SweepLayout, attempt: AttemptId) -> int:
+    """How many earlier attempts ended since their time limit was near."""
+    return sum(
+        any(isinstance(e.fact, AttemptSignalled) and e.fact.signal == WARNING_SIGNAL for e in events)
+        for earlier in earlier_attempts(layout, attempt)
+        if earlier.submission == attempt.submission and (events := read_attempt(layout, earlier))
+    )
+
+
+def requeue(job: Job, signals: HeldSignals) -> None:
+    """Put the job back, and wait for Slurm to end it: what comes next in the script is not to begin."""
+    if not requeue_element(job.element):
+        return
+    deadline = time.monotonic() + _REQUEUE_PATIENCE_S
+    while (left := deadline - time.monotonic()) > 0:
+        arrived = signals.next(left)
+        if arrived is not None and arrived.number in STOPS:
+            return

@@ -1,0 +1,169 @@
+"""Waiting for what the trial jobs of ``doctor`` find: for their files often, for Slurm seldom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpcorch.services.doctor import trial as task
+from hpcorch.services.doctor.locks import KINDS, Fought, counted, refresh
+from hpcorch.services.doctor.trial import NodeFacts
+from hpcorch.services.site.user_limits import tried
+from hpcorch.services.tending.wait import Pauses
+from hpcorch.slurm.answers.squeue import QueueRow
+from hpcorch.slurm.protocol import SlurmClient
+
+_FILES_PAUSES_S = (0.2, 2.0)
+_SLURM_PAUSES_S = (2.0, 15.0)
+# A network file system shows some time later what a job wrote that is over by now.
+_LATE_S = 5.0
+# A task waits for the word so long; it gets it before, though the other one has not started.
+_WORD_S = task.WAIT_S - 15.0
+_LOG_BYTES = 4096
+
+
+@dataclass(slots=True, kw_only=True)
+class Trial:
+    """What became of one job.
+
+    :param started: the node that its script began on, before Python; None if it did not
+    :param facts: what Python found there; None if it did not get so far
+    :param ahead_s: seconds by which the node's clock is ahead of this host's
+    :param within_s: how exactly that is known
+    :param locks: how it fared with the kinds of locks; None if it did not come to that
+    :param row: the job as Slurm showed it last; None if that was not asked, or Slurm does not know it any more
+    :param log: the end of what it wrote
+    """
+
+    name: str
+    job_id: str
+    started: str | None = None
+    facts: NodeFacts | None = None
+    ahead_s: float | None = None
+    within_s: float = 0.0
+    locks: Mapping[str, Fought] | None = None
+    row: QueueRow | None = None
+    log: str = ""
+    is_done: bool = False
+    over_since: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come of it."""
+        return self.is_done or (self.over_since is not None and time.monotonic() > self.over_since + _LATE_S)
+
+
+@dataclass(slots=True, kw_only=True)
+class Trials:
+    """What became of all of them.
+
+    :param hello: what the login side wrote for them to read
+    :param refused: why Slurm did not take one
+    :param numbers: kind of lock -> the number that was reached while two fought for it
+    """
+
+    hello: str
+    trials: list[Trial] = field(default_factory=list)
+    refused: str | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+class Waiting:
+    """Fills in what became of the jobs.
+
+    :param folder: where they write
+    :param deadline: by the monotonic clock
+    """
+
+    def __init__(self, trials: Trials, client: SlurmClient, folder: Path, deadline: float) -> None:
+        self._trials = trials
+        self._client = client
+        self._folder = folder
+        self._deadline = deadline
+        self._pauses = Pauses(first_s=_SLURM_PAUSES_S[0], limit_s=_SLURM_PAUSES_S[1])
+        self._next_look = time.monotonic() + self._pauses.take()
+
+    def run(self) -> None:
+        """Until all has come that will come, or the time is over."""
+        trials = self._trials.trials
+        self._wait_for_facts(trials)
+        present = [trial for trial in trials if trial.facts is not None]
+        if present:
+            self._let_go(present)
+        for trial in trials:
+            trial.log = _tail(self._folder / f"{trial.name}.log")
+        self._trials.numbers = {kind: counted(self._folder, kind) for kind in KINDS}
+
+    def _wait_for_facts(self, trials: Sequence[Trial]) -> None:
+        """Wait for the first one's, then for the others' only as long as the first one waits for the word."""
+        self._until(lambda: self._any_facts(trials), self._deadline)
+        patience = min(self._deadline, time.monotonic() + _WORD_S)
+        self._until(lambda: _all(self._has_facts, trials), patience)
+
+    def _let_go(self, present: Sequence[Trial]) -> None:
+        said = time.time()
+        task.write_json(self._folder / task.GO, [trial.name for trial in present])
+        self._until(lambda: _all(lambda trial: self._has_time(trial, said), present), self._deadline)
+        if len(present) > 1:
+            self._until(lambda: _all(self._has_fought, present), self._deadline)
+        for trial in present:
+            trial.is_done = trial.locks is not None or (len(present) == 1 and trial.ahead_s is not None)
+
+    def _any_facts(self, trials: Sequence[Trial]) -> bool:
+        found = [self._has_facts(trial) for trial in trials]
+        return any(found) or all(trial.is_over for trial in trials)
+
+    def _has_facts(self, trial: Trial) -> bool:
+        trial.started = trial.started or _tail(self._folder / f"{trial.name}.started") or None
+        if trial.facts is None and (plain := task.read_json(task.facts_file(self._folder, trial.name))):
+            trial.facts = NodeFacts.from_plain(plain)
+        return trial.facts is not None
+
+    def _has_time(self, trial: Trial, said: float) -> bool:
+        if trial.ahead_s is None:
+            node = task.read_json(task.clock_file(self._folder, trial.name))
+            if node is not None:
+                heard = time.time()
+                trial.ahead_s, trial.within_s = float(node) - (said + heard) / 2, (heard - said) / 2
+        return trial.ahead_s is not None
+
+    def _has_fought(self, trial: Trial) -> bool:
+        if trial.locks is None:
+            trial.locks = task.read_locks(self._folder, trial.name)
+        return trial.locks is not None
+
+    def _until(self, met: Callable[[], bool], deadline: float) -> None:
+        pauses = Pauses(first_s=_FILES_PAUSES_S[0], limit_s=_FILES_PAUSES_S[1], factor=1.1)
+        while not met() and time.monotonic() < deadline:
+            time.sleep(pauses.take())
+            refresh(self._folder, "login")
+            if time.monotonic() >= self._next_look:
+                self._ask_slurm()
+                self._next_look = time.monotonic() + self._pauses.take()
+
+    def _ask_slurm(self) -> None:
+        rows = tried(lambda: self._client.queue([trial.job_id for trial in self._trials.trials]))
+        if rows is None:  # Slurm does not answer now
+            return
+        known = {row.job_id: row for row in rows}
+        for trial in self._trials.trials:
+            trial.row = known.get(trial.job_id, trial.row)
+            over = trial.job_id not in known or (trial.row is not None and trial.row.state.is_final)
+            if over and trial.over_since is None:
+                trial.over_since = time.monotonic()
+
+
+def _all(has: Callable[[Trial], bool], trials: Sequence[Trial]) -> bool:
+    """Whether all have it, or will never have; each is looked at."""
+    return all([has(trial) or trial.is_over for trial in trials])  # noqa: C419 - not only up to the first that has not
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""

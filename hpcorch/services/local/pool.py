@@ -1,0 +1,208 @@
+"""The local backend: slots of CPUs and GPUs on this machine, each running one task of the submission at a time.
+
+The same runtime, manifest, journals and events as under Slurm. The pool lives in the launching process; its
+id, ``host:pid:start``, tells anyone on the host whether it still does.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from hpcorch.errors import UnavailableError
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.events import JobObserved
+from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE, signal_name
+from hpcorch.model.ids import format_ranges
+from hpcorch.model.variables import script_exports
+from hpcorch.services.local.journal import PoolRecord
+from hpcorch.services.local.task import POLL_S, LocalTask, stop_tasks
+from hpcorch.services.logs.paths import LogFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRequest:
+    """Runs of one launch that a pool is to execute.
+
+    :param slots: so many tasks run at once
+    :param gpus: devices to deal out, as CUDA_VISIBLE_DEVICES names them
+    :param gpus_per_task: devices that each task gets; it sees no others. None leaves the environment as it is
+    :param timeout_s: seconds after which a task is stopped; None for no limit
+    :param log_folder: where logs go instead of beside the journals
+    :param wait_s: seconds before the first task starts
+    """
+
+    sweep: str
+    launch: int
+    runs: Sequence[int]
+    slots: int
+    gpus: Sequence[str] = ()
+    gpus_per_task: int | None = None
+    python: str = sys.executable
+    environ: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    log_folder: str | None = None
+    stderr_to_stdout: bool = True
+    wait_s: float = 0.0
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived while the pool ran; its tasks have been stopped and recorded."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+class LocalPool:
+    """Executes one request to its end. Use once."""
+
+    def __init__(self, layout: SweepLayout, request: LocalRequest) -> None:
+        self.request = request
+        self._layout = layout
+        self._record = PoolRecord(layout, sweep=request.sweep, launch=request.launch, runs=request.runs)
+        self._free_gpus = list(request.gpus)
+        self._running: dict[int, LocalTask] = {}
+        self._interrupted_by: int | None = None
+
+    def run(self, tick: Callable[[], None]) -> None:
+        """Run every task; returns when all have ended.
+
+        :param tick: called often, in this thread, to take over and show progress
+        :raises Interrupted: after an orderly stop on SIGINT or SIGTERM
+        """
+        self.record()
+        waiting = list(range(len(self.request.runs)))
+        begin = time.monotonic() + self.request.wait_s
+        with self._signals():
+            while (waiting or self._running) and self._interrupted_by is None:
+                while waiting and len(self._running) < self.request.slots and time.monotonic() >= begin:
+                    self._start_unless_cancelled(waiting.pop(0))
+                time.sleep(POLL_S)
+                self._reap()
+                with suppress(UnavailableError):  # that others hold the ledger for long is no reason to stop
+                    tick()
+            if self._interrupted_by is not None:
+                self._stop(waiting)
+                with suppress(UnavailableError):
+                    tick()
+                raise Interrupted(self._interrupted_by)
+
+    def record(self) -> str:
+        """Make the submission known: from now on its runs are this pool's. Done once; :meth:`run` does it too.
+
+        :return: the pool's id
+        """
+        self._record.submit()
+        return self._record.job_id
+
+    def _start_unless_cancelled(self, index: int) -> None:
+        if self._record.is_cancelled(index):
+            self._record.append([self._record.word(index, "CANCELLED", "cancelled while it waited")])
+        else:
+            self._start(index)
+
+    def _start(self, index: int) -> None:
+        request = self.request
+        gpus = [self._free_gpus.pop(0) for _ in range(request.gpus_per_task or 0)]
+        logs = LogFiles(layout=self._layout, submission=self._record.number, folder=request.log_folder)
+        output, error = logs.local(index)
+        self._running[index] = LocalTask.start(
+            self._argv(index),
+            environ=self._environment(gpus),
+            gpus=gpus,
+            output=output,
+            error=None if request.stderr_to_stdout else error,
+            timeout_s=request.timeout_s,
+        )
+
+    def _argv(self, index: int) -> list[str]:
+        request = self.request
+        return [
+            request.python,
+            "-u",
+            "-m",
+            "hpcorch.runtime",
+            str(self._layout.directory),
+            "--launch",
+            str(request.launch),
+            "--submission",
+            str(self._record.number),
+            "--runs",
+            format_ranges(request.runs),
+            "--task",
+            str(index),
+            "--job-id",
+            self._record.job_id,
+        ]
+
+    def _environment(self, gpus: Sequence[str]) -> dict[str, str]:
+        own = {} if self.request.gpus_per_task is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        return {**self.request.environ, **script_exports(self.request.environ), **own}
+
+    def _reap(self) -> None:
+        """Take back the slots of tasks that ended, and record what those that died without a word died of."""
+        ended = {index: task for index, task in self._running.items() if task.has_ended}
+        for index, task in ended.items():
+            del self._running[index]
+            self._free_gpus.extend(task.gpus)
+            task.kill_left_overs()
+        self._record.append([word for index, task in ended.items() if (word := self._last_word(index, task))])
+        now = time.monotonic()
+        for task in self._running.values():
+            if task.deadline is not None and now >= task.deadline:
+                task.end_for_timeout(now)
+
+    def _last_word(self, index: int, task: LocalTask) -> JobObserved | None:
+        """What to record of a task that ended badly. Where its own journal has a last word, that one counts."""
+        code = task.process.returncode
+        word = self._record.word
+        if task.timed_out:
+            return word(index, "TIMEOUT", "it reached hydra.launcher.timeout_min")
+        if code < 0:
+            return word(index, "FAILED", f"the process was killed by {signal_name(-code)}", -code)
+        if code:
+            return word(index, "FAILED", _of_exit_code(code), exit_code=code)
+        if self._record.has_end(index):
+            return None
+        return word(index, "COMPLETED", "the process ended with exit code 0, and the run recorded no end")
+
+    def _stop(self, waiting: Sequence[int]) -> None:
+        """Stop every task, and record what was stopped and what was not started."""
+        stopped = list(self._running)
+        stop_tasks(self._running.values())
+        self._running.clear()
+        reason = f"stopped by {signal_name(self._interrupted_by or signal.SIGINT)}"
+        self._record.append([self._record.word(index, "CANCELLED", reason) for index in (*stopped, *waiting)])
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM only set a mark while the pool runs; the loop acts on it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def mark(number: int, _frame: FrameType | None) -> None:
+            self._interrupted_by = number
+
+        before: dict[int, Any] = {n: signal.signal(n, mark) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _of_exit_code(code: int) -> str:
+    """What an exit code says; a run that was stopped ends with 128 and the signal, as a shell reports it."""
+    if code - EXIT_SIGNAL_BASE in {number.value for number in signal.Signals}:
+        name = signal_name(code - EXIT_SIGNAL_BASE)
+        return f"stopped by {name}; `hpcorch retry` goes on from the last checkpoint, if there is one"
+    return f"the process ended with exit code {code}"

@@ -1,0 +1,1 @@
+"""What answers of squeue and sacct are taken to mean. Pure decisions."""

@@ -1,0 +1,83 @@
+"""What people asked of the scheduler, and to whom an end is put down."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
+from hpcorch.model.events import ControlRequested, JobObserved
+from hpcorch.model.folding.stops import NOT_REQUEUED
+from hpcorch.model.ids import AttemptId, parse_ranges
+from hpcorch.services.observation.from_sacct import BY_UID
+
+# As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
+_ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
+
+
+def attributed(
+    facts: Iterable[JobObserved], requests: Sequence[ControlRequested], heeded: Collection[AttemptId] = ()
+) -> list[JobObserved]:
+    """The same facts, where an end that somebody asked for says so.
+
+    Slurm's CANCELLED by another user's hand stays as it is, with that user's name. A task of a local pool that was
+    stopped for a request was cancelled, whatever its exit code; so was an element that Slurm would have to be given
+    again after a preemption.
+
+    :param heeded: attempts that, by their journals, saved a checkpoint and ended because they were asked to. Of
+        several ranks ``srun`` kills those that end later, so that Slurm's exit code may say SIGKILL (measured)
+    """
+    asked = _cancels(requests)
+    return [_attributed(fact, asked.get((fact.submission, fact.run)), heeded) for fact in facts]
+
+
+def cancelled_runs(requests: Iterable[ControlRequested], submission: int) -> frozenset[int]:
+    """The runs of a submission that somebody asked to cancel."""
+    return frozenset(run for number, run in _cancels(requests) if number == submission)
+
+
+def reason_of(request: ControlRequested) -> str:
+    """Why a run is over that a request ended."""
+    return f"cancelled by {request.user} with hpcorch cancel{' --checkpoint' if request.checkpoint else ''}"
+
+
+def _cancels(requests: Iterable[ControlRequested]) -> Mapping[tuple[int, int], ControlRequested]:
+    return {
+        (request.submission, run): request
+        for request in requests
+        if request.action == Action.CANCEL
+        for run in parse_ranges(request.runs)
+    }
+
+
+def _attributed(fact: JobObserved, request: ControlRequested | None, told: Collection[AttemptId]) -> JobObserved:
+    uid = _canceller(fact)
+    if request is None or (uid is not None and uid != request.uid):
+        return fact if uid is None else replace(fact, reason=f"cancelled by {_person(uid)}")
+    heeded = _heeded(fact, request, told)
+    if fact.state == "CANCELLED" or (heeded and fact.witness != "local"):
+        return replace(fact, reason=reason_of(request))
+    stopped = fact.witness == "local" and fact.state == "FAILED" and (heeded or not request.checkpoint)
+    if stopped or fact.state == NOT_REQUEUED:
+        return replace(fact, state="CANCELLED", reason=reason_of(request))
+    return fact
+
+
+def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[AttemptId]) -> bool:
+    """Whether it failed as a task does that was asked to save a checkpoint and end."""
+    by_code = (fact.signal or fact.exit_code) in _ENDED_BY_REQUEST
+    return request.checkpoint and fact.state == "FAILED" and (by_code or fact.attempt in told)
+
+
+def _canceller(fact: JobObserved) -> int | None:
+    if fact.reason is None or not fact.reason.startswith(BY_UID):
+        return None
+    return int(fact.reason.removeprefix(BY_UID))
+
+
+def _person(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:  # somebody of the cluster whom this machine does not know
+        return f"uid {uid}"

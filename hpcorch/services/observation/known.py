@@ -1,0 +1,60 @@
+"""What is known of elements before an answer of the scheduler is read, and which of its facts are news.
+
+An answer is of use only together with what the journals said *before* it was fetched: an element that waits
+although an attempt of it has been seen was requeued, but one that waited first and started since was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hpcorch.model.entities import Attempt, Submission
+from hpcorch.model.events import JobObserved
+from hpcorch.model.ids import AttemptId
+from hpcorch.slurm.states import JobState
+
+# Slurm's words for an attempt that is over.
+ENDED = frozenset(state.value for state in JobState if state.ends_attempt)
+# Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
+FORGOTTEN = "FORGOTTEN"
+# Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
+_ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAttempts:
+    """What is known before the scheduler's answer is read.
+
+    :param submissions: released submissions by array job id
+    :param attempts: the highest attempt of each (run, submission) that a journal speaks of
+    :param observed: the scheduler's last word on each attempt
+    """
+
+    submissions: Mapping[str, Submission]
+    attempts: Mapping[tuple[int, int], Attempt]
+    observed: Mapping[AttemptId, JobObserved]
+
+    def is_over(self, attempt: AttemptId) -> bool:
+        """Whether the scheduler has said that this attempt ended."""
+        return attempt in self.observed and self.observed[attempt].state in ENDED
+
+    def with_facts(self, facts: Iterable[JobObserved]) -> KnownAttempts:
+        """The same with these facts known, too."""
+        return replace(self, observed={**self.observed, **{fact.attempt: fact for fact in facts}})
+
+
+def is_news(fact: JobObserved, known: KnownAttempts) -> bool:
+    """Whether a fact says something that a user would notice and that was not known."""
+    last = known.observed.get(fact.attempt)
+    if last is None:
+        # A running element whose journal runs tells nothing new.
+        seen = known.attempts.get((fact.run, fact.submission))
+        return not (fact.state == "RUNNING" and seen is not None and seen.restart == fact.restart)
+    if fact.state == last.state:
+        if fact.state == "PENDING":
+            return fact.reason != last.reason and not {fact.reason, last.reason} <= _ITS_TURN
+        # To an end that squeue showed, the database adds exit code, times and who cancelled.
+        return last.state in ENDED and (fact.witness, last.witness) == ("sacct", "squeue")
+    # sacct tells attempts apart, squeue shows only the latest: what sacct said of an ended one stands.
+    return not (last.witness == "sacct" and last.state in ENDED and fact.witness == "squeue")

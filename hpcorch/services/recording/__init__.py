@@ -1,0 +1,1 @@
+"""Putting a sweep on disk, with frozen code and environment."""

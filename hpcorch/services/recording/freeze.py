@@ -1,0 +1,223 @@
+"""Freezing code and environment at submission, and putting them on record with a launch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import UsageError
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
+from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
+from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
+from hpcorch.model.variables import script_exports
+from hpcorch.provenance.code.code_state import Left, Sources, describe
+from hpcorch.provenance.code.freeze import FrozenCode, freeze
+from hpcorch.provenance.code.git import Checkout, look
+from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.environment.fingerprint import fingerprint
+from hpcorch.provenance.environment.record import Environment, record
+from hpcorch.runtime.attempt.environment import encode_environment, environment_file
+
+ASPECTS = ("code", "configuration", "environment", "inputs")
+POLICIES = ("refuse", "warn", "record")
+_NO_PROJECT = "without git a home directory is no project; `git init` in the project's folder makes it one"
+_LEFT_LISTED = 200
+_LEFT_TOLD = 3
+_ALL = ["interpreter", "packages", "platform", "modules", "container", "variables"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenProgram:
+    """Code and environment of a launching program, frozen. The same for all of its launches.
+
+    :param diff: how tracked files differ from the commit, as git applies it; empty if they do not
+    :param apart: sections of the environment that a job's own set-up changes
+    """
+
+    code: FrozenCode
+    checkout: Checkout
+    diff: bytes
+    environment: Environment
+    fingerprint: str
+    apart: tuple[str, ...]
+
+    @property
+    def snapshot(self) -> SnapshotPlace:
+        """Where nodes find the code."""
+        return SnapshotPlace(digest=self.code.digest, archive=str(self.code.archive), root=str(self.code.root))
+
+    def record_place(self, layout: SweepLayout, launch: int) -> RecordPlace:
+        """Where nodes find the environment."""
+        return RecordPlace(
+            file=layout.relative(environment_file(layout.launch(launch))),
+            digest=digest(encode_environment(self.environment)),
+            fingerprint=self.fingerprint,
+            apart=list(self.apart),
+        )
+
+
+def freeze_program(
+    function: Callable[..., Any], *, ledger: Path, keys: Mapping[str, Any], slurm_release: str | None
+) -> FrozenProgram:
+    """Freeze the code that a task function belongs to, and the environment of this process.
+
+    :param ledger: the ledger's file; snapshots lie beside it, if it is in a project's folder
+    :param keys: the launcher's
+    :param slurm_release: as the cluster's configuration tells it; None without a cluster
+    :raises UnavailableError: the snapshot cannot be written
+    """
+    checkout, diff = look(folder := code_folder(function))
+    sources = collect(_root(checkout, folder), git=checkout.root is not None)
+    return FrozenProgram(
+        code=freeze(sources, state=_state(ledger, sources.root)),
+        checkout=checkout,
+        diff=diff,
+        environment=record(slurm_release=slurm_release, variables=_job_variables(keys)),
+        fingerprint=fingerprint(),
+        apart=tuple(_set_up(keys)),
+    )
+
+
+def freeze_folder(
+    folder: Path, *, ledger: Path, variables: Mapping[str, str], slurm_release: str | None
+) -> FrozenProgram:
+    """Freeze the code that a script or a command is among: the git checkout that it is in, else its own folder.
+
+    Without git a home directory, or a folder above it, is not taken for a project.
+
+    :param variables: the environment that the command gets
+    :raises UnavailableError: the snapshot cannot be written
+    """
+    checkout, diff = look(folder)
+    root = _root(checkout, folder)
+    if checkout.root is None and Path.home().is_relative_to(root):
+        sources = Sources(root=root, files=(), left=(Left(path="./", reason=_NO_PROJECT),))
+    else:
+        sources = collect(root, git=checkout.root is not None, modules={})
+    return FrozenProgram(
+        code=freeze(sources, state=_state(ledger, root)),
+        checkout=checkout,
+        diff=diff,
+        environment=record(slurm_release=slurm_release, variables=variables),
+        fingerprint=fingerprint(),
+        apart=(),
+    )
+
+
+def _root(checkout: Checkout, folder: Path) -> Path:
+    return folder if checkout.root is None else Path(checkout.root)
+
+
+def _state(ledger: Path, root: Path) -> Path:
+    """The folder that keeps the snapshots: that of the ledger's project; for a ledger that is in none, that of the
+    code, which nodes see for certain, or the ledger's where the code is read-only."""
+    if ledger.parent.name == STATE_DIR:
+        return ledger.parent
+    own = root / STATE_DIR
+    folder = snapshots_folder(own)
+    deepest = next(path for path in (folder, *folder.parents) if path.exists())
+    return own if os.access(deepest, os.W_OK | os.X_OK) else ledger.parent
+
+
+def code_folder(function: Callable[..., Any]) -> Path:
+    """The folder that a task function's code is in: of its file, or the top of its package.
+
+    Of an installed function, and of one without a file, it is the working directory.
+    """
+    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
+    if not isinstance(file, str) or not Path(file).is_file():
+        return Path.cwd()
+    path = Path(os.path.realpath(file))
+    prefixes = [Path(os.path.realpath(prefix)) for prefix in (sys.prefix, sys.base_prefix)]
+    is_installed = {"site-packages", "dist-packages"} & set(path.parts)
+    if is_installed or any(path.is_relative_to(prefix / part) for prefix in prefixes for part in ("bin", "lib")):
+        return Path.cwd()
+    folder = path.parent
+    while (folder / "__init__.py").exists():
+        folder = folder.parent
+    return folder
+
+
+def _job_variables(keys: Mapping[str, Any]) -> dict[str, str]:
+    """The environment that jobs start with, as far as it is known at submission."""
+    variables = {**os.environ, **script_exports(os.environ)}
+    variables.pop("PYTHONSAFEPATH", None)  # a job takes it out of its environment at once
+    cpus = keys.get("cpus_per_task")
+    if cpus is not None:
+        variables.setdefault("OMP_NUM_THREADS", str(cpus))
+    return variables
+
+
+def _set_up(keys: Mapping[str, Any]) -> list[str]:
+    if keys.get("python"):
+        return _ALL
+    return ["modules", "container", "variables"] if keys.get("setup") else []
+
+
+def drift_policies(keys: Mapping[str, Any]) -> dict[str, str]:
+    """The policy of each aspect.
+
+    :raises UsageError: ``hydra.launcher.drift`` names an aspect or a policy that there is not
+    """
+    given = keys.get("drift") or {}
+    if not isinstance(given, Mapping):
+        raise UsageError(f"hydra.launcher.drift={given!r} is no set of policies: say drift.{ASPECTS[0]}=warn")
+    for aspect, policy in given.items():
+        if aspect not in ASPECTS:
+            raise UsageError(f"hydra.launcher.drift.{aspect} does not exist: there are {', '.join(ASPECTS)}")
+        if policy not in POLICIES:
+            raise UsageError(f"hydra.launcher.drift.{aspect}={policy} is none of {', '.join(POLICIES)}")
+    return {str(aspect): str(policy) for aspect, policy in given.items()}
+
+
+def record_frozen(frozen: FrozenProgram, layout: SweepLayout, launch: int) -> list[CodeFrozen | EnvironmentFrozen]:
+    """Write what belongs to a launch into its folder; the facts about it.
+
+    :raises OSError: it cannot be written
+    """
+    diff = layout.launch(launch) / "code.diff"
+    if frozen.diff:
+        write_whole(diff, frozen.diff)
+    write_whole(environment_file(layout.launch(launch)), encode_environment(frozen.environment))
+    code, checkout = frozen.code, frozen.checkout
+    place = frozen.record_place(layout, launch)
+    return [
+        CodeFrozen(
+            launch=launch,
+            digest=code.digest,
+            archive=str(code.archive),
+            root=str(code.root),
+            files=code.files,
+            size=code.size,
+            left=[[left.path, left.reason] for left in code.left[:_LEFT_LISTED]],
+            left_count=len(code.left),
+            commit=checkout.commit,
+            branch=checkout.branch,
+            remote=checkout.remote,
+            dirty=checkout.dirty if checkout.commit else None,
+            diff=layout.relative(diff) if frozen.diff else None,
+            diff_digest=digest(frozen.diff) if frozen.diff else None,
+            problem=checkout.problem,
+        ),
+        EnvironmentFrozen(launch=launch, file=place.file, digest=place.digest, fingerprint=place.fingerprint),
+    ]
+
+
+def left_out(left: tuple[Left, ...]) -> str:
+    """One line about what is not in the snapshot and might be missed; empty if nothing is.
+
+    Folders of outputs and of installed packages are on record like the rest, and nobody wants to be told each time.
+    """
+    telling = [one for one in left if not one.path.endswith("/") or one.path == "./"]
+    more = len(telling) - _LEFT_TOLD
+    return "; ".join(describe(one) for one in telling[:_LEFT_TOLD]) + (f"; and {more} more" if more > 0 else "")
+
+
+def run_key(*, config_digest: str, code: str, seed: int) -> str:
+    """What determines a run's result, in one digest: the same on any machine at any time."""
+    return digest(f"hpcorch run 1\n{config_digest}\n{code}\n{seed}\n".encode())

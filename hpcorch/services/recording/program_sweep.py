@@ -1,0 +1,213 @@
+"""Recording a script or a command of the user's as a sweep, with all that determines what it does.
+
+Unlike a launch of Hydra's, this must work on compute nodes, which never open the ledger, and must be quick: the
+sweep is recorded in a directory of its own, and announced to the ledger.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import RecordError
+from hpcorch.journal.inbox import announce
+from hpcorch.journal.layout import SweepLayout, scripts_folder
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
+from hpcorch.model.config import patched
+from hpcorch.model.events import SweepCreated
+from hpcorch.model.ids import format_ranges, new_sweep_id
+from hpcorch.model.seeds import new_root_seed, run_seed
+from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder, run_key
+from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+
+TASK = "task"  # the parameter in which the runs of an array differ
+OFFERED = "offered"  # a seed that a script may heed, by $HPCORCH_SEED, or not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapped:
+    """What is recorded of a script or command.
+
+    :param sweeper: which command of ours wraps it: ``sbatch`` or ``exec``
+    :param backend: ``slurm`` or ``local``
+    :param config: what is executed, as plain data; runs of an array have their index beside it
+    :param indices: the array indices, which become runs; None of what is no array
+    :param folder: where the code is that it belongs to
+    :param cwd: its working directory
+    :param environ: the environment that it gets
+    :param options: what it asks of the catalog, as launcher keys
+    :param leases: resources that it may lease -> directory, capacity, expiry in seconds
+    """
+
+    name: str
+    sweeper: str
+    backend: str
+    config: Mapping[str, Any]
+    folder: Path
+    cwd: Path
+    argv: Sequence[str]
+    environ: Mapping[str, str]
+    indices: Sequence[int] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    leases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    cluster: str | None = None
+    slurm_release: str | None = None
+    throttle_folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSweep:
+    """A sweep on disk: nothing is submitted or executed yet."""
+
+    sweep: str
+    layout: SweepLayout
+    header: ManifestHeader
+    runs: Sequence[ManifestRun]
+    frozen: FrozenProgram
+
+
+def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = None) -> RecordedSweep:
+    """Freeze code and environment, and put the sweep with its runs on record.
+
+    :param ledger: the ledger's file, which need not be there yet
+    :param directory: of the sweep; by default a new one beside the ledger
+    :raises RecordError: it cannot be recorded; nothing was submitted or executed
+    :raises UnavailableError: the snapshot of the code cannot be written; likewise
+    """
+    sweep = new_sweep_id()
+    layout = SweepLayout(scripts_folder(ledger) / sweep if directory is None else directory)
+    frozen = freeze_folder(
+        wrapped.folder, ledger=ledger, variables=wrapped.environ, slurm_release=wrapped.slurm_release
+    )
+    root_seed = new_root_seed()
+    runs = _runs(wrapped, root_seed, frozen.code.digest)
+    header = _header(wrapped, sweep, ledger.parent.parent, layout, runs, frozen)
+    try:
+        create_sweep(layout, _created(wrapped, sweep, layout, header, root_seed))
+    except RecordError as error:
+        raise _not_recorded(layout, error.__cause__) from error
+    record_launch(
+        layout,
+        FrozenLaunch(
+            header=header,
+            bases=[ManifestBase(base=0, config=dict(wrapped.config), pickle=b"")],
+            runs=runs,
+            task=None,
+            options=wrapped.options,
+            program=frozen,
+        ),
+    )
+    _announce(ledger, sweep, layout)
+    return RecordedSweep(sweep=sweep, layout=layout, header=header, runs=runs, frozen=frozen)
+
+
+def _announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
+    try:
+        announce(ledger, sweep, layout)
+    except OSError as error:
+        raise RecordError(
+            f"the sweep cannot be announced to the ledger {ledger} ({error.strerror}): see that the folder is yours"
+            " and has space and inodes left; nothing was submitted"
+        ) from error
+
+
+def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordError:
+    reason = cause.strerror if isinstance(cause, OSError) else "another sweep owns it"
+    return RecordError(
+        f"nothing can be recorded in {layout.directory} ({reason}): see that the folder is yours and has space and"
+        " inodes left; nothing was submitted"
+    )
+
+
+def _runs(wrapped: Wrapped, root_seed: int, code: str) -> list[ManifestRun]:
+    if wrapped.indices is None:
+        return [_run(wrapped, None, root_seed, code)]
+    return [_run(wrapped, index, root_seed, code) for index in wrapped.indices]
+
+
+def _run(wrapped: Wrapped, index: int | None, root_seed: int, code: str) -> ManifestRun:
+    params = {} if index is None else {TASK: index}
+    config = patched(wrapped.config, params)
+    config_digest = digest(json.dumps(config, sort_keys=True, default=str).encode())
+    seed = run_seed({}, root_seed=root_seed, config_digest=config_digest, occurrence=0)
+    return ManifestRun(
+        run=index or 0,
+        base=0,
+        overrides=[],
+        params=params,
+        changes=params,
+        config_digest=config_digest,
+        seed=seed.value,
+        seed_source=OFFERED,
+        directory=str(wrapped.cwd),
+        node={},
+        key=run_key(config_digest=config_digest, code=code, seed=seed.value),
+    )
+
+
+def _header(
+    wrapped: Wrapped,
+    sweep: str,
+    project: Path,
+    layout: SweepLayout,
+    runs: Sequence[ManifestRun],
+    frozen: FrozenProgram,
+) -> ManifestHeader:
+    return ManifestHeader(
+        sweep=sweep,
+        launch=runs[0].run,
+        count=len(runs),
+        backend=wrapped.backend,
+        job_name=wrapped.name,
+        project=str(project),
+        cwd=str(wrapped.cwd),
+        python=sys.executable,
+        task_digest="",
+        leases=dict(wrapped.leases),
+        throttle_folder=wrapped.throttle_folder,
+        versions=_versions(),
+        code=frozen.snapshot,
+        environment=frozen.record_place(layout, runs[0].run),
+        indices=_gaps(wrapped.indices),
+    )
+
+
+def _gaps(indices: Sequence[int] | None) -> str | None:
+    """The indices as the manifest has them, where they do not follow each other."""
+    if indices is None or list(indices) == list(range(indices[0], indices[0] + len(indices))):
+        return None
+    return format_ranges(indices)
+
+
+def _created(
+    wrapped: Wrapped, sweep: str, layout: SweepLayout, header: ManifestHeader, root_seed: int
+) -> SweepCreated:
+    return SweepCreated(
+        sweep=sweep,
+        name=wrapped.name,
+        backend=wrapped.backend,
+        directory=str(layout.directory),
+        project=header.project,
+        user=getpass.getuser(),
+        host=socket.gethostname(),
+        cwd=str(Path.cwd()),
+        argv=[os.fsdecode(word) for word in wrapped.argv],
+        root_seed=root_seed,
+        cluster=wrapped.cluster,
+        sweeper=wrapped.sweeper,
+        python=sys.executable,
+        versions=header.versions,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "hpcorch": version("hpcorch")}

@@ -1,0 +1,1 @@
+"""What the ledger tells about sweeps and runs, as values for front ends to render."""

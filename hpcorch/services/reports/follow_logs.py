@@ -1,0 +1,70 @@
+"""Following what runs write, with news of their attempts from the journals and, now and then, from Slurm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Attempt, Run
+from hpcorch.services.logs.attempts import LogPart, follow
+from hpcorch.services.reports.status import report_status
+from hpcorch.services.selection.selectors import Selector
+from hpcorch.services.tending.refresh import Look
+from hpcorch.services.tending.wait import SLURM_PAUSES_S, Pauses
+
+# Output is read from files that we have open anyway, but each look also lists the journals.
+_LOOK_PAUSES_S = (0.2, 2.0)
+
+
+def follow_runs(
+    ledger: Ledger, selector: Selector, *, notify: Callable[[str], None], lines: int | None = None
+) -> Iterator[tuple[LogPart, bytes]]:
+    """What the selected runs write, until all of them are over.
+
+    :param notify: told, once, each sentence on what could not be looked at
+    :param lines: begin with the last so many lines of what is there
+    :raises NotFoundError: no sweep or run is selected
+    """
+    looks = _Looks(ledger, selector, notify)
+    return follow(looks.take, looks.pause, lines=lines)
+
+
+class _Looks:
+    """Looks at the runs that were selected when following began, whatever states they get into."""
+
+    def __init__(self, ledger: Ledger, selector: Selector, notify: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._selector = selector
+        self._notify = notify
+        self._told: set[str] = set()
+        self._pauses = Pauses(first_s=_LOOK_PAUSES_S[0], limit_s=_LOOK_PAUSES_S[1])
+        self._slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
+        self._ask_at = time.monotonic() + self._slurm_pauses.take()
+
+    def take(self) -> Sequence[tuple[Run, Sequence[Attempt]]]:
+        """The runs and their attempts as they are now."""
+        status = report_status(self._ledger, self._selector, refresh=self._is_time_to_ask())
+        self._tell(status.look)
+        if self._selector.states is not None:
+            indices = tuple(range(report.run.run, report.run.run + 1) for report in status.runs)
+            self._selector = Selector(sweep=status.sweep.summary.sweep.id, ranges=indices)
+        return [(report.run, report.attempts) for report in status.runs]
+
+    def pause(self, news: bool) -> None:  # noqa: FBT001 - a callback with one argument
+        """Wait before the next look: shortly after news, then longer and longer."""
+        if news:
+            self._pauses.reset()
+        time.sleep(self._pauses.take())
+
+    def _is_time_to_ask(self) -> bool:
+        if time.monotonic() < self._ask_at:
+            return False
+        self._ask_at = time.monotonic() + self._slurm_pauses.take()
+        return True
+
+    def _tell(self, look: Look) -> None:
+        for notice in look.notices:
+            if notice not in self._told:
+                self._told.add(notice)
+                self._notify(notice)

@@ -1,0 +1,156 @@
+"""Waiting for selected runs from another process than the one that launched them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+
+from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Run
+from hpcorch.model.ids import parse_time, utc_now
+from hpcorch.model.states import RunState
+from hpcorch.services.json_values import counts_as_plain
+from hpcorch.services.reports.status import StatusReport, report_known
+from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
+from hpcorch.services.tending.ownership import is_own
+from hpcorch.services.tending.pending import retries_to_come
+from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
+from hpcorch.services.tending.refresh import Look
+from hpcorch.services.tending.tend import tend
+from hpcorch.services.tending.wait import looks
+from hpcorch.slurm.choose import slurm_client
+from hpcorch.slurm.protocol import SlurmClient
+
+# A launch is on record for some seconds before its submission is.
+_ABOUT_TO_BE_SUBMITTED = timedelta(seconds=60)
+
+
+class Follower:
+    """Looks at selected runs until all of them are over.
+
+    :param ledger: open for reading; news is stored through a connection of its own
+    :param notify: told, once, each sentence on what cannot be asked
+    """
+
+    def __init__(self, ledger: Ledger, selector: Selector, *, notify: Callable[[str], None]) -> None:
+        """:raises NotFoundError: no sweep or run is selected"""
+        self._ledger = ledger
+        self._notify = notify
+        self._told: set[str] = set()
+        self._sweep = ledger.sweep(selector.sweep).sweep
+        self._selector = _pinned(ledger, self._sweep.id, selector)
+        self._looked_at = utc_now()
+
+    @property
+    def sweep(self) -> str:
+        """The sweep's id."""
+        return self._sweep.id
+
+    def report(self) -> StatusReport:
+        """Where the selected runs stand by the last look, whatever states they got into."""
+        look = Look(times={self._sweep.id: self._looked_at})
+        return report_known(self._ledger, self._sweep.id, self._selector, look)
+
+    def runs(self) -> list[Run]:
+        """The selected runs likewise."""
+        return select_runs(self._ledger, self._sweep.id, self._selector)
+
+    def looks(self, *, timeout_s: float | None = None) -> Iterator[Mapping[RunState, int]]:
+        """The count of selected runs in each state, look after look; ends after the one that finds them over.
+
+        Journals come first, and Slurm is asked now and then if this user may, who then looks after the sweep, too.
+        While Slurm does not answer, the journals carry on. A run that is to be run again is not over.
+
+        :raises UnavailableError: the sweep cannot be followed from here, or the time is over and the runs are not
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            with Ledger.open(self._ledger.path, write=True) as writer:
+                yield from self._until_over(self._looks(open_reconciler(writer, self._sweep.id)), deadline)
+        except (RecordError, OSError) as error:
+            counts = self._counts()
+            if not self._is_over(counts):
+                raise UnavailableError(f"sweep {self._sweep.id} cannot be followed: {error}") from error
+            yield counts
+
+    def _looks(self, reconciler: Reconciler) -> Iterator[Mapping[RunState, int]]:
+        local = self._sweep.backend == "local"
+        client = slurm_client()
+
+        def look() -> Mapping[RunState, int]:
+            with suppress(UnavailableError):  # somebody else holds the ledger
+                reconciler.look_local() if local else reconciler.ingest()
+                self._looked_at = utc_now()
+            return self._counts()
+
+        def ask() -> None:
+            if not local and self._may_ask():
+                self._told_trouble(lambda: self._tend(reconciler, client))
+
+        return looks(look, ask)
+
+    def _tend(self, reconciler: Reconciler, client: SlurmClient) -> None:
+        reconciler.ask_slurm(client)
+        for sentence in tend(reconciler, client).sentences:
+            self._tell(sentence)
+
+    def _until_over(
+        self, found: Iterator[Mapping[RunState, int]], deadline: float | None
+    ) -> Iterator[Mapping[RunState, int]]:
+        for counts in found:
+            yield counts
+            if self._is_over(counts):
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                states = ", ".join(f"{count} {state}" for state, count in counts_as_plain(counts).items())
+                raise UnavailableError(f"the time is over, and the runs are not: {states}")
+
+    def _counts(self) -> Mapping[RunState, int]:
+        return count_selected(self._ledger, self._sweep.id, self._selector)
+
+    def _is_over(self, counts: Mapping[RunState, int]) -> bool:
+        open_ = {state for state, count in counts.items() if count and not state.is_final}
+        if open_ - {RunState.PLANNED} or (open_ and self._is_about_to_be_submitted()):
+            return False
+        again = retries_to_come(self._ledger, self._sweep.id)
+        return not again or not any(run.run in again for run in self.runs())
+
+    def _is_about_to_be_submitted(self) -> bool:
+        """Whether a planned run may just be on its way. Otherwise it was refused, or its launcher died."""
+        latest = max((launch.planned_at for launch in self._ledger.launches(self._sweep.id)), default=None)
+        if latest is None or datetime.now(timezone.utc) - parse_time(latest) > _ABOUT_TO_BE_SUBMITTED:
+            return False
+        return any(run.state is RunState.PLANNED and run.reason is None for run in self.runs())
+
+    def _may_ask(self) -> bool:
+        if is_own(self._sweep):
+            return True
+        self._tell(
+            f"only {self._sweep.user}, who submitted it, can ask Slurm about all of its jobs; the journals are"
+            " followed"
+        )
+        return False
+
+    def _told_trouble(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except UnavailableError as error:
+            self._tell(f"the journals alone are followed for now: {error}")
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._notify(sentence)
+
+
+def _pinned(ledger: Ledger, sweep: str, selector: Selector) -> Selector:
+    """The same selection by index where it was by state: states change while we look."""
+    chosen = select_runs(ledger, sweep, selector)
+    if selector.states is None:
+        return selector
+    if not chosen:
+        raise NotFoundError(f"no selected run of sweep {sweep} is in one of these states now")
+    return Selector(sweep=sweep, ranges=tuple(range(run.run, run.run + 1) for run in chosen))

@@ -1,0 +1,269 @@
+"""What the ledger can tell about sweeps and runs, as values for a front end to render."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
+from hpcorch.model.states import NOT_FINE, RunState
+from hpcorch.services import json_values as plain
+from hpcorch.services.logs.filename_pattern import LOG_KEY, with_logs
+from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
+from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
+from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
+from hpcorch.services.tending.pending import CURE, Refusal, refusal_of, retries_to_come
+from hpcorch.services.tending.refresh import UNSETTLED, Look, bring_up_to_date
+
+if TYPE_CHECKING:
+    from hpcorch.services.tending.decide import PlannedRetry
+
+# Looking at a sweep lists a directory, perhaps on a busy network file system; older sweeps show their age.
+MOST_LOOKED_AT = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """A sweep and the age of what is known about it.
+
+    :param looked_at: when its journals were last read, or of a script's sweep Slurm was asked (UTC); None if never
+    :param now: the moment of the report
+    :param refusal: what Slurm refused of it, if nobody submits that again
+    """
+
+    summary: SweepSummary
+    looked_at: str | None
+    now: datetime
+    refusal: Refusal | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since then; None if never."""
+        return plain.seconds_between(self.looked_at, self.now)
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        refused = None if self.refusal is None else asdict(self.refusal)
+        return {**plain.sweep_as_plain(self.summary, looked_at=self.looked_at, now=self.now), "refused": refused}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run with its attempts, the earliest first.
+
+    :param distinct: the overrides in which it differs from other runs of the report
+    :param retry: its next try, if it only looks over
+    """
+
+    run: Run
+    attempts: Sequence[Attempt]
+    distinct: Sequence[str]
+    now: datetime
+    retry: PlannedRetry | None = None
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds that it took, or has taken so far; None if it has not started."""
+        return plain.elapsed_s(self.run.started_at, self.run.ended_at, self.now)
+
+    @property
+    def step(self) -> int | None:
+        """The last step that metrics or checkpoints tell of; None if neither does."""
+        return plain.last_step(self.run, self.attempts)
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        retry = None if self.retry is None else self.retry.as_plain()
+        return {**plain.run_as_plain(self.run, self.attempts, now=self.now), "retry": retry}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepList:
+    """Sweeps, the latest first.
+
+    :param more: whether there are others that were left out for the limit
+    """
+
+    sweeps: Sequence[SweepReport]
+    more: bool
+    look: Look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """Where a sweep and the selected ones of its runs stand.
+
+    :param selected: how many of the selected runs are in which state
+    :param runs: the selected runs in order of their index, or of very many some
+    :param retried: how many of the selected runs did not end well and will be run again
+    """
+
+    sweep: SweepReport
+    selected: Mapping[RunState, int]
+    runs: Sequence[RunReport]
+    look: Look
+    retried: int = 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether Slurm refused a selected run, and nobody submits it again."""
+        return self.sweep.refusal is not None and bool(self.selected.get(RunState.PLANNED))
+
+    @property
+    def left_out(self) -> int:
+        """How many of the selected runs are not in ``runs``."""
+        return sum(self.selected.values()) - len(self.runs)
+
+    @property
+    def exit_code(self) -> int:
+        """3 if Slurm was asked and did not answer, 1 if a selected run did not end well or was refused, else 0.
+
+        A run that will be run again has not ended.
+        """
+        if self.look.exit_code:
+            return self.look.exit_code
+        failed = sum(runs for state, runs in self.selected.items() if state in NOT_FINE)
+        return int(failed > self.retried or self.refused)
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about runs that Slurm refused, or whose state nobody can tell from the journals alone."""
+        if self.refused and self.sweep.refusal is not None:
+            refusal = self.sweep.refusal
+            return f"Slurm refused {refusal.runs} of its runs, which stay PLANNED: {CURE}. {refusal.reason}"
+        uncertain = self.selected.get(RunState.UNCERTAIN, 0)
+        if not uncertain or self.sweep.summary.sweep.backend != "slurm":
+            return None
+        sweep = self.sweep.summary.sweep.id
+        return (
+            f"{uncertain} runs are UNCERTAIN, because a submission was left half-done, or a run was stopped and"
+            f" Slurm has not been asked why: `hpcorch status {sweep} --refresh` asks, and settles it"
+        )
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            **self.sweep.as_plain(),
+            "notices": list(self.look.notices),
+            "left_out": self.left_out,
+            "runs": [run.as_plain() for run in self.runs],
+        }
+
+
+def list_sweeps(
+    ledger: Ledger,
+    *,
+    limit: int | None = None,
+    since: str | None = None,
+    states: Collection[RunState] | None = None,
+    name: str | None = None,
+    tags: Collection[str] = (),
+    conditions: Sequence[Condition] = (),
+    refresh: bool = False,
+) -> SweepList:
+    """Sweeps that match, the latest first, those that are not over brought up to date.
+
+    The parameters are those of :meth:`hpcorch.ledger.store.Ledger.sweeps`.
+
+    :param conditions: only sweeps with a run of which all of these hold
+    :param refresh: ask Slurm about those that are not over
+    :raises UsageError: no run has what a condition is on
+    """
+    unsettled = ledger.sweeps(limit=MOST_LOOKED_AT, since=since, states=UNSETTLED, name=name, tags=tags)
+    look = bring_up_to_date(ledger, unsettled, refresh=refresh)
+    asked = None if limit is None else limit + 1
+    if conditions:
+        every = ledger.sweeps(since=since, states=states, name=name, tags=tags)
+        found = list(islice((summary for summary in every if _has_run(ledger, summary, conditions)), asked))
+        if not found:
+            check_keys(conditions, (run for summary in every for run in ledger.runs(summary.sweep.id)))
+    else:
+        found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
+    more = limit is not None and len(found) > limit
+    reports = [_sweep_report(summary, look, refusal_of(ledger, summary)) for summary in found[:limit]]
+    return SweepList(sweeps=reports, more=more, look=look)
+
+
+def _has_run(ledger: Ledger, summary: SweepSummary, conditions: Sequence[Condition]) -> bool:
+    return any(all_hold(conditions, run) for run in ledger.runs(summary.sweep.id))
+
+
+def report_status(
+    ledger: Ledger, selector: Selector, *, refresh: bool = False, limit: int | None = None
+) -> StatusReport:
+    """Where the selected runs stand.
+
+    :param refresh: ask Slurm about runs that are not over
+    :param limit: at most so many runs, first of all those that are over and did not end well
+    :raises NotFoundError: no sweep or run is selected
+    """
+    known = ledger.sweep(selector.sweep)
+    look = bring_up_to_date(ledger, [known], refresh=refresh)
+    return report_known(ledger, known.sweep.id, selector, look, limit=limit)
+
+
+def report_known(
+    ledger: Ledger, known: str, selector: Selector, look: Look, *, limit: int | None = None
+) -> StatusReport:
+    """Where the selected runs stand by what the ledger has.
+
+    :param known: the sweep's id
+    :param look: what came of looking, just before
+    :raises NotFoundError: no run is selected
+    """
+    summary = ledger.sweep(known)
+    retries = retries_to_come(ledger, known)
+    sweep = _sweep_report(summary, look, refusal_of(ledger, summary, retries))
+    runs = _shown(ledger, known, selector, limit)
+    attempts = _attempts(ledger, sweep.summary.sweep, runs)
+    common = _common_overrides(runs)
+    reports = [
+        RunReport(
+            run=with_log(run, attempts.get(run.run, ())),
+            attempts=attempts.get(run.run, ()),
+            distinct=[override for override in run.overrides if override not in common],
+            now=sweep.now,
+            retry=retries.get(run.run),
+        )
+        for run in runs
+    ]
+    selected = count_selected(ledger, known, selector)
+    failed = replace(selector, states=NOT_FINE if selector.states is None else selector.states & NOT_FINE)
+    retried = sum(run.run in retries for run in select_runs(ledger, known, failed)) if retries else 0
+    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, retried=retried)
+
+
+def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) -> list[Run]:
+    if limit is None:
+        return select_runs(ledger, sweep, selector)
+    wanted = selector.states if selector.states is not None else frozenset(RunState)
+    first = select_runs(ledger, sweep, replace(selector, states=wanted & NOT_FINE), limit=limit)
+    others = replace(selector, states=wanted - NOT_FINE)
+    return sorted([*first, *select_runs(ledger, sweep, others, limit=limit - len(first))], key=lambda run: run.run)
+
+
+def _sweep_report(summary: SweepSummary, look: Look, refusal: Refusal | None) -> SweepReport:
+    looked_at = look.times.get(summary.sweep.id, summary.looked_at)
+    return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc), refusal=refusal)
+
+
+def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, list[Attempt]]:
+    found: dict[int, list[Attempt]] = {}
+    known = ledger.attempts(sweep.id, runs=[run.run for run in runs])
+    for attempt in with_unclaimed_logs(ledger, sweep, known):
+        found.setdefault(attempt.run, []).append(attempt)
+    if sweep.sweeper == SBATCH:
+        pattern = next((str(launch.options.get(LOG_KEY, "")) for launch in ledger.launches(sweep.id)), "")
+        return {run.run: with_logs(sweep, pattern, run, found.get(run.run, ())) for run in runs}
+    return found
+
+
+def _common_overrides(runs: Sequence[Run]) -> frozenset[str]:
+    """What all of several runs have: it tells none from another."""
+    if len(runs) == 1:  # alone, it is told by all it has
+        return frozenset()
+    return frozenset.intersection(*(frozenset(run.overrides) for run in runs)) if runs else frozenset()

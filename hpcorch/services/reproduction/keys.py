@@ -1,0 +1,104 @@
+"""Where a run is executed again, and what it asks for there: what it asked for, as far as that applies again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import SlurmUnavailableError, UsageError
+from hpcorch.resources.request import resolve
+from hpcorch.services.local.options import check_local
+from hpcorch.services.reproduction.original import Original
+from hpcorch.services.site.profile import check_cluster, load_profile, throttle_capacities
+from hpcorch.services.site.project import project_at
+from hpcorch.services.site.terms import THROTTLES, Share, Terms, reckon
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.slurm.sbatch.options import JobOptions
+
+# One run on one machine is given all of the machine's CPUs and memory.
+_LOCAL_KEYS = frozenset({"gpus_per_node", "gres", "nodes", "tasks_per_node", "timeout_min"})
+# The repetition has logs of its own, and what the launch waited for is over.
+_NOT_AGAIN = frozenset({"submitit_folder"})
+_FLAGS_NOT_AGAIN = frozenset({"begin", "dependency"})
+_ORDER = "singleton"  # the one dependency that is not about certain jobs
+
+
+def usual_backend(original: Original, client: SlurmClient) -> str:
+    """Slurm if the run was executed on the cluster that this machine belongs to; otherwise this machine.
+
+    :raises SlurmUnavailableError: there is a cluster, and it does not answer
+    """
+    sweep = original.evidence.sweep
+    if sweep.backend != "slurm" or shutil.which("sbatch") is None:
+        return "local"
+    try:
+        here = client.config().cluster
+    except SlurmUnavailableError as error:
+        raise SlurmUnavailableError(
+            f"{error} {original.name} was executed on a cluster: --backend local repeats it on this machine"
+        ) from error
+    return "slurm" if sweep.cluster in (None, here) else "local"
+
+
+def keys_again(original: Original, backend: str) -> dict[str, Any]:
+    """The launcher's keys for the repetition: the run's own among those of its launch.
+
+    Throttled resources that the site profile here does not have are nobody's here, and are left out.
+
+    :raises UsageError: the site profile is wrong
+    """
+    keys = {**original.options, **original.frozen.run.launcher}
+    if backend == "local":
+        return {name: value for name, value in keys.items() if name in _LOCAL_KEYS}
+    kept = {name: value for name, value in keys.items() if name not in _NOT_AGAIN}
+    if kept.get("dependency") != _ORDER:
+        kept.pop("dependency", None)
+    if flags := kept.get("additional_parameters"):
+        kept["additional_parameters"] = {k: v for k, v in flags.items() if k not in _FLAGS_NOT_AGAIN}
+    if throttles := kept.pop(THROTTLES, None):
+        here = throttle_capacities(load_profile(project_at(Path.cwd()), os.environ))
+        if shared := {name: units for name, units in throttles.items() if name in here}:
+            kept[THROTTLES] = shared
+    return kept
+
+
+def check_keys(keys: Mapping[str, Any], changes: Mapping[str, Any], backend: str) -> None:
+    """Refuse what cannot be before anything is on disk.
+
+    :raises UsageError: a changed key does not exist, or a value cannot be
+    """
+    known = _LOCAL_KEYS if backend == "local" else JobOptions.keys()
+    for key in changes:
+        if key not in known:
+            raise UsageError(
+                f"{key!r} is no key that can be changed for a repetition {_WHERE[backend]}; these are:"
+                f" {', '.join(sorted(known))}"
+            )
+    together = {**keys, **changes}
+    if backend == "local":
+        check_local(together)
+    else:
+        JobOptions.from_launcher(together)
+
+
+def check_site(keys: Mapping[str, Any], client: SlurmClient) -> None:
+    """Refuse a repetition on Slurm that the site profile here would refuse as a launch of one run with these keys.
+
+    Its envelope, its policies on partitions and cost, and the limits of the run's pool hold, if it has that pool.
+
+    :param keys: as :func:`keys_again` gives them, with what was changed
+    :raises PolicyError: the profile forbids it, with the numbers
+    :raises UsageError: the profile is wrong or another cluster's, or the run could never start
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    profile = load_profile(project_at(Path.cwd()), os.environ)
+    check_cluster(profile, client)
+    resolve(profile, keys.get(THROTTLES) or {})  # a capacity may be less than it was
+    pool = profile.pools.get(str(keys.get("pool")))
+    reckon(profile, [Share(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
+
+
+_WHERE = {"local": "on this machine", "slurm": "on Slurm"}

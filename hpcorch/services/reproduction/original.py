@@ -1,0 +1,144 @@
+"""A run that is to be executed again, with all that was frozen of it, compared with its digests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import DriftError, RecordError, UsageError
+from hpcorch.journal.archives import problem
+from hpcorch.journal.manifest import FrozenRun, read_run
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Run, Sweep
+from hpcorch.model.events import CodeFrozen
+from hpcorch.model.variables import script_exports
+from hpcorch.provenance.environment.changes import Difference, Severity, differences
+from hpcorch.provenance.environment.record import Environment, record
+from hpcorch.runtime.checkpoint.file import digest_of
+from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather
+from hpcorch.services.selection.selectors import Selector, one_of, select_runs
+
+# Results depend on these beyond code and packages; they are set as they were at submission.
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """A run that can be executed again: all that was frozen of it is there, and as it was.
+
+    :param differences: of this environment from the one that it was submitted in, the gravest first; None if that
+        is not on record
+    """
+
+    evidence: Evidence
+    frozen: FrozenRun
+    code: CodeFrozen
+    differences: Sequence[Difference] | None
+
+    @property
+    def run(self) -> Run:
+        """The run as the ledger has it."""
+        return self.evidence.runs[0]
+
+    @property
+    def name(self) -> str:
+        """SWEEP/INDEX"""
+        return f"{self.run.sweep}/{self.run.run}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The launcher's keys as they were given."""
+        launch = self.evidence.launch(self.run)
+        return {} if launch is None else dict(launch.options)
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the working directory, where relative paths of data start, is here and may be entered."""
+        return os.access(self.frozen.header.cwd, os.X_OK) and os.path.isdir(self.frozen.header.cwd)  # noqa: PTH112
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables that are set as they were at submission."""
+        frozen = self.evidence.environment(self.run)
+        known = None if frozen is None else self.evidence.read_environment(frozen)
+        return {} if known is None else _kept(known)
+
+
+def find_original(
+    ledger: Ledger, selector: Selector, places: Callable[[Sweep], Place | None] = find_place
+) -> Original:
+    """The run to repeat, with all that was frozen of it compared with its digests.
+
+    :param places: finds the record of its sweep
+    :raises NotFoundError: it is not there
+    :raises UsageError: one run is not named, it is not over or was not executed, no code was frozen for it, or it
+        is a user's script
+    :raises RecordError: the record is gone
+    :raises DriftError: what was frozen was changed since
+    """
+    sweep = ledger.sweep(selector.sweep).sweep
+    runs = select_runs(ledger, sweep.id, selector, limit=2)
+    if len(runs) != 1:
+        raise UsageError(f"one run is reproduced at a time: name it, such as {one_of(sweep.id, runs)}")
+    evidence = gather(ledger, sweep, runs, places(sweep))
+    launch, code = evidence.launch(runs[0]), evidence.code(runs[0])
+    if launch is not None and not launch.task_digest:
+        raise UsageError(
+            f"{sweep.id} is a script or a command of its own, which is not started from here: submit or execute it"
+            " again, and compare the runs with `hpcorch diff`"
+        )
+    _executed(evidence, runs[0])
+    if evidence.place is None:
+        raise RecordError(
+            f"the record of sweep {sweep.id} is not in {sweep.directory} any more, or you may not read it: put it"
+            " back, or take the run from a bundle with --bundle"
+        )
+    if launch is None or code is None:
+        raise UsageError(f"no code was frozen for run {sweep.id}/{runs[0].run}: it cannot be reproduced")
+    _unchanged(evidence.place.file(launch.manifest), launch.manifest_digest)
+    _unchanged(evidence.place.layout.task(launch.first_run), launch.task_digest)
+    if (trouble := problem(evidence.place.archive(code), code.digest)) is not None:
+        raise DriftError(trouble)
+    frozen_environment = evidence.environment(runs[0])
+    before = None if frozen_environment is None else evidence.read_environment(frozen_environment)
+    return Original(
+        evidence=evidence,
+        frozen=read_run(evidence.place.file(launch.manifest), runs[0].run),
+        code=code,
+        differences=None
+        if before is None
+        else [one for one in differences(before, _environment_here(before)) if one.severity is not Severity.NOTE],
+    )
+
+
+def _executed(evidence: Evidence, run: Run) -> None:
+    name = f"run {run.sweep}/{run.run}"
+    if not evidence.attempts(run.run) and run.run not in evidence.reused:
+        raise UsageError(f"{name} was not executed ({run.state.value}): there is nothing to compare with")
+    if not run.state.is_final:
+        raise UsageError(
+            f"{name} is not over ({run.state.value}): `hpcorch wait {run.sweep}/{run.run}` waits for it"
+        )
+
+
+def _environment_here(before: Environment) -> Environment:
+    """The environment that the repetition will have."""
+    return record(variables={**os.environ, **script_exports(os.environ), **_kept(before)})
+
+
+def _kept(before: Environment) -> dict[str, str]:
+    return {name: before.variables[name] for name in _VARIABLES if name in before.variables}
+
+
+def _unchanged(path: Path, digest: str) -> None:
+    try:
+        found = digest_of(path)
+    except OSError as error:
+        raise RecordError(
+            f"{path} cannot be read ({error.strerror}): without it nothing can be repeated"
+        ) from error
+    if found != digest:
+        raise DriftError(f"{path} was changed since the run was submitted: `hpcorch audit` says what else was")

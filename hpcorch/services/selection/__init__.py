@@ -1,0 +1,1 @@
+"""How a person names sweeps, runs, states, times and conditions."""

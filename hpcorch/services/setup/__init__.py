@@ -1,0 +1,1 @@
+"""``hpcorch init``: making a project ready."""

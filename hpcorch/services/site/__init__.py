@@ -1,0 +1,1 @@
+"""What this project and this cluster allow: profile, limits, and the terms of a launch."""

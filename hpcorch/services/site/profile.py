@@ -1,0 +1,119 @@
+"""The site profile of a project, and what is asked of it against the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import PolicyError, UsageError
+from hpcorch.provenance.code.git import uncommitted_changes
+from hpcorch.resources.profile.profile import CleanGit, Enforcement, Profile
+from hpcorch.resources.request import resolve
+from hpcorch.services.site.project import SITE_VARIABLE, find_profile
+from hpcorch.slurm.answers.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
+from hpcorch.slurm.protocol import SlurmClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseAnswer:
+    """What the cluster says to a request for licences.
+
+    :param fits: licence by licence; of alternatives those that can be had
+    :param at_once: runs that can hold theirs at once if nobody else holds any; None where none is asked for
+    """
+
+    fits: tuple[LicenseFit, ...] = ()
+    at_once: int | None = None
+
+
+def load_profile(project: Path, environ: Mapping[str, str] | None = None) -> Profile:
+    """The profile that serves a project; the empty one if there is none.
+
+    :raises UsageError: something in it is wrong
+    """
+    path = find_profile(project, environ)
+    return Profile() if path is None else read_profile(path)
+
+
+def read_profile(path: Path) -> Profile:
+    """Read one file.
+
+    :raises UsageError: something in it is wrong, or it is not text in UTF-8
+    """
+    from hpcorch.resources.profile.file import parse_profile
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8, so it is no site profile") from error
+    return parse_profile(text, str(path))
+
+
+def throttle_capacities(profile: Profile) -> dict[str, int]:
+    """The capacity of each resource whose runs hpcorch counts."""
+    return {r.name: r.capacity for r in profile.resources.values() if r.enforced is Enforcement.THROTTLE}
+
+
+def check_cluster(profile: Profile, client: SlurmClient) -> None:
+    """Refuse a profile that was written for another cluster: its capacities would be wrong here.
+
+    :raises UsageError: it is another's
+    """
+    here = client.config().cluster
+    if profile.cluster is not None and here and profile.cluster != here:
+        raise UsageError(
+            f"The site profile {profile.source} is about cluster {profile.cluster}, but this is {here}: name the"
+            f" right one with ${SITE_VARIABLE}, or write one with `hpcorch init`."
+        )
+
+
+def check_checkout(profile: Profile, folder: Path) -> str | None:
+    """See whether the code may have uncommitted changes, if the profile cares; a sentence if it has, and may.
+
+    :raises PolicyError: it has, and the profile forbids that
+    """
+    policy = profile.policies.clean_git
+    if policy is CleanGit.IGNORE:
+        return None
+    changed = uncommitted_changes(folder)
+    if not changed:
+        return None
+    shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    if policy is CleanGit.WARN:
+        return f"The checkout has uncommitted changes: {shown}"
+    raise PolicyError(
+        f"{profile.called} wants a clean git checkout (policies.clean_git: refuse), and there are uncommitted"
+        f" changes: {shown}. Commit or stash them; nothing was submitted"
+    )
+
+
+def lease_places(profile: Profile, resources: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """What a task needs to hold leases: resource -> directory, capacity, expiry, slots at a time.
+
+    :param resources: the launcher's key
+    """
+    counts = resolve(profile, resources or {}).leases
+    return {
+        name: {
+            "directory": resource.directory,
+            "capacity": resource.capacity,
+            "expiry_s": resource.expiry_s,
+            "count": counts.get(name, 1),
+        }
+        for name, resource in profile.resources.items()
+        if resource.enforced is Enforcement.LEASE
+    }
+
+
+def ask_licenses(asked: Mapping[str, int] | str | None, client: SlurmClient) -> LicenseAnswer:
+    """See whether runs with these licences can ever start, and how many at once. Asks Slurm only if there are any.
+
+    :raises UsageError: no run with them could ever start
+    """
+    if not asked:
+        return LicenseAnswer()
+    fits = check_licenses(asked, client.licenses(), client.config().version)
+    _, alternatives = parse_asked(asked)
+    return LicenseAnswer(fits=fits, at_once=runs_at_once(fits, alternatives=alternatives))

@@ -1,0 +1,1 @@
+"""Giving arrays to Slurm exactly once: cutting, feeding, submitting, settling."""

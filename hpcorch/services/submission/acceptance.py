@@ -1,0 +1,81 @@
+"""Steps that who submits and who settles a half-done submission have in common; the array is with Slurm, held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from hpcorch.errors import NotFoundError
+from hpcorch.journal.history import read_history
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.entities import Submission
+from hpcorch.model.events import SubmissionAccepted, SubmissionReleased
+from hpcorch.model.ids import parse_time
+from hpcorch.services.submission.parallelism import free_arrays, is_own
+from hpcorch.services.throttling.state import Entry, state_directory
+from hpcorch.services.throttling.throttles import Throttles
+from hpcorch.slurm.protocol import SlurmClient
+
+# The clocks of login node and controller differ; a look-up starts this much before the intent.
+CLOCK_SKEW = timedelta(minutes=10)
+
+
+def look_up(client: SlurmClient, token: str, since: str) -> list[str]:
+    return client.find_token(token, parse_time(since) - CLOCK_SKEW)
+
+
+def accept(
+    control: JournalWriter, client: SlurmClient, number: int, found: Sequence[str], *, cluster: str | None
+) -> str:
+    """Keep the oldest of the jobs that carry the token, and cancel the others, which are held."""
+    oldest, *duplicates = sorted(set(found), key=int)
+    if duplicates:
+        client.cancel(duplicates)
+    control.append(
+        SubmissionAccepted(submission=number, job_id=oldest, cluster=cluster, cancelled_duplicates=duplicates),
+        durable=True,
+    )
+    return oldest
+
+
+def begin(
+    layout: SweepLayout,
+    control: JournalWriter,
+    client: SlurmClient,
+    submission: Submission,
+    throttle: Mapping[str, Any] | None,
+) -> None:
+    """Let an array's tasks start: at once, or those of a throttled one when whoever tends finds room.
+
+    :param submission: accepted
+    :param throttle: what is recorded of it, if it shares throttled resources
+    """
+    assert submission.job_id is not None
+    if throttle is not None:
+        throttles = Throttles(state_directory(), client.config().cluster, client)
+        # First, or there would seem to be room for as many as they run.
+        for entry in free_arrays(layout, read_history(layout, submission.sweep)) if is_own(throttle) else ():
+            throttles.admit(entry)
+        throttles.admit(throttled(layout, submission, throttle))
+    elif not submission.form.is_script:  # a user's script is held only if its user wants it so
+        # Somebody may have cancelled it while it was held; what became of it is asked for as of any other.
+        with suppress(NotFoundError):
+            client.release([submission.job_id])
+    control.append(SubmissionReleased(submission=submission.submission), durable=True)
+
+
+def throttled(layout: SweepLayout, submission: Submission, throttle: Mapping[str, Any]) -> Entry:
+    """An array as those see it who count throttled resources."""
+    return Entry(
+        job_id=submission.job_id or "",
+        sweep=submission.sweep,
+        directory=str(layout.directory),
+        submission=submission.submission,
+        token=submission.token,
+        units=throttle["units"],
+        bound=throttle["bound"],
+        begins_at=throttle.get("begins_at"),
+    )

@@ -1,0 +1,115 @@
+"""What is asked of Slurm for some runs of a launch, and the batch script that asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.ids import format_ranges
+from hpcorch.model.variables import script_exports
+from hpcorch.services.logs.paths import LogFiles
+from hpcorch.services.throttling.state import own_of, tag
+from hpcorch.slurm.sbatch.executor import sbatch_text
+from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM, JobOptions
+
+_THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch heed it, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Runs of one launch that one array is to execute; array index i executes ``runs[i]``.
+
+    :param changed: launcher keys in ``options`` that differ from those that the launch was launched with
+    :param begin_s: seconds from the submission before which none of them starts
+    :param throttles: throttled resource -> units that each of them takes
+    :param beside: other arrays of the sweep may be at work, so that ``array_parallelism`` is counted over all
+    """
+
+    sweep: str
+    launch: int
+    runs: Sequence[int]
+    options: JobOptions
+    environ: Mapping[str, str]
+    host: str
+    log_folder: str | None = None
+    changed: Mapping[str, Any] | None = None
+    begin_s: int = 0
+    throttles: Mapping[str, int] = field(default_factory=dict)
+    beside: bool = False
+
+    @property
+    def at_once(self) -> int | None:
+        """So many runs of the sweep are to be at work at once; None where nobody asked for a number."""
+        asked = self.options.array_parallelism
+        return None if asked == DEFAULT_PARALLELISM else asked
+
+    @property
+    def units(self) -> dict[str, int]:
+        """What each run takes of all that is counted by throttles."""
+        own = {} if self.at_once is None else {own_of(self.sweep): 1}
+        return {**self.throttles, **own}
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether its array comes held, and starts as far as there is room."""
+        return bool(self.throttles) or self.beside
+
+    @property
+    def throttle(self) -> dict[str, Any] | None:
+        """What is recorded of a request that shares throttled resources."""
+        if not self.is_throttled:
+            return None
+        begin = {"begins_at": time.time() + self.begin_s} if self.begin_s else {}
+        return {"units": self.units, "bound": self.options.array_parallelism, **begin}
+
+
+def log_files(layout: SweepLayout, request: Request, number: int) -> LogFiles:
+    return LogFiles(layout=layout, submission=number, folder=request.log_folder)
+
+
+def script_text(layout: SweepLayout, request: Request, *, number: int, token: str) -> str:
+    """The batch script of a submission.
+
+    :raises UsageError: a value cannot be written into a batch script
+    """
+    output, error = log_files(layout, request, number).slurm_patterns()
+    return sbatch_text(
+        _options(request),
+        array=range(len(request.runs)),
+        command=(
+            "-u",
+            "-m",
+            "hpcorch.runtime",
+            str(layout.directory),
+            "--launch",
+            str(request.launch),
+            "--submission",
+            str(number),
+            "--runs",
+            format_ranges(request.runs),
+        ),
+        log_pattern=output,
+        error_pattern=error,
+        token=token,
+        exports={**script_exports(request.environ), **_threads(request)},
+        begin_s=request.begin_s,
+    )
+
+
+def _options(request: Request) -> JobOptions:
+    """Those of the request. An array says what of it is counted; a throttled one starts with one task at most."""
+    options = request.options
+    if not request.units:
+        return options
+    comment = " ".join(filter(None, [options.comment, tag(request.units, options.array_parallelism)]))
+    options = replace(options, comment=comment)
+    return replace(options, array_parallelism=1) if request.is_throttled else options
+
+
+def _threads(request: Request) -> dict[str, str]:
+    """As many threads as CPUs were asked for, on any node: sums of floats depend on how they are shared out."""
+    cpus = request.options.cpus_per_task
+    return {} if cpus is None or _THREADS in request.environ else {_THREADS: str(cpus)}

@@ -1,0 +1,1 @@
+"""Bringing the ledger up to date with journals and Slurm, and doing what is due."""

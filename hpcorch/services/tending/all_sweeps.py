@@ -1,0 +1,49 @@
+"""Tending one sweep or all live ones, from a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpcorch.errors import HpcorchError
+from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.services.tending.ownership import check_own, is_own
+from hpcorch.services.tending.pending import retries_to_come
+from hpcorch.services.tending.reconcile import open_reconciler
+from hpcorch.services.tending.refresh import may_have_news
+from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.slurm.choose import slurm_client
+from hpcorch.slurm.protocol import SlurmClient
+
+
+def tend_all(writer: Ledger, selector: str | None, client: SlurmClient | None = None) -> list[TendResult]:
+    """Look at sweeps, ask Slurm about them, and do what is to be done.
+
+    :param writer: open for writing
+    :param selector: one sweep; None for all of this user's on Slurm that are not over
+    :return: what came of each; a sweep that cannot be looked at has that as its trouble
+    :raises NotFoundError: no sweep is selected
+    :raises UsageError: the one that is selected is another user's, or on another cluster
+    """
+    client = client or slurm_client()
+    if selector is None:
+        return [_tended(writer, summary, client) for summary in list(_live(writer))]
+    summary = writer.sweep(selector)
+    check_own(summary.sweep, client)
+    return [_tended(writer, summary, client)]
+
+
+def _live(ledger: Ledger) -> Iterator[SweepSummary]:
+    for summary in ledger.sweeps():
+        mine = summary.sweep.backend == "slurm" and is_own(summary.sweep)
+        if mine and (may_have_news(ledger, summary) or retries_to_come(ledger, summary.sweep.id)):
+            yield summary
+
+
+def _tended(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:
+    try:
+        reconciler = open_reconciler(writer, summary.sweep.id)
+        if summary.sweep.backend == "slurm":
+            reconciler.ask_slurm(client)
+        return tend(reconciler, client)
+    except HpcorchError as error:
+        return TendResult(sweep=summary.sweep.id, troubles=[error])

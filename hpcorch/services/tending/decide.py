@@ -1,0 +1,250 @@
+"""What is to be done about a sweep now, whoever is present to do it: pure decisions, no I/O.
+
+Everybody decides from what is on record in the sweep directory, so two who look at the same record decide the same.
+Whoever carries a decision out makes it again under the sweep's lock
+(:mod:`hpcorch.services.tending.tend`), where what another has done meanwhile is on record.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from hpcorch.model.entities import Attempt, Run, Submission
+from hpcorch.model.failures import failure_class
+from hpcorch.model.ids import format_time, parse_time
+from hpcorch.model.retries import retry_wait_s
+from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
+from hpcorch.services.observation.attribution import cancelled_runs
+from hpcorch.services.tending.sweep_state import SweepState
+
+# Runs of a sweep that fail one after the other share an array: submissions are at least so far apart.
+GROUPING_S = 10.0
+# A submission that Slurm has refused so often in a row is left to a person.
+MOST_REFUSALS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resubmit:
+    """Run these runs of one launch again, as one array that may start after a wait.
+
+    :param wait_s: whole seconds from now
+    :param reason: why, for people
+    :param changes: launcher keys that their last submission was made with instead of the launch's own
+    """
+
+    launch: int
+    runs: tuple[int, ...]
+    wait_s: int
+    reason: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Give a submission a keeper, which looks after the sweep when that submission's array is over."""
+
+    submission: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """Submit these runs of a launch, none of which Slurm has had, as far as it takes them now.
+
+    :param alone: no array of the sweep is with Slurm
+    """
+
+    launch: int
+    runs: tuple[int, ...]
+    alone: bool
+
+
+Action = Resubmit | Keep | Feed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRetry:
+    """A run that is over for now and will be run again; or one that was never with Slurm and waits for room there.
+
+    :param number: of the retry among those of its class of failure, from 1; 0 after a preemption, which none counts
+    :param of: how many retries there are of that class at most; 0 after a preemption
+    :param at: the time (UTC) before which it does not start
+    :param is_first: it was never with Slurm, which does not take it now; nobody knows until when
+    """
+
+    run: int
+    number: int
+    of: int
+    at: str
+    reason: str
+    is_first: bool = False
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        at = None if self.is_first else self.at
+        return {"number": self.number, "of": self.of, "at": at, "reason": self.reason}
+
+
+def decide(state: SweepState) -> list[Action]:
+    """What is to be done now. Doing it, and deciding again from the new record, gives nothing more to do."""
+    return [*_resubmits(state), *_feeds(state), *(Keep(submission=number) for number in sorted(state.unkept))]
+
+
+def awaited(state: SweepState) -> dict[int, PlannedRetry]:
+    """Runs that are over or PLANNED by their state, and that are to be run again: nobody may call them over.
+
+    This alone tells a failure that will be retried from one that stays.
+    """
+    again = {candidate.retry.run: candidate.retry for candidate in _candidates(state)}
+    waiting = (run for feed in _feeds(state) for run in feed.runs)
+    return {**again, **{run: _for_room(run, state) for run in waiting}}
+
+
+def _for_room(run: int, state: SweepState) -> PlannedRetry:
+    reason = "it waits until Slurm takes more jobs of yours"
+    return PlannedRetry(run=run, number=0, of=0, at=state.now, reason=reason, is_first=True)
+
+
+def _feeds(state: SweepState) -> Iterator[Feed]:
+    """Runs that were never with Slurm, of launches that are submitted bit by bit; not those refused for good."""
+    waiting: dict[int, list[int]] = {}
+    history = _history(state)
+    for run in state.runs:
+        taken, refused = history[run.run]
+        firmly = [one for one in refused if one.submission not in state.history.limited]
+        if run.state is RunState.PLANNED and run.launch in state.history.feeding and taken is None and not firmly:
+            waiting.setdefault(run.launch, []).append(run.run)
+    for launch, runs in sorted(waiting.items()):
+        yield Feed(launch=launch, runs=tuple(runs), alone=not state.is_with_slurm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A run to be run again, the submission that it goes on from, and whether Slurm has refused to since."""
+
+    retry: PlannedRetry
+    launch: int
+    latest: Submission
+    was_refused: bool
+
+
+def _candidates(state: SweepState) -> Iterator[_Candidate]:
+    cancelled = _cancelled(state)
+    history = _history(state)
+    for run in state.runs:
+        taken, refused = history.get(run.run, (None, []))
+        if taken is None or (taken.submission, run.run) in cancelled or len(refused) >= MOST_REFUSALS:
+            continue
+        retry = _planned(run, taken, state)
+        if retry is not None:
+            retry = _after_refusals(retry, refused, state)
+            yield _Candidate(retry=retry, launch=run.launch, latest=taken, was_refused=bool(refused))
+
+
+def _cancelled(state: SweepState) -> set[tuple[int, int]]:
+    requests = state.history.requests
+    numbers = {request.submission for request in requests}
+    return {(number, run) for number in numbers for run in cancelled_runs(requests, number)}
+
+
+def _history(state: SweepState) -> dict[int, tuple[Submission | None, list[Submission]]]:
+    """Run -> its latest submission that Slurm took, and those after it that it refused."""
+    history: dict[int, tuple[Submission | None, list[Submission]]] = {run.run: (None, []) for run in state.runs}
+    for _, submission in sorted(state.history.submissions.items()):
+        was_refused = submission.state is SubmissionState.REJECTED
+        for run in submission.runs:
+            if run in history:
+                taken, refused = history[run]
+                history[run] = (taken, [*refused, submission]) if was_refused else (submission, [])
+    return history
+
+
+def _planned(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | None:
+    if latest.form.is_script:
+        return None  # what a user's script did so far, and whether it may be done again, is his to know
+    if run.state is RunState.PLANNED:
+        return _after_preemption(run, latest, state)
+    if run.state not in NOT_FINE or latest.submission in state.abandoned:
+        return None
+    ends = state.ends.get(run.run, {})
+    last = ends.get(latest.submission)
+    failure = failure_class(last) if last is not None else None
+    if last is None or failure is None:
+        return None
+    number = sum(1 for end in ends.values() if failure_class(end) is failure)
+    most = state.budget(run.launch).of(failure)
+    if number > most:
+        return None
+    reason = f"retry {number} of {most} after {failure.value}"
+    return PlannedRetry(run=run.run, number=number, of=most, at=_begin(last, number, state), reason=reason)
+
+
+def _after_preemption(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | None:
+    """A run of which Slurm let go when it preempted it. There is no limit: it is no failure of the run."""
+    if (run.run, latest.submission) not in state.let_go:
+        return None
+    if latest.backend != "slurm" or _forbids_requeue(run.launch, latest, state):
+        return None
+    reason = "preempted, and not requeued by Slurm"
+    return PlannedRetry(run=run.run, number=0, of=0, at=state.now, reason=reason)
+
+
+def _forbids_requeue(launch: int, latest: Submission, state: SweepState) -> bool:
+    keys = {**state.launches[launch].options, **state.history.changed.get(latest.submission, {})}
+    flags = {name.replace("_", "-"): value for name, value in (keys.get("additional_parameters") or {}).items()}
+    return bool(flags.get("no-requeue")) or flags.get("requeue") is False
+
+
+def _begin(last: Attempt, number: int, state: SweepState) -> str:
+    """When a retry may begin: its wait after the end of the try before, by a clock that may be ahead of ours."""
+    wait = timedelta(seconds=retry_wait_s(state.sweep.id, last.run, number))
+    now = parse_time(state.now)
+    ended = min(now, parse_time(last.ended_at)) if last.ended_at is not None else now
+    return format_time(ended + wait)
+
+
+def _after_refusals(retry: PlannedRetry, refused: Sequence[Submission], state: SweepState) -> PlannedRetry:
+    if not refused:
+        return retry
+    wait = timedelta(seconds=retry_wait_s(state.sweep.id, retry.run, len(refused)))
+    return replace(retry, at=max(retry.at, format_time(parse_time(refused[-1].intended_at) + wait)))
+
+
+def _resubmits(state: SweepState) -> Iterator[Resubmit]:
+    """Submissions of what is awaited; few, since runs for the same reason share an array and the longest wait."""
+    if state.sweep.backend != "slurm" or _submitted_just_now(state):
+        return
+    groups: dict[tuple[int, str, str], list[PlannedRetry]] = {}
+    for candidate in _candidates(state):
+        if candidate.was_refused and candidate.retry.at > state.now:
+            continue  # Slurm is asked again when the time has come, and is not given a time to begin
+        changes = json.dumps(state.history.changed.get(candidate.latest.submission, {}), sort_keys=True)
+        groups.setdefault((candidate.launch, candidate.retry.reason, changes), []).append(candidate.retry)
+    for (launch, reason, changes), members in sorted(groups.items()):
+        yield Resubmit(
+            launch=launch,
+            runs=tuple(sorted(retry.run for retry in members)),
+            wait_s=_wait_s(members, state),
+            reason=reason,
+            changes=json.loads(changes),
+        )
+
+
+def _wait_s(members: Iterable[PlannedRetry], state: SweepState) -> int:
+    latest = max(parse_time(retry.at) for retry in members)
+    return max(0, math.ceil((latest - parse_time(state.now)).total_seconds()))
+
+
+def _submitted_just_now(state: SweepState) -> bool:
+    """Whether runs of this sweep were submitted again a moment ago; a time that is still to come says nothing."""
+    now = parse_time(state.now)
+    ages = (
+        (now - parse_time(one.intended_at)).total_seconds()
+        for one in state.history.submissions.values()
+        if one.submission > 0  # the first is none
+    )
+    return any(0 <= age < GROUPING_S for age in ages)

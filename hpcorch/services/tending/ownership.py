@@ -1,0 +1,34 @@
+"""Whose sweep it is: only its owner, on its own cluster, may act on it or conclude that a job is gone."""
+
+from __future__ import annotations
+
+import getpass
+
+from hpcorch.errors import UsageError
+from hpcorch.model.entities import Sweep
+from hpcorch.slurm.protocol import SlurmClient
+
+
+def is_own(sweep: Sweep) -> bool:
+    """Whether the user of this process submitted the sweep. With PrivateData others do not see all of its jobs."""
+    return sweep.user == getpass.getuser()
+
+
+def check_own(sweep: Sweep, client: SlurmClient) -> None:
+    """Refuse another user's sweep, and one that is on another cluster than this machine.
+
+    :raises UsageError: it is one of these
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    if not is_own(sweep):
+        raise UsageError(
+            f"sweep {sweep.id} is {sweep.user}'s, and only {sweep.user} can act on its jobs and see all of them"
+        )
+    if sweep.backend == "local" or sweep.cluster is None:
+        return
+    here = client.config().cluster
+    if here != sweep.cluster:
+        raise UsageError(
+            f"sweep {sweep.id} is on the cluster {sweep.cluster}, and this machine belongs to {here}, where the"
+            f" same job ids are other people's jobs: log in to {sweep.cluster}"
+        )

@@ -1,0 +1,249 @@
+"""Bringing the ledger up to date with what the journals and the scheduler say.
+
+Everything new first becomes a fact in a journal of the sweep, and the ledger takes facts only from there, so
+that a lost ledger can be made again from the sweep directories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError, UnavailableError
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.history import ControlHistory, read_history
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.reader import Segment, locate, read_sweep
+from hpcorch.ledger.store import Ledger
+from hpcorch.ledger.writing.expansion import manifests_in
+from hpcorch.model.actions import CHECKPOINT_SIGNAL
+from hpcorch.model.entities import SBATCH, Attempt, Run
+from hpcorch.model.events import JobObserved, SweepCreated
+from hpcorch.model.ids import AttemptId, format_time, parse_time, utc_now
+from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.services.local.processes import orphaned
+from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.observation.from_absence import from_silence
+from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
+from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
+from hpcorch.services.observation.hidden_causes import with_memory, with_preemptions
+from hpcorch.services.observation.known import KnownAttempts
+from hpcorch.services.submission.acceptance import CLOCK_SKEW
+from hpcorch.services.submission.settle import settle
+from hpcorch.slurm.client import SlurmClient
+
+# For so long a network file system may show the end of a run late.
+LATE_END = timedelta(seconds=60)
+# Runs in these states are not over, or nobody knows.
+_OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState.LOST}
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Keeps one sweep's rows in an open, writable ledger up to date.
+
+    :param sweep: the sweep's id
+    """
+
+    ledger: Ledger
+    layout: SweepLayout
+    sweep: str
+
+    def ingest(self, *, note: bool = False) -> None:
+        """Take over what the journals have new. Cheap when there is nothing.
+
+        The ledger notes the time of a look that has news, but of a script's jobs Slurm alone can tell.
+
+        :param note: note the time of this look in any case
+        :raises RecordError: the sweep directory is gone
+        """
+        try:
+            segments = list(read_sweep(self.layout, sweep=self.sweep, offsets=self.ledger.offsets(self.sweep)))
+        except FileNotFoundError as error:
+            raise RecordError(
+                f"the record of sweep {self.sweep} is not at {self.layout.state}: the sweep directory was moved or"
+                " deleted; what the ledger knows of it stays as it was"
+            ) from error
+        if note or any(segment.end > segment.start for segment in segments):
+            looked = note or not self._is_script(segments)
+            self.ledger.ingest(self.sweep, segments, manifests_in(self.layout.directory), looked=looked)
+
+    def _is_script(self, segments: Iterable[Segment]) -> bool:
+        with suppress(NotFoundError):
+            return self.ledger.sweep(self.sweep).sweep.sweeper == SBATCH
+        facts = (event.fact for segment in segments for event in segment.events)
+        return any(fact.sweeper == SBATCH for fact in facts if isinstance(fact, SweepCreated))
+
+    def ask_slurm(self, client: SlurmClient) -> None:
+        """Settle submissions, ask squeue about what is not over and sacct about what squeue has forgotten.
+
+        At most four requests, whatever the number of runs.
+
+        :raises SlurmUnavailableError: Slurm does not answer, or its database does not; what was known stays
+        :raises UnavailableError: this machine belongs to another cluster, where the same ids are other jobs
+        """
+        self.ingest()
+        self._check_cluster(client)
+        if settle(self.layout, self.sweep, client, now=utc_now()):
+            self.ingest()
+        history, attempts = read_history(self.layout, self.sweep), self.ledger.attempts(self.sweep)
+        unexplained = _unexplained(attempts, history) if client.config().accounting else frozenset()
+        asked = [*self._runs(_OPEN), *self._over(unexplained)]
+        known = _known(asked, history, attempts)
+        if not known.submissions:
+            self.ingest(note=True)
+            return
+        curious = any((run.run, run.submission) in unexplained for run in asked)
+        facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
+        self._append(_settled(facts, known), known)
+        self.ingest(note=True)
+
+    def _check_cluster(self, client: SlurmClient) -> None:
+        """Only a look at the sweep's own cluster may conclude that a job is absent."""
+        theirs = self.ledger.sweep(self.sweep).sweep.cluster
+        if theirs is not None and (ours := client.config().cluster) != theirs:
+            raise UnavailableError(
+                f"sweep {self.sweep} is on the cluster {theirs}, and this machine belongs to {ours}, where the same"
+                f" job ids are other jobs: ask from a login node of {theirs}"
+            )
+
+    def _ask(
+        self, client: SlurmClient, known: KnownAttempts, asked: Sequence[Run], *, curious: bool
+    ) -> list[JobObserved]:
+        """What Slurm has new.
+
+        :param curious: ask sacct although squeue shows all that is not over
+        """
+        rows = own_rows(client.queue(known.submissions), known)
+        alive = {(row.array_job_id, row.index) for row in rows if not row.state.is_final}
+        names = {array if index is None else f"{array}_{index}" for array, index in alive}
+        silent = [r for r in asked if r.state in _OPEN and r.job_id is not None and r.job_id not in names]
+        shown = from_queue(rows, known)
+        if not silent and not curious and not any(map(is_without_detail, shown)):
+            return shown
+        try:
+            accounted = client.accounting(known.submissions, _earliest(known) - CLOCK_SKEW)
+        except SlurmUnavailableError:
+            # The controller's word counts without the database's.
+            if not silent:
+                return shown
+            self._append(_settled(with_preemptions(shown, known, client), known), known)
+            self.ingest()
+            raise
+        ours = own_accounts(accounted or [], known, str(self.layout.directory))
+        ends = with_memory(from_accounting(ours, known, alive), known, self.layout)
+        facts = [*ends, *from_queue(rows, known.with_facts(ends))]
+        known = known.with_facts(facts)
+        now = datetime.now(timezone.utc)
+        asked_about = {submission.submission for submission in known.submissions.values()}
+        elements = [(run.run, run.submission) for run in silent if run.submission in asked_about]
+        return [*facts, *from_silence(elements, known, now=now, accounting=accounted is not None)]
+
+    def look_local(self) -> None:
+        """Conclude what became of runs whose local pool is gone."""
+        self.ingest()
+        unfinished = self._runs(state for state in RunState if not state.is_final)
+        self._append(orphaned(read_history(self.layout, self.sweep).submissions.values(), unfinished))
+        self.ingest()
+
+    def _over(self, unexplained: Collection[tuple[int, int]]) -> list[Run]:
+        """Those of these runs that are over."""
+        runs = self.ledger.runs(self.sweep, indices=sorted({run for run, _ in unexplained})) if unexplained else []
+        return [run for run in runs if run.state not in _OPEN and (run.run, run.submission) in unexplained]
+
+    def _runs(self, states: Iterable[RunState]) -> list[Run]:
+        return self.ledger.runs(self.sweep, states=list(states))
+
+    def _append(self, facts: Iterable[JobObserved], known: KnownAttempts | None = None) -> None:
+        facts = list(facts)
+        if not facts:
+            return
+        heeded = _heeded(known.attempts.values()) if known is not None else frozenset()
+        with control_journal(self.layout) as control:
+            for fact in attributed(facts, read_history(self.layout, self.sweep).requests, heeded):
+                control.append(fact)
+
+
+def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
+    """A reconciler for a sweep that the ledger knows.
+
+    :raises NotFoundError: it knows none of that id
+    :raises RecordError: the sweep's record is not in its directory
+    """
+    known = ledger.sweep(sweep).sweep
+    return Reconciler(ledger, locate(Path(known.directory), known.id), known.id)
+
+
+def _known(asked: Iterable[Run], history: ControlHistory, attempts: Iterable[Attempt]) -> KnownAttempts:
+    wanted = {run.submission for run in asked}
+    return KnownAttempts(
+        submissions={
+            submission.job_id: submission
+            for submission in history.submissions.values()
+            if submission.job_id is not None
+            and submission.submission in wanted
+            and submission.state is SubmissionState.RELEASED
+        },
+        attempts=_highest(one for one in attempts if one.pid is not None),
+        observed=history.observed,
+    )
+
+
+def _unexplained(attempts: Iterable[Attempt], history: ControlHistory) -> frozenset[tuple[int, int]]:
+    """(run, submission) of attempts of whose end squeue alone has told, or nobody: sacct knows more, if late."""
+    told = {(word.run, word.submission) for word in history.observed.values() if is_without_detail(word)}
+    return frozenset(
+        told
+        | {
+            (attempt.run, attempt.submission)
+            for attempt in attempts
+            if attempt.state is AttemptState.REQUEUED and attempt.slurm_state is None
+        }
+    )
+
+
+def _heeded(attempts: Iterable[Attempt]) -> frozenset[AttemptId]:
+    """Those that ended because they were asked to save a checkpoint and end."""
+    return frozenset(
+        AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
+        for attempt in attempts
+        if attempt.signal == CHECKPOINT_SIGNAL.name
+    )
+
+
+def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:
+    """The highest restart of each (run, submission)."""
+    highest: dict[tuple[int, int], Attempt] = {}
+    for attempt in sorted(attempts, key=lambda item: item.restart):
+        highest[attempt.run, attempt.submission] = attempt
+    return highest
+
+
+def _earliest(known: KnownAttempts) -> datetime:
+    return min(parse_time(submission.intended_at) for submission in known.submissions.values())
+
+
+def _settled(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObserved]:
+    """The facts that can be concluded from now.
+
+    Slurm's COMPLETED about a run without a recorded end means that nobody knows its result. Since a network file
+    system may show the end late, that is concluded only when the settling time has passed since.
+    """
+    latest = format_time(datetime.now(timezone.utc) - LATE_END)
+    scripts = {one.submission for one in known.submissions.values() if one.ends_by_slurm}  # Slurm's word is all
+    return [
+        fact
+        for fact in facts
+        if fact.state != "COMPLETED"
+        or fact.submission in scripts
+        or (fact.end is not None and fact.end < latest)
+        or _awaits_the_other_ranks(fact, known)
+    ]
+
+
+def _awaits_the_other_ranks(fact: JobObserved, known: KnownAttempts) -> bool:
+    attempt = known.attempts.get((fact.run, fact.submission))
+    return attempt is not None and attempt.state is AttemptState.COMPLETING

@@ -1,0 +1,129 @@
+"""Bringing what the ledger knows up to date before it is shown, as far as this user and this moment allow.
+
+What cannot be looked at is still shown as the ledger has it, with a sentence that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcorch.errors import HpcorchError, UnavailableError
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.entities import SBATCH
+from hpcorch.model.events import CONTROL_SOURCE
+from hpcorch.model.ids import utc_now
+from hpcorch.model.states import RunState
+from hpcorch.services.tending.ownership import is_own
+
+if TYPE_CHECKING:
+    from hpcorch.services.tending.reconcile import Reconciler
+
+# Of these states news can come without anybody deciding anything anew.
+UNSETTLED = frozenset(state for state in RunState if not state.is_final or state is RunState.LOST)
+
+# Sweeps that cannot be looked at are mostly old and many; a few examples tell why.
+_NAMED_TROUBLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What came of looking.
+
+    :param times: sweep -> when it was looked at (UTC), of those that were
+    :param notices: sentences on what could not be done
+    :param exit_code: 0, or what ends a command that was asked to refresh and could not
+    """
+
+    times: Mapping[str, str] = field(default_factory=dict)
+    notices: Sequence[str] = ()
+    exit_code: int = 0
+
+
+def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh: bool = False) -> Look:
+    """Take over what journals have new, of the sweeps about which there can be news.
+
+    Runs of a local pool that is gone are concluded. Never raises for a sweep that cannot be looked at.
+
+    :param ledger: may be open for reading only; the news is stored through a connection of its own
+    :param refresh: look at all of them, ask Slurm about those of its runs that are not over, and do what is to be
+        done about them
+    """
+    wanted = [summary for summary in sweeps if refresh or may_have_news(ledger, summary)]
+    if not wanted:
+        return Look()
+    times: dict[str, str] = {}
+    troubles: dict[str, HpcorchError | OSError] = {}
+    done: list[str] = []
+    try:
+        with Ledger.open(ledger.path, write=True) as writer:
+            for summary in wanted:
+                try:
+                    done.extend(_look_at(writer, summary, refresh=refresh))
+                    if refresh or summary.sweep.sweeper != SBATCH:  # of whose jobs Slurm alone can tell
+                        times[summary.sweep.id] = utc_now()
+                except (HpcorchError, OSError) as error:
+                    troubles[summary.sweep.id] = error
+    except UnavailableError as error:
+        return Look(notices=(f"shown as the ledger has it: {error}",), exit_code=error.exit_code if refresh else 0)
+    return Look(
+        times=times,
+        notices=(*done, *_notices(troubles)),
+        exit_code=_exit_code(troubles.values()) if refresh else 0,
+    )
+
+
+def may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
+    """Whether a run is unsettled, or somebody decided something that the ledger has not taken over."""
+    if not summary.counts or not UNSETTLED.isdisjoint(summary.counts):
+        return True
+    try:
+        size = SweepLayout(Path(summary.sweep.directory)).control.stat().st_size
+    except OSError:
+        return False  # nothing more is expected of it, so that it is gone does not matter here
+    return size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
+
+
+def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[str]:
+    """Look at one sweep; sentences on what was done about it."""
+    from hpcorch.services.tending.reconcile import open_reconciler  # loads the way to Slurm, which few looks need
+
+    reconciler = open_reconciler(writer, summary.sweep.id)
+    if summary.sweep.backend == "local":
+        reconciler.look_local()
+    elif refresh:
+        return _ask_slurm(reconciler, summary)
+    else:
+        reconciler.ingest()
+    return []
+
+
+def _ask_slurm(reconciler: Reconciler, summary: SweepSummary) -> list[str]:
+    from hpcorch.services.tending.tend import tend
+    from hpcorch.slurm.choose import slurm_client
+
+    reconciler.ingest()
+    if not is_own(summary.sweep):
+        raise UnavailableError(f"only {summary.sweep.user}, who submitted it, can ask Slurm about all of its jobs")
+    client = slurm_client()
+    reconciler.ask_slurm(client)
+    return tend(reconciler, client).sentences
+
+
+def _notices(troubles: Mapping[str, HpcorchError | OSError]) -> tuple[str, ...]:
+    named = [
+        f"sweep {sweep} is shown as the ledger has it: {error}"
+        for sweep, error in list(troubles.items())[:_NAMED_TROUBLES]
+    ]
+    rest = len(troubles) - len(named)
+    return (*named, f"so are {rest} more sweeps") if rest else tuple(named)
+
+
+def _exit_code(troubles: Iterable[HpcorchError | OSError]) -> int:
+    codes = [
+        error.exit_code if isinstance(error, HpcorchError) else UnavailableError.exit_code for error in troubles
+    ]
+    return max(codes, default=0)

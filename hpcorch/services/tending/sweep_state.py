@@ -1,0 +1,141 @@
+"""What a decision about a sweep is made from: one value, read at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpcorch.journal.history import ControlHistory, read_history
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
+from hpcorch.model.events import CONTROL_SOURCE
+from hpcorch.model.folding.stops import NOT_REQUEUED
+from hpcorch.model.ids import AttemptId, utc_now
+from hpcorch.model.retries import RetryBudget, budget_of
+from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
+from hpcorch.services.local.processes import pool_is_gone
+
+# States in which Slurm has a run, or may have it.
+WITH_SLURM = frozenset(state for state in RunState if not state.is_final and state is not RunState.PLANNED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepState:
+    """A sweep, and those of its runs that somebody may have to do something about.
+
+    :param runs: those that are PLANNED, and those that did not end well where their launch has a budget
+    :param ends: run -> the last end on record of each of its submissions, by number
+    :param let_go: (run, submission) that were preempted and that Slurm did not put back into its queue
+    :param abandoned: submissions to local pools that are gone
+    :param unkept: submissions without a keeper that may need one -> their runs that are not over
+    :param now: the moment (UTC)
+    :param is_with_slurm: whether Slurm has any run of the sweep, or may have
+    """
+
+    sweep: Sweep
+    launches: Mapping[int, Launch]
+    history: ControlHistory
+    runs: Sequence[Run]
+    ends: Mapping[int, Mapping[int, Attempt]]
+    now: str
+    let_go: frozenset[tuple[int, int]] = frozenset()
+    abandoned: frozenset[int] = frozenset()
+    unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    is_with_slurm: bool = False
+
+    def budget(self, launch: int) -> RetryBudget:
+        """How often runs of a launch are run again after failures."""
+        return budget_of(self.launches[launch])
+
+
+def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: Collection[int] = ()) -> SweepState:
+    """The state of a sweep by what the ledger and the control journal have.
+
+    :param keepers_for: launches whose submissions are to have keepers
+    :raises OSError: the control journal cannot be read
+    """
+    # No more of the journal than the ledger has, or a run that was submitted again just now would look over.
+    history = read_history(layout, sweep, until=ledger.offset(sweep, CONTROL_SOURCE))
+    launches = {launch.first_run: launch for launch in ledger.launches(sweep)}
+    counts = ledger.counts(sweep)
+    wanted = {RunState.PLANNED}
+    if any(not budget_of(launch).is_empty for launch in launches.values()):
+        wanted |= NOT_FINE
+    runs = ledger.runs(sweep, states=wanted) if not wanted.isdisjoint(counts) else []
+    attempts = ledger.attempts(sweep, runs=[run.run for run in runs]) if runs else []
+    return SweepState(
+        sweep=ledger.sweep(sweep).sweep,
+        launches=launches,
+        history=history,
+        runs=runs,
+        ends=last_ends(attempts, history, {run.run for run in runs}),
+        now=utc_now(),
+        let_go=frozenset(
+            (a.run, a.submission) for a, said in history.observed.items() if said.state == NOT_REQUEUED
+        ),
+        abandoned=frozenset(number for number, one in history.submissions.items() if _is_abandoned(one)),
+        unkept=_unkept(ledger, sweep, history, keepers_for),
+        is_with_slurm=not WITH_SLURM.isdisjoint(counts),
+    )
+
+
+def _is_abandoned(submission: Submission) -> bool:
+    return submission.backend == "local" and submission.job_id is not None and pool_is_gone(submission.job_id)
+
+
+def _unkept(ledger: Ledger, sweep: str, history: ControlHistory, launches: Collection[int]) -> dict[int, list[int]]:
+    unkept: dict[int, list[int]] = {
+        number: []
+        for number, submission in history.submissions.items()
+        if submission.state is SubmissionState.RELEASED
+        and submission.keeper is None
+        and submission.launch in launches
+    }
+    if unkept:  # all runs that are not over are read only where a keeper is missing
+        for run in ledger.runs(sweep, states=WITH_SLURM):
+            if run.submission in unkept:
+                unkept[run.submission].append(run.run)
+    return {number: runs for number, runs in unkept.items() if runs}
+
+
+def last_ends(
+    attempts: Iterable[Attempt], history: ControlHistory, runs: Collection[int]
+) -> dict[int, dict[int, Attempt]]:
+    """Run -> submission -> the attempt after which that submission's element did not start again.
+
+    Of an element that died before its task could claim the run only the scheduler tells: that counts, too.
+    """
+    last: dict[int, dict[int, Attempt]] = {}
+    for attempt in attempts:
+        _keep_later(last, attempt)
+    for place, said in history.observed.items():
+        state = _STATES.get(said.state)
+        if place.run in runs and state is not None and state.is_final:
+            _keep_later(last, _unclaimed(place, state, history.submissions.get(place.submission), said.end))
+    return last
+
+
+_STATES: Mapping[str, AttemptState] = {
+    # Slurm's COMPLETED of a task that recorded nothing means that nobody knows.
+    **AttemptState.__members__,
+    "COMPLETED": AttemptState.LOST,
+}
+
+
+def _keep_later(last: dict[int, dict[int, Attempt]], attempt: Attempt) -> None:
+    known = last.setdefault(attempt.run, {}).get(attempt.submission)
+    if known is None or known.restart < attempt.restart:
+        last[attempt.run][attempt.submission] = attempt
+
+
+def _unclaimed(place: AttemptId, state: AttemptState, submission: Submission | None, end: str | None) -> Attempt:
+    sweep = submission.sweep if submission is not None else ""
+    return Attempt(
+        sweep=sweep,
+        run=place.run,
+        submission=place.submission,
+        restart=place.restart,
+        state=state,
+        ended_at=end,
+    )

@@ -1,0 +1,1 @@
+"""Sharing counted resources over all arrays of a user, by their throttles."""

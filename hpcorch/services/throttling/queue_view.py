@@ -1,0 +1,133 @@
+"""What one look at the queue says about throttled arrays. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from hpcorch.resources.shares import Claim
+from hpcorch.services.throttling.state import Entry
+from hpcorch.slurm.answers.squeue import QueueRow
+from hpcorch.slurm.states import JobState
+
+HELD: Final = "JobHeldUser"
+# Elements that wait for something other than room: their share is of more use to others until then.
+_LATER: Final = frozenset({"BeginTime", "Dependency", "DependencyNeverSatisfied", "JobHeldAdmin"})
+_LATER_STATES: Final = frozenset(
+    {JobState.REQUEUED, JobState.REQUEUE_HOLD, JobState.REQUEUE_FED, JobState.SPECIAL_EXIT, JobState.RESV_DEL_HOLD}
+)
+# An array that left part of its share unused for so long cannot use it for now: the cluster is full, say.
+PATIENCE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One array as the queue has it.
+
+    :param running: elements that occupy what they use, for certain or perhaps
+    :param completing: elements that clean up
+    :param ready: elements that start as soon as there is room
+    :param later: elements that wait for something else
+    :param held: indices of the waiting elements that are held by their user, be it by us
+    :param alive: indices of all elements that are not over
+    """
+
+    running: int = 0
+    completing: int = 0
+    ready: int = 0
+    later: int = 0
+    held: tuple[int, ...] = ()
+    alive: tuple[int, ...] = ()
+
+
+def look(entries: Mapping[str, Entry], rows: Iterable[QueueRow]) -> dict[str, Seen]:
+    """What the queue has of these arrays; those that are over are absent.
+
+    A job that got the id of an array of ours again, and is another submission's, is not taken for it.
+    """
+    by_array: dict[str, list[QueueRow]] = {}
+    for row in rows:
+        entry = entries.get(row.array_job_id)
+        if entry is not None and not row.state.is_final and not _is_another(entry, row):
+            by_array.setdefault(row.array_job_id, []).append(row)
+    return {array: _seen(found) for array, found in by_array.items()}
+
+
+def _is_another(entry: Entry, row: QueueRow) -> bool:
+    """Whether a row carries the token of another submission. Some sites rewrite comments."""
+    return bool(entry.token) and "hpcorch:" in row.comment and entry.token not in row.comment
+
+
+def _seen(rows: Iterable[QueueRow]) -> Seen:
+    running = completing = ready = later = 0
+    held: list[int] = []
+    alive: list[int] = []
+    for row in rows:
+        alive.append(row.index or 0)
+        if row.state is JobState.PENDING and row.reason == HELD:
+            held.append(row.index or 0)
+        elif row.state in _LATER_STATES or (row.state is JobState.PENDING and row.reason in _LATER):
+            later += 1
+        elif row.state is JobState.PENDING:
+            ready += 1
+        elif row.state is JobState.COMPLETING:
+            completing += 1
+        else:
+            running += 1
+    return Seen(
+        running=running,
+        completing=completing,
+        ready=ready,
+        later=later,
+        held=tuple(sorted(held)),
+        alive=tuple(sorted(alive)),
+    )
+
+
+def observed(entry: Entry, seen: Seen, *, now: float) -> Entry:
+    """An entry, corrected by what was seen.
+
+    Elements that may start although we hold them all were released by somebody else, or are an array that was
+    admitted anew: nobody knows their limit, so that all may start until Slurm is told again.
+    """
+    if entry.held and not entry.limit and seen.ready:
+        entry = replace(entry, limit=len(seen.alive), uncertain=True)
+    if entry.held:
+        entry = replace(entry, kept=tuple(index for index in entry.kept if index in seen.held))
+    idle = bool(entry.limit) and bool(seen.ready) and seen.running + seen.completing < entry.limit
+    return replace(entry, idle_since=(entry.idle_since or now) if idle else None)
+
+
+def by_user(entry: Entry, seen: Seen) -> tuple[int, ...]:
+    """Indices of the waiting elements that the user holds."""
+    return entry.kept if entry.held else seen.held
+
+
+def claim(entry: Entry, seen: Seen, *, now: float, early: bool = False) -> Claim:
+    """What an array could use now.
+
+    :param early: let it out before its time to begin, which Slurm keeps
+    """
+    return Claim(
+        array=entry.job_id,
+        sweep=entry.sweep,
+        units=entry.units,
+        want=_want(entry, seen, now, early=early),
+        limit=entry.limit,
+        running=seen.running,
+        completing=seen.completing,
+        uncertain=entry.uncertain,
+    )
+
+
+def _want(entry: Entry, seen: Seen, now: float, *, early: bool) -> int:
+    ready = seen.ready + (len(seen.held) - len(entry.kept) if entry.held else 0)
+    if entry.begins_at is not None and now < entry.begins_at and not early:
+        return seen.running
+    if entry.idle_since is not None and now - entry.idle_since >= PATIENCE_S:
+        ready = min(ready, 1)
+    if seen.later and not ready and not seen.running:
+        ready = 1  # once held by us, an element would not show when its time has come
+    want = seen.running + ready
+    return want if entry.bound is None else min(want, entry.bound)

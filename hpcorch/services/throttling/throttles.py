@@ -1,0 +1,237 @@
+"""Keeping shared resources within their capacity by the throttles of our own arrays, over all of a user's sweeps.
+
+An array that uses throttled resources is submitted held, with ``%1``, and admitted here. Whoever comes by
+rebalances; :mod:`hpcorch.services.throttling.turn` has what is done then, and why no capacity is ever exceeded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from hpcorch.errors import UnavailableError
+from hpcorch.journal.layout import DIR_MODE, FILE_MODE
+from hpcorch.journal.lock import exclusive
+from hpcorch.model.ids import parse_ranges
+from hpcorch.resources.throttle_files import ThrottleFiles
+from hpcorch.services.throttling.queue_view import Seen, look
+from hpcorch.services.throttling.state import Entry, State, on_disk, read_state, write_state
+from hpcorch.services.throttling.turn import Rebalanced, Turn
+from hpcorch.services.throttling.usage import ResourceUse, uses
+from hpcorch.slurm.protocol import SlurmClient
+
+# Between two looks, however many ask: one look serves all who came before it.
+INTERVAL_S: Final = 2.0
+# Who finds the lock taken leaves the work to its holder, who sees the mark.
+_LOCK_WAIT_S: Final = 1.0
+# So often one caller looks for others before it leaves that to those who go on coming.
+_LOOKS: Final = 3
+
+
+class Throttles:
+    """A user's throttled arrays on one cluster.
+
+    :param directory: :func:`hpcorch.services.throttling.state.state_directory`, seen by all hosts that take part
+    :param cluster: Slurm's name of it
+    :param interval_s: seconds between two looks that nobody forces
+    """
+
+    def __init__(
+        self, directory: Path, cluster: str, client: SlurmClient, *, interval_s: float = INTERVAL_S
+    ) -> None:
+        self._folder = directory / cluster
+        self._client = client
+        self._interval_s = interval_s
+        self._files = ThrottleFiles(self._folder)
+
+    def admit(self, entry: Entry) -> None:
+        """Take an array in, durably; admitting it again is harmless.
+
+        The array is held, as it was submitted, and its script says ``%1``, or the entry says otherwise. From now on
+        nobody else releases it. What was known of its limits stays. A held array that was only found in the queue
+        is taken to be held by us.
+
+        :param entry: what the array uses and whose it is; everything else by default
+        :raises UnavailableError: it could not be written down; the array stays held
+        """
+        with self._locked():
+            state = read_state(self._files.state, set_aside=True)
+            known = state.entries.get(entry.job_id)
+            if known is None or (known.token and entry.token and known.token != entry.token):
+                of_sweep = [one.place for one in state.entries.values() if one.sweep == entry.sweep]
+                admitted = replace(entry, place=min([*of_sweep, entry.place or time.time()]))
+            else:
+                admitted = _admitted_again(known, entry)
+            self._files.short.touch(mode=FILE_MODE)
+            if admitted != known:
+                write_state(self._files.state, state.with_entries(admitted))
+
+    def rebalance(self, capacities: Mapping[str, int], *, force: bool = False) -> Rebalanced:
+        """Bring every array's limit to what it should be, as far as that is safe now.
+
+        It takes one look at the queue (two if something is lowered that others may have at once), and one or two
+        requests for each array that changes. Called too soon after another look, it waits for its time, or until
+        somebody else has looked. An element that calls this at its own end still counts as running.
+
+        :param capacities: resource -> units, of the site profile; of resources that it lacks the last known count
+        :param force: look now, however soon after the last look
+        :raises SlurmUnavailableError: Slurm does not answer; no limit is higher than written down
+        :raises UnavailableError: the state cannot be read or written; nothing was raised
+        :raises RecordError: a later version of hpcorch wrote the state
+        """
+        self._make_folder()
+        with on_disk(self._folder):
+            self._files.dirty.touch(mode=FILE_MODE)
+            return self._while_marked(capacities, force=force)
+
+    def pause(self, job_ids: Sequence[str]) -> None:
+        """Hold waiting elements (``369``, ``369_3``, ``369_[0,2-4]``) for the user, until :meth:`resume`.
+
+        Arrays that are not throttled are held, too.
+
+        :raises NotFoundError: the controller does not know one of them; the others are held
+        :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
+        """
+        with self._locked():
+            state = read_state(self._files.state, set_aside=True)
+            held = [one for one in job_ids if _is_held(state, one)]
+            if held:
+                alive = look(state.entries, self._client.queue(sorted({_array(one) for one in held})))
+                self._keep(state, held, lambda kept, indices: kept | indices, alive)
+            self._client.hold(job_ids)
+
+    def resume(self, job_ids: Sequence[str]) -> None:
+        """Lift the user's hold. What shares throttled resources starts when :meth:`rebalance` finds room for it.
+
+        :raises NotFoundError: the controller does not know one of them; the others are released
+        :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
+        """
+        with self._locked():
+            state = read_state(self._files.state, set_aside=True)
+            held = [one for one in job_ids if _is_held(state, one)]
+            if held:
+                self._keep(state, held, lambda kept, indices: kept - indices, {})
+            self._client.release([one for one in job_ids if one not in held])
+
+    def entry(self, array: str) -> Entry | None:
+        """What is on record of an array; None if it shares nothing.
+
+        :raises UnavailableError: the state cannot be read
+        """
+        return read_state(self._files.state).entries.get(array)
+
+    def view(self, capacities: Mapping[str, int]) -> list[ResourceUse]:
+        """Resource by resource: how much there is, who uses how much, who waits. Nothing is changed.
+
+        :raises SlurmUnavailableError: Slurm does not answer
+        :raises UnavailableError: the state cannot be read
+        """
+        state = read_state(self._files.state)
+        seen = look(state.entries, self._client.queue(state.entries))
+        return uses(state, seen, {**state.limits, **capacities})
+
+    def _while_marked(self, capacities: Mapping[str, int], *, force: bool) -> Rebalanced:
+        done = Rebalanced()
+        for _ in range(_LOOKS):
+            if not force and not self._wait_for_turn():
+                return done
+            force = False
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(exclusive(self._files.lock, wait_s=_LOCK_WAIT_S))
+                except UnavailableError:
+                    return done  # its holder sees the mark
+                done = self._take_turn(capacities, done)
+            if not self._files.dirty.exists():
+                return done
+        return done
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._make_folder()
+        with exclusive(self._files.lock):
+            yield
+
+    def _make_folder(self) -> None:
+        with on_disk(self._folder):
+            self._folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+
+    def _wait_for_turn(self) -> bool:
+        """Wait until a look is due; False if somebody else has looked by then."""
+        try:
+            age = time.time() - self._files.looked.stat().st_mtime
+        except FileNotFoundError:
+            return True
+        if 0 <= age < self._interval_s:  # a file server's clock may be ahead of ours
+            time.sleep(self._interval_s - age)
+        return self._files.dirty.exists()
+
+    def _take_turn(self, capacities: Mapping[str, int], earlier: Rebalanced) -> Rebalanced:
+        self._files.dirty.unlink(missing_ok=True)
+        self._files.looked.touch(mode=FILE_MODE)
+        try:
+            done = Turn(path=self._files.state, client=self._client).take(capacities)
+            self._note_shortage(done)
+        except BaseException:
+            self._files.dirty.touch(mode=FILE_MODE)  # whoever comes next has to look, however soon
+            raise
+        return replace(
+            done,
+            changes=(*earlier.changes, *done.changes),
+            over=(*earlier.over, *done.over),
+            troubles=(*earlier.troubles, *done.troubles),
+        )
+
+    def _note_shortage(self, done: Rebalanced) -> None:
+        """Tell the tasks whether anybody waits for what they have, so that they look again while they work."""
+        if any((done.waiting or {}).values()):
+            self._files.short.touch(mode=FILE_MODE)
+        else:
+            self._files.short.unlink(missing_ok=True)
+
+    def _keep(
+        self,
+        state: State,
+        elements: Iterable[str],
+        change: Callable[[set[int], set[int]], set[int]],
+        seen: Mapping[str, Seen],
+    ) -> None:
+        """Write down what the user holds of arrays that we hold as a whole."""
+        for element in elements:
+            entry = state.entries[_array(element)]
+            every = seen[entry.job_id].alive if entry.job_id in seen else entry.kept
+            kept = change(set(entry.kept), _indices(element, every))
+            state = state.with_entries(replace(entry, kept=tuple(sorted(kept))))
+        write_state(self._files.state, state)
+
+
+def _admitted_again(known: Entry, entry: Entry) -> Entry:
+    again = replace(
+        known,
+        sweep=entry.sweep,
+        directory=entry.directory,
+        submission=entry.submission,
+        units=entry.units,
+        token=entry.token,
+        bound=entry.bound,
+        begins_at=entry.begins_at,
+    )
+    return replace(again, found=False, kept=()) if known.found and entry.held else again
+
+
+def _array(element: str) -> str:
+    return element.partition("_")[0]
+
+
+def _indices(element: str, every: Iterable[int]) -> set[int]:
+    _, _, text = element.partition("_")
+    return set(parse_ranges(text.strip("[]"))) if text else set(every)
+
+
+def _is_held(state: State, element: str) -> bool:
+    entry = state.entries.get(_array(element))
+    return entry is not None and entry.held

@@ -1,0 +1,227 @@
+"""One submission of a user's script: on record, handed to sbatch, and settled as far as sbatch's answer allows."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcorch import process
+from hpcorch.errors import RecordError
+from hpcorch.journal.control import control_journal
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.inbox import taken_over
+from hpcorch.journal.layout import default_ledger
+from hpcorch.journal.manifest import digest
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.entities import SBATCH
+from hpcorch.model.events import SubmissionAccepted, SubmissionIntended, SubmissionReleased, SubmissionUnknown
+from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
+from hpcorch.services.logs.filename_pattern import LOG_KEY
+from hpcorch.services.recording.program_sweep import RecordedSweep, Wrapped, record_wrapped
+from hpcorch.services.site.project import find_profile, project_at
+from hpcorch.services.throttling.state import state_directory
+from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
+from hpcorch.services.user_scripts.request import Granted, ScriptRequest, code_folder, command_line, log_pattern
+from hpcorch.slurm import commands, failures
+from hpcorch.slurm.protocol import SlurmClient
+
+_USAGE_ERROR = 255  # getopt did not understand a flag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A recorded sweep whose lock is held.
+
+    :param throttle: what is recorded of an array that shares throttled resources
+    """
+
+    recorded: RecordedSweep
+    control: JournalWriter
+    throttle: Mapping[str, Any] | None
+
+
+@dataclass(slots=True, kw_only=True)
+class ScriptSubmission:
+    """One submission, from its request to its end."""
+
+    request: ScriptRequest
+    relay: Relay
+    client: SlurmClient
+    token: str = field(default_factory=new_token)
+    outcome: Outcome = field(default_factory=lambda: Outcome(exit_code=0))
+
+    def submit(self) -> Outcome:
+        cwd = Path.cwd()
+        granted = self._granted(project := project_at(cwd), cwd)
+        self.outcome.notices.extend(granted.warnings)
+        recorded = self._recorded(cwd, granted)
+        throttle = granted.throttle(self.request.parallel)
+        with ExitStack() as locked:
+            control = locked.enter_context(control_journal(recorded.layout))
+            held = _Held(recorded=recorded, control=control, throttle=throttle)
+            self._intend(held)
+
+            def heard(line: bytes) -> None:
+                answer = self._answer(line)
+                try:
+                    self.relay.tell(line if answer is None else self._as_asked(line, answer))
+                finally:
+                    if answer is not None:
+                        self._keep(answer, held)
+                        locked.close()  # with --wait sbatch stays until the job is over
+
+            words = command_line(self.request, granted, self.token)
+            variables = {SWEEP_VARIABLE: str(recorded.layout.directory), TOKEN_VARIABLE: self.token}
+            done = self.relay.run(words, heard, variables)
+            was_refused = self.outcome.job_id is None and self._was_refused(done, held)
+        if was_refused:
+            _discard(recorded, default_ledger(cwd))
+            self.outcome.sweep = None
+        elif throttle is not None:
+            from hpcorch.services.user_scripts.terms import share_out
+
+            share_out(project, self.client)
+        self.outcome.exit_code, self.outcome.errors = shell_code(done.returncode), as_text(done.stderr)
+        return self.outcome
+
+    def _answer(self, line: bytes) -> commands.Submitted | None:
+        """The job of a line that sbatch prints; None of any other, such as a plugin's."""
+        if self.outcome.job_id is not None:
+            return None
+        with suppress(ValueError):
+            return commands.parse_submitted(as_text(line))
+        return None
+
+    def _granted(self, project: Path, cwd: Path) -> Granted:
+        if find_profile(project, self.relay.environ) is None and not self.request.asked:
+            return Granted(keys=self.request.keys())
+        from hpcorch.services.user_scripts.terms import (
+            judge,  # takes time to load, and most projects have no profile
+        )
+
+        return judge(self.request, project, self.client, cwd)
+
+    def _recorded(self, cwd: Path, granted: Granted) -> RecordedSweep:
+        request, config = self.request, self.client.config()
+        chosen = request.values.get("clusters")
+        wrapped = Wrapped(
+            name=request.name,
+            sweeper=SBATCH,
+            backend="slurm",
+            config=request.config(digest(request.text)),
+            folder=code_folder(request.path, cwd),
+            cwd=cwd / request.values.get("chdir", "."),
+            argv=["hpcorch", "sbatch", *request.line.words],
+            environ=self.relay.environ,
+            indices=request.indices,
+            options={**granted.keys, LOG_KEY: log_pattern(request, cwd)},
+            leases=granted.leases,
+            cluster=config.cluster if chosen is None or "," in chosen else chosen,
+            slurm_release=config.version,
+            throttle_folder=str(state_directory() / config.cluster) if granted.throttles else None,
+        )
+        recorded = record_wrapped(default_ledger(cwd), wrapped)
+        self.outcome.sweep = recorded.sweep
+        return recorded
+
+    def _intend(self, held: _Held) -> None:
+        layout, recorded, throttle = held.recorded.layout, held.recorded, held.throttle
+        script = layout.script(0)
+        try:
+            write_whole(script, self.request.text)
+            held.control.append(
+                SubmissionIntended(
+                    submission=0,
+                    launch=recorded.header.launch,
+                    runs=format_ranges([run.run for run in recorded.runs]),
+                    token=self.token,
+                    backend="slurm",
+                    host=socket.gethostname(),
+                    script=layout.relative(script),
+                    script_digest=digest(self.request.text),
+                    throttle=dict(throttle) if throttle else None,
+                    form=self.request.form.value,
+                ),
+                durable=True,
+            )
+        except OSError as error:
+            raise RecordError(
+                f"the submission cannot be recorded in {layout.state} ({error.strerror}): free space or inodes"
+                " there; nothing was submitted"
+            ) from error
+
+    def _keep(
+        self,
+        answer: commands.Submitted,
+        held: _Held,
+    ) -> None:
+        """As :meth:`_accepted`, for a job that exists whether or not that can be written down."""
+        try:
+            self._accepted(answer, held)
+        except OSError as error:
+            self.outcome.notices.append(
+                f"the id of the job could not be recorded ({error.strerror}): `hpcorch status --refresh"
+                f" {held.recorded.sweep}` finds it once there is space"
+            )
+
+    def _accepted(
+        self,
+        answer: commands.Submitted,
+        held: _Held,
+    ) -> None:
+        self.outcome.job_id, self.outcome.cluster = answer.job_id, answer.cluster
+        held.control.append(
+            SubmissionAccepted(submission=0, job_id=answer.job_id, cluster=answer.cluster),
+            durable=held.throttle is not None,
+        )
+        if held.throttle is None:
+            held.control.append(SubmissionReleased(submission=0), durable=True)
+        else:
+            from hpcorch.journal.history import read_history
+            from hpcorch.services.submission.acceptance import begin
+
+            recorded = held.recorded
+            submission = read_history(recorded.layout, recorded.sweep).submissions[0]
+            begin(recorded.layout, held.control, self.client, submission, held.throttle)
+
+    def _as_asked(self, line: bytes, answer: commands.Submitted) -> bytes:
+        """What sbatch would have printed: it was told to print the bare id."""
+        if "parsable" in self.request.values:
+            return line
+        cluster = f" on cluster {answer.cluster}" if answer.cluster else ""
+        return f"Submitted batch job {answer.job_id}{cluster}\n".encode()
+
+    def _was_refused(
+        self,
+        done: process.FinishedRaw,
+        held: _Held,
+    ) -> bool:
+        """Settle a submission of which sbatch printed no id; whether it certainly does not exist."""
+        if done.returncode == 0:  # with --quiet
+            from hpcorch.services.submission.acceptance import look_up
+
+            found = look_up(self.client, self.token, utc_now())
+            if found:
+                self._accepted(commands.Submitted(job_id=found[0]), held)
+            return False
+        failure = failures.explain(as_text(done.stderr), self.request.values)
+        if done.returncode == _USAGE_ERROR or failure.meaning is not failures.Meaning.UNKNOWN:
+            return True
+        held.control.append(SubmissionUnknown(submission=0, reason=failure.sentence), durable=True)
+        self.outcome.notices.append(
+            f"whether the job exists is not settled: `hpcorch status --refresh {held.recorded.sweep}` looks, and"
+            " settles it"
+        )
+        return False
+
+
+def _discard(recorded: RecordedSweep, ledger: Path) -> None:
+    """Take back the record of what was refused: as with sbatch, nothing is left of it."""
+    taken_over(ledger, recorded.sweep)
+    shutil.rmtree(recorded.layout.directory, ignore_errors=True)

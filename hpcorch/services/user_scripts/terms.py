@@ -1,0 +1,50 @@
+"""Whether the site profile takes a user's script, and on what terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcorch.errors import UsageError
+from hpcorch.services.site.profile import (
+    check_checkout,
+    check_cluster,
+    lease_places,
+    load_profile,
+    throttle_capacities,
+)
+from hpcorch.services.site.terms import Share, reckon, terms_of
+from hpcorch.services.throttling.state import state_directory
+from hpcorch.services.throttling.throttles import Throttles
+from hpcorch.services.user_scripts.request import Granted, ScriptRequest
+from hpcorch.slurm.protocol import SlurmClient
+
+
+def judge(request: ScriptRequest, project: Path, client: SlurmClient, cwd: Path) -> Granted:
+    """What the project's profile makes of a request.
+
+    :raises UsageError: there is no such pool or resource, or too little of it
+    :raises PolicyError: the profile forbids it, with the numbers
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    profile = load_profile(project)
+    terms = terms_of(profile, request.keys())
+    if terms.throttles and request.indices is None:
+        raise UsageError(
+            f"{', '.join(terms.throttles)} is shared out among the elements of arrays (enforced: throttle): submit"
+            " the script as an array, such as --array=0"
+        )
+    check_cluster(profile, client)
+    warning = check_checkout(profile, cwd)
+    reckon(profile, [Share(runs=len(request.indices or [0]), terms=terms)], client)
+    return Granted(
+        keys=terms.keys,
+        throttles=terms.throttles,
+        leases=lease_places(profile, request.asked.resources),
+        warnings=[] if warning is None else [warning],
+    )
+
+
+def share_out(project: Path, client: SlurmClient) -> None:
+    """Let the elements of a throttled array start as far as there is room for them."""
+    throttles = Throttles(state_directory(), client.config().cluster, client)
+    throttles.rebalance(throttle_capacities(load_profile(project)), force=True)

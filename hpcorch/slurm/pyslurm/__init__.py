@@ -1,0 +1,1 @@
+"""The client that asks through pyslurm where it suits the cluster."""

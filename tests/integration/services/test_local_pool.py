@@ -1,0 +1,108 @@
+"""The local pool, with a program that stands in for the task: every way to die is an end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hpcorch.errors import UnavailableError
+from hpcorch.journal.history import read_history
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.entities import Run
+from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest
+from hpcorch.services.local.processes import orphaned, pool_id
+from tests.support import SweepOnDisk, make_sweep, wait_until
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepOnDisk:
+    made = make_sweep(tmp_path / "project", [["x=1"], ["x=2"]])
+    made.ingest()
+    return made
+
+
+def execute(sweep: SweepOnDisk, deed: str, tick: Callable[[], None] = lambda: None) -> list[Run]:
+    """Run both runs of a sweep with a shell script for Python; the runs as they ended."""
+    python = sweep.project / "python"
+    python.write_text(f"#!/bin/bash\n{deed}\n")
+    python.chmod(0o755)
+    request = LocalRequest(sweep=sweep.id, launch=0, runs=[0, 1], slots=2, python=str(python), environ=os.environ)
+    LocalPool(sweep.layout, request).run(tick)
+    return runs_of(sweep)
+
+
+def runs_of(sweep: SweepOnDisk) -> list[Run]:
+    sweep.ingest()
+    with Ledger.open(sweep.ledger_path) as ledger:
+        return ledger.runs(sweep.id)
+
+
+@pytest.mark.parametrize(
+    ("deed", "state", "reason"),
+    [
+        ("exit 0", "LOST", "the process ended with exit code 0, and the run recorded no end"),
+        ("exit 3", "FAILED", "the process ended with exit code 3"),
+        ("kill -KILL $$", "FAILED", "the process was killed by SIGKILL"),
+        ("kill -40 $$", "FAILED", "the process was killed by signal 40"),
+    ],
+)
+def test_a_task_that_ends_without_a_word_is_over(sweep, deed, state, reason):
+    assert {(run.state.value, run.reason) for run in execute(sweep, deed)} == {(state, reason)}
+
+
+def test_what_a_task_leaves_running_ends_with_it(sweep):
+    execute(sweep, f"sleep 100 & echo $! >> {sweep.project}/left; exit 1")
+    left = [int(pid) for pid in (sweep.project / "left").read_text().split()]
+    assert len(left) == 2
+    wait_until(lambda: not any(map(is_alive, left)))
+
+
+def test_a_ledger_that_others_hold_does_not_stop_the_tasks(sweep):
+    def tick() -> None:
+        raise UnavailableError("another process holds the ledger")
+
+    assert len(execute(sweep, "sleep 0.2; exit 3", tick)) == 2
+
+
+def test_a_pool_is_alive_whatever_happens_to_the_clock_and_gone_once_it_is_a_zombie(sweep):
+    name, start = pool_id(os.getpid()).rsplit(":", 1)
+    sweep.submit([0, 1], job_id=f"{name}:{int(start) - 2}")
+    assert concluded(sweep) == []
+    child = subprocess.Popen(["sleep", "100"])
+    sweep.submit([0, 1], job_id=pool_id(child.pid), number=1)
+    assert concluded(sweep) == []
+    child.kill()
+    wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+    assert concluded(sweep) == ["CANCELLED", "CANCELLED"]
+    child.wait()
+    assert concluded(sweep) == ["CANCELLED", "CANCELLED"]
+
+
+def concluded(sweep: SweepOnDisk) -> list[str]:
+    submissions = read_history(sweep.layout, sweep.id).submissions.values()
+    return [fact.state for fact in orphaned(submissions, runs_of(sweep))]
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, monkeypatch):
+    monkeypatch.setattr("hpcorch.services.local.task.GRACE_S", 0.2)
+    began: list[float] = []
+
+    def tick() -> None:
+        if not began:
+            began.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        execute(sweep, "trap '' TERM; sleep 100", tick)
+    assert {run.state.value for run in runs_of(sweep)} == {"CANCELLED"}

@@ -1,0 +1,324 @@
+"""Looking after sweeps on a pretended Slurm, and on this machine: by whoever is present, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcorch.errors import SubmissionRejectedError
+from hpcorch.ledger.store import Ledger
+from hpcorch.model import retries
+from hpcorch.services.tending import decide
+from hpcorch.services.tending import tend as tending
+from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.commands import Submitted
+from tests.integration.apps import App, make_app
+from tests.support import CommandLine, in_another_process
+from tests.support import wait_until as eventually
+
+pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
+
+# Fails as often as it is told, and waits for a file if there is one to wait for.
+APP = """
+import os, pathlib, time
+import hydra
+from hpcorch.model import retries
+from hpcorch.services.tending import decide
+
+if "QUICK" in os.environ:  # what the launcher itself waits for
+    retries.FIRST_WAIT_S = decide.GROUPING_S = 0.2
+
+@hydra.main(version_base=None, config_path=None)
+def main(cfg):
+    tries = pathlib.Path(f"tries-{cfg.x}")
+    with tries.open("a") as file:
+        file.write(os.environ.get("COLOUR", "-") + "\\n")
+    while cfg.get("wait_for") and not pathlib.Path(cfg.wait_for).exists():
+        time.sleep(0.05)
+    if len(tries.read_text().splitlines()) <= cfg.get("failures", 0):
+        raise OSError("the disk is full")
+    return cfg.x
+
+main()
+"""
+
+
+@pytest.fixture
+def app(fake_slurm, tmp_path, monkeypatch) -> App:
+    made = make_app(tmp_path / "project", "hpcorch_slurm")
+    (made.folder / "app.py").write_text(APP)
+    monkeypatch.chdir(made.folder)
+    return made
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(decide, "GROUPING_S", 0.0)
+    monkeypatch.setattr(tending, "_GRACE_S", 2.0)
+
+
+def detached(app: App, *arguments: str, **environ: str) -> None:
+    done = app.launch(*arguments, "hydra.launcher.detach=true", env=environ)
+    assert done.returncode == 0, done.stderr
+
+
+def jobs(app: App) -> dict[str, Any]:
+    return json.loads((app.folder.parent / "slurm" / "jobs.json").read_text())
+
+
+def names(app: App) -> list[str]:
+    return [job["flags"]["job-name"] for job in jobs(app).values()]
+
+
+def arrays(app: App) -> list[str]:
+    return [name for name in names(app) if not name.endswith("-keeper")]
+
+
+@contextmanager
+def opened(app: App):
+    with Ledger.open(app.ledger, write=True) as ledger:
+        sweep = ledger.sweep("last").sweep
+        yield Reconciler(ledger, app.layout(), sweep.id)
+
+
+def come_by(app: App, client: Any = None) -> TendResult:
+    with opened(app) as reconciler:
+        reconciler.ask_slurm(CliClient())
+        return tend(reconciler, client or CliClient())
+
+
+def is_over(app: App, state: str) -> bool:
+    """Whether Slurm and the journals agree that the first array is over."""
+    with opened(app) as reconciler:
+        reconciler.ask_slurm(CliClient())
+    done = all(task["state"] not in ("PENDING", "RUNNING") for task in jobs(app)["1"]["tasks"].values())
+    return done and state in app.states()
+
+
+def test_a_waiting_launcher_sees_a_run_through_its_retries(app):
+    done = app.launch("+x=1", "+failures=2", "hydra.launcher.max_retries=2", env={"QUICK": "1"})
+    assert done.returncode == 0, done.stderr
+    assert app.states() == ["COMPLETED"]
+    assert [attempt.state.value for attempt in app.attempts()] == ["FAILED", "FAILED", "COMPLETED"]
+    assert "retry 2 of 2 after FAILED" in done.stdout
+    assert len(arrays(app)) == 3
+
+
+def test_a_waiting_launcher_reports_a_failure_once_no_retry_is_left(app):
+    done = app.launch("+x=1", "+failures=9", "hydra.launcher.max_retries={FAILED: 1}", env={"QUICK": "1"})
+    assert done.returncode == 1
+    assert "the disk is full" in done.stderr
+    assert len(arrays(app)) == 2
+
+
+def test_with_nobody_there_the_keeper_submits_the_retry(app, command_line):
+    detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.mem_gb=1")
+    eventually(lambda: json.loads(command_line("status", "--json").out)["state"] == "COMPLETED")
+    assert names(app) == ["app", "app-keeper", "app", "app-keeper"]
+    keeper = jobs(app)["2"]["flags"]
+    assert keeper["dependency"] == "afterany:1"
+    assert keeper["mem"] == "512MB"
+    assert not {"array", "gpus-per-node", "licenses", "hold"} & keeper.keys()
+    assert jobs(app)["3"]["flags"]["begin"].startswith("now+")
+    assert "submitted again" in (app.layout().logs / "keeper.log").read_text()
+
+
+@pytest.fixture
+def command_line(capsys) -> CommandLine:
+    return CommandLine(capsys)
+
+
+def test_a_run_that_will_be_retried_is_not_called_failed(app, command_line):
+    detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    eventually(lambda: is_over(app, "FAILED"))
+    told = command_line("status", "last")
+    assert told.code == 0
+    assert "will be retried at" in told.out
+    assert "(1 of 1)" in told.out
+    assert json.loads(command_line("status", "--json").out)["runs"][0]["retry"]["of"] == 1
+    assert arrays(app) == ["app"], "a look does not submit"
+
+
+def test_two_who_come_by_at_once_submit_once(app, at_once):
+    detached(app, "+x=1,2,3", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    eventually(lambda: is_over(app, "FAILED"))
+    children = [in_another_process(lambda: come_by(app)) for _ in range(4)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert len(arrays(app)) == 2
+    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 3)
+    assert len(arrays(app)) == 2
+
+
+class Dies(CliClient):
+    """Dies when Slurm has just taken the array."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Submitted:
+        super().submit(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_tender_that_is_killed_in_the_midst_of_submitting_leaves_one_array(app, at_once):
+    detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    eventually(lambda: is_over(app, "FAILED"))
+    _, code = os.waitpid(in_another_process(lambda: come_by(app, Dies())), 0)
+    assert os.WTERMSIG(code) == signal.SIGKILL
+    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
+    assert len(arrays(app)) == 2
+    assert [attempt.submission for attempt in app.attempts()] == [0, 1]
+
+
+def test_what_a_preemption_ended_for_good_is_submitted_again(app, at_once):
+    detached(app, "+x=1,2", "+wait_for=go", "hydra.launcher.partition=cheap")
+    assert names(app) == ["app", "app-keeper"]
+    eventually(lambda: len(list(app.folder.glob("tries-*"))) == 2)
+    subprocess.run(["scancel", "2"], check=True)  # the keeper
+    subprocess.run(["scancel", "--preempt", "1_0"], check=True)
+    eventually(lambda: "PLANNED" in come_by_looking(app))
+    done = come_by(app)
+    (app.folder / "go").touch()
+    assert [(action.runs, action.reason) for action, _ in done.resubmitted] == [
+        ((0,), "preempted, and not requeued by Slurm")
+    ]
+    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
+
+
+def come_by_looking(app: App) -> list[str]:
+    with opened(app) as reconciler:
+        reconciler.ask_slurm(CliClient())
+    return app.states()
+
+
+class RefusesKeepers(CliClient):
+    """A site where the user has no submit slot left for a keeper."""
+
+    def submit(self, script: Path, **options: Any) -> Submitted:
+        if "keeper" in script.name:
+            raise SubmissionRejectedError("you have too many jobs")
+        return super().submit(script, **options)
+
+
+def test_a_keeper_that_slurm_refuses_is_told_and_does_no_harm(app, at_once, monkeypatch):
+    detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    eventually(lambda: is_over(app, "FAILED"))
+    monkeypatch.setattr(tending, "launches_to_keep", lambda launches, past, client: frozenset({0}))
+    done = come_by(app, RefusesKeepers())
+    assert len(done.resubmitted) == 1
+    assert "has no keeper job" in done.sentences[-1]
+    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
+
+
+def test_what_is_submitted_later_gets_the_environment_of_the_launch(app, at_once, monkeypatch):
+    detached(
+        app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false", COLOUR="green"
+    )
+    eventually(lambda: is_over(app, "FAILED"))
+    monkeypatch.setenv("COLOUR", "red")
+    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
+    assert (app.folder / "tries-1").read_text() == "green\ngreen\n"
+    assert stat.S_IMODE(app.layout().environment.stat().st_mode) == 0o600
+
+
+def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, command_line):
+    detached(app, "+x=1,2", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    eventually(lambda: is_over(app, "FAILED"))
+    told = command_line("tend")
+    assert told.code == 0
+    assert "runs 0-1 of sweep" in told.out
+    assert "(retry 1 of 1 after FAILED)" in told.out
+    (again,) = json.loads(command_line("tend", "last", "--json").out)
+    assert again["resubmitted"] == []
+    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
+    assert "nothing to do" in command_line("tend").err
+
+
+def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
+    detached(app, "+x=range(8)", "+wait_for=go", FAKE_SLURM_MAX_SUBMIT="5")
+    (app.folder / "go").touch()
+    eventually(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False)
+    assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(8))
+    first, *_ = (len(job["tasks"]) for job in jobs(app).values())
+    assert first == 4
+    assert names(app)[:3] == ["app", "app-keeper", "app"]
+
+
+def of_all_sweeps(app: App) -> list[str]:
+    with Ledger.open(app.ledger) as ledger:
+        return [run.state.value for one in ledger.sweeps() for run in ledger.runs(one.sweep.id)]
+
+
+def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, command_line):
+    (app.folder / ".hpcorch").mkdir()
+    (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
+    for first in (0, 3, 6):
+        detached(app, f"+x=range({first},{first + 3})", "hydra.launcher.pool=few")
+    eventually(lambda: len(list(app.folder.glob("tries-*"))) == 9, timeout_s=120)  # nobody but keepers comes by
+    eventually(lambda: command_line("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
+    assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(9))
+
+
+@pytest.mark.parametrize("limit", ["3", "4", "6"])
+def test_sweeps_that_share_the_smallest_limits_all_end(app, command_line, monkeypatch, limit):
+    monkeypatch.setenv("FAKE_SLURM_MAX_SUBMIT", limit)
+    for first in (0, 4, 8):
+        detached(app, f"+x=range({first},{first + 4})")
+    eventually(lambda: command_line("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
+    assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(12))
+
+
+def test_what_waits_for_room_is_submitted_by_who_waits(app):
+    done = app.launch("+x=range(8)", "hydra.launcher.keeper=false", env={"FAKE_SLURM_MAX_SUBMIT": "5"})
+    assert done.returncode == 0, done.stderr
+    assert "4 runs follow as Slurm takes them" in done.stdout + done.stderr
+    assert app.states() == ["COMPLETED"] * 8
+
+
+def test_what_waits_for_room_says_so_and_can_be_cancelled(app, command_line):
+    detached(app, "+x=range(8)", "+wait_for=go", "hydra.launcher.keeper=false", FAKE_SLURM_MAX_SUBMIT="5")
+    why = command_line("why", "last/7")
+    assert "it waits until Slurm takes more jobs of yours" in why.out
+    status = command_line("status", "last").out
+    assert "it waits until Slurm takes more jobs of yours" in status
+    assert "will be retried" not in status
+    told = command_line("tend", "last").out
+    assert "runs 4-7 of sweep" in told
+    assert "wait until Slurm takes more jobs of yours" in told
+    assert command_line("cancel", "last", "--yes").code == 0
+    eventually(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
+    assert len(jobs(app)) == 1
+
+
+def _asked(app: App) -> bool:
+    with opened(app) as reconciler:
+        reconciler.ask_slurm(CliClient())
+    return True
+
+
+def test_a_wrong_number_of_retries_is_refused_before_anything_is_submitted(app):
+    done = app.launch("+x=1", "hydra.launcher.max_retries={NODE_FIAL: 1}")
+    assert done.returncode == 1
+    assert "did you mean NODE_FAIL?" in done.stderr
+    assert not app.ledger.exists()
+
+
+def test_a_local_run_is_run_again_as_often_as_it_may(tmp_path, monkeypatch):
+    app = make_app(tmp_path / "project", "hpcorch_local")
+    (app.folder / "app.py").write_text(APP)
+    done = app.launch("+x=1,2", "+failures=2", "hydra.launcher.max_retries=2", env={"QUICK": "1"})
+    assert done.returncode == 0, done.stderr
+    assert app.states() == ["COMPLETED"] * 2
+    assert [attempt.state.value for attempt in app.attempts()] == ["FAILED", "FAILED", "COMPLETED"] * 2
+    failing = app.launch("+x=3", "+failures=9", "hydra.launcher.max_retries=1", env={"QUICK": "1"})
+    assert failing.returncode == 1
+    assert len((app.folder / "tries-3").read_text().splitlines()) == 2

@@ -1,0 +1,81 @@
+"""Waiting for a sweep: it ends when nothing more is expected, and outlasts those who do not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from hpcorch.errors import NotFoundError, SlurmUnavailableError, UnavailableError
+from hpcorch.model.states import RunState
+from hpcorch.services.tending import wait
+from hpcorch.services.tending.wait import Pauses, wait_for_runs
+
+
+class Counted:
+    """A ledger of a sweep whose record is gone, so that nothing of it can be run again."""
+
+    def __init__(self, reconciler: Scripted) -> None:
+        self.reconciler = reconciler
+
+    def counts(self, sweep: str) -> Mapping[RunState, int]:
+        return self.reconciler.left[0]
+
+    def launches(self, sweep: str) -> list[Any]:
+        return []
+
+    def sweep(self, sweep: str) -> Any:
+        raise NotFoundError("it is not in the ledger")
+
+
+class Scripted:
+    """A reconciler whose ledger's counts change from look to look."""
+
+    sweep = "s"
+
+    def __init__(self, *counts: Mapping[RunState, int]) -> None:
+        self.ledger = Counted(self)
+        self.left = list(counts)
+        self.asked = 0
+
+    def ingest(self) -> None:
+        if len(self.left) > 1:
+            self.left.pop(0)
+            raise UnavailableError("another process holds the ledger")
+
+    def ask_slurm(self, client: Any) -> None:
+        self.asked += 1
+        raise SlurmUnavailableError("the controller is down")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "JOURNAL_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(wait, "SLURM_PAUSES_S", (0.0, 0.0))
+
+
+def shown(reconciler: Scripted) -> list[Mapping[RunState, int]]:
+    seen: list[Mapping[RunState, int]] = []
+    wait_for_runs(reconciler, None, seen.append, print)  # type: ignore[arg-type]
+    return seen
+
+
+def test_waiting_outlasts_a_ledger_and_a_controller_that_do_not_answer() -> None:
+    running, over = {RunState.RUNNING: 2}, {RunState.COMPLETED: 1, RunState.FAILED: 1}
+    reconciler = Scripted(running, running, running, over)
+    assert shown(reconciler)[-1] == over
+    assert reconciler.asked == 2
+
+
+def test_runs_that_slurm_refused_are_not_waited_for() -> None:
+    assert shown(Scripted({RunState.PLANNED: 3, RunState.COMPLETED: 1})) != []
+
+
+def test_pauses_grow_to_their_limit_with_jitter_and_begin_again() -> None:
+    pauses = Pauses(first_s=1, limit_s=4)
+    lengths = [pauses.take() for _ in range(10)]
+    assert 0.5 <= lengths[0] <= 1
+    assert all(2 <= length <= 4 for length in lengths[5:])
+    pauses.reset()
+    assert pauses.take() <= 1
