@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.support")  # their assertions explain themselves as those of tests do
+
 # Slurm's commands and hpcorch take defaults from variables that begin so.
 _FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "HYDRA_", "HPCORCH_LEDGER")
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import process
-from tests.support import wait_until
+from tests.support.waiting import wait_until
 
 _HERE = Path(__file__).parent
 _LAB_SCRIPT = _HERE.parents[1] / "scripts" / "slurm-lab"
@@ -155,12 +155,6 @@ class AsAlice:
 def as_alice(lab: Lab, workspace: Path) -> AsAlice:
     """Commands of an ordinary user on the login node."""
     return AsAlice(lab, workspace)
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    """``eventually(condition, timeout_s=60)``: wait until ``condition()`` is true, or fail."""
-    return wait_until
 
 
 def _lab_command(release: str) -> list[str]:

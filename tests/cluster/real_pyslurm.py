@@ -16,9 +16,10 @@ import pytest
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm.client import PyslurmClient
 from hpcorch.slurm.states import JobState
-from tests.conformance import eventually, states
-from tests.fake_pyslurm import pyslurm as fake
-from tests.pyslurm_conformance import PyslurmConformance, agree, by_id
+from tests.support.conformance.pyslurm_client import PyslurmConformance, agree, by_id
+from tests.support.conformance.slurm_client import states
+from tests.support.fake_pyslurm import pyslurm as fake
+from tests.support.waiting import wait_until
 
 _ENVIRON = dict(os.environ)  # before any fixture removes what tells Slurm's library where the cluster is
 
@@ -39,7 +40,7 @@ class TestRealPyslurm(PyslurmConformance):
     def test_the_pretended_pyslurm_has_what_the_real_one_has(self, client, submit):
         held, running = submit(array="0-3"), submit("exec sleep 60", array="0-1", hold=False)
         single = submit(array=None)
-        eventually(lambda: states(client, running) == [JobState.RUNNING] * 2)
+        wait_until(lambda: states(client, running) == [JobState.RUNNING] * 2)
         import pyslurm
 
         hints = get_type_hints(fake.Job)
@@ -58,16 +59,16 @@ class TestRealPyslurm(PyslurmConformance):
 
     def test_elements_and_raw_ids_have_the_rows_of_squeue(self, client, submit):
         held, running = submit(array="0-3"), submit("exec sleep 60", array="0-1", hold=False)
-        eventually(lambda: states(client, running) == [JobState.RUNNING] * 2)
+        wait_until(lambda: states(client, running) == [JobState.RUNNING] * 2)
         raw = next(row.raw_id for row in client.queue([running]) if row.raw_id != running)
         for asked in ([f"{held}_1", f"{held}_3"], [f"{running}_0"], [raw], [f"{held}_9", running]):
             agree(client, asked)
 
     def test_an_element_0_that_waits_again_has_the_row_of_squeue(self, client, submit):
         job_id = submit("exec sleep 60", array="0,2", hold=False)
-        eventually(lambda: states(client, job_id) == [JobState.RUNNING] * 2)
+        wait_until(lambda: states(client, job_id) == [JobState.RUNNING] * 2)
         client.requeue([f"{job_id}_0"])
-        eventually(lambda: states(client, job_id) == [JobState.PENDING, JobState.RUNNING])
+        wait_until(lambda: states(client, job_id) == [JobState.PENDING, JobState.RUNNING])
         agree(client, [job_id])
 
 
@@ -80,5 +81,5 @@ def test_what_pyslurm_does_not_say_is_as_squeue_says_it(environ, folder, monkeyp
     job_id = client.submit(script).job_id
     assert by_id(client.queue([job_id])) == by_id(CliClient().queue([job_id]))
     client.cancel([job_id])
-    eventually(lambda: all(row.state is JobState.CANCELLED for row in client.queue([job_id])))
+    wait_until(lambda: all(row.state is JobState.CANCELLED for row in client.queue([job_id])))
     assert by_id(client.queue([job_id])) == by_id(CliClient().queue([job_id]))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import SlurmClientConformance, eventually
+from tests.support.conformance.slurm_client import SlurmClientConformance
+from tests.support.waiting import wait_until
 
 _ENVIRON = dict(os.environ)  # before any fixture removes what tells the commands where the cluster is
 
@@ -35,4 +36,4 @@ class TestRealSlurm(SlurmClientConformance):
         job_id = submit(array=",".join(map(str, scattered)))
         assert sorted(row.index for row in client.queue([job_id])) == scattered
         client.hold([job_id])
-        eventually(lambda: sorted(row.index for row in client.accounting([job_id], since)) == scattered)
+        wait_until(lambda: sorted(row.index for row in client.accounting([job_id], since)) == scattered)

@@ -9,7 +9,8 @@ import pytest
 
 from hpcorch import process
 from hpcorch.services.submission.arrays import KEEPERS
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
+from tests.support.waiting import wait_until
 
 TRIALS = REPOSITORY / "scripts" / "bench" / "caps.py"
 APP = """
@@ -119,22 +120,22 @@ def requests(alice):
 
 
 def test_runs_that_ask_for_different_amounts_get_arrays_of_their_own_and_retries_keep_that(
-    launch, alice, project, states, eventually
+    launch, alice, project, states
 ):
     swept = ["x=1,2", "model.cpus=1,2", "hydra.launcher.cpus_per_task=${model.cpus}"]
     launch("swept", *swept, "failures=1", "hydra.launcher.max_retries=1")
-    eventually(lambda: states() == ["COMPLETED"] * 4, timeout_s=150, interval_s=2)
+    wait_until(lambda: states() == ["COMPLETED"] * 4, timeout_s=150, interval_s=2)
 
     def asked():
         return sorted(cpus for (place, _), cpus in requests(alice).items() if place == str(project))
 
-    eventually(lambda: asked() == [[1, 1], [1, 1], [2, 2], [2, 2]])  # the database follows within seconds
+    wait_until(lambda: asked() == [[1, 1], [1, 1], [2, 2], [2, 2]])  # the database follows within seconds
 
 
-def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, states, eventually):
+def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, states):
     launch("first", "x=range(3)", "wait=true", "hydra.launcher.resources={disk: 1}")
-    eventually(lambda: states().count("RUNNING") == 2)
-    eventually(lambda: why("last/2")["reason"] == "JobArrayTaskLimit")  # after the scheduler's next look at it
+    wait_until(lambda: states().count("RUNNING") == 2)
+    wait_until(lambda: why("last/2")["reason"] == "JobArrayTaskLimit")  # after the scheduler's next look at it
     at_limit = why("last/2")
     assert "its share of disk: of 2 in all, 2 are in use (2 by this sweep)" in at_limit["meaning"]
     launch("second", "x=range(2)", "hydra.launcher.resources={disk: 2}")
@@ -155,15 +156,15 @@ def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, s
         (["+additional_parameters.begin='now+1hour'"], "BeginTime", "it may not begin before a time"),
     ],
 )
-def test_why_says_in_plain_words_what_slurm_waits_for(launch, why, states, eventually, keys, reason, text):
+def test_why_says_in_plain_words_what_slurm_waits_for(launch, why, states, keys, reason, text):
     launch(
         "waiting",
         "x=1,2",
         "wait=true",
         *(f"{'+' * key.startswith('+')}hydra.launcher.{key.removeprefix('+')}" for key in keys),
     )
-    eventually(lambda: states() == (["PENDING"] * 2 if reason == "BeginTime" else ["RUNNING", "PENDING"]))
-    eventually(lambda: why("last/1")["reason"] == reason, interval_s=1)
+    wait_until(lambda: states() == (["PENDING"] * 2 if reason == "BeginTime" else ["RUNNING", "PENDING"]))
+    wait_until(lambda: why("last/1")["reason"] == reason, interval_s=1)
     assert text in why("last/1")["meaning"]
 
 
@@ -176,16 +177,16 @@ def test_a_dry_run_says_when_it_would_start_and_leaves_nothing(launch, alice, pr
     assert str(project) not in alice("squeue", "-h", "-t", "all", "-o", "%Z").stdout
 
 
-def test_a_throttled_sweep_that_its_user_holds_waits_for_its_release(launch, alice, project, states, eventually):
+def test_a_throttled_sweep_that_its_user_holds_waits_for_its_release(launch, alice, project, states):
     launch("first", "x=range(4)", "wait=true", "hydra.launcher.resources={disk: 1}")
-    eventually(lambda: states() == ["RUNNING", "RUNNING", "PENDING", "PENDING"])
+    wait_until(lambda: states() == ["RUNNING", "RUNNING", "PENDING", "PENDING"])
     assert alice("hpcorch", "hold", "last").returncode == 0
     (project / "go").touch()
-    eventually(lambda: states() == ["COMPLETED", "COMPLETED", "PENDING", "PENDING"])
+    wait_until(lambda: states() == ["COMPLETED", "COMPLETED", "PENDING", "PENDING"])
     alice("hpcorch", "tend", "last")
     assert states() == ["COMPLETED", "COMPLETED", "PENDING", "PENDING"]
     assert alice("hpcorch", "release", "last").returncode == 0
-    eventually(lambda: states() == ["COMPLETED"] * 4)
+    wait_until(lambda: states() == ["COMPLETED"] * 4)
 
 
 @pytest.fixture
@@ -200,28 +201,24 @@ def tries(project):
     return sorted(len(path.read_text().splitlines()) for path in project.glob("tries-*"))
 
 
-def test_what_was_not_submitted_yet_can_be_cancelled(launch, alice, few, project, states, eventually):
+def test_what_was_not_submitted_yet_can_be_cancelled(launch, alice, few, project, states):
     launch("fed", "x=range(14)", "wait=true", few)
     assert states().count("PLANNED") == 6
     assert "it waits until Slurm takes more jobs of yours" in alice("hpcorch", "why", "last/13").stdout
     assert alice("hpcorch", "cancel", "last", "--yes").returncode == 0
-    eventually(lambda: states() == ["CANCELLED"] * 14)
+    wait_until(lambda: states() == ["CANCELLED"] * 14)
     assert not (project / "tries-13-1").exists()
 
 
-def test_a_sweep_whose_keepers_are_cancelled_goes_on_with_the_next_command(
-    launch, alice, few, project, states, eventually
-):
+def test_a_sweep_whose_keepers_are_cancelled_goes_on_with_the_next_command(launch, alice, few, project, states):
     launch("fed", "x=range(14)", "wait=true", few)
     assert alice("scancel", "-u", "alice", "-n", "app-keeper").returncode == 0
     (project / "go").touch()
-    eventually(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
+    wait_until(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
     assert tries(project) == [1] * 14
 
 
-def test_a_sweep_whose_launcher_died_between_two_arrays_goes_on_with_the_next_command(
-    alice, few, project, states, eventually
-):
+def test_a_sweep_whose_launcher_died_between_two_arrays_goes_on_with_the_next_command(alice, few, project, states):
     folder = project / "bin"
     folder.mkdir()
     real = alice("which", "scontrol").stdout.strip()
@@ -230,12 +227,12 @@ def test_a_sweep_whose_launcher_died_between_two_arrays_goes_on_with_the_next_co
     command = f"exec python app.py -m hydra/launcher=hpcorch_slurm hydra.sweep.dir=fed {few} 'x=range(14)'"
     assert alice("bash", "-c", f"PATH={folder}:$PATH {command}").returncode != 0
     assert states().count("PLANNED") < 10
-    eventually(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
+    wait_until(lambda: states() == ["COMPLETED"] * 14, timeout_s=120, interval_s=2)
     assert tries(project) == [1] * 14
 
 
 @pytest.fixture
-def array_tasks(lab, eventually):
+def array_tasks(lab):
     """Lets the cluster take no array with more tasks than a number, for as long as the test runs."""
     path = lab.work.parent / lab.release / "slurm.conf"
     before = path.read_text()
@@ -243,7 +240,7 @@ def array_tasks(lab, eventually):
     def reconfigured(text, told):
         path.write_text(text)
         lab.root(["scontrol", "reconfigure"])
-        eventually(lambda: ("max_array_tasks" in lab.root(["scontrol", "show", "config"]).stdout) is told)
+        wait_until(lambda: ("max_array_tasks" in lab.root(["scontrol", "show", "config"]).stdout) is told)
 
     def limit(count):
         parameters = f"SchedulerParameters=max_array_tasks={count},"
@@ -255,7 +252,7 @@ def array_tasks(lab, eventually):
 
 @pytest.mark.parametrize(("runs", "most"), [(7, 3), pytest.param(130, 50, marks=pytest.mark.long)])
 def test_where_an_array_may_have_few_tasks_a_sweep_is_several_and_each_run_is_executed_once(
-    launch, alice, project, states, eventually, array_tasks, runs, most
+    launch, alice, project, states, array_tasks, runs, most
 ):
     array_tasks(most)
     held = ["sbatch", "--parsable", "-H", "--wrap", "true"]
@@ -264,17 +261,17 @@ def test_where_an_array_may_have_few_tasks_a_sweep_is_several_and_each_run_is_ex
     assert job.isdigit()
     alice("scancel", job)
     launch("small", f"x=range({runs})")
-    eventually(lambda: states() == ["COMPLETED"] * runs, timeout_s=240, interval_s=2)
+    wait_until(lambda: states() == ["COMPLETED"] * runs, timeout_s=240, interval_s=2)
     assert tries(project) == [1] * runs
 
     def sizes():
         return [len(cpus) for (place, _), cpus in sorted(requests(alice).items()) if place == str(project)]
 
-    eventually(lambda: sizes() == [most, most, runs - 2 * most])  # the database follows within seconds
+    wait_until(lambda: sizes() == [most, most, runs - 2 * most])  # the database follows within seconds
 
 
 def test_array_parallelism_holds_over_several_arrays_with_nobody_logged_in(
-    launch, alice, project, states, eventually, array_tasks
+    launch, alice, project, states, array_tasks
 ):
     array_tasks(5)
     launch("small", "x=range(12)", "seconds=2", "hydra.launcher.array_parallelism=2")
@@ -286,7 +283,7 @@ def test_array_parallelism_holds_over_several_arrays_with_nobody_logged_in(
         seen.append(sum((name, state) == ("app", "RUNNING") for name, state, _ in mine))
         return not mine
 
-    eventually(is_over, timeout_s=150)
+    wait_until(is_over, timeout_s=150)
     assert max(seen) == 2
     assert tries(project) == [1] * 12
     assert states() == ["COMPLETED"] * 12

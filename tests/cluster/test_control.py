@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 APP = """
 import os, pathlib, time
 import hydra
@@ -41,27 +43,25 @@ def runs(hpcorch_, code=0):
     return json.loads(hpcorch_("status", "last", "--refresh", "--json", code=code).stdout)["runs"]
 
 
-def test_a_sweep_is_left_held_released_cancelled_retried_and_collected(
-    as_alice, app, workspace, hpcorch, eventually
-):
+def test_a_sweep_is_left_held_released_cancelled_retried_and_collected(as_alice, app, workspace, hpcorch):
     flags = ["+x=0,1,2,3", "hydra.launcher.array_parallelism=2", "hydra.launcher.detach=true"]
     left = as_alice(["python", str(app), "-m", "hydra/launcher=hpcorch_slurm", *flags])
     assert left.returncode == 0, left.stderr
-    eventually(lambda: [run["state"] for run in runs(hpcorch)] == ["RUNNING", "RUNNING", "PENDING", "PENDING"])
+    wait_until(lambda: [run["state"] for run in runs(hpcorch)] == ["RUNNING", "RUNNING", "PENDING", "PENDING"])
 
     held = json.loads(hpcorch("hold", "last", "--json").stdout)
     assert (held["runs"], len(held["elements"])) == ([2, 3], 1)
-    eventually(lambda: [run["reason"] for run in runs(hpcorch)[2:]] == ["JobHeldUser"] * 2)
+    wait_until(lambda: [run["reason"] for run in runs(hpcorch)[2:]] == ["JobHeldUser"] * 2)
 
     hpcorch("cancel", "last/0", "-y")
-    eventually(lambda: runs(hpcorch, code=1)[0]["state"] == "CANCELLED")
+    wait_until(lambda: runs(hpcorch, code=1)[0]["state"] == "CANCELLED")
     first, second, *waiting = runs(hpcorch, code=1)
     assert first["reason"] == "cancelled by alice with hpcorch cancel"
     assert second["state"] == "RUNNING"
     assert [run["state"] for run in waiting] == ["PENDING"] * 2  # there is room, but they are held
 
     hpcorch("release", "last/2")
-    eventually(lambda: runs(hpcorch, code=1)[2]["state"] == "RUNNING")
+    wait_until(lambda: runs(hpcorch, code=1)[2]["state"] == "RUNNING")
     hpcorch("cancel", "last/3", "-y")
     assert [run["reason"] for run in runs(hpcorch, code=1)][3] == "cancelled by alice with hpcorch cancel"
 
@@ -79,4 +79,4 @@ def test_a_sweep_is_left_held_released_cancelled_retried_and_collected(
     rows = json.loads(hpcorch("collect", "last", "--json").stdout)
     assert [row["result"] for row in rows] == values
     asked = ["sacct", "-X", "-n", "-P", "-j", f"{retried}_0", "-o", "ReqCPUS"]
-    eventually(lambda: as_alice.output(asked) == "2")  # the database follows within seconds
+    wait_until(lambda: as_alice.output(asked) == "2")  # the database follows within seconds

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 # The program under another interpreter than the one that its jobs are to be started with.
 AS_IF_FROM = "import sys; sys.executable = {python!r}; from hpcorch.cli.main import main; main()"
 
@@ -38,7 +40,7 @@ def no_job_left(lab, workspace) -> Iterator[None]:
 
 
 @pytest.fixture
-def private_data(lab, eventually) -> Iterator[None]:
+def private_data(lab) -> Iterator[None]:
     """PrivateData=jobs,usage, for as long as the test runs."""
     path = lab.work.parent / lab.release / "slurm.conf"
     before = path.read_text()
@@ -46,12 +48,12 @@ def private_data(lab, eventually) -> Iterator[None]:
     shown = ["scontrol", "show", "config"]
     try:
         lab.root(["scontrol", "reconfigure"])
-        eventually(lambda: "jobs,usage" in lab.root(shown).stdout)
+        wait_until(lambda: "jobs,usage" in lab.root(shown).stdout)
         yield
     finally:
         path.write_text(before)
         lab.root(["scontrol", "reconfigure"])
-        eventually(lambda: "jobs,usage" not in lab.root(shown).stdout)
+        wait_until(lambda: "jobs,usage" not in lab.root(shown).stdout)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hpcorch import process
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 CAMPAIGN = REPOSITORY / "scripts" / "bench" / "faults.py"
 # Of each way to die one that is settled at once; what takes minutes is for the whole campaign.

@@ -7,6 +7,7 @@ import textwrap
 
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import AttemptVerified, CodeFrozen, DriftFound
+from tests.support.waiting import wait_until
 
 SCRIPT = """
 import pathlib
@@ -56,7 +57,7 @@ def make_venv(lab, as_alice, folder):
 
 
 def test_a_held_sweep_runs_its_code_and_configuration_as_frozen_and_reports_a_changed_package(
-    lab, as_alice, workspace, eventually
+    lab, as_alice, workspace
 ):
     site_packages = make_venv(lab, as_alice, workspace / "venv")
     install(as_alice, site_packages, "1.0")
@@ -86,7 +87,7 @@ def test_a_held_sweep_runs_its_code_and_configuration_as_frozen_and_reports_a_ch
     def runs():
         return json.loads(as_alice(["hpcorch", "status", "last", "--json"], cwd=project).stdout)["runs"]
 
-    eventually(lambda: {run["state"] for run in runs()} == {"COMPLETED"}, timeout_s=180, interval_s=2)
+    wait_until(lambda: {run["state"] for run in runs()} == {"COMPLETED"}, timeout_s=180, interval_s=2)
     expected = {
         "script": "frozen script",
         "helper": "frozen helper",

@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 # Each task writes when it began and ended, where, and on which GPUs.
 _SPAN = """
 begin=$(date +%s.%N); sleep 1.5; end=$(date +%s.%N)
@@ -14,7 +16,7 @@ echo "$begin $end $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES" >span-$SLURM_ARRAY_TAS
 
 
 @pytest.fixture
-def spans(as_alice, workspace, eventually):
+def spans(as_alice, workspace):
     """Submit a six-task array with the options given, and return each task's (begin, end, node, gpu)."""
 
     def rows() -> list[list[str]]:
@@ -23,7 +25,7 @@ def spans(as_alice, workspace, eventually):
 
     def run(*options: str) -> list[tuple[float, float, str, str]]:
         as_alice.output(["sbatch", "--array=0-5", *options, "--wrap", _SPAN])
-        eventually(lambda: len(rows()) == 6)
+        wait_until(lambda: len(rows()) == 6)
         return [(float(begin), float(end), node, gpu) for begin, end, node, gpu in rows()]
 
     return run
@@ -34,13 +36,13 @@ def most_at_once(spans: list[tuple[float, float, str, str]]) -> int:
     return max(sum(begin <= moment < end for begin, end, *_ in spans) for moment, *_ in spans)
 
 
-def test_job_of_an_ordinary_user_runs_and_is_accounted(as_alice, workspace, eventually):
+def test_job_of_an_ordinary_user_runs_and_is_accounted(as_alice, workspace):
     job = as_alice.output(
         ["sbatch", "--parsable", "--wait", "-o", "log", "--wrap", "id -un; python -c 'import hpcorch'"]
     )
     assert (workspace / "log").read_text() == "alice\n"
     state = ["sacct", "-n", "-X", "-P", "-j", job, "-o", "User,Account,State,ExitCode"]
-    eventually(lambda: as_alice.output(state) == "alice|lab|COMPLETED|0:0")
+    wait_until(lambda: as_alice.output(state) == "alice|lab|COMPLETED|0:0")
 
 
 def test_no_more_tasks_run_at_once_than_there_are_licences(spans):
@@ -61,13 +63,13 @@ def test_unknown_licence_is_rejected(as_alice):
     assert "Invalid license specification" in rejected.stderr
 
 
-def test_preemptible_job_is_requeued_when_urgent_work_needs_its_nodes(as_alice, workspace, eventually):
+def test_preemptible_job_is_requeued_when_urgent_work_needs_its_nodes(as_alice, workspace):
     starts, seen_by_urgent = workspace / "starts", workspace / "seen-by-urgent"
     fill = ["--nodes=4", "--exclusive", "--parsable"]
     noted = "echo ${SLURM_RESTART_COUNT:-0} >>starts; exec sleep 300"
     victim = as_alice.output(["sbatch", "-p", "preempt", *fill, "--wrap", noted])
-    eventually(lambda: starts.exists() and starts.read_text() == "0\n")
+    wait_until(lambda: starts.exists() and starts.read_text() == "0\n")
     as_alice.output(["sbatch", "-p", "urgent", *fill, "--wrap", f"cp {starts.name} {seen_by_urgent.name}"])
-    eventually(lambda: starts.read_text() == "0\n1\n")
+    wait_until(lambda: starts.read_text() == "0\n1\n")
     assert seen_by_urgent.read_text() == "0\n"
     assert as_alice.output(["squeue", "-h", "-j", victim, "-o", "%T"]) == "RUNNING"

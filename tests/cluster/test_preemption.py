@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hpcorch import process
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 TRIAL = REPOSITORY / "scripts" / "bench" / "preemptions.py"
 NOT_INSTALLED = 77

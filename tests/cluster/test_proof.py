@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 APP = """
 import pathlib, random, time
 import hydra
@@ -35,7 +37,7 @@ def app(workspace):
     return path
 
 
-def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice, app, workspace, eventually):
+def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice, app, workspace):
     as_alice.output(["touch", "wait"])
     words = ["python", app, "-m", "hydra/launcher=hpcorch_slurm", "+x=1,2", "hydra.launcher.detach=true"]
     as_alice.output(list(map(str, words)))
@@ -47,7 +49,7 @@ def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice
     def runs():
         return json.loads(as_alice.output(["hpcorch", "status", "last", "--json"]))["runs"]
 
-    eventually(lambda: all(run["step"] == 5 for run in runs()), timeout_s=90)
+    wait_until(lambda: all(run["step"] == 5 for run in runs()), timeout_s=90)
     as_alice.output(["scontrol", "requeue", runs()[0]["job_id"]])
     as_alice.output(["rm", "wait"])
     done = as_alice(["hpcorch", "wait", "last"], timeout_s=240)
@@ -76,7 +78,7 @@ def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice
     assert ["s0.sbatch" in f["touched"] for f in found["findings"] if f["severity"] == "error"] == [True]
 
 
-def test_slurm_repeats_a_run_with_what_it_asked_for_and_who_left_asks_again(as_alice, app, workspace, eventually):
+def test_slurm_repeats_a_run_with_what_it_asked_for_and_who_left_asks_again(as_alice, app, workspace):
     keys = ["hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=5"]
     done = as_alice(["python", str(app), "-m", "hydra/launcher=hpcorch_slurm", "+x=1", *keys])
     assert done.returncode == 0, done.stdout + done.stderr
@@ -91,7 +93,7 @@ def test_slurm_repeats_a_run_with_what_it_asked_for_and_who_left_asks_again(as_a
     def run():
         return json.loads(as_alice.output(["hpcorch", "status", repetition, "--json"]))["runs"][0]
 
-    eventually(lambda: run()["step"] == 5, timeout_s=60)
+    wait_until(lambda: run()["step"] == 5, timeout_s=60)
     asked = as_alice.output(["squeue", "-h", "-j", run()["job_id"].split("_")[0], "-o", "%P %m %l"])
     assert asked == "preempt 1G 5:00"
     as_alice.output(["rm", "wait"])

@@ -10,11 +10,14 @@ import pytest
 _TESTS = Path(__file__).parents[1]
 _SUITE = (
     "__init__.py",
-    "conformance.py",
-    "pyslurm_conformance.py",
     "cluster/__init__.py",
     "cluster/real_pyslurm.py",
-    "fake_pyslurm/pyslurm.py",
+    "support/__init__.py",
+    "support/conformance/__init__.py",
+    "support/conformance/pyslurm_client.py",
+    "support/conformance/slurm_client.py",
+    "support/fake_pyslurm/pyslurm.py",
+    "support/waiting.py",
 )
 
 STATE = """

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpcorch.slurm.sbatch.line import OPTIONS, parse_line
-from tests.hostile import HOSTILE_ARGUMENTS
+from tests.support.hostile_values import HOSTILE_ARGUMENTS
+from tests.support.waiting import wait_until
 
 SCRIPTS = Path(__file__).parent / "sbatch_scripts"
 # What users type. Each runs in a shell where `sbatch` is the one or the other, and every job comes held.
@@ -265,7 +266,7 @@ EXPORTS = {
 }
 
 
-def test_a_job_starts_with_the_same_environment_and_two_variables_more(as_alice, workspace, eventually):
+def test_a_job_starts_with_the_same_environment_and_two_variables_more(as_alice, workspace):
     """Where NONE of the environment is to reach the job, none of ours does."""
     (workspace / "seen.sh").write_text(SEEN)
     ways = {"sbatch": ["sbatch"], "hpcorch": ["hpcorch", "sbatch"]}
@@ -275,7 +276,7 @@ def test_a_job_starts_with_the_same_environment_and_two_variables_more(as_alice,
             as_alice.output([*words, *flags, f"{workspace}/seen.sh", kept, "x y"], env={"MINE": "a\nb"})
     for name in EXPORTS:
         paths = [workspace / f"{way}.{name}" for way in ways]
-        eventually(lambda paths=paths: all(path.exists() for path in paths))
+        wait_until(lambda paths=paths: all(path.exists() for path in paths))
         theirs, ours = (seen_in(path) for path in paths)
         added = [key for key in sorted(ours.keys() - theirs.keys()) if ours.pop(key)]
         assert added == ([] if name == "none" else ["HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"])
@@ -292,7 +293,7 @@ def seen_in(path: Path) -> dict[str, str]:
     return {name: value for name, value in pairs if not OF_ONE_JOB.fullmatch(name)}
 
 
-def test_a_thousand_hostile_arguments_arrive_byte_for_byte(as_alice, workspace, eventually):
+def test_a_thousand_hostile_arguments_arrive_byte_for_byte(as_alice, workspace):
     """In few jobs of many arguments each. They are on record, too."""
     sent = [argument for argument in HOSTILE_ARGUMENTS if argument != ":"]  # which sbatch drops, wherever it stands
     assert len(sent) >= 999
@@ -305,7 +306,7 @@ def test_a_thousand_hostile_arguments_arrive_byte_for_byte(as_alice, workspace, 
     said = as_alice.output(["bash", "-c", "xargs -0 -n 250 hpcorch sbatch --parsable seen.sh < hostile"])
     paths = [workspace / f"seen-{job}" for job in said.split()]
     assert len(paths) == 4
-    eventually(lambda: all(path.exists() for path in paths))
+    wait_until(lambda: all(path.exists() for path in paths))
     assert b"".join(path.read_bytes() for path in paths) == told
     assert not (workspace / "gone").exists()
     sweeps = (row["sweep"] for row in json.loads(as_alice.output(["hpcorch", "ls", "--json"])))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 LIMITS = """
 import json, sys
 from dataclasses import asdict
@@ -43,13 +45,13 @@ def sacctmgr(lab):
 
 
 @pytest.fixture
-def narrow(lab, sacctmgr, eventually) -> Iterator[None]:
+def narrow(lab, sacctmgr) -> Iterator[None]:
     """QOS narrow with MaxSubmitJobsPU 5, for an association of alice's with MaxSubmitJobs 3."""
     sacctmgr("add", "qos", "narrow", "set", "MaxSubmitJobsPerUser=5", "MaxJobsPerUser=2")
     sacctmgr("modify", "account", "lab", "set", "qos+=narrow")
     sacctmgr("modify", "user", "alice", "set", "MaxSubmitJobs=3")
     cache = ["scontrol", "show", "assoc_mgr", "users=alice", "flags=assoc"]
-    eventually(lambda: "MaxSubmitJobs=3" in lab.root(cache).stdout)  # the controller gets to know a moment later
+    wait_until(lambda: "MaxSubmitJobs=3" in lab.root(cache).stdout)  # the controller gets to know a moment later
     yield
     sacctmgr("modify", "user", "alice", "set", "MaxSubmitJobs=-1")
     sacctmgr("modify", "account", "lab", "set", "qos-=narrow")

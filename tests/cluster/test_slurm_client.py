@@ -9,8 +9,18 @@ from pathlib import Path
 import pytest
 
 from hpcorch.slurm.environment import submission_environment
+from tests.support.waiting import wait_until
 
 _TESTS = Path(__file__).parents[1]
+_SUITE = (
+    "__init__.py",
+    "cluster/__init__.py",
+    "cluster/real_slurm.py",
+    "support/__init__.py",
+    "support/conformance/__init__.py",
+    "support/conformance/slurm_client.py",
+    "support/waiting.py",
+)
 
 # sbatch's arguments -> a word that the explanation must hold. What a job's own options can say is in the shared
 # cases; these are texts that additional_parameters or a site's limits lead to.
@@ -50,8 +60,8 @@ print(json.dumps(found))
 
 def test_the_cluster_keeps_the_promises_of_the_fake(as_alice, workspace):
     suite = workspace / "suite" / "tests"
-    (suite / "cluster").mkdir(parents=True)
-    for name in ("__init__.py", "conformance.py", "cluster/__init__.py", "cluster/real_slurm.py"):
+    for name in _SUITE:
+        (suite / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(_TESTS / name, suite / name)
     command = ["python", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cluster/real_slurm.py"]
     variables = {"PYTHONPATH": str(suite.parent), "CONFORMANCE_FOLDER": str(workspace)}
@@ -100,13 +110,13 @@ exec srun bash -c 'echo "rank $SLURM_PROCID memory ${SLURM_MEM_PER_NODE-default}
 """
 
 
-def test_a_job_submitted_from_inside_a_job_inherits_nothing_of_it(as_alice, workspace, eventually):
+def test_a_job_submitted_from_inside_a_job_inherits_nothing_of_it(as_alice, workspace):
     python = as_alice.output(["python", "-c", "import sys; print(sys.executable)"])
     (workspace / "parent.sh").write_text(PARENT.format(python=python))
     (workspace / "child.sh").write_text(CHILD)
     as_alice.output(["sbatch", "parent.sh"])
     log = workspace / "child.log"
-    eventually(lambda: log.exists() and len(log.read_text().splitlines()) >= 3)
+    wait_until(lambda: log.exists() and len(log.read_text().splitlines()) >= 3)
     first, *ranks = log.read_text().splitlines()
     assert first == "array none cpus 2 gpus none"
     assert sorted(ranks) == ["rank 0 memory default", "rank 1 memory default"]

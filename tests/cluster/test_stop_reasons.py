@@ -145,10 +145,10 @@ def _stop(as_alice: AsAlice) -> Stopped:
     return sweeps
 
 
-def test_who_cancelled_a_run(stopped, launch, lab, as_alice, eventually):
+def test_who_cancelled_a_run(stopped, launch, lab, as_alice):
     """Four hands: scancel by its user and by root, hpcorch at once and after a checkpoint."""
     waiting = launch(do=[f"wait{number}" for number in range(4)])
-    eventually(waiting.is_running)
+    wait_until(waiting.is_running)
     as_alice(["scancel", f"{waiting.array}_0"])
     lab.root(["scancel", f"{waiting.array}_1"])
     waiting.hpcorch("cancel", "/2", "-y")
@@ -166,10 +166,10 @@ def test_who_cancelled_a_run(stopped, launch, lab, as_alice, eventually):
     assert stops == ["SIGTERM", "SIGTERM", "SIGTERM", "SIGUSR2"]
 
 
-def test_what_killed_a_run(launch, eventually):
+def test_what_killed_a_run(launch):
     """Too much memory, and three signals of its own code."""
     killed = launch(do=["eat", "SIGKILL", "SIGSEGV", "SIGTERM"])
-    eventually(lambda: all(run["ended_at"] for run in killed.runs))
+    wait_until(lambda: all(run["ended_at"] for run in killed.runs))
     ate = ("OUT_OF_MEMORY", "it used more memory than it asked for, and Slurm killed it (see its log)")
     becomes(lambda: killed.of_runs("state", "reason")()[0], ate)
     _, *others = killed.runs
@@ -180,10 +180,10 @@ def test_what_killed_a_run(launch, eventually):
     assert by_stop.startswith("stopped by SIGTERM, which Slurm did not send")
 
 
-def test_a_run_of_several_ranks_ends_as_one_when_it_is_asked_to(launch, eventually):
+def test_a_run_of_several_ranks_ends_as_one_when_it_is_asked_to(launch):
     """The signal goes through srun to all of them, and rank 0 tells."""
     sweep = launch("hydra.launcher.tasks_per_node=2", do=["wait"])
-    eventually(sweep.is_running)
+    wait_until(sweep.is_running)
     sweep.hpcorch("cancel", "", "--checkpoint", "-y")
     becomes(sweep.of_runs("state", "reason"), [("CANCELLED", ASKED)])
     assert sweep.of_attempts("signal")() == [("SIGUSR2",)]

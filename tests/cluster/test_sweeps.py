@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 _TESTS = Path(__file__).parents[1]
 TRAIN = _TESTS.parent / "scripts" / "train.py"
 
@@ -116,13 +118,13 @@ def settled(as_alice, array, count, fields=("JobID", "State")):
     raise AssertionError(f"sacct still says {rows}")
 
 
-def test_a_detached_sweep_is_submitted_honestly_and_ends_by_itself(as_alice, app, eventually):
+def test_a_detached_sweep_is_submitted_honestly_and_ends_by_itself(as_alice, app):
     done = launch(as_alice, app, "+x=1,2", "+sleep=1", "hydra.launcher.detach=true")
     assert done.returncode == 0, done.stderr
     assert "hpcorch status" in done.stdout + done.stderr
     first = status(as_alice)
     assert Counter(run["state"] for run in first["runs"]) <= Counter(["SUBMITTED"] * 2 + ["RUNNING"] * 2)
-    eventually(lambda: status(as_alice)["state"] == "COMPLETED", timeout_s=60)
+    wait_until(lambda: status(as_alice)["state"] == "COMPLETED", timeout_s=60)
 
 
 def test_nothing_is_left_behind_by_a_refused_submission(as_alice, app):
@@ -187,7 +189,7 @@ def test_hydras_own_launcher_suites_pass(as_alice, workspace):
     suite = workspace / "suite"
     suite.mkdir()
     shutil.chown(suite, "alice", "alice")  # the snapshot of its code is kept below it
-    shutil.copy(_TESTS / "hydra_suites.py", suite / "test_hydra_suites.py")
+    shutil.copy(_TESTS / "support" / "conformance" / "hydra_launchers.py", suite / "test_hydra_suites.py")
     options = ["-q", "-p", "no:cacheprovider", "--basetemp", str(workspace / "t")]
     command = ["python", "-B", "-m", "pytest", *options, "."]
     done = as_alice(command, cwd=suite, env={"HPCORCH_SUITE_LAUNCHER": "hpcorch_slurm"}, timeout_s=280)

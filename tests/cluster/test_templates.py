@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import AsAlice, Lab, project_folder, wait_until
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.timeout(400)
 

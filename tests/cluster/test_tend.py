@@ -7,6 +7,8 @@ import shlex
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 APP = """
 import os, pathlib, time
 import hydra
@@ -72,13 +74,13 @@ def tries(workspace, x):
 
 
 def test_what_a_preemption_cancels_is_completed_by_the_keeper_with_nobody_logged_in(
-    lab, launch, as_alice, workspace, status, my_jobs, eventually
+    lab, launch, as_alice, workspace, status, my_jobs
 ):
     launch("+x=1,2", "+stays=true", "hydra.launcher.partition=cancelp", "hydra.launcher.detach=true")
-    eventually(lambda: tries(workspace, 1) and tries(workspace, 2))
+    wait_until(lambda: tries(workspace, 1) and tries(workspace, 2))
     as_alice.output(["sbatch", "-p", "urgent", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 2"])
-    eventually(lambda: len(tries(workspace, 1)) == 2 and len(tries(workspace, 2)) == 2, timeout_s=200)
-    eventually(lambda: not as_alice.output(["squeue", "-h", "-o", "%i"]), timeout_s=60)
+    wait_until(lambda: len(tries(workspace, 1)) == 2 and len(tries(workspace, 2)) == 2, timeout_s=200)
+    wait_until(lambda: not as_alice.output(["squeue", "-h", "-o", "%i"]), timeout_s=60)
     seen = status()
     assert [run["state"] for run in seen["runs"]] == ["COMPLETED"] * 2
     for run in seen["runs"]:
@@ -95,37 +97,33 @@ def test_a_run_that_fails_is_run_again_while_its_launcher_waits(launch, status):
         assert [attempt["state"] for attempt in run["attempts"]] == ["FAILED", "COMPLETED"]
 
 
-def test_a_run_that_fails_twice_is_run_again_by_the_keepers_with_nobody_logged_in(
-    launch, workspace, status, eventually
-):
+def test_a_run_that_fails_twice_is_run_again_by_the_keepers_with_nobody_logged_in(launch, workspace, status):
     launch("+x=1", "+failures=2", "hydra.launcher.max_retries={FAILED: 2}", "hydra.launcher.detach=true")
-    eventually(lambda: len(tries(workspace, 1)) == 3, timeout_s=200)
-    eventually(lambda: status()["state"] == "COMPLETED")
+    wait_until(lambda: len(tries(workspace, 1)) == 3, timeout_s=200)
+    wait_until(lambda: status()["state"] == "COMPLETED")
 
 
 @pytest.fixture
-def failed(launch, as_alice, status, eventually):
+def failed(launch, as_alice, status):
     """Launches a run that fails once, with a retry that nobody has submitted yet."""
 
     def call(**options):
         keys = ["hydra.launcher.max_retries=1", "hydra.launcher.keeper=false", "hydra.launcher.detach=true"]
         launch("+x=1", "+failures=1", *keys, **options)
-        eventually(lambda: status()["runs"][0]["retry"])
+        wait_until(lambda: status()["runs"][0]["retry"])
 
     return call
 
 
-def test_two_who_tend_at_once_submit_once(failed, as_alice, workspace, status, my_jobs, eventually):
+def test_two_who_tend_at_once_submit_once(failed, as_alice, workspace, status, my_jobs):
     failed()
     as_alice.output(["bash", "-c", "for i in 1 2 3 4; do hpcorch tend & done; wait"])
     assert my_jobs() == ["app", "app"]
-    eventually(lambda: status()["state"] == "COMPLETED", timeout_s=90)
+    wait_until(lambda: status()["state"] == "COMPLETED", timeout_s=90)
     assert len(tries(workspace, 1)) == 2
 
 
-def test_a_tender_killed_in_the_midst_of_submitting_leaves_one_array(
-    failed, as_alice, workspace, status, my_jobs, eventually
-):
+def test_a_tender_killed_in_the_midst_of_submitting_leaves_one_array(failed, as_alice, workspace, status, my_jobs):
     """An sbatch of the user's own kills who called it as soon as Slurm has the array."""
     folder = workspace / "bin"
     folder.mkdir()
@@ -144,6 +142,6 @@ def test_a_tender_killed_in_the_midst_of_submitting_leaves_one_array(
     (workspace / "armed").unlink()
     assert my_jobs() == ["app", "app"]
     as_alice.output(["hpcorch", "tend"])
-    eventually(lambda: status()["state"] == "COMPLETED", timeout_s=90)
+    wait_until(lambda: status()["state"] == "COMPLETED", timeout_s=90)
     assert my_jobs() == ["app", "app"]
     assert len(tries(workspace, 1)) == 2

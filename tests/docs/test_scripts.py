@@ -24,7 +24,7 @@ if "--out" in sys.argv:
 def on_a_cluster(project) -> Project:
     """The project, a program that scripts start, and Slurm's commands."""
     project.environ |= {
-        "PATH": f"{REPOSITORY}/tests/integration/fake_slurm:{project.environ['PATH']}",
+        "PATH": f"{REPOSITORY}/tests/support/fake_slurm:{project.environ['PATH']}",
         "FAKE_SLURM_DIR": str(project.folder / "slurm"),
         "HPCORCH_STATE": str(project.folder / "state"),
     }

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import FAKE_SLURM
-from tests.support import CommandLine, SweepOnDisk, make_sweep
+from tests.support.command_line import CommandLine
+from tests.support.paths import FAKE_SLURM
+from tests.support.sweeps import SweepOnDisk, make_sweep
 
 
 @pytest.fixture

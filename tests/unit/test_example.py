@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 PROJECT = REPOSITORY
 MODELS = sorted(path.stem for path in (PROJECT / "conf" / "model").glob("*.yaml"))

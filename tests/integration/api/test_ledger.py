@@ -18,8 +18,9 @@ from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageEr
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.model import events as ev
-from tests.ledger_support import plan_of, segment, small_sweep
-from tests.support import SWEEP, CommandLine, SweepOnDisk, finished_sweep, make_sweep
+from tests.support.command_line import CommandLine
+from tests.support.events import plan_of, segment, small_sweep
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep
 
 OTHER = "20260102-090000-wxyz"
 

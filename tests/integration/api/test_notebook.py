@@ -18,8 +18,9 @@ from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.ledger.schema.connection import lock_of
 from hpcorch.services.tending import inbox
-from tests.ledger_support import small_sweep
-from tests.support import SWEEP, CommandLine, SweepOnDisk, finished_sweep
+from tests.support.command_line import CommandLine
+from tests.support.events import small_sweep
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
 
 
 @pytest.fixture

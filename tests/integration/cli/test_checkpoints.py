@@ -8,7 +8,8 @@ import pytest
 
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
-from tests.support import AttemptOnDisk, CommandLine, SweepOnDisk, make_sweep
+from tests.support.command_line import CommandLine
+from tests.support.sweeps import AttemptOnDisk, SweepOnDisk, make_sweep
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import hpcorch as api
 from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.launcher.returns import RunHandle
 from hpcorch.model.states import RunState
-from tests.integration.apps import make_app
-from tests.support import SWEEP, SweepOnDisk, finished_sweep, make_sweep
+from tests.support.apps import make_app
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep
 
 OTHER = "20260102-090000-wxyz"
 

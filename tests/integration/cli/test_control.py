@@ -16,9 +16,11 @@ import pytest
 import hpcorch as api
 from hpcorch.model import events as ev
 from hpcorch.slurm.client import CliClient
-from tests.integration.apps import App, make_app
-from tests.paths import FAKE_SLURM
-from tests.support import SWEEP, CommandLine, finished_sweep, make_sweep, wait_until
+from tests.support.apps import App, make_app
+from tests.support.command_line import CommandLine
+from tests.support.paths import FAKE_SLURM
+from tests.support.sweeps import SWEEP, finished_sweep, make_sweep
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.programs
 

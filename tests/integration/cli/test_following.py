@@ -14,7 +14,7 @@ from hpcorch.cli.commands import watch
 from hpcorch.ledger import Ledger
 from hpcorch.services.reports.status import report_status
 from hpcorch.services.selection.selectors import Selector
-from tests.support import GONE, SWEEP, finished_sweep, make_sweep
+from tests.support.sweeps import GONE, SWEEP, finished_sweep, make_sweep
 
 
 def later(*steps) -> threading.Thread:

@@ -9,7 +9,7 @@ import sqlite3
 
 import pytest
 
-from tests.support import SWEEP, finished_sweep
+from tests.support.sweeps import SWEEP, finished_sweep
 
 
 @pytest.fixture

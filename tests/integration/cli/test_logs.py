@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.support import CommandLine, finished_sweep, make_sweep
+from tests.support.command_line import CommandLine
+from tests.support.sweeps import finished_sweep, make_sweep
 
 
 def test_one_run_is_printed_as_it_is_and_several_get_headings(hpcorch, tmp_path):

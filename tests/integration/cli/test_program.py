@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import SWEEP, finished_sweep, make_sweep
+from tests.support.sweeps import SWEEP, finished_sweep, make_sweep
 
 PROGRAM = [sys.executable, "-c", "from hpcorch.cli.main import main; main()"]
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

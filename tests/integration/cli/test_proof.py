@@ -18,8 +18,8 @@ from hpcorch.journal.manifest import digest
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
-from tests.proof_support import CODE, ENVIRONMENT, begun, freeze, proven_sweep
-from tests.support import SweepOnDisk, finished_sweep, make_sweep
+from tests.support.proven_sweeps import CODE, ENVIRONMENT, begun, freeze, proven_sweep
+from tests.support.sweeps import SweepOnDisk, finished_sweep, make_sweep
 
 OTHER = "20260102-120000-bcdf"
 

@@ -19,8 +19,8 @@ from hpcorch.services.doctor.report import PROFILE_CHECKS
 from hpcorch.services.site.profile import ask_licenses, check_cluster, read_profile
 from hpcorch.services.site.user_limits import user_limits
 from hpcorch.slurm.client import CliClient
-from tests.paths import DATA
-from tests.support import CommandLine
+from tests.support.command_line import CommandLine
+from tests.support.paths import DATA
 
 HYDRA_PROGRAM = """\
 import hydra

@@ -14,8 +14,8 @@ import pytest
 
 from hpcorch.model import events as ev
 from hpcorch.services.tending import refresh
-from tests.paths import FAKE_SLURM
-from tests.support import GONE, SWEEP, finished_sweep, make_sweep
+from tests.support.paths import FAKE_SLURM
+from tests.support.sweeps import GONE, SWEEP, finished_sweep, make_sweep
 
 OTHER = "20260102-090000-wxyz"
 

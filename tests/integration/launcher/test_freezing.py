@@ -20,8 +20,8 @@ from hpcorch.model.events import (
     RunReused,
 )
 from hpcorch.model.states import RunState
-from tests.integration.apps import App
-from tests.support import wait_until
+from tests.support.apps import App
+from tests.support.waiting import wait_until
 
 SCRIPT = """
 import logging, pathlib, time

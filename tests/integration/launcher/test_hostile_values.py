@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import HOSTILE_TEXTS
+from tests.support.hostile_values import HOSTILE_TEXTS
 
 APP = """
 import os, pathlib

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
-from tests.hydra_suites import TestIntegration, TestLauncher, _own_ledger
+from tests.support.conformance.hydra_launchers import TestIntegration, TestLauncher, _own_ledger
 
 pytestmark = pytest.mark.programs
 

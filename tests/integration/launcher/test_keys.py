@@ -14,7 +14,7 @@ from hpcorch.launcher.launch import SlurmSweepLauncher
 from hpcorch.launcher.launching import BASIC_SWEEPER
 from hpcorch.launcher.returns import RunHandle, UnfinishedJobReturn
 from hpcorch.model.states import RunState
-from tests.integration.apps import make_app
+from tests.support.apps import make_app
 
 # What a user types, and the line of the batch script that must come of it.
 KEYS = {

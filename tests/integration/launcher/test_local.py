@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.apps import App, make_app
-from tests.support import wait_until
+from tests.support.apps import App, make_app
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.programs
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.integration.apps import App, make_app
+from tests.support.apps import App, make_app
 
 pytestmark = pytest.mark.programs
 

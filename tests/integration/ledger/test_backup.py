@@ -15,13 +15,13 @@ import pytest
 from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.ledger import Finding, FindingKind, Ledger
 from hpcorch.ledger.writing.rows import digest_of
-from tests.ledger_support import SWEEP, make_ledger, small_sweep, tables
+from tests.support.events import SWEEP, make_ledger, small_sweep, tables
 
 # A process that stores sweep after sweep, and says so after each.
 _WRITER = """
 import itertools, sys
 from hpcorch.ledger import Ledger
-from tests.ledger_support import small_sweep
+from tests.support.events import small_sweep
 for number in itertools.count():
     with Ledger.open(sys.argv[1], write=True) as ledger:
         small_sweep(ledger, 20, sweep=f"w{number}")

@@ -17,7 +17,7 @@ from hpcorch.ledger.schema.queries import QUERIES
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.reports.attempt_history import history_of
-from tests.ledger_support import (
+from tests.support.events import (
     SWEEP,
     attempt,
     created,

@@ -18,8 +18,8 @@ from hpcorch.ledger import FindingKind, Ledger
 from hpcorch.ledger.schema.connection import VERSION, connect_writer
 from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
-from tests import ledger_support
-from tests.ledger_support import SWEEP, make_ledger, plan_of, segment, small_sweep, tables
+from tests.support import events
+from tests.support.events import SWEEP, make_ledger, plan_of, segment, small_sweep, tables
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_ledger_of_an_older_version_is_migrated_after_a_backup(path: Path) -> No
 def test_ledger_that_holds_checkpoints_as_events_alone_shows_them_once_migrated(path: Path) -> None:
     saved = ev.CheckpointSaved(step=3, file="c/3", size=1, digest="sha256:3", seconds=0.1)
     with Ledger.open(path, write=True) as ledger:
-        ledger.ingest(SWEEP, [segment("0.s0.r1", [*ledger_support.attempt()[:4], saved])], plan_of)
+        ledger.ingest(SWEEP, [segment("0.s0.r1", [*events.attempt()[:4], saved])], plan_of)
     before = snapshot(path)
     execute(
         path,
@@ -223,7 +223,7 @@ _HAMMER = """
 import sys, time
 from pathlib import Path
 from hpcorch.ledger import Ledger
-from tests.ledger_support import small_sweep
+from tests.support.events import small_sweep
 name, path, seconds, runs = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 until, number = time.monotonic() + seconds, 0
 while time.monotonic() < until:

@@ -19,7 +19,7 @@ from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
-from tests.ledger_support import (
+from tests.support.events import (
     SWEEP,
     attempt,
     created,

@@ -13,7 +13,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
-from tests.support import SweepOnDisk, make_sweep
+from tests.support.sweeps import SweepOnDisk, make_sweep
 
 pytestmark = pytest.mark.programs
 

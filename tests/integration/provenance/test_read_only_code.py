@@ -15,7 +15,7 @@ from hpcorch.journal.layout import default_ledger
 from hpcorch.provenance.code.live_code import changed_files
 from hpcorch.services.actions.gc import find_garbage
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder
-from tests.support import CommandLine
+from tests.support.command_line import CommandLine
 
 
 @pytest.fixture

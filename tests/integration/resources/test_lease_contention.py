@@ -20,7 +20,7 @@ import pytest
 from hpcorch.errors import LeaseLostError, UsageError
 from hpcorch.resources.leases.lease import LeaseNews, Leases, LeaseStage
 from hpcorch.resources.leases.owners import holders, sharing_problem, waiting
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 TRIAL = REPOSITORY / "scripts" / "bench" / "leases.py"
 

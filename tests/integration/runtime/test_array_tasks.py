@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.integration.apps import App, make_app
-from tests.support import CommandLine
+from tests.support.apps import App, make_app
+from tests.support.command_line import CommandLine
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 

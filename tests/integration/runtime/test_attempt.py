@@ -30,9 +30,9 @@ from hpcorch.runtime.attempt import execute, lingering
 from hpcorch.runtime.attempt.results import decode_result
 from hpcorch.runtime.context import signals
 from hpcorch.services.tending.reconcile import Reconciler
-from tests.integration.odd_tasks import APP, NAMES
-from tests.paths import FAKE_SLURM
-from tests.support import wait_until
+from tests.support.odd_tasks import APP, NAMES
+from tests.support.paths import FAKE_SLURM
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

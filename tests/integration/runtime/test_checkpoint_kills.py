@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.checkpoint_killing import CANNOT_TRACE
+from tests.support.checkpoint_killing import CANNOT_TRACE
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_kill_at_every_system_call_of_a_save_leaves_the_old_or_the_new_checkpoin
 ) -> None:
     """What is left over is gone after the next save: the program compares the folder's content."""
     finished = subprocess.run(
-        [sys.executable, "-m", "tests.integration.checkpoint_killing", str(fast_folder), str(keep), files],
+        [sys.executable, "-m", "tests.support.checkpoint_killing", str(fast_folder), str(keep), files],
         cwd=repository,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it forks, and should have a single thread
         capture_output=True,

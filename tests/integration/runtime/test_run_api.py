@@ -17,7 +17,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.tending.reconcile import Reconciler
-from tests.paths import FAKE_SLURM
+from tests.support.paths import FAKE_SLURM
 
 # Each task draws from the generators that everybody shares, and from one of its own.
 APP = '''

@@ -18,8 +18,8 @@ from hpcorch.model.events import Event, MetricsLogged
 from hpcorch.services.audit.anchors import anchor_of
 from hpcorch.services.audit.audit import Audit, audit
 from hpcorch.services.audit.findings import Severity
-from tests.proof_support import proven_sweep, without_triggers
-from tests.support import SweepOnDisk
+from tests.support.proven_sweeps import proven_sweep, without_triggers
+from tests.support.sweeps import SweepOnDisk
 
 
 @pytest.fixture(scope="module")

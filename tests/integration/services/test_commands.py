@@ -20,8 +20,8 @@ from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
 from hpcorch.model.states import AttemptState, RunState
-from tests.exec_support import PROGRAM, Project, environment, job, of_kind, script_sweep
-from tests.support import wait_until
+from tests.support.exec_project import PROGRAM, Project, environment, job, of_kind, script_sweep
+from tests.support.waiting import wait_until
 
 PYTHON = sys.executable
 SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('HPCORCH_')}))"

@@ -23,8 +23,8 @@ from hpcorch.services.doctor.rows import Verdict
 from hpcorch.services.doctor.trial_jobs import Place, choose_place, run_trials
 from hpcorch.services.site.survey import survey
 from hpcorch.slurm.client import CliClient
-from tests.paths import FAKE_SLURM
-from tests.support import CommandLine
+from tests.support.command_line import CommandLine
+from tests.support.paths import FAKE_SLURM
 
 ANYWHERE = Place(pool=None, nodes=[], jobs=2)
 FIGHT = """

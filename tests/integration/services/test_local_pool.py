@@ -18,7 +18,8 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest
 from hpcorch.services.local.processes import orphaned, pool_id
-from tests.support import SweepOnDisk, make_sweep, wait_until
+from tests.support.sweeps import SweepOnDisk, make_sweep
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.ledger import Ledger
-from tests.integration.apps import App
+from tests.support.apps import App
 
 pytestmark = pytest.mark.programs
 

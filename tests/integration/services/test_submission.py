@@ -34,8 +34,9 @@ from hpcorch.services.submission.submit import submit_array
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.sbatch.options import JobOptions
-from tests.integration.apps import App, make_app
-from tests.support import SweepOnDisk, in_another_process, make_sweep
+from tests.support.apps import App, make_app
+from tests.support.processes import in_another_process
+from tests.support.sweeps import SweepOnDisk, make_sweep
 
 # Forking a test is what makes hundreds of deaths cheap; nothing runs beside it.
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]

@@ -22,9 +22,10 @@ from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.tend import TendResult, tend
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.commands import Submitted
-from tests.integration.apps import App, make_app
-from tests.support import CommandLine, in_another_process
-from tests.support import wait_until as eventually
+from tests.support.apps import App, make_app
+from tests.support.command_line import CommandLine
+from tests.support.processes import in_another_process
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
@@ -124,7 +125,7 @@ def test_a_waiting_launcher_reports_a_failure_once_no_retry_is_left(app):
 
 def test_with_nobody_there_the_keeper_submits_the_retry(app, command_line):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.mem_gb=1")
-    eventually(lambda: json.loads(command_line("status", "--json").out)["state"] == "COMPLETED")
+    wait_until(lambda: json.loads(command_line("status", "--json").out)["state"] == "COMPLETED")
     assert names(app) == ["app", "app-keeper", "app", "app-keeper"]
     keeper = jobs(app)["2"]["flags"]
     assert keeper["dependency"] == "afterany:1"
@@ -141,7 +142,7 @@ def command_line(capsys) -> CommandLine:
 
 def test_a_run_that_will_be_retried_is_not_called_failed(app, command_line):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
-    eventually(lambda: is_over(app, "FAILED"))
+    wait_until(lambda: is_over(app, "FAILED"))
     told = command_line("status", "last")
     assert told.code == 0
     assert "will be retried at" in told.out
@@ -152,11 +153,11 @@ def test_a_run_that_will_be_retried_is_not_called_failed(app, command_line):
 
 def test_two_who_come_by_at_once_submit_once(app, at_once):
     detached(app, "+x=1,2,3", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
-    eventually(lambda: is_over(app, "FAILED"))
+    wait_until(lambda: is_over(app, "FAILED"))
     children = [in_another_process(lambda: come_by(app)) for _ in range(4)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
     assert len(arrays(app)) == 2
-    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 3)
+    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"] * 3)
     assert len(arrays(app)) == 2
 
 
@@ -171,10 +172,10 @@ class Dies(CliClient):
 
 def test_a_tender_that_is_killed_in_the_midst_of_submitting_leaves_one_array(app, at_once):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
-    eventually(lambda: is_over(app, "FAILED"))
+    wait_until(lambda: is_over(app, "FAILED"))
     _, code = os.waitpid(in_another_process(lambda: come_by(app, Dies())), 0)
     assert os.WTERMSIG(code) == signal.SIGKILL
-    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
+    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
     assert len(arrays(app)) == 2
     assert [attempt.submission for attempt in app.attempts()] == [0, 1]
 
@@ -182,16 +183,16 @@ def test_a_tender_that_is_killed_in_the_midst_of_submitting_leaves_one_array(app
 def test_what_a_preemption_ended_for_good_is_submitted_again(app, at_once):
     detached(app, "+x=1,2", "+wait_for=go", "hydra.launcher.partition=cheap")
     assert names(app) == ["app", "app-keeper"]
-    eventually(lambda: len(list(app.folder.glob("tries-*"))) == 2)
+    wait_until(lambda: len(list(app.folder.glob("tries-*"))) == 2)
     subprocess.run(["scancel", "2"], check=True)  # the keeper
     subprocess.run(["scancel", "--preempt", "1_0"], check=True)
-    eventually(lambda: "PLANNED" in come_by_looking(app))
+    wait_until(lambda: "PLANNED" in come_by_looking(app))
     done = come_by(app)
     (app.folder / "go").touch()
     assert [(action.runs, action.reason) for action, _ in done.resubmitted] == [
         ((0,), "preempted, and not requeued by Slurm")
     ]
-    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
+    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
 
 
 def come_by_looking(app: App) -> list[str]:
@@ -211,42 +212,42 @@ class RefusesKeepers(CliClient):
 
 def test_a_keeper_that_slurm_refuses_is_told_and_does_no_harm(app, at_once, monkeypatch):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
-    eventually(lambda: is_over(app, "FAILED"))
+    wait_until(lambda: is_over(app, "FAILED"))
     monkeypatch.setattr(tending, "launches_to_keep", lambda launches, past, client: frozenset({0}))
     done = come_by(app, RefusesKeepers())
     assert len(done.resubmitted) == 1
     assert "has no keeper job" in done.sentences[-1]
-    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
+    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
 
 
 def test_what_is_submitted_later_gets_the_environment_of_the_launch(app, at_once, monkeypatch):
     detached(
         app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false", COLOUR="green"
     )
-    eventually(lambda: is_over(app, "FAILED"))
+    wait_until(lambda: is_over(app, "FAILED"))
     monkeypatch.setenv("COLOUR", "red")
-    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"])
+    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
     assert (app.folder / "tries-1").read_text() == "green\ngreen\n"
     assert stat.S_IMODE(app.layout().environment.stat().st_mode) == 0o600
 
 
 def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, command_line):
     detached(app, "+x=1,2", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
-    eventually(lambda: is_over(app, "FAILED"))
+    wait_until(lambda: is_over(app, "FAILED"))
     told = command_line("tend")
     assert told.code == 0
     assert "runs 0-1 of sweep" in told.out
     assert "(retry 1 of 1 after FAILED)" in told.out
     (again,) = json.loads(command_line("tend", "last", "--json").out)
     assert again["resubmitted"] == []
-    eventually(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
+    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
     assert "nothing to do" in command_line("tend").err
 
 
 def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
     detached(app, "+x=range(8)", "+wait_for=go", FAKE_SLURM_MAX_SUBMIT="5")
     (app.folder / "go").touch()
-    eventually(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False)
+    wait_until(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(8))
     first, *_ = (len(job["tasks"]) for job in jobs(app).values())
     assert first == 4
@@ -263,8 +264,8 @@ def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, comma
     (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
     for first in (0, 3, 6):
         detached(app, f"+x=range({first},{first + 3})", "hydra.launcher.pool=few")
-    eventually(lambda: len(list(app.folder.glob("tries-*"))) == 9, timeout_s=120)  # nobody but keepers comes by
-    eventually(lambda: command_line("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
+    wait_until(lambda: len(list(app.folder.glob("tries-*"))) == 9, timeout_s=120)  # nobody but keepers comes by
+    wait_until(lambda: command_line("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(9))
 
 
@@ -273,7 +274,7 @@ def test_sweeps_that_share_the_smallest_limits_all_end(app, command_line, monkey
     monkeypatch.setenv("FAKE_SLURM_MAX_SUBMIT", limit)
     for first in (0, 4, 8):
         detached(app, f"+x=range({first},{first + 4})")
-    eventually(lambda: command_line("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
+    wait_until(lambda: command_line("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(12))
 
 
@@ -295,7 +296,7 @@ def test_what_waits_for_room_says_so_and_can_be_cancelled(app, command_line):
     assert "runs 4-7 of sweep" in told
     assert "wait until Slurm takes more jobs of yours" in told
     assert command_line("cancel", "last", "--yes").code == 0
-    eventually(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
+    wait_until(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
     assert len(jobs(app)) == 1
 
 

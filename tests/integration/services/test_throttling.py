@@ -27,9 +27,10 @@ from hpcorch.services.throttling.state import parse_tag, read_state, state_direc
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.states import JobState
-from tests.conformance import Scripts, eventually
-from tests.integration.memory_slurm import Killed, MemorySlurm
-from tests.paths import FAKE_SLURM
+from tests.support.conformance.slurm_client import Scripts
+from tests.support.memory_slurm import Killed, MemorySlurm
+from tests.support.paths import FAKE_SLURM
+from tests.support.waiting import wait_until
 
 CAP = {"disk": 5}
 EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "15"))
@@ -479,7 +480,7 @@ def test_who_finds_the_lock_taken_leaves_a_mark_for_its_holder(throttles, submit
     submit(3)
     holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path,))
     holder.start()
-    eventually((tmp_path / "held").exists)
+    wait_until((tmp_path / "held").exists)
     assert not throttles.rebalance(CAP).looked
     assert (tmp_path / "lab" / "throttles.dirty").exists()
     (tmp_path / "go").touch()
@@ -490,7 +491,7 @@ def test_who_finds_the_lock_taken_leaves_a_mark_for_its_holder(throttles, submit
 def _hold(folder):
     with exclusive(folder / "lab" / "throttles.lock"):
         (folder / "held").touch()
-        eventually((folder / "go").exists)
+        wait_until((folder / "go").exists)
 
 
 def test_one_look_serves_all_who_ask_at_once(slurm, tmp_path):
@@ -537,7 +538,7 @@ def test_by_slurms_commands_a_capacity_is_kept_over_two_arrays(tmp_path):
     def over():
         return not throttles.rebalance({"disk": 2}).running
 
-    eventually(over)
+    wait_until(over)
     inside = most = 0
     for line in log.read_text().split():
         inside += 1 if line == "enter" else -1

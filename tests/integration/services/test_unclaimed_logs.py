@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.apps import App, make_app
+from tests.support.apps import App, make_app
 
 pytestmark = pytest.mark.programs
 

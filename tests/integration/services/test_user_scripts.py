@@ -19,7 +19,7 @@ import hpcorch
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.slurm.sbatch.program import sbatch_program
 from tests.integration.services.test_submission import FakeCluster
-from tests.support import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(60)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from hpcorch.errors import SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
 from hpcorch.slurm.client import CliClient
-from tests.conformance import Scripts, SlurmClientConformance
+from tests.support.conformance.slurm_client import Scripts, SlurmClientConformance
 
 pytestmark = pytest.mark.programs
 

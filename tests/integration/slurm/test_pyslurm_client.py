@@ -16,13 +16,12 @@ from hpcorch.slurm.pyslurm import client as pyslurm_client
 from hpcorch.slurm.pyslurm import library as pyslurm_library
 from hpcorch.slurm.pyslurm.client import PATIENCE, PyslurmClient
 from hpcorch.slurm.pyslurm.rows import CannotTellError
-from tests.conformance import Scripts
-from tests.paths import REPOSITORY
-from tests.pyslurm_conformance import PyslurmConformance, by_id
+from tests.support.conformance.pyslurm_client import PyslurmConformance, by_id
+from tests.support.conformance.slurm_client import Scripts
+from tests.support.paths import FAKE_PYSLURM
 
 pytestmark = pytest.mark.programs
 
-FAKE_PYSLURM = REPOSITORY / "tests" / "fake_pyslurm" / "pyslurm.py"
 FITTING = "24.11.0"  # as the pretended Slurm
 
 

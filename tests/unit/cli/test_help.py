@@ -9,7 +9,7 @@ import click
 import pytest
 
 from hpcorch.cli.main import COMMANDS, command
-from tests.support import CommandLine
+from tests.support.command_line import CommandLine
 
 
 def _walk(

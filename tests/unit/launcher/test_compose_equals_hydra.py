@@ -17,7 +17,7 @@ from hpcorch.errors import UsageError
 from hpcorch.launcher.composing.shared_composer import SharingLoader
 from hpcorch.model.config import patched
 from hpcorch.runtime.program.configuration import digest, fix, raw, task_plain
-from tests.unit.launcher.compose_support import Sweep, anatomy, rebuilt, resolvers
+from tests.support.composing import Sweep, anatomy, rebuilt, resolvers
 
 # Hydra itself takes most of the time; `scripts/test all` asks for more.
 EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "8"))

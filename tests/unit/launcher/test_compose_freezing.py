@@ -13,7 +13,7 @@ from hpcorch.errors import UsageError
 from hpcorch.model.config import patched
 from hpcorch.runtime.program.configuration import digest, task_plain
 from hpcorch.runtime.program.hydra_versions import register_resolver
-from tests.unit.launcher.compose_support import Sweep, rebuilt, resolvers
+from tests.support.composing import Sweep, rebuilt, resolvers
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from hpcorch.runtime.program.configuration import (
     plain,
     task_plain,
 )
-from tests.unit.launcher.compose_schema import Color, Typed
+from tests.support.composing_schema import Color, Typed
 
 
 def values():

@@ -8,7 +8,7 @@ import pytest
 
 from hpcorch.launcher.composing import compose
 from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
-from tests.unit.launcher.compose_support import Sweep, rebuilt, resolvers
+from tests.support.composing import Sweep, rebuilt, resolvers
 
 shared = pytest.mark.skipif(not SHORTCUTS_PROVEN, reason="with this Hydra every run is composed in full")
 

@@ -19,7 +19,7 @@ from hpcorch.model.folding.run import FoldedRun, fold_run
 from hpcorch.model.folding.sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
-from tests.ledger_support import (
+from tests.support.events import (
     SWEEP,
     attempt,
     created,

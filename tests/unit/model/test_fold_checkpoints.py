@@ -13,7 +13,7 @@ from hpcorch.model.folding.run import FoldedRun, fold_run
 from hpcorch.model.folding.sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionState
-from tests.ledger_support import SWEEP, attempt, planned, segment, submitted
+from tests.support.events import SWEEP, attempt, planned, segment, submitted
 
 FIRST, SECOND, THIRD = (AttemptId(run=0, submission=0, restart=restart) for restart in range(3))
 

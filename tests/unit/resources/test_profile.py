@@ -13,7 +13,7 @@ from hpcorch.resources.profile.profile import CleanGit, Enforcement, Kind, Pool,
 from hpcorch.resources.request import most_at_once, resolve, with_licenses
 from hpcorch.services.site.profile import load_profile, read_profile
 from hpcorch.services.site.project import find_profile, project_at
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 EXAMPLES = REPOSITORY / "conf" / "site"
 RESOURCES = """

@@ -21,7 +21,7 @@ from hpcorch.services.commands.process import Ended
 from hpcorch.services.commands.record import attempt_end
 from hpcorch.services.commands.result_file import Found
 from hpcorch.services.commands.time_limit import Treatment, limits_of
-from tests.ledger_support import SWEEP
+from tests.support.events import SWEEP
 
 ATTEMPT = AttemptId(run=0, submission=0, restart=0)
 IN_USERS_JOB = Submission(

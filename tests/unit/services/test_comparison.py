@@ -10,8 +10,8 @@ import pytest
 from hpcorch.ledger import Ledger
 from hpcorch.services.audit.evidence import Evidence, find_place, gather
 from hpcorch.services.reproduction.comparison import Sameness, compare_conditions, compare_outcomes
-from tests.proof_support import ENVIRONMENT, proven_sweep
-from tests.support import SweepOnDisk
+from tests.support.proven_sweeps import ENVIRONMENT, proven_sweep
+from tests.support.sweeps import SweepOnDisk
 
 OTHER = "20261123-000000-zzzz"
 

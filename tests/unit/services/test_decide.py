@@ -27,8 +27,8 @@ from hpcorch.services.tending.sweep_state import SweepState
 from hpcorch.slurm.answers.partitions import Partition, parse_partitions
 from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
 from hpcorch.slurm.sbatch.options import JobOptions
-from tests.paths import DATA
-from tests.support import make_sweep
+from tests.support.paths import DATA
+from tests.support.sweeps import make_sweep
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LET_GO = "NOT_REQUEUED"

@@ -13,7 +13,7 @@ from hpcorch.resources.profile.file import parse_profile
 from hpcorch.services.setup.config import LOCAL, SLURM, config_of, example_config
 from hpcorch.services.setup.ignore import LINES, add_lines, missing_lines
 from hpcorch.services.setup.program import Program, find_program
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 TEMPLATES = sorted((REPOSITORY / "scripts" / "templates").iterdir())
 

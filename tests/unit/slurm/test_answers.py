@@ -9,7 +9,7 @@ import pytest
 from hpcorch.slurm import commands
 from hpcorch.slurm.answers import sacct, scontrol, squeue
 from hpcorch.slurm.states import JobState
-from tests.paths import DATA
+from tests.support.paths import DATA
 
 DATA = DATA / "slurm"
 RELEASES = sorted(path.name for path in DATA.iterdir())

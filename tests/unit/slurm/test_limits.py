@@ -14,7 +14,7 @@ from hpcorch.slurm.answers import limits, partitions, scontrol
 from hpcorch.slurm.answers.licenses import check_licenses, parse_asked, runs_at_once
 from hpcorch.slurm.answers.limits import Association, Counts, Qos, association_of, limits_for
 from hpcorch.slurm.answers.scontrol import License
-from tests.paths import DATA
+from tests.support.paths import DATA
 
 DATA = DATA / "slurm"
 RELEASES = sorted(path.name for path in DATA.iterdir())

@@ -10,8 +10,8 @@ import pytest
 from hpcorch.slurm.answers import squeue
 from hpcorch.slurm.pyslurm.rows import CannotTellError, rows
 from hpcorch.slurm.states import JobState
-from tests.fake_pyslurm.pyslurm import Job
-from tests.paths import DATA
+from tests.support.fake_pyslurm.pyslurm import Job
+from tests.support.paths import DATA
 
 DATA = DATA / "pyslurm"
 RELEASES = sorted(path.stem for path in DATA.iterdir())

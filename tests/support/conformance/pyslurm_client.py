@@ -15,14 +15,15 @@ from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm import client as pyslurm_client
 from hpcorch.slurm.pyslurm.client import PyslurmClient
 from hpcorch.slurm.states import JobState
-from tests.conformance import SlurmClientConformance, eventually, states
+from tests.support.conformance.slurm_client import SlurmClientConformance, states
+from tests.support.waiting import wait_until
 
 _ask_squeue = CliClient.queue
 
 
 def agree(client: PyslurmClient, job_ids: list[str]) -> None:
     """Wait until both ways tell the same: one may have been asked a moment before something happened."""
-    eventually(lambda: by_id(client.queue(job_ids)) == by_id(_ask_squeue(client, job_ids)))
+    wait_until(lambda: by_id(client.queue(job_ids)) == by_id(_ask_squeue(client, job_ids)))
     assert client.queue(job_ids)
 
 
@@ -51,8 +52,8 @@ class PyslurmConformance(SlurmClientConformance):
         ended = submit("exit $SLURM_ARRAY_TASK_ID", array="0,3", hold=False)
         running = submit("exec sleep 60", array="0-1", hold=False)
         single, lone = submit(array=None), submit(array="7")
-        eventually(lambda: states(client, ended) == [JobState.COMPLETED, JobState.FAILED])
-        eventually(lambda: states(client, running) == [JobState.RUNNING] * 2)
+        wait_until(lambda: states(client, ended) == [JobState.COMPLETED, JobState.FAILED])
+        wait_until(lambda: states(client, running) == [JobState.RUNNING] * 2)
         jobs = [held, ended, running, single, lone]
         for asked in (jobs, *([job] for job in jobs), ["999999", held]):
             agree(client, asked)

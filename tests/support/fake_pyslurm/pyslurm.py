@@ -1,4 +1,4 @@
-"""A pretended pyslurm over the pretended Slurm (tests/integration/fake_slurm): as much of it as hpcorch uses.
+"""A pretended pyslurm over the pretended Slurm (tests/support/fake_slurm): as much of it as hpcorch uses.
 
 It has the real one's defects, and the cluster tests compare what it has with the real one (real_pyslurm.py there).
 """

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf, UnionNode, open_dict
 from hpcorch.launcher.composing.compose import Composer, Composition
 from hpcorch.runtime.program.configuration import raw, rebuild
 from hpcorch.runtime.program.hydra_versions import register_resolver
-from tests.paths import DATA
-from tests.unit.launcher.compose_schema import register
+from tests.support.composing_schema import register
+from tests.support.paths import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,7 +18,7 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.checkpoint.store import CheckpointStore
-from tests.support import SWEEP, SweepOnDisk, make_sweep
+from tests.support.sweeps import SWEEP, SweepOnDisk, make_sweep
 
 CODE = {"helpers.py": "WORD = 1\n", "train.py": "import helpers\nprint(helpers.WORD)\n"}
 ENVIRONMENT = {"interpreter": {"version": "3.11.9"}, "packages": {"numpy": "2.1.0"}, "platform": {"cpu": "one"}}

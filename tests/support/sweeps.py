@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
-import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from hpcorch.cli.main import command
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
@@ -198,50 +193,3 @@ def finished_sweep(project: Path, **options: Any) -> SweepOnDisk:
     made.start(1, b"epoch 1\nno good\n").end(error="ValueError: no good")
     made.ingest()
     return made
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """``hpcorch`` within this process, which saves the start-up of a program."""
-
-    capture: pytest.CaptureFixture[str]
-
-    def __call__(self, *arguments: str | Path) -> Ran:
-        self.capture.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            command.main([str(argument) for argument in arguments], prog_name="hpcorch")
-        captured = self.capture.readouterr()
-        return Ran(code=int(stop.value.code or 0), out=captured.out, err=captured.err)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 60.0, *, interval_s: float = 0.05) -> None:
-    """Poll ``condition`` until it returns something true.
-
-    :raises AssertionError: it did not within ``timeout_s``
-    """
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s: {condition}"
-        time.sleep(interval_s)
-
-
-def in_another_process(work: Callable[[], object]) -> int:
-    """Start work in a process of its own, as another command would; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - nothing may come back into the test
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid

@@ -7,7 +7,6 @@ Slurm's commands work) and ``folder`` (a directory that nodes see).
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,6 +20,7 @@ from hpcorch.slurm.client import CliClient, SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
 from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.states import JobState
+from tests.support.waiting import wait_until
 
 # What a rejected value is called, as keys of JobOptions, and a word that the explanation must hold.
 REJECTED = {
@@ -33,14 +33,6 @@ REJECTED = {
     "feature": ({"constraint": "nosuchfeature"}, "nosuchfeature"),
     "reservation": ({"reservation": "nosuchreservation"}, "nosuchreservation"),
 }
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Poll until ``condition()`` is true, or fail."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s"
-        time.sleep(0.1)
 
 
 class Scripts:
@@ -84,7 +76,7 @@ class SlurmClientConformance:
 
         yield call
         client.cancel(submitted)
-        eventually(lambda: all(row.state.is_final for row in client.queue(submitted)))
+        wait_until(lambda: all(row.state.is_final for row in client.queue(submitted)))
 
     @pytest.fixture
     def since(self) -> datetime:
@@ -97,7 +89,7 @@ class SlurmClientConformance:
         assert {row.state for row in rows} == {JobState.PENDING}
         assert {row.reason for row in rows} == {"JobHeldUser"}
         client.release([job_id])
-        eventually(lambda: states(client, job_id) == [JobState.COMPLETED] * 3)
+        wait_until(lambda: states(client, job_id) == [JobState.COMPLETED] * 3)
         logs = [(folder / f"{job_id}_{i}.log").read_text() for i in range(3)]
         assert logs == [f"ran {i} of {job_id}\n" for i in range(3)]
 
@@ -116,10 +108,10 @@ class SlurmClientConformance:
         job_id = submit(array=",".join(map(str, spaced)), additional_parameters={"begin": "now+3600"})
         client.release([job_id])
         client.hold([f"{job_id}_4", f"{job_id}_8"])
-        eventually(lambda: held(client, job_id) == [4, 8])
+        wait_until(lambda: held(client, job_id) == [4, 8])
         assert sorted(row.index for row in client.queue([job_id])) == spaced
         client.release([f"{job_id}_4"])
-        eventually(lambda: held(client, job_id) == [8])
+        wait_until(lambda: held(client, job_id) == [8])
 
     def test_unknown_ids_are_absent_from_the_answer(self, client, submit):
         job_id = submit()
@@ -144,9 +136,9 @@ class SlurmClientConformance:
         job_id = submit(array="0-4")
         client.cancel([f"{job_id}_[0,2-3]", "999999"])
         # Slurm forgets elements that were cancelled before it made a record of their own.
-        eventually(lambda: states(client, job_id, JobState.PENDING) == [1, 4])
+        wait_until(lambda: states(client, job_id, JobState.PENDING) == [1, 4])
         client.release([job_id])
-        eventually(lambda: states(client, job_id) == [JobState.COMPLETED] * 2)
+        wait_until(lambda: states(client, job_id) == [JobState.COMPLETED] * 2)
 
     def test_an_array_that_is_cancelled_while_it_waits_is_accounted_as_cancelled(self, client, submit, since):
         job_id = submit()
@@ -156,14 +148,14 @@ class SlurmClientConformance:
         def rows():
             return client.accounting([job_id], since)
 
-        eventually(lambda: {row.state for row in rows()} == {JobState.CANCELLED})
+        wait_until(lambda: {row.state for row in rows()} == {JobState.CANCELLED})
         assert {row.cancelled_by for row in rows()} == {os.getuid()}
         # One row that stands for the whole array, if the database had not heard of its elements before.
         assert [row.index for row in rows()] in ([None], [0, 1, 2])
 
     def test_a_failing_element_fails_alone(self, client, submit):
         job_id = submit("exit $SLURM_ARRAY_TASK_ID", hold=False)
-        eventually(lambda: states(client, job_id) == [JobState.COMPLETED, JobState.FAILED, JobState.FAILED])
+        wait_until(lambda: states(client, job_id) == [JobState.COMPLETED, JobState.FAILED, JobState.FAILED])
 
     def test_accounting_tells_how_each_attempt_ended(self, client, submit, since):
         job_id = submit("exit $SLURM_ARRAY_TASK_ID", hold=False, array="0,3")
@@ -171,7 +163,7 @@ class SlurmClientConformance:
         def rows():
             return sorted(client.accounting([job_id], since), key=lambda row: row.index)
 
-        eventually(lambda: [row.exit_code for row in rows() if row.state.is_final] == [0, 3])
+        wait_until(lambda: [row.exit_code for row in rows() if row.state.is_final] == [0, 3])
         assert [row.state for row in rows()] == [JobState.COMPLETED, JobState.FAILED]
         assert all(since <= row.started_at <= row.ended_at for row in rows())
         assert client.accounting(["999999"], since) == []
@@ -180,12 +172,12 @@ class SlurmClientConformance:
         body = 'echo "attempt ${SLURM_RESTART_COUNT:-0}"; test -n "$SLURM_RESTART_COUNT" || exec sleep 60'
         job_id = submit(body, array="1-2", hold=False)
         log = folder / f"{job_id}_1.log"
-        eventually(lambda: log.exists() and "attempt 0" in log.read_text())
+        wait_until(lambda: log.exists() and "attempt 0" in log.read_text())
         client.requeue([f"{job_id}_1"])
-        eventually(lambda: "attempt 1" in log.read_text())
+        wait_until(lambda: "attempt 1" in log.read_text())
         assert log.read_text().startswith("attempt 0"), "the log was not appended to"
         attempts = [JobState.REQUEUED, JobState.COMPLETED]
-        eventually(lambda: [r.state for r in client.accounting([job_id], since) if r.index == 1] == attempts)
+        wait_until(lambda: [r.state for r in client.accounting([job_id], since) if r.index == 1] == attempts)
         assert states(client, job_id)[1] is JobState.RUNNING
 
     def test_a_throttle_limits_how_many_run(self, client, submit, folder):
@@ -194,7 +186,7 @@ class SlurmClientConformance:
         job_id = submit(body, array="0-3")
         client.update_throttle(job_id, 1)
         client.release([job_id])
-        eventually(lambda: states(client, job_id) == [JobState.COMPLETED] * 4)
+        wait_until(lambda: states(client, job_id) == [JobState.COMPLETED] * 4)
         assert log.read_text().split() == ["start", "end"] * 4
         with pytest.raises(ValueError, match="no limit"):
             client.update_throttle(job_id, 0)
@@ -237,19 +229,19 @@ class SlurmClientConformance:
         keeper = submit(array=None, hold=False, dependency=f"afterany:{array}")
         assert states(client, keeper) == [JobState.PENDING]
         client.release([array])
-        eventually(lambda: states(client, keeper) == [JobState.COMPLETED])
+        wait_until(lambda: states(client, keeper) == [JobState.COMPLETED])
         assert states(client, array) == [JobState.COMPLETED] * 2
 
     def test_odd_text_reaches_the_task_byte_for_byte(self, client, submit, folder):
         odd = 'it\'s "q" \\ $(id) `x` #é漢,%j\t|end'
         job_id = submit(f'printf %s {quoted(odd)} "$SLURM_JOB_NAME"', array="0", hold=False, name=odd, comment=odd)
-        eventually(lambda: states(client, job_id) == [JobState.COMPLETED])
+        wait_until(lambda: states(client, job_id) == [JobState.COMPLETED])
         assert (folder / f"{job_id}_0.log").read_text(encoding="utf-8") == odd * 2
         assert client.queue([job_id])[0].comment.startswith(f"{odd} hpcorch:")
 
     def test_several_tasks_start_under_srun_into_the_same_log(self, client, submit, folder):
         job_id = submit("echo rank $SLURM_PROCID", array="0", hold=False, tasks_per_node=2, cpus_per_task=1)
-        eventually(lambda: states(client, job_id) == [JobState.COMPLETED])
+        wait_until(lambda: states(client, job_id) == [JobState.COMPLETED])
         assert sorted((folder / f"{job_id}_0.log").read_text().splitlines()) == ["rank 0", "rank 1"]
 
     def test_the_cluster_describes_itself(self, client):

@@ -1,6 +1,6 @@
 """Kills a process that saves a checkpoint at each of its system calls, once before and once after it.
 
-``python -m tests.integration.checkpoint_killing FOLDER KEEP {plain|files}`` prints what was found, as JSON. It is a
+``python -m tests.support.checkpoint_killing FOLDER KEEP {plain|files}`` prints what was found, as JSON. It is a
 program of its own, since it forks, and only a process with a single thread may do that safely.
 
 A trial forks a child that is traced (ptrace(2)). Its stops at system calls, of all its threads, are counted, and at
