@@ -1,4 +1,4 @@
-"""Train a small neural network on scikit-learn's handwritten digits: the example application of hpcorch.
+"""Train a small neural network to read digits: the example application of hpcorch.
 
 It is a plain Hydra application, and the lines with `run` make it one that may be preempted at any time:
 
@@ -32,8 +32,24 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-PIXELS = 8 * 8
+SIDE = 8  # pixels
+PIXELS = SIDE * SIDE
 CLASSES = 10
+IMAGES = 1797
+# The digits from 0 to 9 in 5 by 7 dots: for each, its rows from the top, and in a row a bit for each dot.
+FONT = (
+    (14, 17, 19, 21, 25, 17, 14),
+    (4, 12, 4, 4, 4, 4, 14),
+    (14, 17, 1, 2, 4, 8, 31),
+    (31, 2, 4, 2, 1, 17, 14),
+    (2, 6, 10, 18, 31, 2, 2),
+    (31, 16, 30, 1, 1, 17, 14),
+    (6, 8, 16, 30, 17, 17, 14),
+    (31, 1, 2, 4, 8, 8, 8),
+    (14, 17, 17, 14, 17, 17, 14),
+    (14, 17, 17, 15, 1, 2, 12),
+)
+NOISE = 0.3  # standard deviation of a pixel, where ink is 1 and paper 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +83,25 @@ Optimizer = Callable[[TrainingState, Sequence[Floats], float, DictConfig], None]
 """Moves the parameters, in place, by one step: (state, gradients, learning rate, options)."""
 
 
+def draw_images() -> Images:
+    """Noisy images of digits, shifted by a pixel or not: the same ones at every call."""
+    rng = np.random.default_rng(0)
+    dots = np.array([[[row >> bit & 1 for bit in range(4, -1, -1)] for row in rows] for rows in FONT])
+    labels = rng.integers(CLASSES, size=IMAGES)
+    images = np.zeros((IMAGES, SIDE, SIDE))
+    for image, label in zip(images, labels, strict=True):
+        height, width = dots[label].shape
+        top, left = rng.integers(2), rng.integers(1, 3)
+        image[top : top + height, left : left + width] = dots[label]
+    noisy = np.clip(images + rng.normal(scale=NOISE, size=images.shape), 0, 1)
+    return Images(pixels=noisy.reshape(IMAGES, PIXELS), labels=labels)
+
+
 def load_images(validation_fraction: float, split_seed: int) -> tuple[Images, Images]:
     """The images to train on and, disjoint from them, the images to validate on."""
-    from sklearn.datasets import load_digits  # slow to import, and submitting a sweep does not need it
-
-    pixels, labels = load_digits(return_X_y=True)
-    images = Images(pixels=pixels / 16.0, labels=labels)
-    order = np.random.default_rng(split_seed).permutation(len(labels))
-    validation, training = np.split(order, [round(validation_fraction * len(labels))])
+    images = draw_images()
+    order = np.random.default_rng(split_seed).permutation(IMAGES)
+    validation, training = np.split(order, [round(validation_fraction * IMAGES)])
     return images.subset(training), images.subset(validation)
 
 

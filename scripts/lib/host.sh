@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # What the scripts need to know of, and do to, the machine they run on. Sourced by them.
 
+step() { # TEXT: say what begins now, and how many seconds after the start of the script
+  printf '[%3d s] %s\n' "$SECONDS" "$*" >&2
+}
+
 open_to_others() { # PATH: may every user reach and read it? (link targets included)
   local path mode
   path=$(realpath -e "$1" 2>/dev/null) || return
@@ -15,8 +19,11 @@ open_to_others() { # PATH: may every user reach and read it? (link targets inclu
 }
 
 install_packages() { # PACKAGE...: with apt-get if this is root on a Debian or Ubuntu, else fail
+  local said
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 1; fi
-  echo "installing $*" >&2
+  step "installing the packages $* with apt-get"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  said=$(apt-get update -qq 2>&1 && apt-get install -y -qq --no-install-recommends "$@" 2>&1) && return
+  tail -n 15 <<<"$said" >&2
+  return 1
 }

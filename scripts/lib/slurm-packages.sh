@@ -61,12 +61,10 @@ forbid_daemons() { # FILE: the place of policy-rc.d
   chmod 755 "$1"
 }
 
-debian_mirror() { # the mirror that this machine uses, if it is a Debian, else the official one
-  local mirror
+debian_mirror() { # the Debian mirror that this machine's apt uses, or nothing: debootstrap has a default of its own
   # shellcheck disable=SC2016
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    grep -v security | grep '/debian/\?$' | head -n 1) || true
-  echo "${mirror:-http://deb.debian.org/debian}"
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    grep -v security | grep '/debian/\?$' | head -n 1 || true
 }
 
 in_new_root() { # CMD...: run it in $ROOT with a /proc, which packages want; what it leaves running ends with it
@@ -82,7 +80,7 @@ copy_network_settings() { # so that downloads in $ROOT go the way they go on the
 }
 
 make_root() { # the Debian root of a release that is not the host's: $ROOT from $SUITE
-  local mirror recipe
+  local recipe
   # A root stays for months and outlives this file: one that was made by another recipe is made again.
   recipe=$(sha256sum <"${BASH_SOURCE[0]}")
   [ "$(cat "$ROOT/.complete" 2>/dev/null)" != "$recipe" ] || return 0
@@ -90,9 +88,8 @@ make_root() { # the Debian root of a release that is not the host's: $ROOT from 
   if ! command -v debootstrap >/dev/null; then
     install_packages debootstrap debian-archive-keyring || return
   fi
-  mirror=$(debian_mirror)
   rm -rf --one-file-system "$ROOT"
-  logged "debootstrap-$SUITE" debootstrap --variant=minbase "$SUITE" "$ROOT" "$mirror" \
+  logged "debootstrap-$SUITE" debootstrap --variant=minbase "$SUITE" "$ROOT" "$(debian_mirror)" \
     /usr/share/debootstrap/scripts/sid || return # one recipe serves all suites, also those it is too old to know
   copy_network_settings
   forbid_daemons "$ROOT/usr/sbin/policy-rc.d"
@@ -100,7 +97,7 @@ make_root() { # the Debian root of a release that is not the host's: $ROOT from 
   echo 'Acquire::Check-Valid-Until "false";' >"$ROOT/etc/apt/apt.conf.d/99valid"
   logged "packages-$SUITE" in_new_root bash -c "$INSTALL" install \
     python3 python3-venv python3-dev gcc libc6-dev libslurm-dev git procps ca-certificates || return
-  if [ "$SUITE" != bookworm ]; then add_older_libmariadb "$mirror" || return; fi
+  if [ "$SUITE" != bookworm ]; then add_older_libmariadb || return; fi
   copy_network_settings # again: the package ca-certificates has written its own list over the host's
   echo "$recipe" >"$ROOT/.complete"
 }
@@ -108,8 +105,8 @@ make_root() { # the Debian root of a release that is not the host's: $ROOT from 
 # slurmdbd of 24.11 and 26.05 does not start with libmariadb 11.8.9, which refuses its first query ("5027 Number of
 # columns in result"); bookworm's, beside it, works.
 OLDER_LIBMARIADB=/opt/libmariadb
-add_older_libmariadb() { # MIRROR
-  echo "deb $1 bookworm main" >"$ROOT/etc/apt/sources.list.d/bookworm.list"
+add_older_libmariadb() {
+  sed "s/ $SUITE / bookworm /" "$ROOT/etc/apt/sources.list" >"$ROOT/etc/apt/sources.list.d/bookworm.list"
   logged libmariadb in_new_root bash -c "set -e
     cd /var/tmp
     apt-get update -qq

@@ -36,7 +36,7 @@ choose_python() { # print the interpreter; as root, install the distribution's i
   local python
   python=$(find_python) || return
   if [ -z "$python" ] || { [ "$(id -u)" = 0 ] && ! python_open_to_others "$python"; }; then
-    if install_packages python3-venv python3-dev; then python=$(find_python) || return; fi
+    if install_packages python3-venv; then python=$(find_python) || return; fi
   fi
   if [ -z "$python" ]; then
     echo "No Python 3.10 or later with venv was found: install python3-venv, or name one in HPCORCH_PYTHON." >&2
@@ -45,23 +45,40 @@ choose_python() { # print the interpreter; as root, install the distribution's i
   echo "$python"
 }
 
-ensure_venv() { # PROJECT FOLDER: make FOLDER a virtual environment with PROJECT and its tools, or reuse it
-  local project=$1 folder=$2 python stamp
+ensure_venv() { # PROJECT FOLDER EXTRA: make FOLDER a virtual environment with PROJECT[EXTRA], or reuse it
+  local project=$1 folder=$2 extra=$3 python stamp found=''
   python=$(choose_python) || return
   stamp=$(cd "$project" && { echo "$folder $project"; "$python" -VV; ls hpcorch/_plugin 2>/dev/null; cat pyproject.toml; } | sha256sum)
-  if [ "$stamp" = "$(cat "$folder/hpcorch-stamp" 2>/dev/null)" ]; then
-    echo "reusing the virtual environment $folder" >&2
-    return
-  fi
-  echo "making the virtual environment $folder with $python ($("$python" -V))" >&2
+  [ ! -e "$folder/hpcorch-stamp" ] || found=$(<"$folder/hpcorch-stamp")
+  case $found in
+    "$stamp $extra" | "$stamp dev") # dev holds all other extras
+      step "reusing the virtual environment $folder"
+      return
+      ;;
+  esac
   (
+    set -o pipefail
     umask 022
-    rm -rf "$folder"
-    "$python" -m venv "$folder" &&
-      "$folder/bin/python" -m pip install -qq --disable-pip-version-check --editable "${project}[dev]" &&
-      echo "$stamp" >"$folder/hpcorch-stamp"
+    if [ "${found% *}" != "$stamp" ]; then
+      step "making the virtual environment $folder with $python ($("$python" -V))"
+      rm -rf "$folder"
+      "$python" -m venv "$folder" || exit
+    fi
+    step "installing hpcorch[$extra] into it"
+    # A pip that is older than the standard for builds would warn of each package that it builds the old way.
+    PIP_USE_PEP517=1 "$folder/bin/python" -m pip install --disable-pip-version-check --editable "${project}[$extra]" |
+      show_packages && echo "$stamp $extra" >"$folder/hpcorch-stamp"
   ) || {
     echo "The virtual environment could not be made: see pip's message above; a package index must be reachable." >&2
     return 1
   }
+}
+
+show_packages() { # of pip's output: one line, on a terminal, that names the package at work
+  local word name
+  while read -r word name _; do
+    [ "$word $name" != "Installing collected" ] || step "all packages are here; writing them"
+    [ -t 2 ] && [ "$word" = Collecting ] && printf '\r\033[K        %s\r' "$name" >&2
+  done
+  [ ! -t 2 ] || printf '\033[K' >&2
 }
