@@ -91,6 +91,7 @@ class RunRecord:
     duration_s: float | None  # seconds from start to end; None while it is not over
     exit_code: int | None
     reason: str | None
+    reused_from: str | None  # SWEEP/RUN whose result it took over instead of being executed
     error: str | None  # the exception that the task raised
     log: Path | None
     directory: Path  # its output directory

@@ -15,8 +15,6 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
 from hpcorch.services.reports.outcomes import Outcome, read_outcomes
 
-_TAKEN_OVER = "taken over from "
-
 
 def taken_over(ledger: Ledger, layout: SweepLayout, runs: Sequence[ManifestRun]) -> list[RunReused]:
     """What is known already of these runs, copied into their sweep.
@@ -58,7 +56,7 @@ def _copied(
     source, outcome = found.get((sweep, index), (None, None))
     if source is None or outcome is None or outcome.end is None:
         return None
-    end, reason = outcome.end, outcome.run.reason or ""
+    end = outcome.end
     file = result_digest = None
     if end.result_file is not None:
         try:
@@ -69,10 +67,9 @@ def _copied(
         layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
         write_whole(path, content)
         file, result_digest = layout.relative(path), digest(content)
-    executed = outcome.attempt is not None
     return RunReused(
         run=run.run,
-        of=f"{sweep}/{index}" if executed else reason.removeprefix(_TAKEN_OVER),
+        of=outcome.run.reused_from or f"{sweep}/{index}",
         key=run.key,
         result=end.result,
         result_pickle=end.result_pickle,

@@ -160,6 +160,7 @@ class Run:
     """One combination of parameters; its identity is stable over requeues and retries.
 
     :param key: digest of what determines the result (task configuration, code, seed); empty if that was not frozen
+    :param reused_from: SWEEP/INDEX of the run whose result it took over instead of being executed
     :param metrics: name -> {"last" | "min" | "max": [step, value]}, as last summarised by the highest attempt that
         logged any; a value that is not finite is text
     """
@@ -186,6 +187,7 @@ class Run:
     ended_at: str | None = None
     exit_code: int | None = None
     reason: str | None = None
+    reused_from: str | None = None
     result: Any = None
     error: str | None = None
     log: str | None = None

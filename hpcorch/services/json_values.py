@@ -81,6 +81,7 @@ def run_as_plain(run: Run, attempts: Sequence[Attempt], *, now: datetime) -> Pla
         "elapsed_s": elapsed_s(run.started_at, run.ended_at, now),
         "exit_code": run.exit_code,
         "reason": run.reason,
+        "reused_from": run.reused_from,
         "error": run.error,
         "result": run.result,
         "log": run.log,

@@ -199,6 +199,7 @@ def _taken_over(run: Run, reused: Event) -> Run:
         run,
         state=RunState.COMPLETED,
         reason=f"taken over from {fact.of}",
+        reused_from=fact.of,
         result=fact.result,
         ended_at=reused.time,
         exit_code=0,

@@ -10,7 +10,6 @@ from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.folding.stops import NOT_REQUEUED
 from hpcorch.model.ids import AttemptId, parse_ranges
-from hpcorch.services.observation.from_sacct import BY_UID
 
 # As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
 _ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
@@ -52,7 +51,7 @@ def _cancels(requests: Iterable[ControlRequested]) -> Mapping[tuple[int, int], C
 
 
 def _attributed(fact: JobObserved, request: ControlRequested | None, told: Collection[AttemptId]) -> JobObserved:
-    uid = _canceller(fact)
+    uid = fact.cancelled_by
     if request is None or (uid is not None and uid != request.uid):
         return fact if uid is None else replace(fact, reason=f"cancelled by {_person(uid)}")
     heeded = _heeded(fact, request, told)
@@ -68,12 +67,6 @@ def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[Attem
     """Whether it failed as a task does that was asked to save a checkpoint and end."""
     by_code = (fact.signal or fact.exit_code) in _ENDED_BY_REQUEST
     return request.checkpoint and fact.state == "FAILED" and (by_code or fact.attempt in told)
-
-
-def _canceller(fact: JobObserved) -> int | None:
-    if fact.reason is None or not fact.reason.startswith(BY_UID):
-        return None
-    return int(fact.reason.removeprefix(BY_UID))
 
 
 def _person(uid: int) -> str:

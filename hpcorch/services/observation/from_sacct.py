@@ -12,9 +12,6 @@ from hpcorch.model.states import SubmissionForm
 from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.sacct import AccountingRow
 
-# How the reason of a cancelled attempt begins, with the uid that sacct names behind it.
-BY_UID = "cancelled by uid "
-
 
 def own_accounts(rows: Iterable[AccountingRow], known: KnownAttempts, directory: str) -> list[AccountingRow]:
     """The rows without those of a job that got an id of ours again: another script was submitted then.
@@ -61,24 +58,20 @@ def from_accounting(
 
 
 def _end_of(row: AccountingRow, attempt: AttemptId) -> JobObserved:
+    """A row as a fact. (sacct's own Reason is left out: it is why the element last waited.)"""
     return JobObserved(
         submission=attempt.submission,
         run=attempt.run,
         restart=attempt.restart,
         state=row.state.value,
         witness="sacct",
-        reason=_why(row),
         node=row.nodes or None,
         exit_code=None if row.signal else row.exit_code,  # sacct says 0 of what a signal killed
         signal=row.signal or None,
         start=format_time(row.started_at) if row.started_at else None,
         end=format_time(row.ended_at) if row.ended_at else None,
+        cancelled_by=row.cancelled_by,
     )
-
-
-def _why(row: AccountingRow) -> str | None:
-    """Who cancelled. (sacct's own Reason is why the element last waited.)"""
-    return None if row.cancelled_by is None else f"{BY_UID}{row.cancelled_by}"
 
 
 def _elements(rows: Sequence[AccountingRow], known: KnownAttempts) -> list[AccountingRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +42,13 @@ def read_outcomes(ledger: Ledger, layout: SweepLayout, sweep: str, indices: Sequ
         if attempt.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
             deciding[attempt.run] = attempt
     runs = {run.run: run for run in ledger.runs(sweep, indices=indices)}
-    reused = _reused(layout) if any(_is_reused(run, deciding) for run in runs.values()) else {}
+    reused = _reused(layout) if any(run.reused_from for run in runs.values()) else {}
     return [
         Outcome(run=runs[index], attempt=None, end=reused.get(index))
-        if _is_reused(runs[index], deciding)
+        if runs[index].reused_from
         else _outcome(layout, runs[index], deciding.get(index))
         for index in indices
     ]
-
-
-def _is_reused(run: Run, deciding: Mapping[int, Attempt]) -> bool:
-    """Whether a run has a result without having been executed: it took over that of another one."""
-    return run.state is RunState.COMPLETED and run.run not in deciding
 
 
 def _reused(layout: SweepLayout) -> dict[int, AttemptEnded]:

@@ -273,8 +273,11 @@ def test_a_needed_run_is_executed_once_and_its_result_is_taken_over(app):
     assert [run.reason for run in runs] == [f"taken over from {earlier}/{n}" for n in (0, 1)] + [None]
     assert [run.attempts for run in runs] == [0, 0, 1]
     assert [(one.run, one.of) for one in facts(app, RunReused)] == [(0, f"{earlier}/0"), (1, f"{earlier}/1")]
+    assert [run.reused_from for run in runs] == [f"{earlier}/0", f"{earlier}/1", None]
+    assert launched(app, "x=2", "+seed=5", "hydra.launcher.needed=true", "hydra.sweep.dir=third") == [first[1]]
+    assert app.runs()[0].reused_from == f"{earlier}/1", "the run that was executed, not the one that took it over"
     (app.folder / "helpers.py").write_text("WORD = 'another helper'\n")
-    again = launched(app, "x=1", "+seed=5", "hydra.launcher.needed=true", "hydra.sweep.dir=third")
+    again = launched(app, "x=1", "+seed=5", "hydra.launcher.needed=true", "hydra.sweep.dir=fourth")
     assert again[0]["helper"] == "another helper"
 
 

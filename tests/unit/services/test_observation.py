@@ -270,7 +270,7 @@ def test_an_array_cancelled_as_a_whole_while_it_waited_ends_every_element_withou
     rows = [accounted(None, "CANCELLED", started_at=None, nodes="", cancelled_by=1000), accounted(0, "COMPLETED")]
     facts = from_accounting(rows, known())
     assert sorted(words(facts)) == [(5, 0, "COMPLETED"), (6, 0, "CANCELLED"), (7, 0, "CANCELLED")]
-    assert {fact.reason for fact in facts if fact.run != 5} == {"cancelled by uid 1000"}
+    assert {(fact.cancelled_by, fact.reason) for fact in facts if fact.run != 5} == {(1000, None)}
 
 
 def test_the_end_of_one_element_whose_index_is_not_known_yet_is_not_the_end_of_all() -> None:
@@ -391,7 +391,7 @@ def test_sacct_adds_who_cancelled_to_what_squeue_showed_first() -> None:
     before = known(said(7, "CANCELLED", node="n1"), journals=[(7, 0)])
     assert is_without_detail(before.observed[AttemptId(run=7, submission=0, restart=0)])
     (fact,) = from_accounting([accounted(2, "CANCELLED", cancelled_by=0)], before)
-    assert fact.reason == "cancelled by uid 0"
+    assert (fact.cancelled_by, fact.reason) == (0, None)
     assert not is_without_detail(fact)
     assert from_queue([*OTHERS, queued(2, "CANCELLED")], known(*QUIET, fact, journals=[(7, 0)])) == []
 

@@ -79,10 +79,10 @@ def observed(state: str, reason: str | None, witness: str = "sacct", **values: A
 @pytest.mark.parametrize(
     ("fact", "state", "reason"),
     [
-        (observed("CANCELLED", "cancelled by uid 1000"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
+        (observed("CANCELLED", None, cancelled_by=1000), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("CANCELLED", None), "CANCELLED", "cancelled by alice with hpcorch cancel"),
-        (observed("CANCELLED", "cancelled by uid 0"), "CANCELLED", "cancelled by root (uid 0)"),
-        (observed("CANCELLED", "cancelled by uid 4294967"), "CANCELLED", "cancelled by uid 4294967"),
+        (observed("CANCELLED", None, cancelled_by=0), "CANCELLED", "cancelled by root (uid 0)"),
+        (observed("CANCELLED", None, cancelled_by=4294967), "CANCELLED", "cancelled by uid 4294967"),
         (observed("NOT_REQUEUED", "preempted"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("TIMEOUT", None), "TIMEOUT", None),
         (observed("FAILED", "killed", "local"), "CANCELLED", "cancelled by alice with hpcorch cancel"),

@@ -84,6 +84,7 @@ CREATE TABLE runs (
     ended_at TEXT,
     exit_code INTEGER,
     reason TEXT,
+    reused_from TEXT,                   -- SWEEP/RUN whose result it took over instead of being executed
     result TEXT,                        -- JSON
     error TEXT,
     log TEXT,

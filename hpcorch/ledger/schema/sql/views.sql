@@ -60,6 +60,7 @@ SELECT
     r.ended_at,
     r.exit_code,
     r.reason,
+    r.reused_from,
     r.error,
     r.log,
     json_extract(p.body, '$.directory') AS directory,
