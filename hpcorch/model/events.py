@@ -19,6 +19,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.job_states import JobState
 
 CONTROL_SOURCE = "control"
 NO_SUBMISSION = -1  # stands where something became of a run before it was ever submitted
@@ -262,7 +263,7 @@ class JobObserved(Fact):
     submission: int
     run: int
     restart: int
-    state: str  # Slurm's word; for the local backend the same words
+    state: str  # a word of JobState, for the local backend, too; a newer version may have others
     witness: str  # squeue | sacct | local
     reason: str | None = None
     node: str | None = None
@@ -278,6 +279,11 @@ class JobObserved(Fact):
     def attempt(self) -> AttemptId:
         """The attempt that the fact is about."""
         return AttemptId(run=self.run, submission=self.submission, restart=self.restart)
+
+    @property
+    def job_state(self) -> JobState:
+        """What ``state`` says; ``UNKNOWN`` if this version does not know the word."""
+        return JobState.of(self.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from typing import get_type_hints
 
 import pytest
 
+from hpcorch.model.job_states import JobState
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm.client import PyslurmClient
-from hpcorch.slurm.states import JobState
 from tests.support.conformance.pyslurm_client import PyslurmConformance, agree, by_id
 from tests.support.conformance.slurm_client import states
 from tests.support.fake_pyslurm import pyslurm as fake

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from hpcorch.errors import NotFoundError, SlurmUnavailableError
 from hpcorch.model.ids import parse_ranges
+from hpcorch.model.job_states import JobState
 from hpcorch.services.throttling.state import Entry, tag
 from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
 from hpcorch.slurm.answers.squeue import QueueRow
-from hpcorch.slurm.states import JobState
 
 
 class Killed(BaseException):

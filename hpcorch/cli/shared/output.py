@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.cli.shared.text import printable, shortened
+from hpcorch.model.states import NOT_FINE, RunState
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 # Longer cells would push the others out of sight; --json has all of it.
 _WIDEST_CELL = 100
 _STYLES: Mapping[str, str] = {
-    "COMPLETED": "green",
-    "RUNNING": "cyan",
-    **dict.fromkeys(("FAILED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "LOST"), "red"),
-    **dict.fromkeys(("CANCELLED", "UNCERTAIN", "SUSPENDED"), "yellow"),
+    **{state.value: "red" for state in NOT_FINE},
+    **{state.value: "yellow" for state in (RunState.CANCELLED, RunState.UNCERTAIN, RunState.SUSPENDED)},
+    RunState.COMPLETED.value: "green",
+    RunState.RUNNING.value: "cyan",
 }
 
 

@@ -1,8 +1,8 @@
 """From the evidence of a run to its attempts: pure functions.
 
 Facts of one journal are ordered by their sequence number; the clock is never asked. Where the task's journal and
-the scheduler disagree, the table in :mod:`hpcorch.model.folding.stops` decides: the journal is believed about what
-the task did, the scheduler about what became of a job that could not say so itself.
+the scheduler disagree, the table in :mod:`hpcorch.model.folding.stop_rules` decides: the journal is believed about
+what the task did, the scheduler about what became of a job that could not say so itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from hpcorch.model.events import (
     RunPlanned,
 )
 from hpcorch.model.folding.evidence import RunEvidence
-from hpcorch.model.folding.stops import Journal, Verdict, judge
+from hpcorch.model.folding.stop_rules import Journal
+from hpcorch.model.folding.stops import Verdict, judge
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState
 
 # What the journal's own last word means.
@@ -40,8 +42,8 @@ _OUTCOMES: Mapping[str, AttemptState] = {
 }
 # What stopped an attempt, where the signal says more than that something did.
 _STOPS: Mapping[str | None, Journal] = {"SIGUSR1": Journal.WARNED, "SIGUSR2": Journal.ASKED}
-# Slurm's words for a job that is not over.
-_ALIVE = frozenset({"PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"})
+# Of a job that is not over.
+_ALIVE = frozenset({JobState.PENDING, JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED, JobState.STOPPED})
 
 
 def fold_attempts(evidence: RunEvidence, observed: Mapping[tuple[int, int], JobObserved]) -> tuple[Attempt, ...]:
@@ -143,7 +145,7 @@ def _scheduler_fact(
 ) -> dict[str, Any]:
     """What the scheduler's last word adds to what the journal says of an attempt."""
     # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
-    told = said.witness != "local" and (said.state not in _ALIVE or not journal["state"].is_final)
+    told = said.witness != "local" and (said.job_state not in _ALIVE or not journal["state"].is_final)
     added: dict[str, Any] = {
         "slurm_state": said.state if told else None,
         "node": journal.get("node") or said.node,

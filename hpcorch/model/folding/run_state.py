@@ -8,7 +8,9 @@ from dataclasses import replace
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import Event, JobObserved, RunReused
 from hpcorch.model.folding.evidence import RunEvidence
-from hpcorch.model.folding.stops import NOT_REQUEUED, Journal, judge
+from hpcorch.model.folding.stop_rules import Journal
+from hpcorch.model.folding.stops import judge
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 
 _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
@@ -29,16 +31,16 @@ _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
     AttemptState.SUPERSEDED: RunState.UNCERTAIN,
     AttemptState.LOST: RunState.LOST,
 }
-# Slurm's word for an array element that is not over, while no journal speaks for it.
-_RUN_STATE_OF_JOB: Mapping[str, RunState] = {
-    "PENDING": RunState.PENDING,
-    "RUNNING": RunState.RUNNING,
-    "SUSPENDED": RunState.SUSPENDED,
-    "STOPPED": RunState.SUSPENDED,
-    NOT_REQUEUED: RunState.PLANNED,
+# The scheduler's word for an array element that is not over, while no journal speaks for it.
+_RUN_STATE_OF_JOB: Mapping[JobState, RunState] = {
+    JobState.PENDING: RunState.PENDING,
+    JobState.RUNNING: RunState.RUNNING,
+    JobState.SUSPENDED: RunState.SUSPENDED,
+    JobState.STOPPED: RunState.SUSPENDED,
+    JobState.NOT_REQUEUED: RunState.PLANNED,
 }
-# Slurm's words for a job that holds its node and does not run.
-_SUSPENDED = ("SUSPENDED", "STOPPED")
+# Of a job that holds its node and does not run.
+_SUSPENDED = frozenset({JobState.SUSPENDED, JobState.STOPPED})
 
 
 def settle_run(
@@ -63,7 +65,10 @@ def settle_run(
         if said is not None and key > place:
             run = _back_in_queue(run, said, evidence.submissions)
         elif (
-            said is not None and key == place and winner.state is AttemptState.RUNNING and said.state in _SUSPENDED
+            said is not None
+            and key == place
+            and winner.state is AttemptState.RUNNING
+            and said.job_state in _SUSPENDED
         ):
             run = replace(run, state=RunState.SUSPENDED)
     elif latest is not None:
@@ -71,7 +76,7 @@ def settle_run(
     elif evidence.reused is not None:
         return _taken_over(run, evidence.reused)
     else:
-        if said is not None and said.state == "CANCELLED":  # by request, before it was submitted
+        if said is not None and said.job_state is JobState.CANCELLED:  # by request, before it was submitted
             return replace(run, state=RunState.CANCELLED, reason=said.reason)
         rejected = max(evidence.submissions, key=lambda item: item.submission, default=None)
         return replace(run, reason=rejected.reason if rejected else None)
@@ -132,7 +137,7 @@ def _run_state(ended: AttemptState, slurm_state: str | None) -> RunState:
     :param slurm_state: Slurm's word on that attempt. Where it is FAILED, Slurm does not requeue what was preempted:
         a user's script that ended before its grace time was over, which nobody but its user submits again
     """
-    if ended is AttemptState.PREEMPTED and slurm_state == "FAILED":
+    if ended is AttemptState.PREEMPTED and slurm_state == JobState.FAILED.value:
         return RunState.CANCELLED
     return _RUN_STATE_OF_ATTEMPT[ended]
 
@@ -161,11 +166,11 @@ def _back_in_queue(run: Run, said: JobObserved, submissions: Sequence[Submission
 def _by_word_alone(said: JobObserved, submissions: Sequence[Submission]) -> tuple[RunState, str | None]:
     """State and reason of a run of whose attempt the scheduler alone speaks."""
     about = [one for one in submissions if one.submission == said.submission]
-    if said.state == NOT_REQUEUED and any(one.form.is_script for one in about):
+    if said.job_state is JobState.NOT_REQUEUED and any(one.form.is_script for one in about):
         return RunState.CANCELLED, said.reason  # nobody but its user submits it again
     verdict = judge(Journal.SCRIPT if any(one.ends_by_slurm for one in about) else Journal.NOTHING, said)
     if verdict is None:
-        return _RUN_STATE_OF_JOB.get(said.state, RunState.UNCERTAIN), said.reason
+        return _RUN_STATE_OF_JOB.get(said.job_state, RunState.UNCERTAIN), said.reason
     return _run_state(verdict.state, said.state), verdict.reason
 
 

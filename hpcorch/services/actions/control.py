@@ -21,8 +21,8 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
-from hpcorch.model.folding.stops import NOT_REQUEUED
 from hpcorch.model.ids import format_ranges
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import RunState
 from hpcorch.services.actions.local_processes import ask_locally, check_hosts, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
@@ -36,7 +36,6 @@ from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.states import JobState
 
 # Runs in these states may have a process that can be asked to save a checkpoint.
 _RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.UNCERTAIN})
@@ -178,8 +177,8 @@ class Control:
                 control.append(request, durable=True)
             if action is Action.CANCEL:
                 observed = read_history(layout, self.sweep.id).observed.values()
-                for word in attributed((w for w in observed if w.state == NOT_REQUEUED), requests):
-                    if word.state != NOT_REQUEUED:
+                for word in attributed((w for w in observed if w.job_state is JobState.NOT_REQUEUED), requests):
+                    if word.job_state is not JobState.NOT_REQUEUED:
                         control.append(word)
 
     def _mark(self, asked: Sequence[Target]) -> None:

@@ -29,6 +29,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE
 from hpcorch.model.ids import AttemptId, utc_now
+from hpcorch.model.job_states import JobState
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
 from hpcorch.services.commands.process import Ended
@@ -180,7 +181,7 @@ class RunRecord(CommandRecord):
             submission=self.attempt.submission,
             run=self.attempt.run,
             restart=self.attempt.restart,
-            state="CANCELLED",
+            state=JobState.CANCELLED.value,
             witness="local",
             reason=f"stopped by {end.signal}",
             exit_code=end.exit_code,

@@ -17,6 +17,7 @@ from hpcorch.model.events import (
     SubmissionReleased,
 )
 from hpcorch.model.ids import AttemptId, format_ranges, new_token, utc_now
+from hpcorch.model.job_states import JobState
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.observation.attribution import attributed, cancelled_runs
@@ -70,7 +71,7 @@ class PoolRecord:
         return any(isinstance(event.fact, AttemptEnded) for event in read_attempt(self._layout, attempt))
 
     def word(
-        self, task: int, state: str, reason: str, number: int | None = None, *, exit_code: int | None = None
+        self, task: int, state: JobState, reason: str, number: int | None = None, *, exit_code: int | None = None
     ) -> JobObserved:
         """What is to be said of a task that is over.
 
@@ -80,7 +81,7 @@ class PoolRecord:
             submission=self.number,
             run=self._runs[task],
             restart=0,
-            state=state,
+            state=state.value,
             witness="local",
             reason=reason,
             exit_code=exit_code,

@@ -21,6 +21,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import JobObserved
 from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.model.ids import format_ranges
+from hpcorch.model.job_states import JobState
 from hpcorch.model.variables import script_exports
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.task import POLL_S, LocalTask, stop_tasks
@@ -105,7 +106,7 @@ class LocalPool:
 
     def _start_unless_cancelled(self, index: int) -> None:
         if self._record.is_cancelled(index):
-            self._record.append([self._record.word(index, "CANCELLED", "cancelled while it waited")])
+            self._record.append([self._record.word(index, JobState.CANCELLED, "cancelled while it waited")])
         else:
             self._start(index)
 
@@ -165,14 +166,14 @@ class LocalPool:
         code = task.process.returncode
         word = self._record.word
         if task.timed_out:
-            return word(index, "TIMEOUT", "it reached hydra.launcher.timeout_min")
+            return word(index, JobState.TIMEOUT, "it reached hydra.launcher.timeout_min")
         if code < 0:
-            return word(index, "FAILED", f"the process was killed by {signal_name(-code)}", -code)
+            return word(index, JobState.FAILED, f"the process was killed by {signal_name(-code)}", -code)
         if code:
-            return word(index, "FAILED", _of_exit_code(code), exit_code=code)
+            return word(index, JobState.FAILED, _of_exit_code(code), exit_code=code)
         if self._record.has_end(index):
             return None
-        return word(index, "COMPLETED", "the process ended with exit code 0, and the run recorded no end")
+        return word(index, JobState.COMPLETED, "the process ended with exit code 0, and the run recorded no end")
 
     def _stop(self, waiting: Sequence[int]) -> None:
         """Stop every task, and record what was stopped and what was not started."""
@@ -180,7 +181,9 @@ class LocalPool:
         stop_tasks(self._running.values())
         self._running.clear()
         reason = f"stopped by {signal_name(self._interrupted_by or signal.SIGINT)}"
-        self._record.append([self._record.word(index, "CANCELLED", reason) for index in (*stopped, *waiting)])
+        self._record.append(
+            [self._record.word(index, JobState.CANCELLED, reason) for index in (*stopped, *waiting)]
+        )
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import psutil
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
+from hpcorch.model.job_states import JobState
 
 # The start of a process is derived from the clock of the host, which is set while the process runs.
 _START_DRIFT_S = 30.0
@@ -56,7 +57,7 @@ def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> li
             submission=submission.submission,
             run=run.run,
             restart=0,
-            state="CANCELLED",
+            state=JobState.CANCELLED.value,
             witness="local",
             reason="the launching process ended before the run did",
             end=now,

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.events import ControlRequested, JobObserved
-from hpcorch.model.folding.stops import NOT_REQUEUED
 from hpcorch.model.ids import AttemptId, parse_ranges
+from hpcorch.model.job_states import JobState
 
 # As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
 _ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
@@ -55,18 +55,18 @@ def _attributed(fact: JobObserved, request: ControlRequested | None, told: Colle
     if request is None or (uid is not None and uid != request.uid):
         return fact if uid is None else replace(fact, reason=f"cancelled by {_person(uid)}")
     heeded = _heeded(fact, request, told)
-    if fact.state == "CANCELLED" or (heeded and fact.witness != "local"):
+    if fact.job_state is JobState.CANCELLED or (heeded and fact.witness != "local"):
         return replace(fact, reason=reason_of(request))
-    stopped = fact.witness == "local" and fact.state == "FAILED" and (heeded or not request.checkpoint)
-    if stopped or fact.state == NOT_REQUEUED:
-        return replace(fact, state="CANCELLED", reason=reason_of(request))
+    stopped = fact.witness == "local" and fact.job_state is JobState.FAILED and (heeded or not request.checkpoint)
+    if stopped or fact.job_state is JobState.NOT_REQUEUED:
+        return replace(fact, state=JobState.CANCELLED.value, reason=reason_of(request))
     return fact
 
 
 def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[AttemptId]) -> bool:
     """Whether it failed as a task does that was asked to save a checkpoint and end."""
     by_code = (fact.signal or fact.exit_code) in _ENDED_BY_REQUEST
-    return request.checkpoint and fact.state == "FAILED" and (by_code or fact.attempt in told)
+    return request.checkpoint and fact.job_state is JobState.FAILED and (by_code or fact.attempt in told)
 
 
 def _person(uid: int) -> str:

@@ -7,18 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hpcorch.model.events import JobObserved
-from hpcorch.model.folding.stops import NOT_REQUEUED
 from hpcorch.model.ids import AttemptId, format_time, parse_time
+from hpcorch.model.job_states import JobState
 from hpcorch.services.observation.from_squeue import not_requeued
-from hpcorch.services.observation.known import FORGOTTEN, KnownAttempts
+from hpcorch.services.observation.known import KnownAttempts
 
 # For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
 FORGOTTEN_TIME = timedelta(minutes=5)
 # These words promise that the element runs again, so that a run is not over with them.
-_PREEMPTED = frozenset({"PREEMPTED"})
-_TO_BE_CONTINUED = _PREEMPTED | {"REQUEUED"}
+_PREEMPTED = frozenset({JobState.PREEMPTED})
+_TO_BE_CONTINUED = _PREEMPTED | {JobState.REQUEUED}
 # Words that nothing more is concluded from, until there is news.
-_CONCLUDED = frozenset({"LOST", NOT_REQUEUED})
+_CONCLUDED = frozenset({JobState.LOST, JobState.NOT_REQUEUED})
 
 
 def from_silence(
@@ -45,16 +45,16 @@ def from_silence(
         if last is None and _is_to_be_continued(preempted := attempt.previous_restart(), known, _PREEMPTED):
             if _is_long_ago(known.observed[preempted], now):
                 facts.extend(not_requeued(preempted, known))
-        elif not known.is_over(attempt) and (last is None or last.state not in _CONCLUDED):
+        elif not known.is_over(attempt) and (last is None or last.job_state not in _CONCLUDED):
             ran = (seen is not None and seen.restart == attempt.restart) or (last is not None and bool(last.node))
             facts.extend(_silence(attempt, last, now, ran=ran, accounting=accounting))
     return facts
 
 
 def _is_to_be_continued(
-    attempt: AttemptId, known: KnownAttempts, words: Collection[str] = _TO_BE_CONTINUED
+    attempt: AttemptId, known: KnownAttempts, words: Collection[JobState] = _TO_BE_CONTINUED
 ) -> bool:
-    return attempt in known.observed and known.observed[attempt].state in words
+    return attempt in known.observed and known.observed[attempt].job_state in words
 
 
 def _is_long_ago(word: JobObserved, now: datetime) -> bool:
@@ -69,20 +69,26 @@ def _silence(
         submission=attempt.submission,
         run=attempt.run,
         restart=attempt.restart,
-        state=FORGOTTEN,
+        state=JobState.FORGOTTEN.value,
         witness="squeue",
         reason="Slurm has forgotten the job, and of its end nothing is known yet",
         node=last.node if last is not None else None,
         end=format_time(now),
     )
-    noted = last.end if last is not None and last.state == FORGOTTEN else None
+    noted = last.end if last is not None and last.job_state is JobState.FORGOTTEN else None
     if accounting and noted is None:
         return [word]
     if noted is not None and now - parse_time(noted) < FORGOTTEN_TIME:
         return []
     if not ran and attempt.restart > 0:
-        return [replace(word, state="CANCELLED", reason="its last attempt was stopped, and it did not start again")]
+        return [
+            replace(
+                word,
+                state=JobState.CANCELLED.value,
+                reason="its last attempt was stopped, and it did not start again",
+            )
+        ]
     if not ran and accounting:
-        return [replace(word, state="CANCELLED", reason="cancelled while it waited")]
+        return [replace(word, state=JobState.CANCELLED.value, reason="cancelled while it waited")]
     reason = "Slurm has forgotten the job, nobody remembers its end, and the run recorded none"
-    return [replace(word, state="LOST", reason=reason)]
+    return [replace(word, state=JobState.LOST.value, reason=reason)]

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.folding.stops import NOT_REQUEUED
 from hpcorch.model.ids import AttemptId
-from hpcorch.services.observation.known import ENDED, FORGOTTEN, KnownAttempts, is_news
+from hpcorch.model.job_states import JobState
+from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.sbatch.marks import TOKEN_PREFIX
-from hpcorch.slurm.states import JobState
 
 # Words of Slurm that mean the same to a run.
 _WAITING = frozenset(
@@ -29,7 +28,7 @@ _WAITING = frozenset(
 )
 _STOPPED = frozenset({JobState.SUSPENDED, JobState.STOPPED})
 # After these words an element may run again, and what squeue says next is about the next restart.
-_BACK_IN_QUEUE = frozenset({"REQUEUED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
+_BACK_IN_QUEUE = frozenset({JobState.REQUEUED, JobState.PREEMPTED, JobState.NODE_FAIL, JobState.BOOT_FAIL})
 # What squeue shows as the reason of an ended element is of use in this case only. Otherwise it repeats the state,
 # is why the element last waited, or misleads (22.05 shows JobLaunchFailure of what any signal killed: measured).
 _REASONS_OF_ENDS = frozenset({"DependencyNeverSatisfied"})
@@ -83,7 +82,9 @@ def _vanished(rows: Sequence[QueueRow], known: KnownAttempts) -> list[JobObserve
 
 def _never_started(run: int, submission: Submission, known: KnownAttempts) -> bool:
     first = known.observed.get(AttemptId(run=run, submission=submission.submission, restart=0))
-    return (run, submission.submission) not in known.attempts and (first is None or first.state == "PENDING")
+    return (run, submission.submission) not in known.attempts and (
+        first is None or first.job_state is JobState.PENDING
+    )
 
 
 def _facts_of_row(row: QueueRow, number: int, run: int, known: KnownAttempts) -> list[JobObserved]:
@@ -126,14 +127,14 @@ def not_requeued(preempted: AttemptId, known: KnownAttempts) -> list[JobObserved
     of a next attempt, which somebody may start by requeueing it, takes this word back.
     """
     following = preempted.next_restart()
-    if following in known.observed and known.observed[following].state != FORGOTTEN:
+    if following in known.observed and known.observed[following].job_state is not JobState.FORGOTTEN:
         return []
     return [
         JobObserved(
             submission=following.submission,
             run=following.run,
             restart=following.restart,
-            state=NOT_REQUEUED,
+            state=JobState.NOT_REQUEUED.value,
             witness="squeue",
             reason="preempted, and Slurm does not requeue what it preempts here",
         )
@@ -152,9 +153,9 @@ def _is_before(attempt: AttemptId, state: JobState, known: KnownAttempts) -> boo
         return known.is_over(attempt)
     # An end is shown until it is forgotten: it is the next attempt's only where there is known to be one.
     last = known.observed.get(attempt)
-    if last is None or last.state not in _BACK_IN_QUEUE:
+    if last is None or last.job_state not in _BACK_IN_QUEUE:
         return False
-    return last.state == JobState.REQUEUED.value or _has_successor(attempt, state, known)
+    return last.job_state is JobState.REQUEUED or _has_successor(attempt, state, known)
 
 
 def _has_successor(attempt: AttemptId, state: JobState, known: KnownAttempts) -> bool:
@@ -164,9 +165,9 @@ def _has_successor(attempt: AttemptId, state: JobState, known: KnownAttempts) ->
     next attempt because nothing was heard of one is no sign of a start.
     """
     following = known.observed.get(attempt.next_restart())
-    if following is None or following.state in (FORGOTTEN, NOT_REQUEUED):
+    if following is None or following.job_state in (JobState.FORGOTTEN, JobState.NOT_REQUEUED):
         return False
-    still_shown = known.observed[attempt].state == state.value != following.state
+    still_shown = known.observed[attempt].job_state is state is not following.job_state
     return not (still_shown and known.is_over(attempt.next_restart()))
 
 
@@ -176,6 +177,6 @@ def is_without_detail(word: JobObserved) -> bool:
     squeue cannot tell who cancelled, nor a requeue from a preemption. (Of an element that was cancelled while it
     waited, sacct may never have anything.)
     """
-    if word.witness != "squeue" or word.state not in ENDED:
+    if word.witness != "squeue" or not word.job_state.ends_attempt:
         return False
-    return word.node is not None or word.state == JobState.REQUEUED.value
+    return word.node is not None or word.job_state is JobState.REQUEUED

@@ -22,6 +22,7 @@ from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.folding.stops import killed_by
 from hpcorch.model.ids import parse_time
+from hpcorch.model.job_states import JobState
 from hpcorch.services.logs.attempts import error_file
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm import commands
@@ -39,7 +40,7 @@ def with_memory(facts: Iterable[JobObserved], known: KnownAttempts, layout: Swee
 
 
 def _is_killed(fact: JobObserved) -> bool:
-    return (fact.state, fact.witness, killed_by(fact)) == ("FAILED", "sacct", signal.SIGKILL)
+    return (fact.job_state, fact.witness, killed_by(fact)) == (JobState.FAILED, "sacct", signal.SIGKILL)
 
 
 def _with_memory(fact: JobObserved, known: KnownAttempts, layout: SweepLayout) -> JobObserved:
@@ -69,7 +70,7 @@ def _has_words(path: Path, start: int) -> bool:
 
 _log = logging.getLogger(__name__)
 # Words that may hide a preemption. Others say more.
-_BY_ITSELF = frozenset({"COMPLETED", "FAILED"})
+_BY_ITSELF = frozenset({JobState.COMPLETED, JobState.FAILED})
 
 
 def with_preemptions(facts: Sequence[JobObserved], known: KnownAttempts, client: SlurmClient) -> list[JobObserved]:
@@ -79,7 +80,7 @@ def with_preemptions(facts: Sequence[JobObserved], known: KnownAttempts, client:
     its word on the end counts.
     """
     scripts = {one.submission: one for one in known.submissions.values() if one.ends_by_slurm}
-    ended = {fact.submission for fact in facts if fact.state in _BY_ITSELF} & scripts.keys()
+    ended = {fact.submission for fact in facts if fact.job_state in _BY_ITSELF} & scripts.keys()
     if not ended:
         return list(facts)
     begun = _begun([scripts[number].job_id or "" for number in sorted(ended)], client)
@@ -102,7 +103,7 @@ def _begun(job_ids: Sequence[str], client: SlurmClient) -> Mapping[str, datetime
 def _is_preempted(
     fact: JobObserved, submission: Submission, begun: Mapping[str, datetime], known: KnownAttempts
 ) -> bool:
-    if fact.state not in _BY_ITSELF:
+    if fact.job_state not in _BY_ITSELF:
         return False
     last = known.observed.get(fact.attempt)
     if last is not None and last.preempted:  # the controller may have forgotten it since

@@ -12,12 +12,8 @@ from dataclasses import dataclass, replace
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.slurm.states import JobState
+from hpcorch.model.job_states import JobState
 
-# Slurm's words for an attempt that is over.
-ENDED = frozenset(state.value for state in JobState if state.ends_attempt)
-# Ours, for an element that squeue has forgotten and of whose end sacct says nothing (yet).
-FORGOTTEN = "FORGOTTEN"
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
 
@@ -37,7 +33,7 @@ class KnownAttempts:
 
     def is_over(self, attempt: AttemptId) -> bool:
         """Whether the scheduler has said that this attempt ended."""
-        return attempt in self.observed and self.observed[attempt].state in ENDED
+        return attempt in self.observed and self.observed[attempt].job_state.ends_attempt
 
     def with_facts(self, facts: Iterable[JobObserved]) -> KnownAttempts:
         """The same with these facts known, too."""
@@ -50,11 +46,11 @@ def is_news(fact: JobObserved, known: KnownAttempts) -> bool:
     if last is None:
         # A running element whose journal runs tells nothing new.
         seen = known.attempts.get((fact.run, fact.submission))
-        return not (fact.state == "RUNNING" and seen is not None and seen.restart == fact.restart)
+        return not (fact.job_state is JobState.RUNNING and seen is not None and seen.restart == fact.restart)
     if fact.state == last.state:
-        if fact.state == "PENDING":
+        if fact.job_state is JobState.PENDING:
             return fact.reason != last.reason and not {fact.reason, last.reason} <= _ITS_TURN
         # To an end that squeue showed, the database adds exit code, times and who cancelled.
-        return last.state in ENDED and (fact.witness, last.witness) == ("sacct", "squeue")
+        return last.job_state.ends_attempt and (fact.witness, last.witness) == ("sacct", "squeue")
     # sacct tells attempts apart, squeue shows only the latest: what sacct said of an ended one stands.
-    return not (last.witness == "sacct" and last.state in ENDED and fact.witness == "squeue")
+    return not (last.witness == "sacct" and last.job_state.ends_attempt and fact.witness == "squeue")

@@ -23,6 +23,7 @@ from hpcorch.model.actions import CHECKPOINT_SIGNAL
 from hpcorch.model.entities import SBATCH, Attempt, Run
 from hpcorch.model.events import JobObserved, SweepCreated
 from hpcorch.model.ids import AttemptId, format_time, parse_time, utc_now
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.services.local.processes import orphaned
 from hpcorch.services.observation.attribution import attributed
@@ -237,7 +238,7 @@ def _settled(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObse
     return [
         fact
         for fact in facts
-        if fact.state != "COMPLETED"
+        if fact.job_state is not JobState.COMPLETED
         or fact.submission in scripts
         or (fact.end is not None and fact.end < latest)
         or _awaits_the_other_ranks(fact, known)

@@ -10,8 +10,8 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
-from hpcorch.model.folding.stops import NOT_REQUEUED
 from hpcorch.model.ids import AttemptId, utc_now
+from hpcorch.model.job_states import JobState
 from hpcorch.model.retries import RetryBudget, budget_of
 from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
 from hpcorch.services.local.processes import pool_is_gone
@@ -72,7 +72,7 @@ def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: 
         ends=last_ends(attempts, history, {run.run for run in runs}),
         now=utc_now(),
         let_go=frozenset(
-            (a.run, a.submission) for a, said in history.observed.items() if said.state == NOT_REQUEUED
+            (a.run, a.submission) for a, said in history.observed.items() if said.job_state is JobState.NOT_REQUEUED
         ),
         abandoned=frozenset(number for number, one in history.submissions.items() if _is_abandoned(one)),
         unkept=_unkept(ledger, sweep, history, keepers_for),
@@ -110,16 +110,25 @@ def last_ends(
     for attempt in attempts:
         _keep_later(last, attempt)
     for place, said in history.observed.items():
-        state = _STATES.get(said.state)
-        if place.run in runs and state is not None and state.is_final:
+        state = _ENDS.get(said.job_state)
+        if place.run in runs and state is not None:
             _keep_later(last, _unclaimed(place, state, history.submissions.get(place.submission), said.end))
     return last
 
 
-_STATES: Mapping[str, AttemptState] = {
-    # Slurm's COMPLETED of a task that recorded nothing means that nobody knows.
-    **AttemptState.__members__,
-    "COMPLETED": AttemptState.LOST,
+# How an attempt ended of which the scheduler alone tells.
+_ENDS: Mapping[JobState, AttemptState] = {
+    JobState.COMPLETED: AttemptState.LOST,  # of a task that recorded nothing this means that nobody knows
+    JobState.FAILED: AttemptState.FAILED,
+    JobState.TIMEOUT: AttemptState.TIMEOUT,
+    JobState.OUT_OF_MEMORY: AttemptState.OUT_OF_MEMORY,
+    JobState.CANCELLED: AttemptState.CANCELLED,
+    JobState.NODE_FAIL: AttemptState.NODE_FAIL,
+    JobState.BOOT_FAIL: AttemptState.BOOT_FAIL,
+    JobState.DEADLINE: AttemptState.DEADLINE,
+    JobState.PREEMPTED: AttemptState.PREEMPTED,
+    JobState.REQUEUED: AttemptState.REQUEUED,
+    JobState.LOST: AttemptState.LOST,
 }
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from hpcorch.model.job_states import JobState
 from hpcorch.resources.shares import Claim
 from hpcorch.services.throttling.state import Entry
 from hpcorch.slurm.answers.squeue import QueueRow
-from hpcorch.slurm.states import JobState
 
 HELD: Final = "JobHeldUser"
 # Elements that wait for something other than room: their share is of more use to others until then.

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from hpcorch.model.job_states import JobState
 from hpcorch.slurm.answers.times import parse_utc
 from hpcorch.slurm.array_elements import parse_tasks
-from hpcorch.slurm.states import JobState
+from hpcorch.slurm.states import parse_state
 
 _COLUMNS = 9
 _LICENSE = re.compile(r"([^\s:,;|()]+)(?::(\d+))?")
@@ -61,7 +62,7 @@ def _rows(
         raw_id=raw,
         array_job_id=array,
         index=None,
-        state=JobState.parse(state),
+        state=parse_state(state),
         submitted_at=parse_utc(submitted),
         nodes=nodes,
         reason=_reason(reason),
@@ -168,6 +169,7 @@ def parse_license_holders(text: str) -> list[LicenseHolder]:
     for line in text.splitlines():
         user, state, reason, licenses = [*line.split("|", 3), "", "", ""][:4]
         counts = {name: int(count or 1) for name, count in _LICENSE.findall(licenses) if name != "null"}
-        if counts and (state != "PENDING" or reason == "Licenses"):
-            found.append(LicenseHolder(user=user, running=state != "PENDING", licenses=counts))
+        waits = state == JobState.PENDING.value
+        if counts and (not waits or reason == "Licenses"):
+            found.append(LicenseHolder(user=user, running=not waits, licenses=counts))
     return found

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.array_elements import parse_tasks
-from hpcorch.slurm.states import JobState
+from hpcorch.slurm.states import parse_state
 
 _JOB_ID = re.compile(r"(\d+)(?:_(\d+))?")
 
@@ -130,7 +130,7 @@ def _row(record: Record, index: int | None) -> QueueRow:
         raw_id=str(record.id),
         array_job_id=str(array),
         index=index,
-        state=JobState.parse(record.state),
+        state=parse_state(record.state),
         submitted_at=None if submitted is None else datetime.fromtimestamp(submitted, timezone.utc),
         nodes=record.allocated_nodes or "",
         reason=None if record.state_reason == "None" else record.state_reason,

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Submission
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import SubmissionState
 from hpcorch.services.reports.throttled_wait import share_of
 from hpcorch.services.throttling import queue_view as throttle_look
 from hpcorch.services.throttling.state import parse_tag, read_state, state_directory, tag
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.states import JobState
 from tests.support.conformance.slurm_client import Scripts
 from tests.support.memory_slurm import Killed, MemorySlurm
 from tests.support.paths import FAKE_SLURM

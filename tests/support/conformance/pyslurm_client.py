@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from hpcorch.model.job_states import JobState
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm import client as pyslurm_client
 from hpcorch.slurm.pyslurm.client import PyslurmClient
-from hpcorch.slurm.states import JobState
 from tests.support.conformance.slurm_client import SlurmClientConformance, states
 from tests.support.waiting import wait_until
 

@@ -15,11 +15,11 @@ import pytest
 
 from hpcorch.errors import NotFoundError, SubmissionRejectedError
 from hpcorch.model.ids import new_token
+from hpcorch.model.job_states import JobState
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.client import CliClient, SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
 from hpcorch.slurm.sbatch.options import JobOptions
-from hpcorch.slurm.states import JobState
 from tests.support.waiting import wait_until
 
 # What a rejected value is called, as keys of JobOptions, and a word that the explanation must hold.

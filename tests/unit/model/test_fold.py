@@ -282,7 +282,7 @@ def test_what_slurm_said_before_an_attempt_was_over_is_not_shown_beside_its_end(
     assert witnesses("completed", word(early)).attempts[0].slurm_state is None
 
 
-@pytest.mark.parametrize("slurm", ["RUNNING", "PENDING", "UNKNOWN", "FORGOTTEN"])
+@pytest.mark.parametrize("slurm", ["RUNNING", "PENDING", "UNKNOWN", "DREAMING", "FORGOTTEN"])
 @pytest.mark.parametrize(
     ("journal", "state"),
     [

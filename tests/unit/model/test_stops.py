@@ -10,7 +10,8 @@ import pytest
 from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved
 from hpcorch.model.failures import FailureClass, failure_class
-from hpcorch.model.folding.stops import RULES, Journal, find_rule, judge, killed_by, signal_name
+from hpcorch.model.folding.stop_rules import RULES, Journal
+from hpcorch.model.folding.stops import find_rule, judge, killed_by, signal_name
 from hpcorch.model.states import AttemptState
 
 KILLED, TERMINATED, CRASHED = signal.SIGKILL.value, signal.SIGTERM.value, signal.SIGSEGV.value

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcorch.model.job_states import JobState
 from hpcorch.resources.profile.profile import Pool
 from hpcorch.services.doctor import cluster, folder, nodes
 from hpcorch.services.doctor.file_systems import Reach, kind_among, reach_of
@@ -26,7 +27,6 @@ from hpcorch.slurm.answers.partitions import Partition
 from hpcorch.slurm.answers.scontrol import ClusterConfig
 from hpcorch.slurm.answers.settings import Settings, parse_free_nodes, parse_nodes, parse_settings
 from hpcorch.slurm.answers.squeue import QueueRow
-from hpcorch.slurm.states import JobState
 
 CONFIG = ClusterConfig(
     cluster="beta", version="24.11.5", max_array_size=1001, min_job_age_s=300, accounting=True, preempts=True

@@ -18,7 +18,7 @@ from hpcorch.services.observation.from_squeue import from_queue, is_without_deta
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.sacct import AccountingRow
 from hpcorch.slurm.answers.squeue import QueueRow
-from hpcorch.slurm.states import JobState
+from hpcorch.slurm.states import parse_state
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 ARRAY = "40"
@@ -56,7 +56,7 @@ def queued(index: int | None, state: str, **values: object) -> QueueRow:
         raw_id=ARRAY,
         array_job_id=ARRAY,
         index=index,
-        state=JobState.parse(state),
+        state=parse_state(state),
         submitted_at=NOW,
         nodes="" if state == "PENDING" else "n1",
         reason=None,
@@ -71,7 +71,7 @@ def accounted(index: int | None, state: str, **values: object) -> AccountingRow:
         raw_id=ARRAY,
         array_job_id=ARRAY,
         index=index,
-        state=JobState.parse(state),
+        state=parse_state(state),
         exit_code=0,
         signal=0,
         submitted_at=NOW,

@@ -9,6 +9,7 @@ import pytest
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Submission
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.resources.shares import Claim, divide
@@ -17,7 +18,6 @@ from hpcorch.services.submission.parallelism import free_arrays, is_beside, thro
 from hpcorch.services.submission.request import Request
 from hpcorch.services.throttling.state import Entry, State, own_of, parse_tag, tag
 from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM, JobOptions
-from hpcorch.slurm.states import JobState
 
 OWN = own_of("s")
 

@@ -6,9 +6,10 @@ from datetime import datetime, timezone
 
 import pytest
 
+from hpcorch.model.job_states import JobState
 from hpcorch.slurm import commands
 from hpcorch.slurm.answers import sacct, scontrol, squeue
-from hpcorch.slurm.states import JobState
+from hpcorch.slurm.states import parse_state
 from tests.support.paths import DATA
 
 DATA = DATA / "slurm"
@@ -206,17 +207,17 @@ def test_an_answer_without_a_job_id_is_an_error(text):
         ("OUT_OF_ME+", JobState.OUT_OF_MEMORY),
         ("CANCELLED+", JobState.CANCELLED),
         ("RUNNING", JobState.RUNNING),
-        *((state.value, state) for state in JobState if state is not JobState.UNKNOWN),
+        *((state.value, state) for state in JobState if state.is_slurms),
     ],
 )
 def test_every_state_of_slurm_is_known(text, state, caplog):
-    assert JobState.parse(text) is state
+    assert parse_state(text) is state
     assert not caplog.records
 
 
 @pytest.mark.parametrize("text", ["", "DREAMING", "RE+"])
 def test_an_unknown_state_is_unknown_and_logged(text, caplog):
-    assert JobState.parse(text) is JobState.UNKNOWN
+    assert parse_state(text) is JobState.UNKNOWN
     assert repr(text) in caplog.text
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from hpcorch.model.job_states import JobState
 from hpcorch.slurm.answers import squeue
 from hpcorch.slurm.pyslurm.rows import CannotTellError, rows
-from hpcorch.slurm.states import JobState
 from tests.support.fake_pyslurm.pyslurm import Job
 from tests.support.paths import DATA
 

@@ -1,0 +1,88 @@
+"""The states of a job or array element: Slurm's (squeue(1), JOB STATE CODES; sacct(1)), and three of ours."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class JobState(str, Enum):
+    """The last word on one start of an array element, as ``job-observed`` records it."""
+
+    BOOT_FAIL = "BOOT_FAIL"
+    CANCELLED = "CANCELLED"
+    COMPLETED = "COMPLETED"
+    COMPLETING = "COMPLETING"
+    CONFIGURING = "CONFIGURING"
+    DEADLINE = "DEADLINE"
+    EXPEDITING = "EXPEDITING"
+    FAILED = "FAILED"
+    LAUNCH_FAILED = "LAUNCH_FAILED"
+    NODE_FAIL = "NODE_FAIL"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    PENDING = "PENDING"
+    POWER_UP_NODE = "POWER_UP_NODE"
+    PREEMPTED = "PREEMPTED"
+    RECONFIG_FAIL = "RECONFIG_FAIL"
+    REQUEUED = "REQUEUED"
+    REQUEUE_FED = "REQUEUE_FED"
+    REQUEUE_HOLD = "REQUEUE_HOLD"
+    RESIZING = "RESIZING"
+    RESV_DEL_HOLD = "RESV_DEL_HOLD"
+    REVOKED = "REVOKED"
+    RUNNING = "RUNNING"
+    SIGNALING = "SIGNALING"
+    SPECIAL_EXIT = "SPECIAL_EXIT"
+    STAGE_OUT = "STAGE_OUT"
+    STOPPED = "STOPPED"
+    SUSPENDED = "SUSPENDED"
+    TIMEOUT = "TIMEOUT"
+    UPDATE_DB = "UPDATE_DB"
+
+    # Slurm has no word for these.
+    UNKNOWN = "UNKNOWN"  # a word that this version does not know
+    FORGOTTEN = "FORGOTTEN"  # squeue shows the element no more, and sacct says nothing of its end (yet)
+    NOT_REQUEUED = "NOT_REQUEUED"  # preempted, and not queued again (PreemptMode=CANCEL, or --no-requeue)
+    LOST = "LOST"  # forgotten, and nobody will remember
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def is_slurms(self) -> bool:
+        """Whether Slurm itself says so."""
+        return self not in _OURS
+
+    @property
+    def is_final(self) -> bool:
+        """The job is over: it stays in this state unless somebody requeues it."""
+        return self in _FINAL
+
+    @property
+    def ends_attempt(self) -> bool:
+        """This execution is over, whatever becomes of the job; ``sacct -D`` keeps such a row per attempt."""
+        return self in _FINAL or self is JobState.REQUEUED
+
+    @classmethod
+    def of(cls, word: str) -> JobState:
+        """The state that a recorded word stands for; ``UNKNOWN`` if this version does not know it."""
+        return _BY_WORD.get(word, cls.UNKNOWN)
+
+
+_OURS = frozenset({JobState.UNKNOWN, JobState.FORGOTTEN, JobState.NOT_REQUEUED, JobState.LOST})
+_BY_WORD = {state.value: state for state in JobState}
+# LAUNCH_FAILED and RECONFIG_FAIL are flags on a job that is requeued and held; REVOKED means that a sibling
+# cluster of the federation runs the job, so that here it is over.
+_FINAL = frozenset(
+    {
+        JobState.BOOT_FAIL,
+        JobState.CANCELLED,
+        JobState.COMPLETED,
+        JobState.DEADLINE,
+        JobState.FAILED,
+        JobState.NODE_FAIL,
+        JobState.OUT_OF_MEMORY,
+        JobState.PREEMPTED,
+        JobState.REVOKED,
+        JobState.TIMEOUT,
+    }
+)
