@@ -26,7 +26,7 @@ from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageEr
 from hpcorch.journal.layout import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
-from hpcorch.services.reports.attempt_history import KINDS, history_of
+from hpcorch.services.reports.attempt_history import CHECKPOINT_KINDS, history_of
 from hpcorch.services.reports.status import MOST_LOOKED_AT
 from hpcorch.services.reports.tables import answer_columns, run_columns
 from hpcorch.services.tending.inbox import take_over
@@ -161,7 +161,7 @@ class Ledger:
             return [
                 checkpoint_record(run, saved)
                 for run in selected(ledger, selectors)
-                for saved in history_of(ledger.events(run.sweep, run.run, kinds=KINDS)).saved
+                for saved in history_of(ledger.events(run.sweep, run.run, kinds=CHECKPOINT_KINDS)).saved
             ]
 
     def events(self, *selectors: Selectable, kinds: Collection[str] | None = None) -> list[EventRecord]:

@@ -1,4 +1,4 @@
-"""The checkpoints of one run, as its attempts tell of them."""
+"""What a run's attempts tell of it: its checkpoints, and the commands that `hpcorch exec` executed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.services.json_values import attempt_name
 
 # The events that this is made from.
-KINDS = frozenset({CheckpointSaved.kind, CheckpointFailed.kind, CheckpointRejected.kind})
+CHECKPOINT_KINDS = frozenset({CheckpointSaved.kind, CheckpointFailed.kind, CheckpointRejected.kind})
 
 
 class CheckpointState(str, Enum):
@@ -92,7 +92,7 @@ class CheckpointHistory:
 def history_of(events: Sequence[Event]) -> CheckpointHistory:
     """The history of a run's checkpoints.
 
-    :param events: those of the run; of :data:`KINDS` at least
+    :param events: those of the run; of :data:`CHECKPOINT_KINDS` at least
     """
     removed = {file for event in events if isinstance(event.fact, CheckpointSaved) for file in event.fact.removed}
     broken = {event.fact.file for event in events if isinstance(event.fact, CheckpointRejected)}
@@ -139,7 +139,7 @@ def _attempt(event: Event) -> str:
 
 
 # The events that this is made from.
-KINDS = frozenset({CommandStarted.kind, CommandEnded.kind})
+COMMAND_KINDS = frozenset({CommandStarted.kind, CommandEnded.kind})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ class ExecutedCommand:
 def commands_of(events: Iterable[Event]) -> list[ExecutedCommand]:
     """The commands in the order of attempts and steps.
 
-    :param events: of one run, of :data:`KINDS`
+    :param events: of one run, of :data:`COMMAND_KINDS`
     """
     found: dict[tuple[AttemptId, int], ExecutedCommand] = {}
     for event in sorted(events, key=lambda one: (one.source, one.seq)):

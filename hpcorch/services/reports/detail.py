@@ -11,9 +11,9 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch, Submission
 from hpcorch.model.events import CodeFrozen, Event
 from hpcorch.services import json_values as plain
-from hpcorch.services.reports import attempt_history as command_history
 from hpcorch.services.reports.attempt_history import (
-    KINDS,
+    CHECKPOINT_KINDS,
+    COMMAND_KINDS,
     CheckpointHistory,
     ExecutedCommand,
     commands_of,
@@ -117,14 +117,14 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
             f" {one_of(sweep, [report.run for report in status.runs])}, or see them together with `hpcorch status`"
         )
     run = status.runs[0]
-    told = ledger.events(sweep, run.run.run, kinds=KINDS | command_history.KINDS)
+    told = ledger.events(sweep, run.run.run, kinds=CHECKPOINT_KINDS | COMMAND_KINDS)
     return RunDetail(
         sweep=status.sweep,
         run=run,
         code=_codes(ledger, sweep).get(run.run.launch),
         config=ledger.config(sweep, run.run.run),
-        checkpoints=history_of([event for event in told if event.fact.kind in KINDS]),
-        commands=commands_of(event for event in told if event.fact.kind in command_history.KINDS),
+        checkpoints=history_of([event for event in told if event.fact.kind in CHECKPOINT_KINDS]),
+        commands=commands_of(event for event in told if event.fact.kind in COMMAND_KINDS),
         events=ledger.events(sweep, run.run.run) if events else None,
         look=status.look,
     )
