@@ -11,6 +11,8 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")  # their assertions explain themselves as those of tests do
 
+from tests.support.tuning import Tune  # noqa: E402 - after that
+
 # Slurm's commands and hpcorch take defaults from variables that begin so.
 _FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "HYDRA_", "HPCORCH_LEDGER")
 
@@ -30,6 +32,12 @@ def signals_as_before() -> Iterator[None]:
     yield
     after = signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert after == before, f"this test left blocked: {sorted(after - before)}"
+
+
+@pytest.fixture
+def tune(monkeypatch: pytest.MonkeyPatch) -> Tune:
+    """``tune(NAME=value)``: other times and sizes in this process."""
+    return Tune(monkeypatch)
 
 
 @pytest.fixture(scope="session")

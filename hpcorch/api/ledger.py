@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.api.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -27,7 +28,6 @@ from hpcorch.journal.layout import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.services.reports.attempt_history import CHECKPOINT_KINDS, history_of
-from hpcorch.services.reports.status import MOST_LOOKED_AT
 from hpcorch.services.reports.tables import answer_columns, run_columns
 from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date
@@ -226,7 +226,7 @@ class Ledger:
         troubles = take_over(self._path)
         with self._open() as ledger:
             if selector is None:
-                sweeps = ledger.sweeps(limit=MOST_LOOKED_AT, states=UNSETTLED)
+                sweeps = ledger.sweeps(limit=tunables.REFRESHED_SWEEPS, states=UNSETTLED)
             else:
                 sweeps = [ledger.sweep(chosen_by(selector).sweep)]
             look = bring_up_to_date(ledger, sweeps, refresh=True)

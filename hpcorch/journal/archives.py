@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, LEDGER_VARIABLE
@@ -34,8 +35,6 @@ LISTING = b".hpcorch-snapshot"
 _GZIP_HEADER = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + (36).to_bytes(2, "little") + b"HO" + (32).to_bytes(2, "little")
 _GZIP_START = len(_GZIP_HEADER) + 32
 _BLOCK = 512
-# Sources shrink to a third or a quarter; a higher level takes several times as long for a tenth of that.
-_LEVEL = 1
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -44,7 +43,7 @@ class ArchiveWriter:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
-        self._deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
+        self._deflater = zlib.compressobj(tunables.SNAPSHOT_DEFLATE_LEVEL, zlib.DEFLATED, 31)
         self._packed: list[bytes] = []
 
     def add(self, entry: Entry, content: bytes = b"") -> None:
@@ -62,7 +61,7 @@ class ArchiveWriter:
         """The digest of the code state and the archive's content."""
         listing = encode_listing(self._entries)
         first = _listing_member(len(listing)) + _padded(listing)
-        deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
+        deflater = zlib.compressobj(tunables.SNAPSHOT_DEFLATE_LEVEL, zlib.DEFLATED, -15)
         check = zlib.crc32(first).to_bytes(4, "little") + (len(first) & 0xFFFFFFFF).to_bytes(4, "little")
         ending = self._deflater.compress(bytes(2 * _BLOCK)) + self._deflater.flush()
         body = b"".join([deflater.compress(first), deflater.flush(), check, *self._packed, ending])

@@ -16,28 +16,26 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import FILE_MODE
 
-# Long enough that a stalled NFS server does not look like a dead holder, short enough to wait for.
-LEASE_S = 60.0
-WAIT_S = 120.0
-
 
 @contextmanager
-def exclusive(path: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
+def exclusive(path: Path, *, wait_s: float | None = None) -> Iterator[None]:
     """Hold the lock at ``path``. Reentrant within a thread.
 
-    :param wait_s: seconds to wait for another holder; 0 tries once
+    :param wait_s: seconds to wait for another holder, ``LOCK_WAIT_S`` by default; 0 tries once
     :raises UnavailableError: another holder kept it, or the lock file cannot be written
     """
-    lease = SoftFileLease(path, lease_duration=LEASE_S, mode=FILE_MODE, is_singleton=True)
+    wait_s = tunables.LOCK_WAIT_S if wait_s is None else wait_s
+    lease = SoftFileLease(path, lease_duration=tunables.LOCK_LEASE_S, mode=FILE_MODE, is_singleton=True)
     try:
         _acquire(lease, path, wait_s)
     except Timeout:
         raise UnavailableError(
             f"another process has held the lock {path} for {wait_s:g} s: wait for it to end and try again; if its"
-            f" host is gone, the lock expires by itself {LEASE_S:g} s after its last sign of life"
+            f" host is gone, the lock expires by itself {tunables.LOCK_LEASE_S:g} s after its last sign of life"
         ) from None
     except OSError as error:
         raise UnavailableError(
@@ -60,9 +58,9 @@ def _acquire(lease: SoftFileLease, path: Path, wait_s: float) -> None:
     while True:
         seen, since = _nameless(path), time.monotonic()
         try:
-            lease.acquire(timeout=max(0.0, min(LEASE_S, deadline - since)), poll_interval=0.05)
+            lease.acquire(timeout=max(0.0, min(tunables.LOCK_LEASE_S, deadline - since)), poll_interval=0.05)
         except Timeout:
-            if seen is not None and time.monotonic() - since >= LEASE_S:
+            if seen is not None and time.monotonic() - since >= tunables.LOCK_LEASE_S:
                 _remove(path, seen)
             if time.monotonic() >= deadline:
                 raise

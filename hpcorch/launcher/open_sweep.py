@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout, default_ledger
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
@@ -33,7 +34,6 @@ from hpcorch.model.events import RunReused, SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.runtime.program.task_function import Task, dump_task
-from hpcorch.services.local.task import GRACE_S
 from hpcorch.services.recording.freeze import FrozenProgram, drift_policies, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
 from hpcorch.services.site.profile import lease_places
@@ -174,7 +174,7 @@ class OpenSweep:
             max_num_timeout=int(self.params.get("max_num_timeout") or 0),
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
             signal_delay_s=JobOptions.from_launcher(keys).warned_s if self.backend == "slurm" else USUAL_DELAY_S,
-            kill_wait_s=client.config().kill_wait_s if client is not None else int(GRACE_S),
+            kill_wait_s=client.config().kill_wait_s if client is not None else int(tunables.LOCAL_GRACE_S),
             leases=lease_places(self.site.profile, keys.get("resources") if self.backend == "slurm" else {}),
             throttle_folder=self.site.throttle_folder(keys, runs),
             versions=_versions(),

@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from hpcorch import tunables
 from hpcorch.model.states import RunState
-
-# A line for each change would fill a log file; state is still shown soon after it changed.
-_LINE_PAUSE_S = 10.0
 
 
 class Progress:
@@ -34,7 +32,7 @@ class LineProgress(Progress):
         if counts == self._shown or (time.monotonic() < self._next and not over):
             return
         self._shown = dict(counts)
-        self._next = time.monotonic() + _LINE_PAUSE_S
+        self._next = time.monotonic() + tunables.PROGRESS_LINE_S
         sys.stderr.write(f"{self._title}: {describe(counts)}\n")
         sys.stderr.flush()
 

@@ -14,15 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Launch
 from hpcorch.model.failures import FailureClass
 
-# A cause that passes by itself (a full disk, a busy server) takes longer each time it is still there.
-FIRST_WAIT_S = 10.0
-LONGEST_WAIT_S = 3600.0
-# Waits are up to so much longer, so that runs which failed together do not all come back together.
-JITTER = 0.5
 _DOUBLINGS = 30  # beyond these every wait is the longest
 
 
@@ -89,5 +85,5 @@ def retry_wait_s(sweep: str, run: int, number: int) -> float:
     """
     digest = hashlib.sha256(f"{sweep}/{run}/{number}".encode()).digest()
     jitter = int.from_bytes(digest[:4], "big") / 2**32
-    grown = FIRST_WAIT_S * 2.0 ** min(number - 1, _DOUBLINGS)
-    return min(LONGEST_WAIT_S, grown) * (1.0 + JITTER * jitter)
+    grown = tunables.RETRY_FIRST_WAIT_S * 2.0 ** min(number - 1, _DOUBLINGS)
+    return min(tunables.RETRY_LONGEST_WAIT_S, grown) * (1.0 + tunables.RETRY_JITTER * jitter)

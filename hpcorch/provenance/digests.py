@@ -13,11 +13,10 @@ import secrets
 import time
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE
 
-# The coarsest clock of a file system in use: FAT has 2 s, ext3 and some network file systems 1 s.
-GRANULARITY_NS = 2_000_000_000
 _VERSION = 1
 _Known = tuple[int, int, int, int, str]
 
@@ -47,7 +46,7 @@ class DigestCache:
 
         :param status: of before the file was read, and equal to that of after it
         """
-        if max(status.st_mtime_ns, status.st_ctime_ns) < self._now - GRANULARITY_NS:
+        if max(status.st_mtime_ns, status.st_ctime_ns) < self._now - tunables.FILE_CLOCK_NS:
             self._known[name] = self._used[name] = (*_stamp(status), digest)
 
     def save(self, *, only_used: bool) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.provenance.digests import DigestCache, unchanged
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +106,7 @@ def _file(path: Path, cache: DigestCache | None) -> str:
         if known is not None:
             return known
         check = hashlib.sha256()
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(tunables.READ_BYTES):
             check.update(chunk)
         if not unchanged(before, os.fstat(file.fileno())):
             raise UnavailableError(f"the input {path} was written to while it was read: record it when it is whole")

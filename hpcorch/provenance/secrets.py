@@ -6,6 +6,8 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from hpcorch import tunables
+
 # Shell patterns of file names, compared in lower case.
 SECRET_NAMES = (
     *(".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab", "*.kdbx", "*.gpg"),
@@ -22,8 +24,6 @@ _CODE = frozenset({".py", ".pyi", ".pyx", ".pxd", ".so"})
 _KEY = rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*$"
 _PRIVATE_KEY = re.compile(rb"^" + _KEY + rb"|\APuTTY-User-Key-File-", re.MULTILINE)
 PRIVATE_KEY_IN_DIFF = re.compile(rb"^[ +-]" + _KEY, re.MULTILINE)
-# Key files are small; a large file is searched by its beginning alone.
-_SEARCHED = 65536
 
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "JWT", "PASSPHRASE")
 _PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]*@")
@@ -39,9 +39,10 @@ def secret_by_name(path: str) -> bool:
 
 def secret_by_content(content: bytes) -> bool:
     """Whether a file's content is, or contains, a private key."""
-    return (b"-----BEGIN " in content[:_SEARCHED] and _PRIVATE_KEY.search(content[:_SEARCHED]) is not None) or (
-        content.startswith(b"PuTTY-User-Key-File-")
-    )
+    return (
+        b"-----BEGIN " in content[: tunables.SECRET_SEARCH_BYTES]
+        and _PRIVATE_KEY.search(content[: tunables.SECRET_SEARCH_BYTES]) is not None
+    ) or (content.startswith(b"PuTTY-User-Key-File-"))
 
 
 def secret_variable(name: str, value: str) -> bool:

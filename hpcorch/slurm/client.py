@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from hpcorch import process
+from hpcorch import process, tunables
 from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, SubmissionUnknownError
 from hpcorch.slurm import commands, failures
 from hpcorch.slurm.answers import sacct, scontrol, squeue
@@ -24,9 +24,6 @@ from hpcorch.slurm.sbatch.quoting import directives
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# Slurm's own MessageTimeout is 10 s by default, and a command may try several controllers one after the other.
-QUERY_TIMEOUT_S = 60.0
-SUBMIT_TIMEOUT_S = 60.0
 
 _NOBODY_KNOWS = "nobody knows yet whether the job was submitted; look for its token before trying again."
 _UNKNOWN_ID = "Invalid job id specified"
@@ -40,16 +37,8 @@ class CliClient:
     :param environ: the environment of the commands and of what is submitted; this process's by default
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str] | None = None,
-        *,
-        query_timeout_s: float = QUERY_TIMEOUT_S,
-        submit_timeout_s: float = SUBMIT_TIMEOUT_S,
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = dict(os.environ if environ is None else environ)
-        self._query_timeout_s = query_timeout_s
-        self._submit_timeout_s = submit_timeout_s
 
     def submit(self, script: Path, *, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> Submitted:
         asked = _asked(script)
@@ -184,12 +173,12 @@ class CliClient:
     ) -> process.Finished:
         environ = submission_environment(self._environ if env is None else env, asked)
         own = [sbatch_program(environ), *argv[1:]]
-        return _started(lambda: process.run(own, timeout_s=self._submit_timeout_s, env=environ))
+        return _started(lambda: process.run(own, timeout_s=tunables.SLURM_SUBMIT_TIMEOUT_S, env=environ))
 
     def _run(self, argv: Sequence[str]) -> process.Finished:
         environ = query_environment(self._environ)
         try:
-            return _started(lambda: process.run(argv, timeout_s=self._query_timeout_s, env=environ))
+            return _started(lambda: process.run(argv, timeout_s=tunables.SLURM_QUERY_TIMEOUT_S, env=environ))
         except process.CommandTimeoutError as error:
             raise SlurmUnavailableError(f"Slurm could not be asked: {error}. Try again later.") from error
 

@@ -22,12 +22,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import look
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.code.unpacking import unpack
-from hpcorch.provenance.digests import GRANULARITY_NS
 from hpcorch.provenance.environment.fingerprint import fingerprint
 
 BY_HAND = "git ls-files, tar -czf"
@@ -72,7 +72,7 @@ def _repository(root: Path, files: int, size: int) -> Path:
         ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"],
     ):
         subprocess.run(["git", "-C", root, *words_of_git], check=True)
-    time.sleep(GRANULARITY_NS / 1e9 + 0.5)  # as old as the files of a project are
+    time.sleep(tunables.FILE_CLOCK_NS / 1e9 + 0.5)  # as old as the files of a project are
     return root
 
 

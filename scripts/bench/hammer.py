@@ -18,7 +18,7 @@ from pathlib import Path
 
 from synthetic import control, journals, segment
 
-from hpcorch.journal import lock
+from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model.states import RunState
@@ -31,7 +31,7 @@ LEASE_S = 3.0
 
 def write(name: str, path: Path) -> None:
     """Store sweep after sweep until killed, and say each id once its events are stored."""
-    lock.LEASE_S = LEASE_S
+    tunables.LOCK_LEASE_S = LEASE_S
     for number in itertools.count():
         sweep = f"{name}-{number}"
         layout = SweepLayout(path.parent / sweep)
@@ -73,7 +73,7 @@ class Writer:
 
 def hammer(root: Path, seconds: float, seed: int) -> int:
     """Both parts, each in a ledger of its own; the exit code."""
-    lock.LEASE_S = LEASE_S
+    tunables.LOCK_LEASE_S = LEASE_S
     first = _undisturbed(root / "a" / "ledger.db", seconds)
     second = _killed(root / "b" / "ledger.db", random.Random(seed))
     return int(first + second > 0)

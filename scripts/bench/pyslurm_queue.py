@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from hpcorch import tunables
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.pyslurm import client as pyslurm_client
 from hpcorch.slurm.pyslurm.client import PyslurmClient
 
 POLL_S = 1.0
@@ -29,7 +29,7 @@ class Contest:
     """Both ways to ask about one array."""
 
     def __init__(self, rounds: int) -> None:
-        self._commands, self._pyslurm = CliClient(), PyslurmClient(patience=0)
+        self._commands, self._pyslurm = CliClient(), PyslurmClient()
         self._rounds = rounds
         self._commands.config(), self._pyslurm.config()  # asked once, by either
 
@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=1000, help="single jobs beside them (%(default)s)")
     parser.add_argument("--rounds", type=int, default=21, help="questions of each kind (%(default)s)")
     options = parser.parse_args()
-    pyslurm_client.MOST_RECORDS = sys.maxsize  # what lies beyond is measured, too
+    tunables.PYSLURM_FROM_QUERIES = 0
+    tunables.PYSLURM_MAX_RECORDS = sys.maxsize  # what lies beyond is measured, too
     contest, client = Contest(options.rounds), CliClient()
     print(f"first question through pyslurm: {contest.first() * 1000:.0f} ms")
     with tempfile.TemporaryDirectory() as folder:

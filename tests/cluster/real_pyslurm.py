@@ -13,6 +13,7 @@ from typing import get_type_hints
 
 import pytest
 
+from hpcorch import tunables
 from hpcorch.model.job_states import JobState
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm.client import PyslurmClient
@@ -77,7 +78,8 @@ def test_what_pyslurm_does_not_say_is_as_squeue_says_it(environ, folder, monkeyp
     monkeypatch.setenv("SLURM_CONF", environ["SLURM_CONF"])
     script = folder / "job.sh"
     script.write_text(f"#!/bin/bash\n#SBATCH --array={array} --hold --output=/dev/null\ntrue\n")
-    client = PyslurmClient(patience=0)
+    monkeypatch.setattr(tunables, "PYSLURM_FROM_QUERIES", 0)
+    client = PyslurmClient()
     job_id = client.submit(script).job_id
     assert by_id(client.queue([job_id])) == by_id(CliClient().queue([job_id]))
     client.cancel([job_id])

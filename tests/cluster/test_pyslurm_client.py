@@ -17,6 +17,7 @@ _SUITE = (
     "support/conformance/pyslurm_client.py",
     "support/conformance/slurm_client.py",
     "support/fake_pyslurm/pyslurm.py",
+    "support/tuning.py",
     "support/waiting.py",
 )
 
@@ -27,20 +28,22 @@ print(pyslurm_state(slurm_client().config().version))
 
 ASK = """
 import logging, pathlib, sys
+from hpcorch import tunables
 from hpcorch.slurm.choose import slurm_client
-from hpcorch.slurm.pyslurm.client import PATIENCE
 logging.basicConfig(level=logging.INFO)
 client = slurm_client()
 job = client.submit(pathlib.Path("job.sh")).job_id
-assert all([row.index for row in client.queue([job])] == [0, 1] for _ in range(PATIENCE + 2))
+assert all([row.index for row in client.queue([job])] == [0, 1] for _ in range(tunables.PYSLURM_FROM_QUERIES + 2))
 client.cancel([job])
 """
 
 WITHOUT_CONFIGURATION = """
 import logging, os
+from hpcorch import tunables
 from hpcorch.slurm.pyslurm.client import PyslurmClient
 logging.basicConfig(level=logging.INFO)
-client = PyslurmClient(patience=0)
+tunables.PYSLURM_FROM_QUERIES = 0
+client = PyslurmClient()
 client.config()
 os.environ["SLURM_CONF"] = "/nonexistent"
 assert client.queue(["999999"]) == []

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import click
 
+from hpcorch import tunables
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.cli.shared.text import printable
 from hpcorch.ledger import Ledger
-
-# A login node is shared.
-_MOST_PROCESSES = 4
 
 
 @click.group(
@@ -45,7 +43,7 @@ def check(place: Place, *, deep: bool, as_json: bool) -> int:
     path = place.ledger_path()
     with Ledger.open(path) as ledger:
         head = ledger.head()
-        findings = ledger.check(deep=deep, processes=min(os.cpu_count() or 1, _MOST_PROCESSES))
+        findings = ledger.check(deep=deep, processes=min(os.cpu_count() or 1, tunables.CHECKING_PROCESSES))
     if as_json:
         found = [{**asdict(finding), "kind": finding.kind.value} for finding in findings]
         output.write_json({"ledger": str(path), "findings": found, "head": asdict(head)})

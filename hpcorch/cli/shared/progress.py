@@ -6,12 +6,10 @@ import sys
 import time
 from collections.abc import Mapping
 
+from hpcorch import tunables
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.text import counts_text
 from hpcorch.model.states import RunState
-
-# A line for each change would fill a log file; state is still shown soon after it changed.
-_LINE_PAUSE_S = 10.0
 
 
 class CountsLines:
@@ -30,5 +28,5 @@ class CountsLines:
         if text == self._shown or (early and not over):
             return
         self._shown = text
-        self._next = time.monotonic() + _LINE_PAUSE_S
+        self._next = time.monotonic() + tunables.PROGRESS_LINE_S
         output.note(f"{self._title}: {text}")

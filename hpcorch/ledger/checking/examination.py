@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.ledger.checking.check import (
     MAX_FINDINGS,
     Finding,
@@ -23,13 +24,11 @@ from hpcorch.ledger.schema.backup import snapshot
 from hpcorch.ledger.schema.connection import connect_reader
 from hpcorch.ledger.schema.queries import QUERIES
 from hpcorch.ledger.writing.ingest import head
-from hpcorch.ledger.writing.projection import SLICE_RUNS, runs_with_events
+from hpcorch.ledger.writing.projection import runs_with_events
 from hpcorch.ledger.writing.stored import EVERY_RUN, RunSpan, SweepKey, collector_paused
 
 Part = Callable[[sqlite3.Connection], Iterator[Finding]]
 
-# Events a part: about a second's work, so that processes finish together and starting one is worth it.
-PART_EVENTS = 250_000
 
 _UNREADABLE = (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
@@ -43,7 +42,7 @@ def examine(connection: sqlite3.Connection, *, deep: bool, processes: int) -> li
     with snapshot(connection) as path:
         with closing(connect_reader(path)) as copy:
             parts = _parts(copy, deep=deep)
-        some = min(processes, 1 + head(connection)[0] // PART_EVENTS)
+        some = min(processes, 1 + head(connection)[0] // tunables.LEDGER_PART_EVENTS)
         with closing(_in_turn(path, parts) if some < 2 else _at_once(path, parts, some)) as found:
             return list(islice(chain.from_iterable(found), MAX_FINDINGS))
 
@@ -51,7 +50,10 @@ def examine(connection: sqlite3.Connection, *, deep: bool, processes: int) -> li
 def _parts(connection: sqlite3.Connection, *, deep: bool) -> list[Part]:
     parts: list[Part] = [check_file]  # it cannot be split and takes longest, so it comes first
     last, _ = head(connection)
-    stretches = ((first, min(first + PART_EVENTS - 1, last)) for first in range(1, last + 1, PART_EVENTS))
+    stretches = (
+        (first, min(first + tunables.LEDGER_PART_EVENTS - 1, last))
+        for first in range(1, last + 1, tunables.LEDGER_PART_EVENTS)
+    )
     parts += [partial(check_chain, first=first, last=end) for first, end in stretches]
     check_runs = check_folds if deep else check_rows
     for key, sweep_id in connection.execute(QUERIES["sweep_keys"]).fetchall():
@@ -63,7 +65,9 @@ def _parts(connection: sqlite3.Connection, *, deep: bool) -> list[Part]:
 
 def _spans(connection: sqlite3.Connection, sweep: SweepKey) -> Iterator[RunSpan]:
     """Spans of about as many runs each, which together cover whatever index a row may have."""
-    edges = runs_with_events(connection, sweep, EVERY_RUN)[SLICE_RUNS - 1 :: SLICE_RUNS]
+    edges = runs_with_events(connection, sweep, EVERY_RUN)[
+        tunables.LEDGER_SLICE_RUNS - 1 :: tunables.LEDGER_SLICE_RUNS
+    ]
     for above, through in pairwise([EVERY_RUN.above, *edges, EVERY_RUN.through]):
         yield RunSpan(above, through)
 

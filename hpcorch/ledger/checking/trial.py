@@ -16,10 +16,8 @@ from contextlib import closing
 from enum import Enum
 from pathlib import Path
 
-from hpcorch import process
+from hpcorch import process, tunables
 from hpcorch.ledger.schema.connection import connect_writer
-
-_OTHER_TIMEOUT_S = 60.0
 
 
 class Answer(Enum):
@@ -54,7 +52,9 @@ def sqlite_problem(path: Path) -> str | None:
 
 def _other(path: Path) -> tuple[Answer, str]:
     argv = [sys.executable, "-m", __name__, str(path)]
-    done = process.run(argv, timeout_s=_OTHER_TIMEOUT_S, cwd=path.parent)  # not among the user's modules
+    done = process.run(
+        argv, timeout_s=tunables.LEDGER_TRIAL_TIMEOUT_S, cwd=path.parent
+    )  # not among the user's modules
     known = {answer.value: answer for answer in Answer}
     return known.get(done.returncode, Answer.FAILED), done.stderr.strip()
 

@@ -10,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError
 from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.schema.connection import translated
@@ -25,7 +26,6 @@ from hpcorch.model.states import RunState
 LAST = "last"
 _JOB = "job="
 _NO_LIMIT = -1
-_PAGE = 10_000  # indices read at once
 _SHOWN = 5  # one less than sweep_ids_with_prefix finds
 
 
@@ -210,7 +210,7 @@ class LedgerReading:
             yield from (run for (run,) in found)
             return
         last = -1
-        while page := self._rows("read_indices", key, last, _PAGE):
+        while page := self._rows("read_indices", key, last, tunables.LEDGER_PAGE_RUNS):
             yield from (run for (run,) in page)
             last = page[-1][0]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 
@@ -23,21 +24,14 @@ VERSION = 6
 # "hpcl": what file(1) and this module tell a ledger from other SQLite files by.
 APPLICATION_ID = 0x6870636C
 
-# A writer waits for readers, which are short; a reader waits no longer than a person would.
-WRITER_WAIT_S = 30.0
-READER_WAIT_S = 5.0
-
-# A million runs' index pages are touched at random while attempts arrive; 64 MiB keep the inner ones.
-_CACHE_KIB = 65536
-
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """A connection that may write; the file and its folder are made if missing, for their owner alone."""
     path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
-    connection = _connect(path, "rw", WRITER_WAIT_S)
+    connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S)
     with _closed_on_error(connection):
-        for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{_CACHE_KIB}"):
+        for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{tunables.LEDGER_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}")
     return connection
 
@@ -62,7 +56,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def _reader(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, "ro", READER_WAIT_S)
+    connection = _connect(path, "ro", tunables.LEDGER_READER_WAIT_S)
     with _closed_on_error(connection):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA query_only=ON")
@@ -93,7 +87,10 @@ def _interrupted_writer(error: sqlite3.OperationalError, path: Path) -> bool:
 def _roll_back(path: Path) -> None:
     from hpcorch.journal.lock import exclusive
 
-    with exclusive(lock_of(path), wait_s=READER_WAIT_S), closing(connect_writer(path)) as connection:
+    with (
+        exclusive(lock_of(path), wait_s=tunables.LEDGER_READER_WAIT_S),
+        closing(connect_writer(path)) as connection,
+    ):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.manifest import ManifestRun, read_all
 from hpcorch.model.events import BasePlanned, Event, Fact, LaunchPlanned, RunPlanned
 
 # How ingestion gets at what a launch froze.
 Manifests = Callable[[LaunchPlanned], Iterable[Fact]]
-
-_BLOCK = 1 << 20
 
 
 def manifests_in(directory: Path) -> Manifests:
@@ -81,6 +80,6 @@ def _planned(run: ManifestRun) -> RunPlanned:
 def _digest(path: Path) -> str:
     content = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(tunables.READ_BYTES):
             content.update(block)
     return f"sha256:{content.hexdigest()}"

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from hpcorch import tunables
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger.schema.connection import transaction
 from hpcorch.ledger.schema.queries import QUERIES
@@ -16,10 +17,6 @@ from hpcorch.ledger.writing.rows import Row, attempt_of, event_content, run_of
 from hpcorch.ledger.writing.stored import StoredEvent, SweepKey, collector_paused, sliced
 from hpcorch.model.events import Event, LaunchPlanned
 from hpcorch.model.ids import utc_now
-
-# Events a transaction. A reader waits for one commit at most, so this bounds its wait (and the memory used);
-# larger ones gain nothing measurable.
-CHUNK_EVENTS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +109,7 @@ def _expanded(
     row = connection.execute(QUERIES["source"], (sweep.key, source)).fetchone()
     if row is not None and row[2]:
         return
-    for some in sliced(expand(launch, manifests(launch.fact)), CHUNK_EVENTS // 2):
+    for some in sliced(expand(launch, manifests(launch.fact)), tunables.LEDGER_CHUNK_EVENTS // 2):
         yield _Step(source, some)
     yield _Step(source, (), settled=True)
 
@@ -123,7 +120,7 @@ def _chunks(steps: Iterable[_Step]) -> Iterator[list[_Step]]:
     for step in steps:
         chunk.append(step)
         size += len(step.events) + 1
-        if size >= CHUNK_EVENTS:
+        if size >= tunables.LEDGER_CHUNK_EVENTS:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hpcorch import tunables
 from hpcorch.ledger.schema.queries import QUERIES, script
 from hpcorch.ledger.writing.expansion import launch_of
 from hpcorch.ledger.writing.rows import Row, attempt_of, attempt_row, event_from, run_row
@@ -39,9 +40,6 @@ from hpcorch.model.folding.evidence import EVIDENCE, LAST_WORDS, RunEvidence
 from hpcorch.model.folding.run import fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
-
-# Runs folded at a time: enough to make SQLite's calls cheap, few enough that their events fit in memory.
-SLICE_RUNS = 10_000
 
 _EVIDENCE = json.dumps([fact.kind for fact in EVIDENCE])
 
@@ -88,7 +86,7 @@ def _update_runs(
     last_stored: int,
 ) -> int:
     written = 0
-    for some in sliced(runs, SLICE_RUNS):
+    for some in sliced(runs, tunables.LEDGER_SLICE_RUNS):
         evidence = {run: list(known.get(run, ())) for run in some}
         for stored in _events_of(connection, sweep, some, last_stored):
             assert stored.run is not None
@@ -222,7 +220,7 @@ def rebuild(connection: sqlite3.Connection) -> int:
         put_facts(connection, sweep, fold_facts(connection, sweep))
         bases = connection.execute(QUERIES["bases_of_sweep"], (key,)).fetchall()
         connection.executemany(QUERIES["put_base"], [(key, *row) for row in bases])
-        for some in sliced(runs_with_events(connection, sweep, EVERY_RUN), SLICE_RUNS):
+        for some in sliced(runs_with_events(connection, sweep, EVERY_RUN), tunables.LEDGER_SLICE_RUNS):
             total += _update_runs(connection, sweep, some, {}, _EVERYTHING)
         refresh_state(connection, sweep)
     return total

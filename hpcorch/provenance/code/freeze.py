@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.journal.archives import ArchiveWriter, is_sound, store
 from hpcorch.journal.layout import digest_cache, snapshots_folder
 from hpcorch.journal.snapshots import Entry, Kind, encode_listing, file_entry, link_entry, listing_digest, place
@@ -17,10 +18,6 @@ from hpcorch.provenance.secrets import secret_by_content
 
 _SECRET = "secret"  # noqa: S105 - in the cache, in place of a digest
 _SECRET_REASON = "it holds what looks like a private key"  # noqa: S105 - a sentence
-# A file that is written to all the time is archived as it was read last; the digest is of what was archived.
-_READ_AGAIN = 3
-# Where more than one file in so many has to be read, all are read at once: an archive will have to be written.
-_LITTLE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +76,7 @@ def freeze(sources: Sources, *, state: Path) -> FrozenCode:
 def _remembered(sources: Sources, cache: DigestCache, left: list[Left]) -> list[Entry] | None:
     """The entries of a code state of which little has to be read; None if it is more than little."""
     entries = []
-    reads = len(sources.files) // _LITTLE
+    reads = len(sources.files) // tunables.SNAPSHOT_FEW_CHANGED
     for source in sources.files:
         digest = None if source.target is not None else cache.get(source.path, source.status)
         if digest == _SECRET:
@@ -128,13 +125,13 @@ def _look(sources: Sources, source: Source, cache: DigestCache, left: list[Left]
 
 def _read(path: Path) -> tuple[bytes, os.stat_result, bool]:
     """A file's content and status, and whether nobody wrote to it meanwhile. No link is followed."""
-    for attempt in range(_READ_AGAIN):
+    for attempt in range(tunables.SNAPSHOT_READS):
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             before = os.fstat(file.fileno())
             content = file.read()
             after = os.fstat(file.fileno())
         settled = unchanged(before, after) and len(content) == after.st_size
-        if settled or attempt == _READ_AGAIN - 1:
+        if settled or attempt == tunables.SNAPSHOT_READS - 1:
             break
     return content, after, settled
 

@@ -13,14 +13,13 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.journal.snapshots import to_text
 from hpcorch.process import CommandMissingError, CommandTimeoutError, FinishedRaw, run_raw
 from hpcorch.provenance.code.folders import FolderRules
 from hpcorch.provenance.secrets import PRIVATE_KEY_IN_DIFF, SECRET_NAMES
 
-TIME_LIMIT_S = 30.0
-DIFF_LIMIT = 5_000_000  # bytes; what is longer is data rather than an edit
 # A hook of git's sets these for itself; the checkout is to be found from the folder.
 _OF_HOOKS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 _USER_IN_URL = re.compile(r"^(\w[\w+.-]*://)[^/@]*@")
@@ -90,8 +89,8 @@ def diff(root: Path) -> bytes:
     changes = _checked(_git(root, "diff", *options, "--dst-prefix=b/", "HEAD", "--", ":(top)", *secrets))
     if PRIVATE_KEY_IN_DIFF.search(changes):
         return b"# The changes are left out: they hold what looks like a private key.\n"
-    if len(changes) > DIFF_LIMIT:
-        return changes[:DIFF_LIMIT] + f"\n# Cut here: the changes have {len(changes)} bytes.\n".encode()
+    if len(changes) > tunables.DIFF_BYTES:
+        return changes[: tunables.DIFF_BYTES] + f"\n# Cut here: the changes have {len(changes)} bytes.\n".encode()
     return changes
 
 
@@ -164,7 +163,9 @@ def _git(folder: Path, *words: str) -> FinishedRaw:
     kept = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
     env = {**kept, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
-        return run_raw(["git", "-c", "core.fsmonitor=false", *words], timeout_s=TIME_LIMIT_S, env=env, cwd=folder)
+        return run_raw(
+            ["git", "-c", "core.fsmonitor=false", *words], timeout_s=tunables.GIT_TIMEOUT_S, env=env, cwd=folder
+        )
     except CommandMissingError:
         raise GitError("git is not installed here") from None
     except CommandTimeoutError as error:

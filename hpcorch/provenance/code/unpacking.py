@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.archives import open_archive
 from hpcorch.journal.files import write_whole
@@ -39,8 +40,6 @@ from hpcorch.provenance.code.trees import (
     write_entry,
 )
 
-# Unpacking takes seconds; a file server that hangs takes minutes.
-WAIT_S = 300.0
 _DAY_S = 86_400
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -79,7 +78,7 @@ def unpack(archive: Path, digest: str, base: Path) -> Unpacked:
         raise RecordError(f"{digest!r} is no digest of a snapshot")
     try:
         _own_folder(base)
-        use = take(base / f"{digest}.use", shared=True, wait_s=WAIT_S)
+        use = take(base / f"{digest}.use", shared=True, wait_s=tunables.UNPACKING_WAIT_S)
         if use is None:
             raise _busy(base, digest)
         try:
@@ -158,7 +157,7 @@ def _present(archive: Path, digest: str, base: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _making(base: Path, digest: str) -> Iterator[None]:
-    lock = take(base / f"{digest}.make", shared=False, wait_s=WAIT_S)
+    lock = take(base / f"{digest}.make", shared=False, wait_s=tunables.UNPACKING_WAIT_S)
     if lock is None:
         raise _busy(base, digest)
     try:
@@ -211,12 +210,9 @@ def _own_folder(base: Path) -> None:
 
 def _busy(base: Path, digest: str) -> UnavailableError:
     return UnavailableError(
-        f"another process has been unpacking or removing the snapshot {digest} below {base} for {WAIT_S:g} s: see"
-        " whether the file system of the snapshots answers on this node"
+        f"another process has been unpacking or removing the snapshot {digest} below {base} for"
+        f" {tunables.UNPACKING_WAIT_S:g} s: see whether the file system of the snapshots answers on this node"
     )
-
-
-_POLL_S = 0.02
 
 
 def take(path: Path, *, shared: bool, wait_s: float) -> int | None:
@@ -238,7 +234,7 @@ def take(path: Path, *, shared: bool, wait_s: float) -> int | None:
             if time.monotonic() >= deadline:
                 os.close(descriptor)
                 return None
-            time.sleep(_POLL_S)
+            time.sleep(tunables.UNPACKING_POLL_S)
         except BaseException:
             os.close(descriptor)
             raise

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from hpcorch import tunables
+
 _SEPARATORS = re.compile(r"[-_.]+")
 # Old installers kept dashes in names; a version begins with a digit, and an egg's name goes on after it.
 _ABOUT = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d[^-]*)(?:-.*)?)?\.(?:dist|egg)-info")
-# pip writes RECORD last; what is newer was changed after the installation.
-_INSTALLING_S = 2.0
 _ENDINGS = (".dist-info", ".egg-info", ".egg-link", ".pth")
 
 
@@ -108,7 +108,7 @@ def _altered(package: Path, inside: Mapping[str, Path]) -> Iterator[tuple[str, s
         with record.open(newline="", encoding="utf-8") as file:
             promised = {row[0]: row[1] for row in csv.reader(file) if len(row) > 1 and row[0] in inside and row[1]}
         for name, digest in promised.items():
-            young = inside[name].stat().st_mtime > installed + _INSTALLING_S
+            young = inside[name].stat().st_mtime > installed + tunables.INSTALLATION_S
             if young and _record_digest(inside[name], digest) != digest:
                 yield name, f"{name} was changed after {package.stem} was installed"
     except (OSError, ValueError):

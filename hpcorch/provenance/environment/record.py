@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.process import CommandMissingError, CommandTimeoutError, run
 from hpcorch.provenance.environment.containers import container
 from hpcorch.provenance.environment.packages import package_folders, packages
 from hpcorch.provenance.secrets import secret_variable
 
-# A broken driver lets nvidia-smi hang; a run must not wait for it.
-GPU_TIME_LIMIT_S = 5.0
 _PREFIXES = (
     *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BLIS_", "KMP_", "GOMP_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_"),
     *("NCCL_", "HIP_", "ROCR_", "TORCH_", "PYTORCH_", "TF_", "XLA_", "JAX_", "PYTHON", "HYDRA_", "HPCORCH_"),
@@ -146,11 +145,11 @@ def _gpus() -> dict[str, str]:
         found["driver file"] = _NVIDIA.read_text().splitlines()[0]
     query = "--query-gpu=index,uuid,name,memory.total,driver_version,vbios_version"
     try:
-        done = run(["nvidia-smi", query, "--format=csv,noheader"], timeout_s=GPU_TIME_LIMIT_S)
+        done = run(["nvidia-smi", query, "--format=csv,noheader"], timeout_s=tunables.GPU_TIMEOUT_S)
     except CommandMissingError:
         return found
     except CommandTimeoutError:
-        return {**found, "problem": f"nvidia-smi did not answer within {GPU_TIME_LIMIT_S:g} s"}
+        return {**found, "problem": f"nvidia-smi did not answer within {tunables.GPU_TIMEOUT_S:g} s"}
     return {**found, **parse_gpus(done.stdout)} if done.returncode == 0 else found
 
 

@@ -13,16 +13,13 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.resources.leases import ticket_files as files
 from hpcorch.resources.leases.tickets import SCAN_S, Ticket, ahead_of, is_last, next_number
 
 # Not the global generator: what a run draws from that one must not depend on how long it waited.
 DICE: Final = random.SystemRandom()
-_RETRY_S: Final = 0.05
-_MOST_DOUBLINGS: Final = 6
-_MOST_DRAWS: Final = 500  # over ten minutes with the pauses between them
-_CROWD: Final = 2  # capacities of live tickets that one look judges
 
 
 def steady() -> float:
@@ -71,15 +68,15 @@ class Claim:
         :raises OSError: the directory cannot be listed or written
         :raises UnavailableError: no place became certain however often it was tried
         """
-        for draw in range(1, _MOST_DRAWS + 1):
+        for draw in range(1, tunables.LEASE_MAX_DRAWS + 1):
             if self._draw_once():
                 return
             self._end_ticket()
-            time.sleep(DICE.uniform(0, _RETRY_S * 2 ** min(draw, _MOST_DOUBLINGS)))
+            time.sleep(DICE.uniform(0, tunables.LEASE_RETRY_S * 2 ** min(draw, tunables.LEASE_MAX_DOUBLINGS)))
         raise UnavailableError(
-            f"no place in the queue for {self.ticket.resource} could be had in {self._directory} in {_MOST_DRAWS}"
-            f" tries: a listing there takes longer than {SCAN_S:g} s or does not show files just made; check that"
-            " file system, or choose another `directory` in the site profile"
+            f"no place in the queue for {self.ticket.resource} could be had in {self._directory} in"
+            f" {tunables.LEASE_MAX_DRAWS} tries: a listing there takes longer than {SCAN_S:g} s or does not"
+            " show files just made; check that file system, or choose another `directory` in the site profile"
         )
 
     def _draw_once(self) -> bool:
@@ -118,7 +115,7 @@ class Claim:
         self._judge_at = steady() + self.ticket.poll_s / 2
         alive = 0
         for ticket in self._ahead:
-            if alive >= _CROWD * self.ticket.capacity:
+            if alive >= tunables.LEASE_CROWD * self.ticket.capacity:
                 break
             with suppress(OSError):
                 if files.is_gone(self._directory, ticket, now):

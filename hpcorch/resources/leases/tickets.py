@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from hpcorch import tunables
+
 # A holder cut off for this share of its expiry knows that it lost its lease, well before others may go past it.
 _LOST: Final = 7 / 12
 _PASSED: Final = 9 / 12
 _BEAT: Final = 1 / 6
 _POLL: Final = 1 / 12
-_FIRST_PAUSE_S: Final = 0.1
-_GROWTH: Final = 1.5
 # A name is removed once another has stood above it for this long; nobody trusts a scan that took half of it.
 SETTLE_S: Final = 10.0
 SCAN_S: Final = SETTLE_S / 2
@@ -134,5 +134,5 @@ def pause_s(mine: Ticket, short: int, quiet: int, draw: float) -> float:
     :param quiet: looks since something ahead changed
     :param draw: a random number from 0 to 1, so that those who wait do not look at the same moment
     """
-    grown = _FIRST_PAUSE_S * short * _GROWTH ** min(quiet, 40)
+    grown = tunables.LEASE_FIRST_PAUSE_S * short * tunables.LEASE_PAUSE_GROWTH ** min(quiet, 40)
     return min(mine.poll_s, grown) * (1 + draw) / 2

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import RecordPlace, digest
@@ -25,9 +26,6 @@ from hpcorch.runtime.context.place import Place
 # Of every job its own; the hardware of the login node is not what was asked for.
 _OF_THE_JOB = ("SLURM_", "HPCORCH_", "SUBMITIT_")
 _HARDWARE = ("platform cpu", "platform kernel", "gpus ")
-_SLURM_TIMEOUT_S = 5.0
-# More findings than that are one event: an upgrade of everything. The environment that was found tells all.
-_TOLD = 50
 
 
 def compare_environment(frozen: RecordPlace, place: Place, drift: DriftLog, sys_path: Sequence[str]) -> str:
@@ -96,7 +94,7 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
         and not one.what.startswith(_HARDWARE)
         and one.what.partition(" ")[0] not in frozen.apart
     ]
-    for one in telling[:_TOLD]:
+    for one in telling[: tunables.RECORDED_CHANGES]:
         drift.found(
             "environment",
             one.what,
@@ -105,8 +103,13 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
             severity=one.severity.value,
             sentence=str(one),
         )
-    if len(telling) > _TOLD:
-        drift.found("environment", "more", before=None, after=f"{len(telling) - _TOLD} further differences")
+    if len(telling) > tunables.RECORDED_CHANGES:
+        drift.found(
+            "environment",
+            "more",
+            before=None,
+            after=f"{len(telling) - tunables.RECORDED_CHANGES} further differences",
+        )
 
 
 def look_for_altered_files(drift: DriftLog, told: set[str], *, late: bool = False) -> None:
@@ -127,7 +130,7 @@ def _slurm_release() -> str | None:
     if "SLURM_JOB_ID" not in os.environ:
         return None
     try:
-        done = run(["scontrol", "--version"], timeout_s=_SLURM_TIMEOUT_S)
+        done = run(["scontrol", "--version"], timeout_s=tunables.JOB_RECORD_TIMEOUT_S)
     except (CommandMissingError, CommandTimeoutError):
         return None
     return done.stdout.strip().removeprefix("slurm ") or None if done.returncode == 0 else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import signal
 
+from hpcorch import tunables
 from hpcorch.model.events import AttemptCalled, AttemptEnded
 from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE
 from hpcorch.runtime.attempt.execute import EXIT_FAILED, exit_code
 from hpcorch.runtime.attempt.prepare import prepare
 from hpcorch.runtime.context.output import say, show_error
 from hpcorch.runtime.context.place import Place
-from hpcorch.runtime.context.ranks import LEADER_WAIT_S, leader_said
+from hpcorch.runtime.context.ranks import leader_said
 from hpcorch.runtime.context.signals import SignalOwner, Stopped
 from hpcorch.runtime.run.run import as_current
 from hpcorch.runtime.run.seeding import seed_libraries
@@ -27,7 +28,7 @@ def follow(place: Place, signals: SignalOwner) -> int:
         with signals.stops_raise():
             said = leader_said(place, AttemptCalled, AttemptEnded)
             if said is None:
-                say(f"rank {place.rank} saw nothing of rank 0 for {LEADER_WAIT_S:g} s and ends")
+                say(f"rank {place.rank} saw nothing of rank 0 for {tunables.LEADER_WAIT_S:g} s and ends")
                 return EXIT_FAILED
             if isinstance(said, AttemptEnded):
                 return said.exit_code

@@ -10,18 +10,10 @@ from __future__ import annotations
 import re
 import time
 
-from hpcorch import process
+from hpcorch import process, tunables
 from hpcorch.model.events import AttemptEnded
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.ranks import leader_said
-
-_LOOK_S = 5.0
-_SCONTROL_TIMEOUT_S = 30.0
-# Where a node cannot ask: longer than the grace times that sites give.
-_UNKNOWN_S = 300.0
-_LONGEST_S = 3600.0
-# Ranks are told to stop at once, and rank 0 may be in a long step or save.
-LEADER_STOPS_S = 120.0
 
 
 def linger(place: Place) -> None:
@@ -30,11 +22,11 @@ def linger(place: Place) -> None:
     Returns when the signal meant something else: then ending ends the job.
     """
     began = time.monotonic()
-    while time.monotonic() - began < _LONGEST_S:
+    while time.monotonic() - began < tunables.LINGERING_LONGEST_S:
         preempted = _is_preempted(place)
-        if preempted is False or (preempted is None and time.monotonic() - began > _UNKNOWN_S):
+        if preempted is False or (preempted is None and time.monotonic() - began > tunables.LINGERING_UNASKED_S):
             return
-        time.sleep(_LOOK_S)
+        time.sleep(tunables.LINGERING_POLL_S)
 
 
 def linger_behind(place: Place) -> None:
@@ -42,9 +34,9 @@ def linger_behind(place: Place) -> None:
 
     Returns if rank 0 does not stop, or ended otherwise: then the signal was for this rank alone.
     """
-    said = leader_said(place, AttemptEnded, wait_s=LEADER_STOPS_S)
+    said = leader_said(place, AttemptEnded, wait_s=tunables.LEADER_STOPS_S)
     if isinstance(said, AttemptEnded) and said.outcome == "stopped":
-        time.sleep(_LONGEST_S)
+        time.sleep(tunables.LINGERING_LONGEST_S)
 
 
 def _is_preempted(place: Place) -> bool | None:
@@ -54,7 +46,7 @@ def _is_preempted(place: Place) -> bool | None:
     # By element: the raw id of one of them is the array's, and would show them all.
     argv = ["scontrol", "-o", "show", "job", place.hydra_job_id]
     try:
-        done = process.run(argv, timeout_s=_SCONTROL_TIMEOUT_S)
+        done = process.run(argv, timeout_s=tunables.LINGERING_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError):
         return None
     found = dict(re.findall(r"(JobState|PreemptTime)=(\S+)", done.stdout))

@@ -15,15 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from hpcorch import process
+from hpcorch import process, tunables
 from hpcorch.resources.throttle_files import ThrottleFiles
-
-# Between two looks: by this part of the time for which the task has worked, within these seconds.
-_PART = 0.1
-_SHORTEST_S, _LONGEST_S = 2.0, 60.0
-# Tasks that begin together do not look together.
-_JITTER_S = 0.5
-_TIMEOUT_S = 30.0
 
 
 class Sharing:
@@ -50,7 +43,7 @@ class Sharing:
             self._look()
 
     def _look_now_and_then(self) -> None:
-        while not self._over.wait(max(0.0, self._due_in_s()) + random.random() * _JITTER_S):  # noqa: S311
+        while not self._over.wait(max(0.0, self._due_in_s()) + random.random() * tunables.REBALANCE_JITTER_S):  # noqa: S311
             if self._files.short.exists():
                 if self._due_in_s() <= 0:
                     self._look()
@@ -58,7 +51,8 @@ class Sharing:
                 return
 
     def _interval_s(self) -> float:
-        return min(_LONGEST_S, max(_SHORTEST_S, _PART * (time.monotonic() - self._begun)))
+        shortest, longest = tunables.REBALANCE_PAUSES_S
+        return min(longest, max(shortest, tunables.REBALANCE_PART * (time.monotonic() - self._begun)))
 
     def _due_in_s(self) -> float:
         try:
@@ -75,7 +69,10 @@ class Sharing:
         try:
             # From that folder, so that no file of the task's working directory is taken for a module.
             process.run(
-                command, timeout_s=_TIMEOUT_S, cwd=self._files.folder, env={**os.environ, "PYTHONSAFEPATH": "1"}
+                command,
+                timeout_s=tunables.REBALANCE_TIMEOUT_S,
+                cwd=self._files.folder,
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
             )
         except (process.CommandMissingError, process.CommandTimeoutError):
-            self._over.wait(_LONGEST_S)  # not at once again
+            self._over.wait(tunables.REBALANCE_PAUSES_S[1])  # not at once again

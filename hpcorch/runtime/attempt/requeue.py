@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader
 from hpcorch.model.events import AttemptEnded
@@ -16,8 +17,6 @@ from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
-
-_SCONTROL_TIMEOUT_S = 60.0
 
 
 def may_requeue(place: Place, header: ManifestHeader, *, has_progressed: bool) -> bool:
@@ -57,7 +56,7 @@ def requeue_element(element: str) -> bool:
     from hpcorch import process  # few runs come here, and every run would wait for the import
 
     try:
-        done = process.run(["scontrol", "requeue", element], timeout_s=_SCONTROL_TIMEOUT_S)
+        done = process.run(["scontrol", "requeue", element], timeout_s=tunables.SLURM_QUERY_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError) as error:
         say(f"the time limit is near, and {element} could not be requeued: {error}")
         return False

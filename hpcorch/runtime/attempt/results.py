@@ -10,18 +10,13 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import TaskFailedError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
-
-# A journal line stays small enough to be read with one request; larger objects get a file of their own.
-INLINE_LIMIT_BYTES = 32 * 1024
-_TRACEBACK_LIMIT_CHARS = 16 * 1024
-_MESSAGE_LIMIT_CHARS = 2000
-_REPR_LIMIT_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +40,7 @@ def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> Encode
         content = cloudpickle.dumps(value)
     except Exception:  # noqa: BLE001 - any object may fail to pickle in any way
         return EncodedResult(result=readable)
-    if len(content) <= INLINE_LIMIT_BYTES:
+    if len(content) <= tunables.INLINE_RESULT_BYTES:
         return EncodedResult(result=readable, result_pickle=base64.b64encode(content).decode("ascii"))
     path = layout.results / f"{attempt}.pkl"
     layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
@@ -57,7 +52,7 @@ def _readable(value: Any) -> tuple[Any, bool]:
     """What a journal line shows of a value, and whether that is all of it, exactly."""
     try:
         form = json_form(value)
-        if len(json.dumps(form)) <= INLINE_LIMIT_BYTES:
+        if len(json.dumps(form)) <= tunables.INLINE_RESULT_BYTES:
             return form, is_plain(value)
     except Exception:  # noqa: BLE001 - values that hold themselves, and objects whose methods raise
         return _repr(value), False
@@ -66,7 +61,7 @@ def _readable(value: Any) -> tuple[Any, bool]:
 
 def _repr(value: Any) -> str:
     try:
-        return repr(value)[:_REPR_LIMIT_CHARS]
+        return repr(value)[: tunables.RESULT_REPR_CHARS]
     except Exception:  # noqa: BLE001 - a task's own class may raise anything
         return f"<{type(value).__name__} without a repr>"
 
@@ -107,7 +102,7 @@ def json_form(value: Any) -> Any:
         return {str(key): json_form(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_form(item) for item in value]
-    if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= INLINE_LIMIT_BYTES // 16:
+    if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= tunables.INLINE_RESULT_BYTES // 16:
         return json_form(value.tolist())  # NumPy scalars and small arrays, small tensors
     return _repr(value)
 
@@ -131,10 +126,10 @@ def encode_error(error: BaseException) -> EncodedError:
         pickle.loads(content)  # noqa: S301 - proves that the launcher will be able to
     except Exception:  # noqa: BLE001 - exceptions with required arguments often do not survive pickling
         content = b""
-    fits = 0 < len(content) < INLINE_LIMIT_BYTES
+    fits = 0 < len(content) < tunables.INLINE_RESULT_BYTES
     return EncodedError(
-        error=f"{type(error).__name__}: {_message(error)}"[:_MESSAGE_LIMIT_CHARS],
-        traceback=text[-_TRACEBACK_LIMIT_CHARS:],
+        error=f"{type(error).__name__}: {_message(error)}"[: tunables.ERROR_MESSAGE_CHARS],
+        traceback=text[-tunables.TRACEBACK_CHARS :],
         error_pickle=base64.b64encode(content).decode("ascii") if fits else None,
     )
 

@@ -23,6 +23,7 @@ from pickle import PickleBuffer
 from types import TracebackType
 from typing import IO, Any
 
+from hpcorch import tunables
 from hpcorch.journal.files import write_all
 from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
@@ -30,11 +31,6 @@ from hpcorch.journal.lines import DamagedLineError, seal, unseal
 FORMAT = "hpcorch-checkpoint"
 VERSION = 1
 _LAST_WIDTH = 64
-
-# Below this, handing bytes to the second thread costs more than hashing them here.
-_PARALLEL_FROM = 1 << 20
-_CHUNK = 8 << 20
-_READ_SIZE = 1 << 20
 
 
 class DamagedError(Exception):
@@ -102,7 +98,7 @@ class CheckpointWriter:
     def write(self, content: bytes | PickleBuffer) -> int:
         """Write and hash all of it; it is not looked at any more when this returns."""
         view = content.raw() if isinstance(content, PickleBuffer) else memoryview(content).cast("B")
-        if view.nbytes < _PARALLEL_FROM:
+        if view.nbytes < tunables.CHECKPOINT_PARALLEL_BYTES:
             self._digest.update(view)
             write_all(self._descriptor, view)
             self.size += view.nbytes
@@ -115,8 +111,8 @@ class CheckpointWriter:
         return view.nbytes
 
     def _write_chunks(self, view: memoryview) -> None:
-        for start in range(0, view.nbytes, _CHUNK):
-            chunk = view[start : start + _CHUNK]
+        for start in range(0, view.nbytes, tunables.CHECKPOINT_CHUNK_BYTES):
+            chunk = view[start : start + tunables.CHECKPOINT_CHUNK_BYTES]
             write_all(self._descriptor, chunk)
             # Has the kernel begin to write to the disk now, while the rest is hashed: fsync then waits less.
             with suppress(OSError):
@@ -215,7 +211,7 @@ def digest_of(path: Path) -> str:
 
 
 def _hash(file: IO[bytes], digest: Any, size: int) -> None:
-    while size and (content := file.read(min(size, _READ_SIZE))):
+    while size and (content := file.read(min(size, tunables.READ_BYTES))):
         digest.update(content)
         size -= len(content)
 

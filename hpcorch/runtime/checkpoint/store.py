@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import CheckpointError
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.checkpoint.file import DamagedError
@@ -31,12 +32,6 @@ from hpcorch.runtime.checkpoint.reading import (
 )
 from hpcorch.runtime.checkpoint.removal import make_room
 from hpcorch.runtime.checkpoint.saving import CheckpointSaver, Saved
-
-# Ranks save the same step at about the same time; so long rank 0 waits for the others before it ends.
-_PATIENCE_S = 60.0
-_LOOK_S = 0.2
-# An attempt that should be dead may remove a checkpoint after it was listed, having saved a newer one.
-_LOOKS = 5
 
 
 class CheckpointStore:
@@ -106,9 +101,11 @@ class CheckpointStore:
 
         :param seconds: that are left; None if nobody knows
         """
-        deadline = time.monotonic() + (_PATIENCE_S if seconds is None else min(_PATIENCE_S, seconds * 0.8))
+        deadline = time.monotonic() + (
+            tunables.RANKS_WAIT_S if seconds is None else min(tunables.RANKS_WAIT_S, seconds * 0.8)
+        )
         while not self._is_complete() and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
+            time.sleep(tunables.SHARED_FILE_POLL_S)
 
     def _is_complete(self) -> bool:
         found = [one for one in group(entries(self._directory)) if one.name == self._saver.last]
@@ -132,7 +129,7 @@ class CheckpointStore:
         :return: None if there is none; and what was passed over
         :raises CheckpointError: the checkpoint is whole and does not fit this task, or the folder cannot be read
         """
-        for _ in range(_LOOKS):
+        for _ in range(tunables.CHECKPOINT_LOOKS):
             rejected: list[Rejected] = []
             try:
                 return self._newest(like, rejected), rejected

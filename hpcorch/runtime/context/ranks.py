@@ -8,16 +8,17 @@ from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
+from hpcorch import tunables
 from hpcorch.model.events import Fact
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.place import Place
 
-# A network file system may show rank 0's journal late, and importing the user's modules takes minutes there.
-LEADER_WAIT_S = 1800.0
 
+def leader_said(place: Place, *kinds: type[Fact], wait_s: float | None = None) -> Fact | None:
+    """The first fact of one of these kinds in rank 0's journal; None if none came within the waiting time.
 
-def leader_said(place: Place, *kinds: type[Fact], wait_s: float = LEADER_WAIT_S) -> Fact | None:
-    """The first fact of one of these kinds in rank 0's journal; None if none came within the waiting time."""
+    :param wait_s: as long as a task may take to begin, by default
+    """
 
     def look() -> Fact | None:
         facts = (event.fact for event in read_attempt(place.layout, place.attempt))
@@ -26,7 +27,7 @@ def leader_said(place: Place, *kinds: type[Fact], wait_s: float = LEADER_WAIT_S)
     waiting = Retrying(
         retry=retry_if_result(lambda said: said is None),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
-        stop=stop_after_delay(wait_s),
+        stop=stop_after_delay(tunables.LEADER_WAIT_S if wait_s is None else wait_s),
         sleep=time.sleep,
     )
     try:

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from hpcorch import tunables
+
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
 ASKED_SIGNAL = signal.SIGUSR2.name
-ORPHAN_GRACE_S = 10.0  # as a local pool gives its tasks
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _PIPE_BYTES = 1 << 16  # what a pipe holds (pipe(7))
 
@@ -224,7 +225,7 @@ def end_with_parent() -> int:
 
 
 def _end_orphan_later(parent: int) -> None:
-    time.sleep(ORPHAN_GRACE_S)
+    time.sleep(tunables.LOCAL_GRACE_S)
     end_group_of_orphan(parent)
 
 

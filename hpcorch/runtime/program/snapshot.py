@@ -12,14 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.manifest import SnapshotPlace
 from hpcorch.provenance.code.import_paths import Move, editable_installs, imported_from, mapped, redirect
 from hpcorch.provenance.code.unpacking import Unpacked, remove_unused, unpack
 from hpcorch.runtime.context.drift import DriftLog
 
-# What no task of this user has used on this node for so long is removed from its disk.
-_KEEP_DAYS = 14.0
 # Runs before anything is unpacked, and may itself be in the project.
 _OURS = Path(__file__).parents[2]
 
@@ -140,7 +139,7 @@ def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, s
         return None
     for sentence in unpacked.repaired:
         drift.found("code", "unpacked snapshot", before=place.digest, after=sentence, severity="note", late=True)
-    remove_unused(base, days=_KEEP_DAYS)
+    remove_unused(base, days=tunables.UNPACKED_KEEP_DAYS)
     return Snapshot(place=place, unpacked=unpacked, move=Move.of(Path(place.root), unpacked.tree), drift=drift)
 
 

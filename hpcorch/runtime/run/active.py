@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcorch import tunables
 from hpcorch.errors import CheckpointError, UsageError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.journal.writer import JournalWriter
@@ -42,11 +43,6 @@ from hpcorch.runtime.run.schedule import Schedule, time_left
 
 if TYPE_CHECKING:
     from hpcorch.resources.leases.lease import LeaseNews
-
-# What was logged is on disk so many seconds later, if the task logs on or saves.
-_FLUSH_S = 2.0
-# The ledger stores each summary, so there is one with each checkpoint, at the end, and now and then.
-_SUMMARY_S = 60.0
 
 
 class ActiveRun(Run):
@@ -253,7 +249,7 @@ class ActiveRun(Run):
 
     def log(self, step: int, /, **metrics: float) -> None:
         self._metrics.add(step, metrics)
-        if time.monotonic() - self._flushed_at >= _FLUSH_S:
+        if time.monotonic() - self._flushed_at >= tunables.METRICS_FLUSH_S:
             self._flush()
 
     @contextmanager
@@ -307,7 +303,7 @@ class ActiveRun(Run):
         for number, fact in enumerate(facts, start=1):
             self._record(fact, durable=durable and number == len(facts))
         self._flushed_at = time.monotonic()
-        if self._flushed_at - self._summarised_at >= _SUMMARY_S:
+        if self._flushed_at - self._summarised_at >= tunables.METRICS_SUMMARY_S:
             self._summarise()
 
     def _summarise(self) -> None:

@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.model.events import MetricsLogged
 from hpcorch.runtime.run.arguments import metric, step_number
-
-# A journal line stays small enough to be read with one request, and a torn one loses little.
-_ENTRIES_A_LINE = 200
 
 Summary = dict[str, dict[str, list[Any]]]
 
@@ -48,8 +46,8 @@ class Metrics:
         for step, values in waiting:
             for name, value in values.items():
                 self._summarise(name, step, value)
-        for start in range(0, len(waiting), _ENTRIES_A_LINE):
-            some = waiting[start : start + _ENTRIES_A_LINE]
+        for start in range(0, len(waiting), tunables.METRICS_PER_LINE):
+            some = waiting[start : start + tunables.METRICS_PER_LINE]
             yield MetricsLogged(
                 entries=[[step, {name: _json(value) for name, value in values.items()}] for step, values in some]
             )

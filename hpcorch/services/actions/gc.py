@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.journal.layout import STATE_DIR, snapshots_folder
 from hpcorch.ledger import Ledger
 from hpcorch.model.events import CodeFrozen
 
-# A launch writes its snapshot first and its record afterwards; a day is longer than any launch takes.
-YOUNG_S = 86_400.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REFERRED = f"SELECT DISTINCT json_extract(body, '$.digest') FROM v_events WHERE kind = '{CodeFrozen.kind}'"  # noqa: S608
 _SQLITE = b"SQLite format 3\0"
@@ -62,7 +61,7 @@ def find_garbage(ledger: Path) -> Garbage:
         )
     ledgers = sorted({ledger, *_ledgers_in(ledger.parent)})
     referred = {digest for path in ledgers for digest in _referred(path)}
-    young = time.time() - YOUNG_S
+    young = time.time() - tunables.UNRECORDED_SNAPSHOT_S
     unused: dict[str, int] = {}
     kept = kept_size = 0
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -98,7 +97,7 @@ def remove_garbage(garbage: Garbage) -> None:
 
     :raises OSError: something cannot be removed
     """
-    young = time.time() - YOUNG_S
+    young = time.time() - tunables.UNRECORDED_SNAPSHOT_S
     for name in garbage.unused:
         path = garbage.folder / name
         with suppress(FileNotFoundError):  # somebody else removed it

@@ -11,15 +11,12 @@ from contextlib import suppress
 
 import psutil
 
+from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.model.actions import CHECKPOINT_SIGNAL
 from hpcorch.model.ids import format_ranges
 from hpcorch.services.actions.targets import Target
 from hpcorch.services.local.processes import pool_host, pool_process, task_processes
-from hpcorch.services.local.task import GRACE_S
-
-# A pool starts a task so soon after it has looked for requests.
-_STARTING_S = 0.2
 
 
 def check_hosts(targets: Sequence[Target]) -> None:
@@ -52,8 +49,8 @@ def stop_locally(target: Target, *, with_pool: bool) -> None:
             if task not in signalled:
                 signalled.add(task)
                 _signal_session(task, signal.SIGTERM)
-        time.sleep(_STARTING_S)
-    _, stubborn = psutil.wait_procs(signalled, timeout=GRACE_S)
+        time.sleep(tunables.LOCAL_START_S)
+    _, stubborn = psutil.wait_procs(signalled, timeout=tunables.LOCAL_GRACE_S)
     for task in stubborn:
         _signal_session(task, signal.SIGKILL)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Attempt, Run, Sweep
@@ -39,8 +40,6 @@ from hpcorch.services.json_values import counts_as_plain, origin_as_plain
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.tending.refresh import bring_up_to_date
 
-# A login node is shared.
-_MOST_PROCESSES = 4
 # What an event that was altered makes of the code that reads it.
 _UNREADABLE = (HpcorchError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
@@ -129,7 +128,7 @@ def audit(
     :raises NotFoundError: no sweep or run is selected
     """
     whole = Examination()
-    for finding in ledger.check(deep=True, processes=min(os.cpu_count() or 1, _MOST_PROCESSES)):
+    for finding in ledger.check(deep=True, processes=min(os.cpu_count() or 1, tunables.CHECKING_PROCESSES)):
         whole.error(f"ledger {finding.kind.value}", finding.text)
     damaged = bool(whole.findings)
     whole.findings.extend(before)

@@ -11,9 +11,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpcorch import process
+from hpcorch import process, tunables
 
-_TIMEOUT_S = 20.0
 _TIME_LEFT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
@@ -79,7 +78,7 @@ def end_of(job: Job) -> float | None:
     if job.end is not None:
         return job.end
     try:
-        done = process.run(["squeue", "-h", "-j", job.element, "-o", "%L"], timeout_s=_TIMEOUT_S)
+        done = process.run(["squeue", "-h", "-j", job.element, "-o", "%L"], timeout_s=tunables.OWN_JOB_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError):
         return None
     left = seconds_left(done.stdout) if done.returncode == 0 else None

@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hpcorch import process
+from hpcorch import process, tunables
 from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.held_signals import STOPS, Arrived, HeldSignals
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell reports what cannot be started
-_LEASE_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +111,7 @@ class Command:
     def _pause_s(self) -> float | None:
         due = min(self._warn_at, self._kill_at) - time.time()
         if self._look is not None:
-            due = min(due, _LEASE_LOOK_S)
+            due = min(due, tunables.COMMAND_LEASE_POLL_S)
         return None if due == math.inf else max(0.0, due)
 
     def _pass_on(self, arrived: Arrived) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -19,9 +20,6 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.services.commands.job import Job
 from hpcorch.services.commands.process import Limits
 from hpcorch.services.commands.record import Call, CommandRecord
-
-_PATIENCE_S = 60.0
-_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +68,16 @@ def follow(
     :param patient: wait for as long as it takes: rank 0 waits for a lease
     :raises UnavailableError: rank 0 did not begin
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + tunables.RANKS_WAIT_S
     while patient or time.monotonic() < deadline:
         for layout in candidates():
             if (led := _led(layout, attempt, job)) is not None:
                 return led
-        time.sleep(_LOOK_S)
+        time.sleep(tunables.SHARED_FILE_POLL_S)
     raise UnavailableError(
-        f"rank 0 of step {job.step} of job {job.element} has not begun for {_PATIENCE_S:g} s, so rank {job.rank}"
-        " does not know which run it belongs to: nothing was executed. `hpcorch exec -- srun …` needs no agreement"
+        f"rank 0 of step {job.step} of job {job.element} has not begun for {tunables.RANKS_WAIT_S:g} s,"
+        f" so rank {job.rank} does not know which run it belongs to: nothing was executed."
+        " `hpcorch exec -- srun …` needs no agreement"
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcorch.runtime.attempt.results import INLINE_LIMIT_BYTES, json_form
+from hpcorch import tunables
+from hpcorch.runtime.attempt.results import json_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +38,14 @@ class ResultFile:
             if not stat.S_ISREG(self._path.stat().st_mode):  # a pipe would be waited for without end
                 return self._none("it is no regular file")
             with self._path.open("rb") as file:
-                content = file.read(INLINE_LIMIT_BYTES + 1)
+                content = file.read(tunables.INLINE_RESULT_BYTES + 1)
         except FileNotFoundError:
             return self._none("the command did not write it")
         except OSError as error:
             return self._none(f"it cannot be read ({error.strerror})")
-        if len(content) > INLINE_LIMIT_BYTES:
+        if len(content) > tunables.INLINE_RESULT_BYTES:
             return self._none(
-                f"it has more than {INLINE_LIMIT_BYTES} bytes: write numbers and names there, no data"
+                f"it has more than {tunables.INLINE_RESULT_BYTES} bytes: write numbers and names there, no data"
             )
         try:
             return Found(result=json_form(json.loads(content)))

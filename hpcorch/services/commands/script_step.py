@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader
@@ -26,10 +27,6 @@ from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.job import Job
 
-# A job may start before the answer of its sbatch is on record.
-_PATIENCE_S = 10.0
-_LOOK_S = 0.2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptAttempt:
@@ -40,9 +37,7 @@ class ScriptAttempt:
     launch: int
 
 
-def script_attempt(
-    environ: Mapping[str, str], job: Job, *, patience_s: float = _PATIENCE_S
-) -> ScriptAttempt | None:
+def script_attempt(environ: Mapping[str, str], job: Job) -> ScriptAttempt | None:
     """The attempt that this job is; None of a job that `hpcorch sbatch` has not submitted, or not as this one.
 
     If it is not on record under which id Slurm took the submission, as when sbatch was killed before its answer
@@ -52,7 +47,7 @@ def script_attempt(
     if not directory or not token:
         return None
     layout = SweepLayout(Path(directory))
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + tunables.ACCEPTANCE_WAIT_S
     while True:
         submission = _submission(layout, token)
         if submission is None or submission.state is SubmissionState.REJECTED:
@@ -69,7 +64,7 @@ def script_attempt(
             return found if submission.job_id == job.id else None
         if time.monotonic() >= deadline:
             return found if _claimant(found) in (None, job.raw_id) else None
-        time.sleep(_LOOK_S)
+        time.sleep(tunables.SHARED_FILE_POLL_S)
 
 
 def _submission(layout: SweepLayout, token: str) -> Submission | None:
@@ -85,7 +80,6 @@ def _claimant(found: ScriptAttempt) -> str | None:
     return next((fact.job_id for fact in facts if isinstance(fact, AttemptClaimed)), None)
 
 
-_RECORDED = 50
 _TOLD = 3
 
 
@@ -101,7 +95,7 @@ def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None])
     except HpcorchError as error:
         say(f"whether the code is as it was submitted cannot be told: {error}")
         return
-    for one in changed[:_RECORDED]:
+    for one in changed[: tunables.RECORDED_CHANGES]:
         record(_finding(one))
     if changed:
         more = len(changed) - _TOLD

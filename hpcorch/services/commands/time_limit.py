@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import AttemptSignalled
 from hpcorch.model.ids import AttemptId
@@ -19,11 +20,6 @@ from hpcorch.services.commands.job import Job, end_of
 from hpcorch.services.commands.process import Limits
 
 DEFAULT_REQUEUES = 3
-_AHEAD_S = 120.0  # before the time limit, if nobody says otherwise
-_LAST_MOMENT_S = 10.0  # before the time limit: for the end to be recorded, and Slurm to be asked
-_REQUEUE_PATIENCE_S = 60.0
-# In a job Slurm kills, after a time that the site sets, and a preempted command may have minutes to save its state.
-_GRACE_OUTSIDE_S = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +65,7 @@ def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attemp
     if job is None:
         if treatment.requeue:
             say("--requeue does nothing outside of a Slurm job")
-        return Limits(grace_s=_GRACE_OUTSIDE_S if treatment.grace_s is None else treatment.grace_s)
+        return Limits(grace_s=tunables.COMMAND_GRACE_S if treatment.grace_s is None else treatment.grace_s)
     if not treatment.requeue:
         return Limits(grace_s=treatment.grace_s)
     if requeues_before(layout, attempt) >= treatment.max_requeues:
@@ -80,13 +76,15 @@ def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attemp
         say("the time limit of the job is not known, so it cannot be requeued before that")
         return Limits(grace_s=treatment.grace_s)
     ahead = _ahead_s(treatment.signal_delay_s, max(0.0, end - time.time()))
-    return Limits(grace_s=treatment.grace_s, warn_at=end - ahead, kill_at=end - min(_LAST_MOMENT_S, ahead / 4))
+    return Limits(
+        grace_s=treatment.grace_s, warn_at=end - ahead, kill_at=end - min(tunables.COMMAND_LAST_MOMENT_S, ahead / 4)
+    )
 
 
 def _ahead_s(asked_s: float | None, left_s: float) -> float:
     """Seconds before the time limit at which the command is asked to end: as said, if that leaves it any time."""
     if asked_s is None:
-        return min(_AHEAD_S, left_s / 2)
+        return min(tunables.COMMAND_STOP_AHEAD_S, left_s / 2)
     if asked_s < left_s:
         return asked_s
     say(
@@ -109,7 +107,7 @@ def requeue(job: Job, signals: HeldSignals) -> None:
     """Put the job back, and wait for Slurm to end it: what comes next in the script is not to begin."""
     if not requeue_element(job.element):
         return
-    deadline = time.monotonic() + _REQUEUE_PATIENCE_S
+    deadline = time.monotonic() + tunables.REQUEUED_ENDS_S
     while (left := deadline - time.monotonic()) > 0:
         arrived = signals.next(left)
         if arrived is not None and arrived.number in STOPS:

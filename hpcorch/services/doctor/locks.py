@@ -17,16 +17,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.files import write_all
 from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lock import exclusive
-
-_INSIDE_S = 0.003
-_PAUSE_S = 0.005  # at most, after each try, so that nobody is shut out
-# How long one waits for the other at the start of each round.
-_MEETING_S = 20.0
-_MEETING_POLL_S = 0.05
 
 
 class HeldError(Exception):
@@ -91,25 +86,25 @@ def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> Fought:
         try:
             with lock(folder / kind):
                 number = counted(folder, kind)
-                time.sleep(_INSIDE_S)
+                time.sleep(tunables.LOCK_TRIAL_HELD_S)
                 _write_number(folder / f"{kind}.number", number + 1)
                 turns += 1
         except HeldError:
             waits += 1
         except OSError as error:
             return Fought(turns=turns, waits=waits, error=error.strerror or str(error))
-        time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - jitter, not a secret
+        time.sleep(random.uniform(0, tunables.LOCK_TRIAL_PAUSE_S))  # noqa: S311 - jitter, not a secret
     return Fought(turns=turns, waits=waits)
 
 
 def _met(folder: Path, name: str, other: str, kind: str) -> bool:
     """Wait until the other one is here, too."""
     (folder / f"{kind}.{name}.here").touch()
-    deadline = time.monotonic() + _MEETING_S
+    deadline = time.monotonic() + tunables.LOCK_TRIAL_MEETING_S
     while not (folder / f"{kind}.{other}.here").exists():
         if time.monotonic() > deadline:
             return False
-        time.sleep(_MEETING_POLL_S)
+        time.sleep(tunables.TRIAL_POLL_S)
         refresh(folder, name)
     return True
 

@@ -19,16 +19,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import write_whole
 from hpcorch.services.doctor.locks import Fought, fight, refresh
 from hpcorch.services.site.survey import open_files
 from hpcorch.slurm.client import CliClient
 
-# Less than what is left of its time limit when a slow file system has started Python.
-WAIT_S = 60.0
-_POLL_S = 0.1
-_FIGHT_S = 1.0
 # What a task or a keeper on the node may need of Slurm.
 _COMMANDS = ("sbatch", "scancel", "scontrol", "squeue")
 
@@ -132,20 +129,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(clock_file(given.folder, given.name), time.time())
     others = [name for name in names if name != given.name]
     if others:
-        fought = fight(given.folder, given.name, others[0], seconds=_FIGHT_S)
+        fought = fight(given.folder, given.name, others[0], seconds=tunables.TRIAL_LOCKS_S)
         write_json(locks_file(given.folder, given.name), {kind: asdict(one) for kind, one in fought.items()})
     return 0
 
 
 def _wait_for_go(folder: Path, name: str) -> list[str]:
     """The names of the tasks that take part; none if nobody says so in time."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + tunables.TRIAL_WAIT_S
     while time.monotonic() < deadline:
         refresh(folder, name)
         names: list[str] | None = read_json(folder / GO)
         if names is not None:
             return names
-        time.sleep(_POLL_S)
+        time.sleep(tunables.TRIAL_POLL_S)
     return []
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
 from hpcorch.journal.files import write_whole
 from hpcorch.model.ids import new_token
@@ -25,7 +26,6 @@ from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.sbatch.quoting import for_bash, literal_path
 
 NAMES = ("a", "b")
-_LIMIT_MIN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def script_text(place: Place, name: str, folder: Path, shared: Sequence[Path]) -
         **_node(place, NAMES.index(name)),
         **({} if place.pool is None else place.pool.options()),
         "name": "hpcorch-doctor",
-        "timeout_min": _LIMIT_MIN,
+        "timeout_min": tunables.TRIAL_JOB_LIMIT_MIN,
         "setup": [started],
         "additional_parameters": {"signal": False},  # it has nothing to save when its time ends
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.services.doctor import trial as task
 from hpcorch.services.doctor.locks import KINDS, Fought, counted, refresh
 from hpcorch.services.doctor.trial import NodeFacts
@@ -14,14 +15,6 @@ from hpcorch.services.site.user_limits import tried
 from hpcorch.services.tending.wait import Pauses
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.protocol import SlurmClient
-
-_FILES_PAUSES_S = (0.2, 2.0)
-_SLURM_PAUSES_S = (2.0, 15.0)
-# A network file system shows some time later what a job wrote that is over by now.
-_LATE_S = 5.0
-# A task waits for the word so long; it gets it before, though the other one has not started.
-_WORD_S = task.WAIT_S - 15.0
-_LOG_BYTES = 4096
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +45,9 @@ class Trial:
     @property
     def is_over(self) -> bool:
         """Nothing more will come of it."""
-        return self.is_done or (self.over_since is not None and time.monotonic() > self.over_since + _LATE_S)
+        return self.is_done or (
+            self.over_since is not None and time.monotonic() > self.over_since + tunables.TRIAL_LATE_S
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +77,7 @@ class Waiting:
         self._client = client
         self._folder = folder
         self._deadline = deadline
-        self._pauses = Pauses(first_s=_SLURM_PAUSES_S[0], limit_s=_SLURM_PAUSES_S[1])
+        self._pauses = Pauses(first_s=tunables.TRIAL_SLURM_PAUSES_S[0], limit_s=tunables.TRIAL_SLURM_PAUSES_S[1])
         self._next_look = time.monotonic() + self._pauses.take()
 
     def run(self) -> None:
@@ -99,7 +94,8 @@ class Waiting:
     def _wait_for_facts(self, trials: Sequence[Trial]) -> None:
         """Wait for the first one's, then for the others' only as long as the first one waits for the word."""
         self._until(lambda: self._any_facts(trials), self._deadline)
-        patience = min(self._deadline, time.monotonic() + _WORD_S)
+        # Before the task gives up waiting for it: it gets the word though the other one has not started.
+        patience = min(self._deadline, time.monotonic() + tunables.TRIAL_WAIT_S - 15.0)
         self._until(lambda: _all(self._has_facts, trials), patience)
 
     def _let_go(self, present: Sequence[Trial]) -> None:
@@ -135,7 +131,9 @@ class Waiting:
         return trial.locks is not None
 
     def _until(self, met: Callable[[], bool], deadline: float) -> None:
-        pauses = Pauses(first_s=_FILES_PAUSES_S[0], limit_s=_FILES_PAUSES_S[1], factor=1.1)
+        pauses = Pauses(
+            first_s=tunables.TRIAL_FILE_PAUSES_S[0], limit_s=tunables.TRIAL_FILE_PAUSES_S[1], factor=1.1
+        )
         while not met() and time.monotonic() < deadline:
             time.sleep(pauses.take())
             refresh(self._folder, "login")
@@ -163,7 +161,7 @@ def _all(has: Callable[[Trial], bool], trials: Sequence[Trial]) -> bool:
 def _tail(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+            file.seek(max(0, path.stat().st_size - tunables.LOG_TAIL_BYTES))
             return file.read().decode(errors="replace").strip()
     except OSError:
         return ""

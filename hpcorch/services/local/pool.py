@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import JobObserved
@@ -24,7 +25,7 @@ from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
 from hpcorch.model.variables import script_exports
 from hpcorch.services.local.journal import PoolRecord
-from hpcorch.services.local.task import POLL_S, LocalTask, stop_tasks
+from hpcorch.services.local.task import LocalTask, stop_tasks
 from hpcorch.services.logs.paths import LogFiles
 
 
@@ -86,7 +87,7 @@ class LocalPool:
             while (waiting or self._running) and self._interrupted_by is None:
                 while waiting and len(self._running) < self.request.slots and time.monotonic() >= begin:
                     self._start_unless_cancelled(waiting.pop(0))
-                time.sleep(POLL_S)
+                time.sleep(tunables.LOCAL_POLL_S)
                 self._reap()
                 with suppress(UnavailableError):  # that others hold the ledger for long is no reason to stop
                     tick()

@@ -11,13 +11,11 @@ from itertools import pairwise
 
 import psutil
 
+from hpcorch import tunables
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState
-
-# The start of a process is derived from the clock of the host, which is set while the process runs.
-_START_DRIFT_S = 30.0
 
 
 def pool_id(pid: int) -> str:
@@ -39,7 +37,7 @@ def pool_process(job_id: str) -> psutil.Process | None:
         process = psutil.Process(int(pid))
         if process.status() == psutil.STATUS_ZOMBIE:  # dead, and its parent does not ask for its exit code
             return None
-        return process if abs(process.create_time() - float(started)) <= _START_DRIFT_S else None
+        return process if abs(process.create_time() - float(started)) <= tunables.PROCESS_START_DRIFT_S else None
     except psutil.NoSuchProcess:
         return None
 

@@ -11,12 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.journal.layout import FILE_MODE
-
-# Time for a task to unwind and record its end after SIGTERM; Slurm's KillWait is 30 s by default.
-GRACE_S = 10.0
-# Between two looks at whether a task has ended.
-POLL_S = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +65,7 @@ class LocalTask:
         """Ask the task to stop; if it was asked a grace period ago, kill it."""
         self.signal(signal.SIGKILL if self.timed_out else signal.SIGTERM)
         self.timed_out = True
-        self.deadline = now + GRACE_S
+        self.deadline = now + tunables.LOCAL_GRACE_S
 
     def signal(self, number: int) -> None:
         """Signal the task and everything that it started."""
@@ -85,9 +81,9 @@ def stop_tasks(tasks: Collection[LocalTask]) -> None:
     """Ask every task to stop, give it time to record its end, then kill. All have ended when this returns."""
     for task in tasks:
         task.signal(signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + tunables.LOCAL_GRACE_S
     while time.monotonic() < deadline and not all(task.has_ended for task in tasks):
-        time.sleep(POLL_S)
+        time.sleep(tunables.LOCAL_POLL_S)
     for task in tasks:
         task.signal(signal.SIGKILL)
         task.process.wait()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.journal.reader import locate
@@ -17,7 +18,6 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import AttemptState
 from hpcorch.services.json_values import attempt_name
 
-_BLOCK = 1 << 16
 _EXECUTED_NOTHING = (AttemptState.SKIPPED, AttemptState.SUPERSEDED)
 
 
@@ -140,7 +140,7 @@ def _open(part: LogPart) -> IO[bytes]:
 def _blocks(file: IO[bytes], start: int, end: int) -> Iterator[bytes]:
     file.seek(start)
     left = end - start
-    while left > 0 and (block := file.read(min(_BLOCK, left))):
+    while left > 0 and (block := file.read(min(tunables.LOG_BLOCK_BYTES, left))):
         left -= len(block)
         yield block
 
@@ -151,7 +151,7 @@ def _start_of_last(file: IO[bytes], start: int, end: int, lines: int) -> int:
         return end
     position, wanted = end - 1, lines  # the newline that ends the last line begins no further one
     while position > start:
-        low = max(start, position - _BLOCK)
+        low = max(start, position - tunables.LOG_BLOCK_BYTES)
         file.seek(low)
         block = file.read(position - low)
         for offset in range(len(block) - 1, -1, -1):

@@ -6,14 +6,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from hpcorch import tunables
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time
 from hpcorch.model.job_states import JobState
 from hpcorch.services.observation.from_squeue import not_requeued
 from hpcorch.services.observation.known import KnownAttempts
 
-# For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
-FORGOTTEN_TIME = timedelta(minutes=5)
 # These words promise that the element runs again, so that a run is not over with them.
 _PREEMPTED = frozenset({JobState.PREEMPTED})
 _TO_BE_CONTINUED = _PREEMPTED | {JobState.REQUEUED}
@@ -59,7 +58,7 @@ def _is_to_be_continued(
 
 def _is_long_ago(word: JobObserved, now: datetime) -> bool:
     """Whether all that may have followed an end would be in the database by now. squeue's word has no time."""
-    return word.end is None or now - parse_time(word.end) >= FORGOTTEN_TIME
+    return word.end is None or now - parse_time(word.end) >= timedelta(seconds=tunables.SACCT_LATE_S)
 
 
 def _silence(
@@ -78,7 +77,7 @@ def _silence(
     noted = last.end if last is not None and last.job_state is JobState.FORGOTTEN else None
     if accounting and noted is None:
         return [word]
-    if noted is not None and now - parse_time(noted) < FORGOTTEN_TIME:
+    if noted is not None and now - parse_time(noted) < timedelta(seconds=tunables.SACCT_LATE_S):
         return []
     if not ran and attempt.restart > 0:
         return [

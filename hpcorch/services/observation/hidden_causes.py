@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import SlurmUnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Attempt, Submission
@@ -29,7 +30,6 @@ from hpcorch.slurm import commands
 from hpcorch.slurm.answers.squeue import parse_preemptions
 from hpcorch.slurm.protocol import SlurmClient
 
-_READ_BYTES = 1 << 16  # slurmstepd's words come last
 # Before them stands its name and node, or on 26.05 the time in brackets (measured).
 _WORDS = re.compile(rb"(?im)^(slurmstepd\S*:|\[[\dT:.-]+\]) error: .*(exceeded (job )?memory limit|oom[-_]kill)")
 
@@ -64,7 +64,7 @@ def _is_over(attempt: Attempt, log: Path) -> bool | None:
 
 def _has_words(path: Path, start: int) -> bool:
     with path.open("rb") as file:
-        file.seek(max(start, file.seek(0, os.SEEK_END) - _READ_BYTES))
+        file.seek(max(start, file.seek(0, os.SEEK_END) - tunables.LOG_BLOCK_BYTES))
         return _WORDS.search(file.read()) is not None
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from hpcorch import tunables
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.services.logs.attempts import LogPart, follow
 from hpcorch.services.reports.status import report_status
 from hpcorch.services.selection.selectors import Selector
 from hpcorch.services.tending.refresh import Look
-from hpcorch.services.tending.wait import SLURM_PAUSES_S, Pauses
-
-# Output is read from files that we have open anyway, but each look also lists the journals.
-_LOOK_PAUSES_S = (0.2, 2.0)
+from hpcorch.services.tending.wait import Pauses
 
 
 def follow_runs(
@@ -38,8 +36,8 @@ class _Looks:
         self._selector = selector
         self._notify = notify
         self._told: set[str] = set()
-        self._pauses = Pauses(first_s=_LOOK_PAUSES_S[0], limit_s=_LOOK_PAUSES_S[1])
-        self._slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
+        self._pauses = Pauses(first_s=tunables.LOG_PAUSES_S[0], limit_s=tunables.LOG_PAUSES_S[1])
+        self._slurm_pauses = Pauses(first_s=tunables.SLURM_PAUSES_S[0], limit_s=tunables.SLURM_PAUSES_S[1])
         self._ask_at = time.monotonic() + self._slurm_pauses.take()
 
     def take(self) -> Sequence[tuple[Run, Sequence[Attempt]]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
@@ -23,9 +24,6 @@ from hpcorch.services.tending.tend import tend
 from hpcorch.services.tending.wait import looks
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
-
-# A launch is on record for some seconds before its submission is.
-_ABOUT_TO_BE_SUBMITTED = timedelta(seconds=60)
 
 
 class Follower:
@@ -121,7 +119,9 @@ class Follower:
     def _is_about_to_be_submitted(self) -> bool:
         """Whether a planned run may just be on its way. Otherwise it was refused, or its launcher died."""
         latest = max((launch.planned_at for launch in self._ledger.launches(self._sweep.id)), default=None)
-        if latest is None or datetime.now(timezone.utc) - parse_time(latest) > _ABOUT_TO_BE_SUBMITTED:
+        if latest is None or datetime.now(timezone.utc) - parse_time(latest) > timedelta(
+            seconds=tunables.LAUNCH_SUBMITS_S
+        ):
             return False
         return any(run.state is RunState.PLANNED and run.reason is None for run in self.runs())
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger.store import Ledger
@@ -18,7 +19,6 @@ from hpcorch.services.logs.attempts import error_file
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 
 TAIL_LINES = 10
-_TAIL_BYTES = 8 * 1024
 _REPORTED_RUNS = 5
 
 
@@ -124,7 +124,7 @@ def tail(path: Path, *, start: int, end: int | None, lines: int) -> list[str]:
     try:
         with path.open("rb") as file:
             stop = file.seek(0, os.SEEK_END) if end is None else end
-            file.seek(max(start, stop - _TAIL_BYTES))
+            file.seek(max(start, stop - tunables.LOG_TAIL_BYTES))
             content = file.read(stop - file.tell())
     except OSError:
         return []

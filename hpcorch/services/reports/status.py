@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.states import NOT_FINE, RunState
@@ -21,9 +22,6 @@ from hpcorch.services.tending.refresh import UNSETTLED, Look, bring_up_to_date
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.decide import PlannedRetry
-
-# Looking at a sweep lists a directory, perhaps on a busy network file system; older sweeps show their age.
-MOST_LOOKED_AT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +171,7 @@ def list_sweeps(
     :param refresh: ask Slurm about those that are not over
     :raises UsageError: no run has what a condition is on
     """
-    unsettled = ledger.sweeps(limit=MOST_LOOKED_AT, since=since, states=UNSETTLED, name=name, tags=tags)
+    unsettled = ledger.sweeps(limit=tunables.REFRESHED_SWEEPS, since=since, states=UNSETTLED, name=name, tags=tags)
     look = bring_up_to_date(ledger, unsettled, refresh=refresh)
     asked = None if limit is None else limit + 1
     if conditions:

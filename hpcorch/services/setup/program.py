@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-# A look at a project, not a search of a home directory.
-_MOST_FILES = 500
-_MOST_BYTES = 1 << 20
+from hpcorch import tunables
+
 _NOT_LOOKED_AT = ("test", "tests", "build", "dist", "site-packages", "node_modules", "multirun", "outputs")
 # What programs are called that people sweep over, the likeliest first.
 _LIKELY = ("train.py", "main.py", "run.py", "app.py", "experiment.py")
@@ -51,7 +50,9 @@ def _sources(project: Path) -> Iterator[Path]:
     """Python files of the project and of the folders in it, two levels deep."""
     patterns = ("*.py", "*/*.py", "*/*/*.py")
     paths = (path for pattern in patterns for path in sorted(project.glob(pattern)))
-    yield from islice((path for path in paths if _is_looked_at(path.relative_to(project), project)), _MOST_FILES)
+    yield from islice(
+        (path for path in paths if _is_looked_at(path.relative_to(project), project)), tunables.INIT_MAX_FILES
+    )
 
 
 def _is_looked_at(path: Path, project: Path) -> bool:
@@ -65,7 +66,7 @@ def _is_looked_at(path: Path, project: Path) -> bool:
 
 def _by_hydra(path: Path) -> Program | None:
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > tunables.INIT_MAX_BYTES:
             return None
         text = path.read_text(encoding="utf-8")
         if "hydra" not in text:

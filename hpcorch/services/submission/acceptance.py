@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError
 from hpcorch.journal.history import read_history
 from hpcorch.journal.layout import SweepLayout
@@ -19,12 +20,9 @@ from hpcorch.services.throttling.state import Entry, state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
 
-# The clocks of login node and controller differ; a look-up starts this much before the intent.
-CLOCK_SKEW = timedelta(minutes=10)
-
 
 def look_up(client: SlurmClient, token: str, since: str) -> list[str]:
-    return client.find_token(token, parse_time(since) - CLOCK_SKEW)
+    return client.find_token(token, parse_time(since) - timedelta(seconds=tunables.CLOCK_SKEW_S))
 
 
 def accept(

@@ -5,15 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.model.entities import Submission
 from hpcorch.slurm.array_elements import elements_of
 from hpcorch.slurm.protocol import SlurmClient
-
-# Slurm kills what does not heed SIGTERM after KillWait, 30 s by default, and an epilog may take its time.
-_END_WAIT_S = 120.0
-_END_POLL_S = 2.0
-_SOON_S = 1.0
 
 
 def end_elements(
@@ -32,19 +28,20 @@ def end_elements(
     left = _alive(client, concerned, wanted)
     patience = time.monotonic() + grace_s
     while left and time.monotonic() < patience:
-        time.sleep(_SOON_S)
+        time.sleep(tunables.EARLIER_END_FIRST_S)
         left = _alive(client, concerned, wanted)
     if left:
         client.cancel([elements_of(job_id, indices) for job_id, indices in left.items()])
-    deadline = time.monotonic() + _END_WAIT_S
+    deadline = time.monotonic() + tunables.EARLIER_END_WAIT_S
     while left:
         if time.monotonic() >= deadline:
             elements = ", ".join(elements_of(job_id, indices) for job_id, indices in left.items())
             raise UnavailableError(
-                f"{elements} of an earlier submission was cancelled and has not ended within {_END_WAIT_S:g} s,"
-                " and a run must not run twice: see `squeue`, and try again when it is gone; nothing was submitted"
+                f"{elements} of an earlier submission was cancelled and has not ended within"
+                f" {tunables.EARLIER_END_WAIT_S:g} s, and a run must not run twice:"
+                " see `squeue`, and try again when it is gone; nothing was submitted"
             )
-        time.sleep(_END_POLL_S)
+        time.sleep(tunables.EARLIER_END_POLL_S)
         left = _alive(client, concerned, wanted)
 
 

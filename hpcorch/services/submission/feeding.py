@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import SubmitLimitError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.history import ControlHistory, read_history
@@ -19,9 +20,6 @@ from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.submit import submit_array
 from hpcorch.slurm import commands
 from hpcorch.slurm.protocol import SlurmClient
-
-# Limits are asked for (three inquiries of the database) where a sweep is larger than what any site allows.
-_CERTAINLY_FITS = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,7 +107,7 @@ class Feeder:
     def _first_limit(self, history: ControlHistory, runs: int) -> int | None:
         if self.launch in history.feeding:
             return history.feeding[self.launch]
-        return self._limit() if runs > _CERTAINLY_FITS or self._limit_of_pool is not None else None
+        return self._limit() if runs > tunables.CERTAINLY_FITS_RUNS or self._limit_of_pool is not None else None
 
     def _most(self, history: ControlHistory) -> int | None:
         """Of an array, where a limit that this user cannot see has refused some; None where none has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from hpcorch import tunables
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.history import read_history
 from hpcorch.journal.layout import SweepLayout
@@ -15,13 +16,7 @@ from hpcorch.model.ids import parse_time
 from hpcorch.model.states import SubmissionState
 from hpcorch.services.submission.acceptance import accept, begin, look_up
 from hpcorch.services.submission.parallelism import throttle_of
-from hpcorch.slurm.client import SUBMIT_TIMEOUT_S
 from hpcorch.slurm.protocol import SlurmClient
-
-# For so long after its intent a job that sbatch did submit may still be invisible to squeue and sacct: the script
-# is checked and then submitted, each within a time limit (an sbatch may outlive the launcher that was killed), and
-# a short job was visible nowhere for seconds after that (measured).
-SETTLING_TIME = timedelta(seconds=60 + 2 * SUBMIT_TIMEOUT_S)
 
 
 def settle(layout: SweepLayout, sweep: str, client: SlurmClient, *, now: str) -> bool:
@@ -78,4 +73,4 @@ def _settle_one(control: JournalWriter, client: SlurmClient, submission: Submiss
 
 
 def _may_be_given_up(submission: Submission, now: str) -> bool:
-    return parse_time(now) - parse_time(submission.intended_at) >= SETTLING_TIME
+    return parse_time(now) - parse_time(submission.intended_at) >= timedelta(seconds=tunables.SUBMISSION_SETTLES_S)

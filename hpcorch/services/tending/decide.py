@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.failures import failure_class
 from hpcorch.model.ids import format_time, parse_time
@@ -21,11 +22,6 @@ from hpcorch.model.retries import retry_wait_s
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 from hpcorch.services.observation.attribution import cancelled_runs
 from hpcorch.services.tending.sweep_state import SweepState
-
-# Runs of a sweep that fail one after the other share an array: submissions are at least so far apart.
-GROUPING_S = 10.0
-# A submission that Slurm has refused so often in a row is left to a person.
-MOST_REFUSALS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +133,7 @@ def _candidates(state: SweepState) -> Iterator[_Candidate]:
     history = _history(state)
     for run in state.runs:
         taken, refused = history.get(run.run, (None, []))
-        if taken is None or (taken.submission, run.run) in cancelled or len(refused) >= MOST_REFUSALS:
+        if taken is None or (taken.submission, run.run) in cancelled or len(refused) >= tunables.MAX_REFUSALS:
             continue
         retry = _planned(run, taken, state)
         if retry is not None:
@@ -247,4 +243,4 @@ def _submitted_just_now(state: SweepState) -> bool:
         for one in state.history.submissions.values()
         if one.submission > 0  # the first is none
     )
-    return any(0 <= age < GROUPING_S for age in ages)
+    return any(0 <= age < tunables.RETRY_GROUPING_S for age in ages)

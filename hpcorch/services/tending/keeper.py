@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.lock import WAIT_S
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
@@ -28,10 +28,6 @@ from hpcorch.services.tending.tend import TendResult, tend
 from hpcorch.services.tending.wait import Pauses
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
-
-# Less than its job's time limit. In that time sacct, late by minutes, gives up being asked.
-STAY_S = 25 * 60.0
-PAUSES_S = (2.0, 30.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +56,8 @@ def keep(layout: SweepLayout, submission: int, client: SlurmClient, ledger_path:
     sweep = owner(layout)
     if sweep is None:
         raise RecordError(f"there is no record of a sweep in {layout.directory}: it was moved or deleted")
-    pauses = Pauses(first_s=PAUSES_S[0], limit_s=PAUSES_S[1])
-    deadline = time.monotonic() + STAY_S
+    pauses = Pauses(first_s=tunables.KEEPER_PAUSES_S[0], limit_s=tunables.KEEPER_PAUSES_S[1])
+    deadline = time.monotonic() + tunables.KEEPER_STAY_S
     with Ledger.open(ledger_path, write=True, create=True) as ledger:
         reconciler = Reconciler(ledger, layout, sweep)
         while not _look_after(reconciler, submission, client):
@@ -80,7 +76,7 @@ def _look_after(reconciler: Reconciler, submission: int, client: SlurmClient) ->
     except UnavailableError as error:
         _say(str(error))
         return False
-    done = tend(reconciler, client, patience_s=WAIT_S)
+    done = tend(reconciler, client, patience_s=tunables.LOCK_WAIT_S)
     for sentence in done.sentences:
         _say(sentence)
     return _is_over(reconciler, submission) and _is_done(reconciler, done)

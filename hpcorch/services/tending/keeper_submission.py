@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.history import ControlHistory
@@ -27,10 +28,6 @@ from hpcorch.slurm.sbatch.executor import sbatch_text
 from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.sbatch.quoting import literal_path
 
-# Far more than it takes, unless Slurm's database is late or the controller is busy.
-_LIMIT_MIN = 30
-# Python with Hydra and a ledger of a hundred thousand runs; asked for only where the array asks for memory.
-_MEMORY_GB = 0.5
 _MEMORY_FLAGS = ("mem", "mem-per-cpu", "mem-per-gpu")
 # Of the flags that the user added, those that say where a job may run and who pays for it.
 _KEPT_FLAGS = ("account", "clusters", "partition", "qos", "reservation", "wckey")
@@ -140,14 +137,14 @@ def keeper_options(options: JobOptions, *, after: str) -> JobOptions:
     place = {name: flags[name] for name in _KEPT_FLAGS if name in flags}
     return JobOptions(
         name=f"{options.name}-keeper",
-        timeout_min=_LIMIT_MIN,
+        timeout_min=tunables.KEEPER_LIMIT_MIN,
         partition=options.partition,
         qos=options.qos,
         account=options.account,
         reservation=options.reservation,
         setup=options.setup,
         python=options.python,
-        mem_gb=_MEMORY_GB if any(value is not None for value in asked) else None,
+        mem_gb=tunables.KEEPER_MEMORY_GB if any(value is not None for value in asked) else None,
         dependency=f"afterany:{after}",
         additional_parameters={**place, "signal": None},  # it has nothing to save when its time ends
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError, UnavailableError
 from hpcorch.journal.control import control_journal
 from hpcorch.journal.history import ControlHistory, read_history
@@ -32,12 +33,9 @@ from hpcorch.services.observation.from_sacct import from_accounting, own_account
 from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
 from hpcorch.services.observation.hidden_causes import with_memory, with_preemptions
 from hpcorch.services.observation.known import KnownAttempts
-from hpcorch.services.submission.acceptance import CLOCK_SKEW
 from hpcorch.services.submission.settle import settle
 from hpcorch.slurm.client import SlurmClient
 
-# For so long a network file system may show the end of a run late.
-LATE_END = timedelta(seconds=60)
 # Runs in these states are not over, or nobody knows.
 _OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState.LOST}
 
@@ -126,7 +124,9 @@ class Reconciler:
         if not silent and not curious and not any(map(is_without_detail, shown)):
             return shown
         try:
-            accounted = client.accounting(known.submissions, _earliest(known) - CLOCK_SKEW)
+            accounted = client.accounting(
+                known.submissions, _earliest(known) - timedelta(seconds=tunables.CLOCK_SKEW_S)
+            )
         except SlurmUnavailableError:
             # The controller's word counts without the database's.
             if not silent:
@@ -233,7 +233,7 @@ def _settled(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObse
     Slurm's COMPLETED about a run without a recorded end means that nobody knows its result. Since a network file
     system may show the end late, that is concluded only when the settling time has passed since.
     """
-    latest = format_time(datetime.now(timezone.utc) - LATE_END)
+    latest = format_time(datetime.now(timezone.utc) - timedelta(seconds=tunables.JOURNAL_LATE_S))
     scripts = {one.submission for one in known.submissions.values() if one.ends_by_slurm}  # Slurm's word is all
     return [
         fact

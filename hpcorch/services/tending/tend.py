@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
 from hpcorch.journal.history import read_history
 from hpcorch.journal.lock import exclusive
@@ -41,8 +42,6 @@ from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
 
-# A task that has recorded its failure unwinds, and Slurm cleans up after it.
-_GRACE_S = 10.0
 _NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.UNCERTAIN}
 
 
@@ -103,7 +102,7 @@ class _Tender:
         ended = {run for action in decide(self._state()) if isinstance(action, Resubmit) for run in action.runs}
         if ended:
             history = read_history(self.reconciler.layout, self.reconciler.sweep)
-            end_elements(self.client, history.submissions.values(), ended, grace_s=_GRACE_S)
+            end_elements(self.client, history.submissions.values(), ended, grace_s=tunables.FAILED_ELEMENT_ENDS_S)
         with exclusive(self.reconciler.layout.lock):
             self.reconciler.ingest()
             for action in _only(decide(self._state()), ended):

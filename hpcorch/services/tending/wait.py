@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.model.states import RunState
 from hpcorch.services.tending.pending import retries_to_come
@@ -44,13 +45,6 @@ class Pauses:
         self._next_s = self.first_s
 
 
-# Journals are files that we read anyway; the controller serves a whole site.
-JOURNAL_PAUSES_S = (0.2, 5.0)
-SLURM_PAUSES_S = (5.0, 60.0)
-# A look takes long where the file system is busy or the sweep is large: at most a fifth of the time goes into it.
-PAUSE_PER_LOOK = 4.0
-
-
 def looks(look: Callable[[], Mapping[RunState, int]], ask: Callable[[], None]) -> Iterator[Mapping[RunState, int]]:
     """What ``look`` finds, again and again, with growing pauses; shortly after news they begin small again.
 
@@ -58,8 +52,8 @@ def looks(look: Callable[[], Mapping[RunState, int]], ask: Callable[[], None]) -
     :param ask: asks the scheduler and looks after the sweep, at longer intervals, and soon once no run is alive by
         the journals: whoever goes on looking then waits for what only asking brings
     """
-    journal_pauses = Pauses(first_s=JOURNAL_PAUSES_S[0], limit_s=JOURNAL_PAUSES_S[1])
-    slurm_pauses = Pauses(first_s=SLURM_PAUSES_S[0], limit_s=SLURM_PAUSES_S[1])
+    journal_pauses = Pauses(first_s=tunables.JOURNAL_PAUSES_S[0], limit_s=tunables.JOURNAL_PAUSES_S[1])
+    slurm_pauses = Pauses(first_s=tunables.SLURM_PAUSES_S[0], limit_s=tunables.SLURM_PAUSES_S[1])
     ask_at = time.monotonic() + slurm_pauses.take()
     before: Mapping[RunState, int] = {}
     while True:
@@ -72,7 +66,7 @@ def looks(look: Callable[[], Mapping[RunState, int]], ask: Callable[[], None]) -
             before = counts
             if not is_any_alive(counts):
                 ask_at = time.monotonic()
-        time.sleep(max(journal_pauses.take(), looked_s * PAUSE_PER_LOOK))
+        time.sleep(max(journal_pauses.take(), looked_s * tunables.PAUSE_PER_LOOK))
         if time.monotonic() >= ask_at:
             ask()
             ask_at = time.monotonic() + slurm_pauses.take()

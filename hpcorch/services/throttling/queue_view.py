@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from hpcorch import tunables
 from hpcorch.model.job_states import JobState
 from hpcorch.resources.shares import Claim
 from hpcorch.services.throttling.state import Entry
@@ -17,8 +18,6 @@ _LATER: Final = frozenset({"BeginTime", "Dependency", "DependencyNeverSatisfied"
 _LATER_STATES: Final = frozenset(
     {JobState.REQUEUED, JobState.REQUEUE_HOLD, JobState.REQUEUE_FED, JobState.SPECIAL_EXIT, JobState.RESV_DEL_HOLD}
 )
-# An array that left part of its share unused for so long cannot use it for now: the cluster is full, say.
-PATIENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +124,7 @@ def _want(entry: Entry, seen: Seen, now: float, *, early: bool) -> int:
     ready = seen.ready + (len(seen.held) - len(entry.kept) if entry.held else 0)
     if entry.begins_at is not None and now < entry.begins_at and not early:
         return seen.running
-    if entry.idle_since is not None and now - entry.idle_since >= PATIENCE_S:
+    if entry.idle_since is not None and now - entry.idle_since >= tunables.UNUSED_SHARE_S:
         ready = min(ready, 1)
     if seen.later and not ready and not seen.running:
         ready = 1  # once held by us, an element would not show when its time has come

@@ -11,12 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.choose import slurm_client
-
-# Slurm cleans up after an element within about a second; what it had is given to others then.
-_CLEANING_S = 1.0
 
 
 def main(folder: Path) -> int:
@@ -28,7 +26,7 @@ def main(folder: Path) -> int:
     try:
         done = throttles.rebalance({}, force=True)
         if done.completing and any((done.waiting or {}).values()):
-            time.sleep(_CLEANING_S)
+            time.sleep(tunables.ELEMENT_CLEANING_S)
             throttles.rebalance({}, force=True)
     except HpcorchError as error:
         sys.stderr.write(f"hpcorch: {error}\n")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.journal.lock import exclusive
@@ -24,28 +24,17 @@ from hpcorch.services.throttling.turn import Rebalanced, Turn
 from hpcorch.services.throttling.usage import ResourceUse, uses
 from hpcorch.slurm.protocol import SlurmClient
 
-# Between two looks, however many ask: one look serves all who came before it.
-INTERVAL_S: Final = 2.0
-# Who finds the lock taken leaves the work to its holder, who sees the mark.
-_LOCK_WAIT_S: Final = 1.0
-# So often one caller looks for others before it leaves that to those who go on coming.
-_LOOKS: Final = 3
-
 
 class Throttles:
     """A user's throttled arrays on one cluster.
 
     :param directory: :func:`hpcorch.services.throttling.state.state_directory`, seen by all hosts that take part
     :param cluster: Slurm's name of it
-    :param interval_s: seconds between two looks that nobody forces
     """
 
-    def __init__(
-        self, directory: Path, cluster: str, client: SlurmClient, *, interval_s: float = INTERVAL_S
-    ) -> None:
+    def __init__(self, directory: Path, cluster: str, client: SlurmClient) -> None:
         self._folder = directory / cluster
         self._client = client
-        self._interval_s = interval_s
         self._files = ThrottleFiles(self._folder)
 
     def admit(self, entry: Entry) -> None:
@@ -136,13 +125,13 @@ class Throttles:
 
     def _while_marked(self, capacities: Mapping[str, int], *, force: bool) -> Rebalanced:
         done = Rebalanced()
-        for _ in range(_LOOKS):
+        for _ in range(tunables.THROTTLE_LOOKS):
             if not force and not self._wait_for_turn():
                 return done
             force = False
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(exclusive(self._files.lock, wait_s=_LOCK_WAIT_S))
+                    stack.enter_context(exclusive(self._files.lock, wait_s=tunables.THROTTLE_LOCK_WAIT_S))
                 except UnavailableError:
                     return done  # its holder sees the mark
                 done = self._take_turn(capacities, done)
@@ -166,8 +155,8 @@ class Throttles:
             age = time.time() - self._files.looked.stat().st_mtime
         except FileNotFoundError:
             return True
-        if 0 <= age < self._interval_s:  # a file server's clock may be ahead of ours
-            time.sleep(self._interval_s - age)
+        if 0 <= age < tunables.THROTTLE_INTERVAL_S:  # a file server's clock may be ahead of ours
+            time.sleep(tunables.THROTTLE_INTERVAL_S - age)
         return self._files.dirty.exists()
 
     def _take_turn(self, capacities: Mapping[str, int], earlier: Rebalanced) -> Rebalanced:

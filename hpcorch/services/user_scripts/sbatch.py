@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcorch import process
+from hpcorch import process, tunables
 from hpcorch.errors import SlurmUnavailableError
 from hpcorch.services.user_scripts.own_flags import OUR_OPTIONS, asked_in_script, take_ours
 from hpcorch.services.user_scripts.relay import Outcome, Relay
@@ -29,7 +29,6 @@ from hpcorch.slurm.sbatch.program import sbatch_program
 # With these sbatch submits nothing.
 _SUBMITS_NOTHING = frozenset({"help", "usage", "version", "test-only"})
 _HETEROGENEOUS = "heterogeneous jobs are not recorded"
-_HELP_TIMEOUT_S = 10.0
 
 
 def sbatch(
@@ -96,5 +95,5 @@ def sbatch(
 def help_text() -> str:
     """What ``sbatch --help`` prints; nothing where there is no sbatch, or it does not work."""
     with suppress(process.CommandMissingError, process.CommandTimeoutError, SlurmUnavailableError):
-        return process.run([sbatch_program(os.environ), "--help"], timeout_s=_HELP_TIMEOUT_S).stdout
+        return process.run([sbatch_program(os.environ), "--help"], timeout_s=tunables.SBATCH_HELP_TIMEOUT_S).stdout
     return ""

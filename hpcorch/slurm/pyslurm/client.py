@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from types import ModuleType
 
+from hpcorch import tunables
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm import library as pyslurm_library
@@ -13,13 +14,6 @@ from hpcorch.slurm.pyslurm.library import PassedOverError
 from hpcorch.slurm.pyslurm.rows import CannotTellError, Record, rows
 
 _log = logging.getLogger(__name__)
-
-# To try pyslurm out and import it takes as long as about ten questions to squeue (143-171 ms against 15-21 ms for
-# 1,000 elements, measured on 22.05 and 24.11). A command that asks less often would only lose by it.
-PATIENCE = 10
-# pyslurm loads the jobs of everybody, those that were over lately included. From about 1,000 records on that takes
-# longer than squeue on 24.11, and earlier where few of them are asked for: squeue lets the controller choose.
-MOST_RECORDS = 500
 
 
 class PyslurmClient(CliClient):
@@ -54,13 +48,11 @@ class PyslurmClient(CliClient):
     through pyslurm (``MessageTimeout``, 10 s by default), and Python does nothing else meanwhile.
 
     It speaks for this process's own environment, since Slurm's library does.
-
-    :param patience: how many questions about the queue go to squeue before pyslurm is worth its import
     """
 
-    def __init__(self, *, patience: int = PATIENCE) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._patience = patience
+        self._queries = 0
         self._library: ModuleType | None = None
         self._passed_over = False
 
@@ -75,8 +67,8 @@ class PyslurmClient(CliClient):
         return super().queue(ids) if told is None else told
 
     def _is_worth_it(self) -> bool:
-        self._patience -= 1
-        return self._patience < 0 and not self._passed_over
+        self._queries += 1
+        return self._queries > tunables.PYSLURM_FROM_QUERIES and not self._passed_over
 
     def _told(self, ids: list[str]) -> list[QueueRow] | None:
         """The rows as pyslurm tells them; ``None`` if squeue has to."""
@@ -99,6 +91,6 @@ class PyslurmClient(CliClient):
 
 def _records(library: ModuleType) -> list[Record]:
     records = list(library.Jobs.load().values())
-    if len(records) > MOST_RECORDS:
+    if len(records) > tunables.PYSLURM_MAX_RECORDS:
         raise PassedOverError(f"the queue has {len(records)} records of all users, which squeue answers faster")
     return records

@@ -14,9 +14,8 @@ import sys
 from importlib.util import find_spec
 from types import ModuleType
 
-from hpcorch import process
+from hpcorch import process, tunables
 
-TRIAL_TIMEOUT_S = 30.0
 _TRIAL = "import sys; sys.path[:] = sys.argv[1:]; import pyslurm; pyslurm.Jobs.load()"
 # With one of these the commands speak with the cluster that it names; pyslurm, with that of slurm.conf.
 _OTHER_CLUSTER = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
@@ -67,7 +66,7 @@ def load(running: str) -> ModuleType:
 
 def _try_out() -> None:
     try:
-        done = process.run([sys.executable, "-c", _TRIAL, *sys.path], timeout_s=TRIAL_TIMEOUT_S)
+        done = process.run([sys.executable, "-c", _TRIAL, *sys.path], timeout_s=tunables.PYSLURM_TRIAL_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError) as error:
         raise PassedOverError(f"a trial of it failed: {error}") from error
     if done.returncode != 0:

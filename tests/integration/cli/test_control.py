@@ -408,8 +408,8 @@ def test_tasks_of_a_local_sweep_are_asked_to_end_after_a_checkpoint(hpcorch, her
     assert not started(here, 3)
 
 
-def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, monkeypatch):
-    monkeypatch.setattr("hpcorch.services.actions.local_processes.GRACE_S", 0.5)
+def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, tune):
+    tune(LOCAL_GRACE_S=0.5)
     (here.folder / "app.py").write_text(
         "import pathlib, signal, time, hydra\n"
         "@hydra.main(version_base=None, config_path=None)\n"

@@ -16,6 +16,7 @@ from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.ledger import Finding, FindingKind, Ledger
 from hpcorch.ledger.writing.rows import digest_of
 from tests.support.events import SWEEP, make_ledger, small_sweep, tables
+from tests.support.tuning import Tune
 
 # A process that stores sweep after sweep, and says so after each.
 _WRITER = """
@@ -85,7 +86,7 @@ def test_backup_while_another_process_writes_is_whole(path: Path, tmp_path: Path
 
 
 def test_check_leaves_the_ledger_to_writers_and_no_files(
-    path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, tune: Tune
 ) -> None:
     def write_meanwhile(_: sqlite3.Connection) -> Iterator[Finding]:
         with Ledger.open(path, write=True) as writer:
@@ -93,7 +94,7 @@ def test_check_leaves_the_ledger_to_writers_and_no_files(
         assert list(temporary.iterdir()), "there is no copy to look at"
         return iter(())
 
-    monkeypatch.setattr("hpcorch.ledger.schema.connection.WRITER_WAIT_S", 0.1)
+    tune(LEDGER_WRITER_WAIT_S=0.1)
     monkeypatch.setattr("hpcorch.ledger.checking.examination.check_file", write_meanwhile)
     with Ledger.open(path) as ledger:
         assert ledger.check() == []
@@ -113,9 +114,9 @@ def test_deep_check_finds_a_row_that_was_edited_together_with_its_digest(path: P
     assert "the row of runs with key 0 is missing or not what its events say" in finding.text
 
 
-def test_several_processes_find_what_one_finds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcorch.ledger.checking.examination.PART_EVENTS", 3)
-    monkeypatch.setattr("hpcorch.ledger.checking.examination.SLICE_RUNS", 1)
+def test_several_processes_find_what_one_finds(path: Path, tune: Tune) -> None:
+    tune(LEDGER_PART_EVENTS=3)
+    tune(LEDGER_SLICE_RUNS=1)
     with closing(sqlite3.connect(path)) as connection, connection:
         for statement in (
             "DROP TRIGGER events_refuse_update",

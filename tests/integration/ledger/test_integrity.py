@@ -20,6 +20,7 @@ from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
 from tests.support import events
 from tests.support.events import SWEEP, make_ledger, plan_of, segment, small_sweep, tables
+from tests.support.tuning import Tune
 
 
 @pytest.fixture
@@ -209,8 +210,8 @@ def test_reader_is_served_while_a_writer_is_at_work(path: Path) -> None:
         writer.execute("ROLLBACK")
 
 
-def test_ledger_that_stays_locked_is_a_transient_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcorch.ledger.schema.connection.READER_WAIT_S", 0.1)
+def test_ledger_that_stays_locked_is_a_transient_error(path: Path, tune: Tune) -> None:
+    tune(LEDGER_READER_WAIT_S=0.1)
     with closing(connect_writer(path)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UnavailableError, match="in use by another process"):
@@ -239,10 +240,8 @@ def hammer(path: Path, name: str, seconds: float, repository: Path, runs: int = 
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=repository)
 
 
-def test_lock_of_a_writer_that_died_while_making_it_is_taken_over(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hpcorch.journal.lock.LEASE_S", 0.5)
+def test_lock_of_a_writer_that_died_while_making_it_is_taken_over(path: Path, tune: Tune) -> None:
+    tune(LOCK_LEASE_S=0.5)
     path.with_name("ledger.db.lock").touch()
     with Ledger.open(path, write=True) as ledger:
         small_sweep(ledger, sweep="after")

@@ -31,7 +31,6 @@ from hpcorch.journal.snapshots import (
     to_bytes,
     to_text,
 )
-from hpcorch.provenance import digests
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.import_paths import Move, editable_installs, imported_from, mapped, redirect
 from hpcorch.provenance.code.sources import collect
@@ -102,8 +101,8 @@ def test_an_archive_is_written_once_and_only_for_the_owner(root):
     assert (first.files, first.size) == (4, len("import pkg\n" + "value = 1\n" + "#!/bin/sh\n"))
 
 
-def test_what_did_not_change_is_not_read_again(root, monkeypatch):
-    monkeypatch.setattr(digests, "GRANULARITY_NS", -60 * 10**9)
+def test_what_did_not_change_is_not_read_again(root, monkeypatch, tune):
+    tune(FILE_CLOCK_NS=-60 * 10**9)
     first = frozen(root)
     monkeypatch.setattr("hpcorch.provenance.code.freeze._read", None)
     assert frozen(root).digest == first.digest
@@ -122,8 +121,8 @@ def test_going_back_to_an_earlier_state_writes_no_archive(root):
     assert before.files == again.files == 44
 
 
-def test_a_damaged_archive_is_written_again(root, monkeypatch):
-    monkeypatch.setattr(digests, "GRANULARITY_NS", -60 * 10**9)
+def test_a_damaged_archive_is_written_again(root, tune):
+    tune(FILE_CLOCK_NS=-60 * 10**9)
     first = frozen(root)
     first.archive.write_bytes(first.archive.read_bytes()[:-1])
     assert not is_sound(first.archive, first.digest)

@@ -15,10 +15,9 @@ pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:
 APP = """
 import os, pathlib, time
 import hydra
-from hpcorch.model import retries
-from hpcorch.services.tending import decide
+from hpcorch import tunables
 
-retries.FIRST_WAIT_S = decide.GROUPING_S = 0.2  # what the launcher itself waits for
+tunables.RETRY_FIRST_WAIT_S = tunables.RETRY_GROUPING_S = 0.2  # what the launcher itself waits for
 
 def note(word):
     with open("notes", "a") as file:

@@ -26,12 +26,13 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.__main__ import main
-from hpcorch.runtime.attempt import execute, lingering
+from hpcorch.runtime.attempt import execute
 from hpcorch.runtime.attempt.results import decode_result
 from hpcorch.runtime.context import signals
 from hpcorch.services.tending.reconcile import Reconciler
 from tests.support.odd_tasks import APP, NAMES
 from tests.support.paths import FAKE_SLURM
+from tests.support.tuning import Tune
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -279,9 +280,9 @@ def test_a_signal_while_the_users_modules_are_imported_stops_the_run(node: Node)
 
 @pytest.mark.parametrize(("task", "outcomes"), [("has-a-child", ["stopped"]), ("hangs-when-stopped", [])])
 def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(
-    node: Node, task: str, outcomes: list[str], monkeypatch: pytest.MonkeyPatch
+    node: Node, task: str, outcomes: list[str], tune: Tune
 ) -> None:
-    monkeypatch.setattr(signals, "ORPHAN_GRACE_S", 0.5)
+    tune(LOCAL_GRACE_S=0.5)
     child_file = node.count.with_suffix(".child")
     run = NAMES.index(task)
     launcher = os.fork()
@@ -301,9 +302,9 @@ def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(
 
 
 def test_a_local_task_that_is_asked_to_end_has_all_the_time_that_its_launcher_gives_it(
-    monkeypatch: pytest.MonkeyPatch,
+    tune: Tune,
 ) -> None:
-    monkeypatch.setattr(signals, "ORPHAN_GRACE_S", 0.0)
+    tune(LOCAL_GRACE_S=0.0)
     task = os.fork()
     if task == 0:
         os.setsid()
@@ -435,7 +436,7 @@ def test_a_follower_ends_as_a_leader_that_does_not_call(node: Node, outcome: str
         ("fails-by-own-handler", 143),
     ],
 )
-def test_a_follower_that_fails_says_so_to_srun(node: Node, task: str, code: int) -> None:
+def test_a_follower_that_fails_says_so_to_srun(node: Node, task: str, code: int, tune: Tune) -> None:
     node.write(task, CLAIMED, ev.AttemptCalled())
-    impatient = partial(setattr, lingering, "LEADER_STOPS_S", 0.5)
+    impatient = partial(tune, LEADER_STOPS_S=0.5)
     assert node.start(task, before=impatient, SLURM_PROCID="1").code == code

@@ -95,8 +95,8 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, monkeypatch):
-    monkeypatch.setattr("hpcorch.services.local.task.GRACE_S", 0.2)
+def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, tune):
+    tune(LOCAL_GRACE_S=0.2)
     began: list[float] = []
 
     def tick() -> None:

@@ -8,12 +8,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpcorch import tunables
 from hpcorch.errors import (
     HpcorchError,
     RecordError,
@@ -27,8 +28,6 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import SubmissionAccepted
 from hpcorch.model.ids import utc_now
-from hpcorch.services.observation import from_absence as silence
-from hpcorch.services.submission import settle
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.submit import submit_array
 from hpcorch.services.tending.reconcile import Reconciler
@@ -37,6 +36,7 @@ from hpcorch.slurm.sbatch.options import JobOptions
 from tests.support.apps import App, make_app
 from tests.support.processes import in_another_process
 from tests.support.sweeps import SweepOnDisk, make_sweep
+from tests.support.tuning import Tune
 
 # Forking a test is what makes hundreds of deaths cheap; nothing runs beside it.
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
@@ -94,7 +94,7 @@ class Campaign:
             environ=os.environ,
             host="login1",
         )
-        return submit_array(self.sweep.layout, request, client or CliClient(submit_timeout_s=1))
+        return submit_array(self.sweep.layout, request, client or CliClient())
 
     def ask_slurm(self) -> None:
         with Ledger.open(self.sweep.ledger_path, write=True, create=True) as ledger:
@@ -120,7 +120,8 @@ def cluster(fake_slurm: Path) -> FakeCluster:
 
 
 @pytest.fixture
-def campaign(tmp_path: Path, cluster: FakeCluster) -> Campaign:
+def campaign(tmp_path: Path, cluster: FakeCluster, tune: Tune) -> Campaign:
+    tune(SLURM_SUBMIT_TIMEOUT_S=1.0)
     python = tmp_path / "python"
     python.write_text(COUNTER)
     python.chmod(0o755)
@@ -129,9 +130,8 @@ def campaign(tmp_path: Path, cluster: FakeCluster) -> Campaign:
     return Campaign(sweep, cluster, python)
 
 
-def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle, "SETTLING_TIME", timedelta(0))
-    monkeypatch.setattr(silence, "FORGOTTEN_TIME", timedelta(0))
+def settle_at_once(tune: Tune) -> None:
+    tune(SUBMISSION_SETTLES_S=0.0, SACCT_LATE_S=0.0)
 
 
 class Overridden:
@@ -206,20 +206,20 @@ def test_a_clear_no_leaves_nothing_and_is_no_submission(campaign, monkeypatch, m
     assert campaign.states() == ["PLANNED"]
 
 
-def test_an_unknown_submission_is_given_up_only_after_the_settling_time(campaign, monkeypatch):
+def test_an_unknown_submission_is_given_up_only_after_the_settling_time(campaign, tune):
     client = Overridden(submit=raising(SubmissionUnknownError("sbatch was killed")))
     with pytest.raises(SubmissionUnknownError, match="status --refresh"):
         campaign.submit(client=client)
     campaign.ask_slurm()
     assert campaign.states() == ["UNCERTAIN"]
-    settle_at_once(monkeypatch)
+    settle_at_once(tune)
     campaign.ask_slurm()
     assert campaign.states() == ["PLANNED"]
     assert campaign.facts() == ["intended", "unknown", "rejected"]
 
 
-def test_the_settling_time_covers_all_that_an_sbatch_may_take(campaign):
-    assert timedelta(seconds=2 * settle.SUBMIT_TIMEOUT_S) < settle.SETTLING_TIME
+def test_the_settling_time_covers_all_that_an_sbatch_may_take():
+    assert 2 * tunables.SLURM_SUBMIT_TIMEOUT_S < tunables.SUBMISSION_SETTLES_S
 
 
 @pytest.mark.parametrize("call", ["find_token", "release"])
@@ -252,11 +252,11 @@ def test_a_disk_that_is_full_once_sbatch_has_answered_is_said_and_settled_later(
     assert campaign.cluster.started() == ["1"]
 
 
-def test_an_array_that_was_cancelled_and_forgotten_while_held_ends_its_runs(campaign, monkeypatch):
+def test_an_array_that_was_cancelled_and_forgotten_while_held_ends_its_runs(campaign, tune):
     with pytest.raises(SubmissionUnknownError):
         campaign.submit(client=Overridden(release=raising(SlurmUnavailableError("down."))))
     campaign.cluster.forget("1")
-    settle_at_once(monkeypatch)
+    settle_at_once(tune)
     for _ in range(2):
         campaign.ask_slurm()
     assert campaign.states() == ["CANCELLED"]
@@ -315,8 +315,8 @@ def submit_and_die(campaign: Campaign, client: CliClient, run: int, at: int) -> 
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
-def test_wherever_the_launcher_is_killed_a_run_is_executed_once_or_known_to_be_not_submitted(campaign, monkeypatch):
-    settle_at_once(monkeypatch)
+def test_wherever_the_launcher_is_killed_a_run_is_executed_once_or_known_to_be_not_submitted(campaign, tune):
+    settle_at_once(tune)
     client = CliClient()
     client.find_token("none", datetime.now(timezone.utc))  # what is asked once is asked here, and not at each point
     point = 0
@@ -349,8 +349,10 @@ def test_two_that_settle_at_once_release_one_array_once(campaign):
 # What becomes of the elements
 
 
-def test_a_run_cancelled_while_it_waited_in_an_array_that_is_forgotten_since_is_cancelled(campaign, monkeypatch):
-    settle_at_once(monkeypatch)
+def test_a_run_cancelled_while_it_waited_in_an_array_that_is_forgotten_since_is_cancelled(
+    campaign, monkeypatch, tune
+):
+    settle_at_once(tune)
     monkeypatch.setenv("FAKE_SLURM_CPUS", "0")
     campaign.submit()
     CliClient().cancel(["1_0"])

@@ -15,8 +15,6 @@ import pytest
 
 from hpcorch.errors import SubmissionRejectedError
 from hpcorch.ledger.store import Ledger
-from hpcorch.model import retries
-from hpcorch.services.tending import decide
 from hpcorch.services.tending import tend as tending
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.tend import TendResult, tend
@@ -33,11 +31,10 @@ pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:
 APP = """
 import os, pathlib, time
 import hydra
-from hpcorch.model import retries
-from hpcorch.services.tending import decide
+from hpcorch import tunables
 
 if "QUICK" in os.environ:  # what the launcher itself waits for
-    retries.FIRST_WAIT_S = decide.GROUPING_S = 0.2
+    tunables.RETRY_FIRST_WAIT_S = tunables.RETRY_GROUPING_S = 0.2
 
 @hydra.main(version_base=None, config_path=None)
 def main(cfg):
@@ -63,10 +60,10 @@ def app(fake_slurm, tmp_path, monkeypatch) -> App:
 
 
 @pytest.fixture
-def at_once(monkeypatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.0)
-    monkeypatch.setattr(decide, "GROUPING_S", 0.0)
-    monkeypatch.setattr(tending, "_GRACE_S", 2.0)
+def at_once(tune) -> None:
+    tune(RETRY_FIRST_WAIT_S=0.0)
+    tune(RETRY_GROUPING_S=0.0)
+    tune(FAILED_ELEMENT_ENDS_S=2.0)
 
 
 def detached(app: App, *arguments: str, **environ: str) -> None:

@@ -23,7 +23,6 @@ from hpcorch.model.entities import Submission
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import SubmissionState
 from hpcorch.services.reports.throttled_wait import share_of
-from hpcorch.services.throttling import queue_view as throttle_look
 from hpcorch.services.throttling.state import parse_tag, read_state, state_directory, tag
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
@@ -36,6 +35,11 @@ CAP = {"disk": 5}
 EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "15"))
 
 
+@pytest.fixture(autouse=True)
+def looks_at_once(tune):
+    tune(THROTTLE_INTERVAL_S=0.0)
+
+
 @pytest.fixture
 def slurm():
     return MemorySlurm()
@@ -43,7 +47,7 @@ def slurm():
 
 @pytest.fixture
 def throttles(slurm, tmp_path):
-    return Throttles(tmp_path, "lab", slurm, interval_s=0)
+    return Throttles(tmp_path, "lab", slurm)
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ class World:
     def __init__(self, folder, seed):
         self.random = random.Random(seed)
         self.slurm = MemorySlurm(meanwhile=self.meanwhile)
-        self.throttles = Throttles(Path(folder), "lab", self.slurm, interval_s=0)
+        self.throttles = Throttles(Path(folder), "lab", self.slurm)
         self.capacities = {"disk": 5, "db": 3}
         self.allowed = dict(self.capacities)
         self.admitted = 0
@@ -152,7 +156,7 @@ def test_all_of_a_capacity_is_in_use_while_work_waits(sizes, seed, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     slurm, chance = MemorySlurm(), random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        throttles = Throttles(Path(folder), "lab", slurm, interval_s=0)
+        throttles = Throttles(Path(folder), "lab", slurm)
         for size in sizes:
             throttles.admit(slurm.submit(size, {"disk": 1}))
             throttles.rebalance(CAP)
@@ -365,7 +369,7 @@ def test_elements_that_wait_for_their_time_do_so_with_slurm_where_nobody_may_com
     assert slurm.used("disk") == 5
 
 
-def test_what_an_array_cannot_use_for_long_is_lent_to_others(slurm, throttles, submit, monkeypatch):
+def test_what_an_array_cannot_use_for_long_is_lent_to_others(slurm, throttles, submit, tune):
     first = submit(9)
     throttles.rebalance(CAP)
     second = submit(9)
@@ -373,7 +377,7 @@ def test_what_an_array_cannot_use_for_long_is_lent_to_others(slurm, throttles, s
     assert limits(slurm) == {first: 3, second: 2}
     for index in range(2):  # nothing of the first starts: its partition is full
         slurm.arrays[second].tasks[index].state = JobState.RUNNING
-    monkeypatch.setattr(throttle_look, "PATIENCE_S", 0)
+    tune(UNUSED_SHARE_S=0)
     throttles.rebalance(CAP)
     assert limits(slurm) == {first: 1, second: 4}
 
@@ -494,8 +498,9 @@ def _hold(folder):
         wait_until((folder / "go").exists)
 
 
-def test_one_look_serves_all_who_ask_at_once(slurm, tmp_path):
-    throttles = Throttles(tmp_path, "lab", slurm, interval_s=0.3)
+def test_one_look_serves_all_who_ask_at_once(slurm, tmp_path, tune):
+    tune(THROTTLE_INTERVAL_S=0.3)
+    throttles = Throttles(tmp_path, "lab", slurm)
     throttles.admit(slurm.submit(3, {"disk": 1}))
     before = time.monotonic()
     throttles.rebalance(CAP)
@@ -525,7 +530,7 @@ def test_by_slurms_commands_a_capacity_is_kept_over_two_arrays(tmp_path):
         "FAKE_SLURM_DIR": str(tmp_path / "slurm"),
     }
     client = CliClient(environ)
-    throttles = Throttles(tmp_path / "state", "fake", client, interval_s=0)
+    throttles = Throttles(tmp_path / "state", "fake", client)
     log = tmp_path / "log"
     body = f"echo enter >> {log}; sleep 0.3; echo leave >> {log}"
     for sweep in "ab":

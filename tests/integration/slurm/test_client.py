@@ -19,8 +19,9 @@ class TestFakeSlurm(SlurmClientConformance):
 
 
 @pytest.mark.parametrize("mode", ["timeout", "nonsense", "killed"])
-def test_an_sbatch_without_an_answer_is_unknown_and_its_job_can_be_found(environ, folder, mode):
-    client = CliClient({**environ, "FAKE_SLURM_SBATCH": mode}, submit_timeout_s=1)
+def test_an_sbatch_without_an_answer_is_unknown_and_its_job_can_be_found(environ, folder, mode, tune):
+    tune(SLURM_SUBMIT_TIMEOUT_S=1)
+    client = CliClient({**environ, "FAKE_SLURM_SBATCH": mode})
     scripts = Scripts(folder)
     with pytest.raises(SubmissionUnknownError, match="token"):
         client.submit(scripts.write())
@@ -54,12 +55,13 @@ def test_without_commands_everything_says_where_to_go(folder):
             call()
 
 
-def test_a_command_that_hangs_ends_within_its_time_limit(tmp_path, environ):
+def test_a_command_that_hangs_ends_within_its_time_limit(tmp_path, environ, tune):
+    tune(SLURM_QUERY_TIMEOUT_S=0.3)
     hanging = tmp_path / "bin"
     hanging.mkdir()
     (hanging / "squeue").write_text("#!/bin/sh\nsleep 60\n")
     (hanging / "squeue").chmod(0o755)
-    client = CliClient({**environ, "PATH": f"{hanging}:{environ['PATH']}"}, query_timeout_s=0.3)
+    client = CliClient({**environ, "PATH": f"{hanging}:{environ['PATH']}"})
     before = time.monotonic()
     with pytest.raises(SlurmUnavailableError, match=r"within 0\.3 s"):
         client.queue(["1"])

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch import tunables
 from hpcorch.errors import SlurmUnavailableError
 from hpcorch.slurm.choose import pyslurm_state, slurm_client
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.pyslurm import client as pyslurm_client
-from hpcorch.slurm.pyslurm import library as pyslurm_library
-from hpcorch.slurm.pyslurm.client import PATIENCE, PyslurmClient
+from hpcorch.slurm.pyslurm.client import PyslurmClient
 from hpcorch.slurm.pyslurm.rows import CannotTellError
 from tests.support.conformance.pyslurm_client import PyslurmConformance, by_id
 from tests.support.conformance.slurm_client import Scripts
@@ -44,6 +44,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     monkeypatch.delitem(sys.modules, "pyslurm", raising=False)
     yield call
     sys.modules.pop("pyslurm", None)
+
+
+@pytest.fixture
+def at_once(tune) -> None:
+    """The first question goes to pyslurm."""
+    tune(PYSLURM_FROM_QUERIES=0)
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_without_pyslurm_the_client_is_that_of_the_commands(monkeypatch):
 def test_pyslurm_is_imported_only_by_who_asks_again_and_again(install, job):
     site = install()
     client = slurm_client()
-    for _ in range(PATIENCE):
+    for _ in range(tunables.PYSLURM_FROM_QUERIES):
         shown = client.queue([job])
     client.config(), client.find_token("x", shown[0].submitted_at), client.queue([])
     assert imports(site) == 0
@@ -101,12 +107,13 @@ UNFIT = {
 }
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("what", UNFIT)
-def test_a_pyslurm_is_passed_over_for_good_with_a_line_in_the_log_if_it(install, job, what, caplog, monkeypatch):
-    monkeypatch.setattr(pyslurm_library, "TRIAL_TIMEOUT_S", 2.0)
+def test_a_pyslurm_is_passed_over_for_good_with_a_line_in_the_log_if_it(install, job, what, caplog, tune):
+    tune(PYSLURM_TRIAL_TIMEOUT_S=2.0)
     options, word = UNFIT[what]
     site = install(**options)
-    client = PyslurmClient(patience=0)
+    client = PyslurmClient()
     with caplog.at_level("INFO", "hpcorch.slurm"):
         assert by_id(client.queue([job])) == by_id(CliClient().queue([job]))
     (line,) = [record.getMessage() for record in caplog.records]
@@ -117,38 +124,42 @@ def test_a_pyslurm_is_passed_over_for_good_with_a_line_in_the_log_if_it(install,
     assert imports(site) == before
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("name", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
 def test_another_cluster_is_asked_by_squeue_alone(install, job, name, monkeypatch):
     site = install()
     monkeypatch.setenv(name, "beta")
-    assert len(PyslurmClient(patience=0).queue([job])) == 3
+    assert len(PyslurmClient().queue([job])) == 3
     assert imports(site) == 0
     assert name in pyslurm_state("24.11.5")
 
 
-def test_a_queue_of_many_users_is_asked_by_squeue_alone(install, job, monkeypatch, caplog):
+@pytest.mark.usefixtures("at_once")
+def test_a_queue_of_many_users_is_asked_by_squeue_alone(install, job, tune, caplog):
     install()
-    monkeypatch.setattr(pyslurm_client, "MOST_RECORDS", 2)
+    tune(PYSLURM_MAX_RECORDS=2)
     with caplog.at_level("INFO", "hpcorch.slurm"):
-        assert len(PyslurmClient(patience=0).queue([job])) == 3
+        assert len(PyslurmClient().queue([job])) == 3
     assert "3 records" in caplog.text
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_controller_that_is_gone_is_unavailable(install, job, monkeypatch):
     install()
-    client = PyslurmClient(patience=0)
+    client = PyslurmClient()
     client.queue([job])
     monkeypatch.setenv("PATH", "/nonexistent")
     client._environ["PATH"] = "/nonexistent"
     with pytest.raises(SlurmUnavailableError):
         client.queue([job])
     with pytest.raises(SlurmUnavailableError):
-        PyslurmClient(patience=0).queue([job])
+        PyslurmClient().queue([job])
 
 
+@pytest.mark.usefixtures("at_once")
 def test_squeue_is_asked_once_where_pyslurm_cannot_tell(install, job, monkeypatch):
     install()
-    client, told = PyslurmClient(patience=0), []
+    client, told = PyslurmClient(), []
 
     def rows(records, job_ids):
         told.append(job_ids)
@@ -162,10 +173,11 @@ def test_squeue_is_asked_once_where_pyslurm_cannot_tell(install, job, monkeypatc
     assert len(client.queue([job])) == 3
 
 
+@pytest.mark.usefixtures("at_once")
 def test_extension_modules_that_come_later_are_loaded_as_ever(install, job):
     install(extra="import os, sys\nsys.setdlopenflags(sys.getdlopenflags() | os.RTLD_GLOBAL)")
     before = sys.getdlopenflags()
-    PyslurmClient(patience=0).queue([job])
+    PyslurmClient().queue([job])
     assert "pyslurm" in sys.modules
     assert sys.getdlopenflags() == before
 

@@ -13,9 +13,9 @@ import pytest
 
 from hpcorch.model.job_states import JobState
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.pyslurm import client as pyslurm_client
 from hpcorch.slurm.pyslurm.client import PyslurmClient
 from tests.support.conformance.slurm_client import SlurmClientConformance, states
+from tests.support.tuning import Tune
 from tests.support.waiting import wait_until
 
 _ask_squeue = CliClient.queue
@@ -43,8 +43,8 @@ class PyslurmConformance(SlurmClientConformance):
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(CliClient, "queue", refuse)
-        monkeypatch.setattr(pyslurm_client, "MOST_RECORDS", sys.maxsize)  # other tests may have left many
-        return PyslurmClient(patience=0)
+        Tune(monkeypatch)(PYSLURM_FROM_QUERIES=0, PYSLURM_MAX_RECORDS=sys.maxsize)  # other tests may have left many
+        return PyslurmClient()
 
     def test_the_rows_are_those_of_squeue(self, client, submit):
         held = submit(array="0-5", comment="words, a|pipe and é")

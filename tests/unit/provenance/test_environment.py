@@ -136,12 +136,12 @@ def test_devices_are_read_from_the_answer_of_nvidia_smi():
     assert parse_gpus("") == {}
 
 
-def test_an_nvidia_smi_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+def test_an_nvidia_smi_that_hangs_is_not_waited_for(tmp_path, monkeypatch, tune):
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nsleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("hpcorch.provenance.environment.record.GPU_TIME_LIMIT_S", 0.2)
+    tune(GPU_TIMEOUT_S=0.2)
     assert "did not answer within 0.2 s" in record().gpus["problem"]
 
 

@@ -253,12 +253,12 @@ def test_uncommitted_changes_are_those_of_code_and_not_what_sweeps_wrote(root, m
     assert uncommitted_changes(root) == []
 
 
-def test_a_diff_with_a_private_key_is_withheld_and_a_long_one_is_cut(root, monkeypatch):
+def test_a_diff_with_a_private_key_is_withheld_and_a_long_one_is_cut(root, tune):
     committed(root, {"a.py": "1\n"})
     write(root, {"a.py": KEY})
     assert git.diff(root) == b"# The changes are left out: they hold what looks like a private key.\n"
     write(root, {"a.py": "x\n" * 1000})
-    monkeypatch.setattr(git, "DIFF_LIMIT", 100)
+    tune(DIFF_BYTES=100)
     assert git.diff(root)[100:].startswith(b"\n# Cut here: the changes have 3")
 
 
@@ -310,13 +310,13 @@ def test_remotes_are_told_without_credentials(url, shown):
 # --- digests ---
 
 
-def test_a_file_modified_just_now_is_read_again_and_an_old_one_is_not(root, monkeypatch):
+def test_a_file_modified_just_now_is_read_again_and_an_old_one_is_not(root, tune):
     path = root / "data"
     path.write_text("1")
     cache = DigestCache(root / "digests.json")
     digest_input(path, cache)
     assert cache.get(str(path), path.stat()) is None
-    monkeypatch.setattr("hpcorch.provenance.digests.GRANULARITY_NS", -60 * 10**9)
+    tune(FILE_CLOCK_NS=-60 * 10**9)
     first = digest_input(path, cache)
     cache.save(only_used=False)
     again = DigestCache(root / "digests.json")

@@ -24,6 +24,7 @@ from hpcorch.resources.leases.tickets import (
     removable,
     shortage,
 )
+from tests.support.tuning import Tune
 
 EXPIRY_S = 60.0
 
@@ -112,9 +113,9 @@ def test_only_as_many_slots_as_there_are_can_be_asked_for(tmp_path: Path, count:
 
 
 def test_where_no_place_becomes_certain_it_is_said_after_many_tries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tune: Tune
 ) -> None:
-    monkeypatch.setattr("hpcorch.resources.leases.claim._MOST_DRAWS", 3)
+    tune(LEASE_MAX_DRAWS=3)
     monkeypatch.setattr(
         "hpcorch.resources.leases.ticket_files.scan", lambda *_: set()
     )  # a listing that lags behind

@@ -22,7 +22,7 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def looks(monkeypatch, files):
+def looks(monkeypatch, tune, files):
     """The looks that were made; each is seen in the file, as a real one is."""
     made = []
     looked = threading.Event()
@@ -33,7 +33,7 @@ def looks(monkeypatch, files):
         looked.set()
 
     monkeypatch.setattr(process, "run", run)
-    monkeypatch.setattr(sharing, "_JITTER_S", 0.0)
+    tune(REBALANCE_JITTER_S=0.0)
     return made, looked
 
 
@@ -52,9 +52,9 @@ def test_a_task_looks_beside_its_work_while_others_wait(files, looks):
     assert made == [str(files.folder)]
 
 
-def test_a_task_that_is_over_looks_unless_somebody_just_did(files, looks, monkeypatch):
+def test_a_task_that_is_over_looks_unless_somebody_just_did(files, looks, monkeypatch, tune):
     made, _ = looks
-    monkeypatch.setattr(sharing, "_JITTER_S", 1000.0)
+    tune(REBALANCE_JITTER_S=1000.0)
     monkeypatch.setattr(sharing.random, "random", lambda: 1.0)
     files.short.touch()
     for age_s, count in ((0, 0), (100, 1)):
@@ -66,9 +66,11 @@ def test_a_task_that_is_over_looks_unless_somebody_just_did(files, looks, monkey
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_task_does_not_look_where_nobody_waits_or_when_it_was_told_to_stop(files, looks, monkeypatch, waits):
+def test_a_task_does_not_look_where_nobody_waits_or_when_it_was_told_to_stop(
+    files, looks, monkeypatch, tune, waits
+):
     made, _ = looks
-    monkeypatch.setattr(sharing, "_JITTER_S", 1000.0)
+    tune(REBALANCE_JITTER_S=1000.0)
     monkeypatch.setattr(sharing.random, "random", lambda: 1.0)
     if waits:
         files.short.touch()
@@ -79,12 +81,12 @@ def test_a_task_does_not_look_where_nobody_waits_or_when_it_was_told_to_stop(fil
     assert made == []
 
 
-def test_a_look_that_cannot_be_started_does_no_harm(files, monkeypatch):
+def test_a_look_that_cannot_be_started_does_no_harm(files, monkeypatch, tune):
     def run(argv, **_options):
         raise process.CommandMissingError(argv[0])
 
     monkeypatch.setattr(process, "run", run)
-    monkeypatch.setattr(sharing, "_LONGEST_S", 0.0)
+    tune(REBALANCE_PAUSES_S=(0.0, 0.0))
     files.short.touch()
     last_look(files, 100)
     task = Sharing(files.folder)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.journal.history import ControlHistory
 from hpcorch.ledger import Ledger
@@ -18,9 +19,9 @@ from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failures import FailureClass
 from hpcorch.model.ids import format_time
-from hpcorch.model.retries import FIRST_WAIT_S, JITTER, LONGEST_WAIT_S, RetryBudget, retry_wait_s
+from hpcorch.model.retries import RetryBudget, retry_wait_s
 from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
-from hpcorch.services.tending.decide import GROUPING_S, MOST_REFUSALS, Keep, Resubmit, awaited, decide
+from hpcorch.services.tending.decide import Keep, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import keeper_options, launches_to_keep
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.sweep_state import SweepState
@@ -116,7 +117,7 @@ class World:
     def failed(self, *, refused: bool = False) -> list[Resubmit]:
         """Run 0 fails, and somebody comes by when time has passed."""
         self.end(0, "FAILED")
-        self.clock += GROUPING_S
+        self.clock += tunables.RETRY_GROUPING_S
         return self.tend(refused=refused)
 
 
@@ -166,7 +167,7 @@ def test_what_is_awaited_is_what_somebody_who_comes_by_in_time_submits(ends) -> 
     for how in ends:
         world.end(0, how)
         waits = awaited(world.state())
-        world.clock += 10 * LONGEST_WAIT_S
+        world.clock += 10 * tunables.RETRY_LONGEST_WAIT_S
         submitted = {run for action in world.tend() for run in action.runs}
         assert submitted == waits.keys()
         if not waits:
@@ -184,11 +185,11 @@ def test_a_failure_is_not_over_while_a_retry_is_left_and_is_when_none_is() -> No
 
 def test_waits_double_with_jitter_and_are_counted_from_the_end_of_the_try_before() -> None:
     world = World(options={"max_retries": 9})
-    waits = [world.failed()[0].wait_s + GROUPING_S for _ in range(4)]
+    waits = [world.failed()[0].wait_s + tunables.RETRY_GROUPING_S for _ in range(4)]
     for number, wait in enumerate(waits):
-        grown = FIRST_WAIT_S * 2**number
-        assert grown <= wait <= grown * (1 + JITTER) + 1
-    assert retry_wait_s("s", 0, 99) <= LONGEST_WAIT_S * (1 + JITTER)
+        grown = tunables.RETRY_FIRST_WAIT_S * 2**number
+        assert grown <= wait <= grown * (1 + tunables.RETRY_JITTER) + 1
+    assert retry_wait_s("s", 0, 99) <= tunables.RETRY_LONGEST_WAIT_S * (1 + tunables.RETRY_JITTER)
     assert retry_wait_s("s", 0, 1) == retry_wait_s("s", 0, 1) != retry_wait_s("s", 1, 1)
 
 
@@ -204,7 +205,7 @@ def test_a_preempted_run_comes_back_without_limit_and_without_waiting() -> None:
     world = World()
     for _ in range(20):
         world.end(0, LET_GO)
-        world.clock += GROUPING_S
+        world.clock += tunables.RETRY_GROUPING_S
         (action,) = world.tend()
         assert action.reason.startswith("preempted")
         assert action.wait_s == 0
@@ -246,7 +247,7 @@ def test_runs_that_fail_one_after_the_other_are_gathered() -> None:
     world.clock += 1
     assert world.tend() == []
     assert awaited(world.state()).keys() == {1}
-    world.clock += GROUPING_S
+    world.clock += tunables.RETRY_GROUPING_S
     assert len(world.tend()) == 1
 
 
@@ -256,7 +257,7 @@ def test_a_retry_keeps_what_was_changed_by_hand() -> None:
     world.submit((0,))  # hpcorch retry --set mem_gb=8
     world.changed[1] = {"mem_gb": 8}
     world.end(0, "NODE_FAIL")
-    world.clock += GROUPING_S
+    world.clock += tunables.RETRY_GROUPING_S
     (action,) = world.tend()
     assert action.changes == {"mem_gb": 8}
 
@@ -268,7 +269,7 @@ def test_a_refused_submission_is_tried_later_and_later_and_then_left_to_a_person
     for _ in range(1000):
         world.clock += 1
         tries += len(world.tend(refused=True))
-    assert tries == MOST_REFUSALS
+    assert tries == tunables.MAX_REFUSALS
     assert awaited(world.state()) == {}
 
 

@@ -8,17 +8,20 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from hpcorch import tunables
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, SubmissionForm, SubmissionState
-from hpcorch.services.observation.from_absence import FORGOTTEN_TIME, from_silence
+from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
 from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.sacct import AccountingRow
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.states import parse_state
+
+LATE = timedelta(seconds=tunables.SACCT_LATE_S)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 ARRAY = "40"
@@ -165,7 +168,7 @@ def test_an_element_that_squeue_shows_as_preempted_is_not_requeued(by_accounting
     after = before.with_facts(facts)
     assert from_queue(rows, after) == []
     assert silence(after) == []
-    assert silence(after, 2 * FORGOTTEN_TIME) == []
+    assert silence(after, 2 * LATE) == []
 
 
 def test_an_element_that_is_requeued_by_hand_after_all_takes_the_word_back() -> None:
@@ -325,7 +328,7 @@ def test_what_slurm_has_forgotten_is_noted_first_and_not_noted_again() -> None:
     before = known(journals=[(7, 0)])
     facts = silence(before)
     assert words(facts) == [(7, 0, "FORGOTTEN")]
-    assert silence(before.with_facts(facts), FORGOTTEN_TIME / 2) == []
+    assert silence(before.with_facts(facts), LATE / 2) == []
 
 
 @pytest.mark.parametrize(
@@ -344,18 +347,18 @@ def test_what_slurm_has_forgotten_is_noted_first_and_not_noted_again() -> None:
 )
 def test_a_forgotten_element_ends_after_a_time(before: KnownAttempts, end: tuple[int, int, str]) -> None:
     noted = before.with_facts(silence(before))
-    ends = silence(noted, FORGOTTEN_TIME)
+    ends = silence(noted, LATE)
     assert words(ends) == [end]
-    assert silence(noted.with_facts(ends), 2 * FORGOTTEN_TIME) == []
+    assert silence(noted.with_facts(ends), 2 * LATE) == []
 
 
 def test_a_preempted_element_that_slurm_forgot_is_given_up_when_sacct_would_have_told_of_more() -> None:
     (end,) = from_accounting([accounted(2, "PREEMPTED")], known(journals=[(7, 0)]))
     before = known(end, journals=[(7, 0)])
-    assert silence(before, FORGOTTEN_TIME / 2) == []
-    facts = silence(before, FORGOTTEN_TIME)
+    assert silence(before, LATE / 2) == []
+    facts = silence(before, LATE)
     assert words(facts) == [(7, 1, "NOT_REQUEUED")]
-    assert silence(before.with_facts(facts), 2 * FORGOTTEN_TIME) == []
+    assert silence(before.with_facts(facts), 2 * LATE) == []
     rows = [accounted(2, "PREEMPTED"), accounted(2, "CANCELLED", cancelled_by=1000)]
     assert words(from_accounting(rows, before.with_facts(facts))) == [(7, 1, "CANCELLED")]
 

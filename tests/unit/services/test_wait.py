@@ -9,8 +9,8 @@ import pytest
 
 from hpcorch.errors import NotFoundError, SlurmUnavailableError, UnavailableError
 from hpcorch.model.states import RunState
-from hpcorch.services.tending import wait
 from hpcorch.services.tending.wait import Pauses, wait_for_runs
+from tests.support.tuning import Tune
 
 
 class Counted:
@@ -50,9 +50,9 @@ class Scripted:
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "JOURNAL_PAUSES_S", (0.0, 0.0))
-    monkeypatch.setattr(wait, "SLURM_PAUSES_S", (0.0, 0.0))
+def no_pauses(tune: Tune) -> None:
+    tune(JOURNAL_PAUSES_S=(0.0, 0.0))
+    tune(SLURM_PAUSES_S=(0.0, 0.0))
 
 
 def shown(reconciler: Scripted) -> list[Mapping[RunState, int]]:
