@@ -178,15 +178,15 @@ def _names(option: click.Option) -> str:
 
 def events() -> str:
     """Every fact that is recorded."""
-    from hpcorch.model.events import FACTS
+    from hpcorch.model.events import KINDS, fact_class
 
-    source = Source("hpcorch/model/events.py")
     about = (
         "Each line of a journal is a fact, and so is each row of the view `v_events`: `kind` names it, `body` has"
         " these fields. Fields that are null are left out."
     )
     parts = ["# Events", about]
-    for kind, fact in FACTS.items():
+    for kind, module in KINDS.items():
+        fact, source = fact_class(kind), Source(module.replace(".", "/") + ".py")
         rows = [(code(name), code(form), comment) for name, form, _, comment in source.fields(fact.__name__)]
         stays = "" if fact.archived else "\n\nIn the journal only; the ledger does not store it."
         parts += [f"## `{kind}`", markdown(source.docstring(fact.__name__)) + stays]

@@ -12,13 +12,12 @@ import re
 import zlib
 from typing import Any
 
-from hpcorch.model.events import FACTS, Event, Fact, from_body, kind_of, to_body
+from hpcorch.model.events import Event, Fact, fact_class, from_body, kind_of, to_body
 
 FORMAT_VERSION = 1
 _CRC_KEY = b',"crc":"'
 _CRC_TAIL_LENGTH = len(_CRC_KEY) + 8 + len(b'"}')
 _START = re.compile(rb'\{"v":\d+,"seq":\d+,"time":"[^"]*","kind":"([^"]*)"')
-_UNARCHIVED = frozenset(kind.encode() for kind, fact in FACTS.items() if not fact.archived)
 
 
 class DamagedLineError(ValueError):
@@ -79,7 +78,7 @@ def is_unarchived(line: bytes) -> bool:
     :raises DamagedLineError: it is of such a kind, and torn or altered
     """
     start = _START.match(line)
-    if start is None or start[1] not in _UNARCHIVED:
+    if start is None or fact_class(start[1].decode(errors="replace")).archived:
         return False
     _verified(line)
     return True

@@ -219,7 +219,7 @@ def test_job_id_names_the_array_element_of_the_run(runs: str) -> None:
     assert folded.run.job_id == f"12_{place}"
 
 
-@pytest.mark.parametrize("kind", sorted(ev.FACTS))
+@pytest.mark.parametrize("kind", sorted(ev.KINDS))
 def test_fact_of_a_newer_version_survives_being_read(kind: str) -> None:
     body = {"from_the_future": 1}
     fact = ev.from_body(f"{kind}-2", body)

@@ -1,0 +1,120 @@
+"""An attempt from its claim to its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpcorch.model.events.base import Fact
+from hpcorch.model.quick_dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptClaimed(Fact):
+    """A task started and took its run. The journal's file name says which attempt this is."""
+
+    kind = "attempt-claimed"
+    host: str
+    pid: int
+    job_id: str | None = None  # raw id of this array element
+    array_job_id: str | None = None
+    array_task: int | None = None
+    log: str | None = None
+    log_offset: int | None = None  # bytes in the log before this attempt
+    python: str = ""
+    cpus: int | None = None
+    gpus: str | None = None
+    tasks: int = 1
+    nodes: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptVerified(Fact):
+    """What is about to run was compared with what was frozen, and is the same but for the drift on record."""
+
+    kind = "attempt-verified"
+    config_digest: str
+    task_digest: str
+    code_digest: str | None = None  # of the snapshot that the attempt imports from
+    main: str | None = None  # where the task function of __main__ is from: snapshot | pickle
+    main_problem: str | None = None  # why it is from its pickle, which was made at submission
+    fingerprint: str | None = None  # of the environment, as in environment-frozen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentFound(Fact):
+    """The environment of an attempt, as far as it differs from the one that was frozen. Absent where nothing does.
+
+    Packages are compared only where the fingerprints differ. Variables that Slurm and hpcorch set for each job
+    are left out.
+    """
+
+    kind = "environment-found"
+    host: str
+    fingerprint: str
+    changes: dict[str, dict[str, Any]]  # section -> name -> value; None for what is not there any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFound(Fact):
+    """Something is not as it was frozen.
+
+    ``before`` is what was frozen and ``after`` what was found; None where there was, or is, nothing.
+    """
+
+    kind = "drift-found"
+    aspect: str  # code | configuration | environment | inputs
+    severity: str  # note | minor | major
+    what: str  # such as "packages numpy", "module helpers", or a path
+    policy: str  # refuse | warn | record: what was done about it
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSeeded(Fact):
+    """The random generators of these libraries were seeded."""
+
+    kind = "attempt-seeded"
+    seed: int
+    libraries: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCalled(Fact):
+    """The task function was called."""
+
+    kind = "attempt-called"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSignalled(Fact):
+    """A signal arrived. What it meant is settled afterwards from what Slurm says."""
+
+    kind = "attempt-signalled"
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(Fact):
+    """The attempt is over, in its own words.
+
+    ``outcome`` is one of completed, failed, refused, stopped, skipped, superseded. A result is in ``result``
+    as JSON where it has a JSON form; where that form loses something, ``result_pickle`` (base64) or
+    ``result_file`` (relative to the sweep directory) holds the object itself.
+    """
+
+    kind = "attempt-ended"
+    outcome: str
+    exit_code: int
+    signal: str | None = None
+    reason: str | None = None
+    result: Any = None
+    result_pickle: str | None = None
+    result_file: str | None = None
+    result_digest: str | None = None  # sha256:<hexadecimal> of that file
+    error: str | None = None  # "ValueError: text"
+    traceback: str | None = None
+    error_pickle: str | None = None
+    working_dir: str | None = None
+    task_name: str | None = None
+    log_end: int | None = None  # bytes in the log after this attempt

@@ -1,0 +1,51 @@
+"""What a task uses and reports while it runs: leases, inputs, metrics."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from hpcorch.model.events.base import Fact
+from hpcorch.model.quick_dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReported(Fact):
+    """What became of a lease of a shared resource: waiting, held, released, lost, over-held."""
+
+    kind = "lease-reported"
+    stage: str
+    resource: str
+    count: int
+    number: int  # of the ticket; lower ones are served before
+    ahead: int  # slots that those ahead have or wait for
+    seconds: float  # waited, held, or without a sign of life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRecorded(Fact):
+    """The task named a file or directory that its result depends on."""
+
+    kind = "input-recorded"
+    path: str  # absolute
+    form: str  # file | directory
+    digest: str  # sha256:<hexadecimal> of the content; of a directory's list of names and digests
+    size: int  # bytes of all files
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsLogged(Fact):
+    """What the task logged, entry after entry. The curve stays in the journal; the ledger takes the summary."""
+
+    kind = "metrics-logged"
+    archived: ClassVar[bool] = False
+    entries: list[list[Any]]  # [step, {name: value}]; a value that is not finite is a string
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSummarised(Fact):
+    """Where the metrics stand, over all that this attempt goes on from."""
+
+    kind = "metrics-summarised"
+    metrics: dict[str, dict[str, list[Any]]]  # name -> {"last" | "min" | "max": [step, value]}
+    logged: str | None = None  # sha256:<hexadecimal> of the metrics-logged lines before it in the journal

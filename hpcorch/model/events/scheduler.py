@@ -1,0 +1,56 @@
+"""What people ask of the scheduler, and what it says."""
+
+from __future__ import annotations
+
+from hpcorch.model.events.base import Fact
+from hpcorch.model.ids import AttemptId
+from hpcorch.model.job_states import JobState
+from hpcorch.model.quick_dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRequested(Fact):
+    """Somebody asked for these runs of a submission to be cancelled, held or released.
+
+    Written before the scheduler is told, so that what it says afterwards can be put down to whom it belongs.
+    """
+
+    kind = "control-requested"
+    submission: int
+    action: str  # cancel | hold | release
+    runs: str  # run indices: "0-4,7"
+    user: str
+    uid: int
+    host: str
+    checkpoint: bool = False  # they were asked to save a checkpoint first, and to end then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobObserved(Fact):
+    """What the scheduler said of one array element. Written only when it differs from the last word."""
+
+    kind = "job-observed"
+    submission: int
+    run: int
+    restart: int
+    state: str  # a word of JobState, for the local backend, too; a newer version may have others
+    witness: str  # squeue | sacct | local
+    reason: str | None = None
+    node: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    start: str | None = None
+    end: str | None = None
+    over_memory: bool | None = None  # whether the log of what SIGKILL ended says that it exceeded its memory limit
+    cancelled_by: int | None = None  # uid of who cancelled it, as sacct has it
+    preempted: bool | None = None  # of a user's script that ended: whether Slurm had begun to preempt it
+
+    @property
+    def attempt(self) -> AttemptId:
+        """The attempt that the fact is about."""
+        return AttemptId(run=self.run, submission=self.submission, restart=self.restart)
+
+    @property
+    def job_state(self) -> JobState:
+        """What ``state`` says; ``UNKNOWN`` if this version does not know the word."""
+        return JobState.of(self.state)

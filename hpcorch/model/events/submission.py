@@ -1,0 +1,75 @@
+"""What becomes of submissions: each is one array of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from hpcorch.model.events.base import Fact
+from hpcorch.model.quick_dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionIntended(Fact):
+    """Somebody is about to submit. On disk before sbatch starts, so that no submission goes unnoticed."""
+
+    kind = "submission-intended"
+    submission: int
+    launch: int
+    runs: str  # array index i is the i-th of these run indices, "0-4,7"; of a user's script each index is the run
+    token: str
+    backend: str
+    host: str
+    script: str  # path relative to the sweep directory; empty where hpcorch submitted none
+    script_digest: str | None = None  # sha256:<hexadecimal> of that file
+    changed: dict[str, Any] | None = None  # launcher keys that differ from the launch's own
+    throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
+    at_once: int | None = None  # array_parallelism, where it was asked for: so many runs of the sweep at once
+    form: str | None = None  # SubmissionForm; None is "tasks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionAccepted(Fact):
+    """The submission exists under this job id; its tasks are held until released."""
+
+    kind = "submission-accepted"
+    submission: int
+    job_id: str
+    cluster: str | None = None
+    cancelled_duplicates: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionReleased(Fact):
+    """The submission's tasks may start, those of a throttled one as far as there is room for them."""
+
+    kind = "submission-released"
+    submission: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRejected(Fact):
+    """The submission does not exist: Slurm refused it, or a settled search found nothing."""
+
+    kind = "submission-rejected"
+    submission: int
+    reason: str
+    limited: bool | None = None  # because of how many jobs the user has with Slurm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionUnknown(Fact):
+    """sbatch ended without an answer; whether the submission exists is to be settled by looking."""
+
+    kind = "submission-unknown"
+    submission: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperSubmitted(Fact):
+    """A small job will look after the sweep when a submission's array is over, whoever is logged in then."""
+
+    kind = "keeper-submitted"
+    submission: int
+    job_id: str
