@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from hpcorch.journal.layout import FILE_MODE
@@ -20,7 +19,7 @@ def sync_directory(folder: Path) -> None:
 
 def write_whole(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
     """Write a file that readers see either whole or not at all: temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         try:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
 from hpcorch.model.ids import parse_ranges
+from hpcorch.quick_dataclasses import dataclass
 
 FORMAT = "hpcorch-manifest"
 VERSION = 1

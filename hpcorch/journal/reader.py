@@ -8,13 +8,13 @@ who knows whether the writer may still live.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from hpcorch.errors import RecordError
+from hpcorch.quick_dataclasses import dataclass
 
 _TITLE = b"hpcorch snapshot 1\0"
 

@@ -7,17 +7,12 @@ same log (one file a run instead of two), and logs lie beside the journals unles
 
 # No ``from __future__ import annotations``: OmegaConf reads the annotations of structured configurations.
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 
-from hpcorch.runtime.run.run import register_resolver
-
-
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # OmegaConf needs no more; jobs load these classes, too
 class DriftConf:
     """What a starting run does where something is not as it was at submission: refuse, warn or record.
 
@@ -32,7 +27,7 @@ class DriftConf:
     inputs: str = "warn"
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)
 class CommonConf:
     """Keys of both launchers."""
 
@@ -55,7 +50,7 @@ class CommonConf:
     needed: bool = False  # take over results of runs that have completed with the same key
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)
 class SlurmConf(CommonConf):
     """Keys of ``hydra/launcher=hpcorch_slurm``; sbatch(1) has the meaning of the values."""
 
@@ -91,7 +86,7 @@ class SlurmConf(CommonConf):
     detach: bool = False  # return at once; the results are handles to the runs
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)
 class LocalConf(SlurmConf):
     """Keys of ``hydra/launcher=hpcorch_local``: Slurm's too, so that a project's configuration serves both.
 
@@ -123,23 +118,17 @@ def unknown_key(params: Iterable[str]) -> str | None:
 
 
 def _cure(key: str, known: Iterable[str]) -> str:
-    from hpcorch.slurm.sbatch.line import OPTIONS  # Hydra's scan of plugins shall not wait for it
+    from hpcorch.slurm.sbatch.line import OPTIONS
 
     if key.replace("_", "-") in OPTIONS:
         return f", but a flag of sbatch: +hydra.launcher.additional_parameters.{key}=VALUE sets it"
+    import difflib  # few come here
+
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def ignored_locally(params: Mapping[str, Any]) -> list[str]:
     """The keys that were set and that the local launcher ignores."""
-    plain = LocalConf()
-    return sorted(key for key in IGNORED_LOCALLY if params.get(key) not in (None, getattr(plain, key)))
-
-
-def register() -> None:
-    """Make both launchers known to Hydra, and ``${hpcorch:...}`` to OmegaConf."""
-    store = ConfigStore.instance()
-    store.store(group="hydra/launcher", name="hpcorch_slurm", node=SlurmConf(), provider="hpcorch")
-    store.store(group="hydra/launcher", name="hpcorch_local", node=LocalConf(), provider="hpcorch")
-    register_resolver()
+    defaults = {item.name: item.default for item in fields(LocalConf)}
+    return sorted(key for key in IGNORED_LOCALLY if params.get(key) not in (None, {}, defaults[key]))

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.plugins.launcher import Launcher
 
 from hpcorch.errors import HpcorchError
 from hpcorch.launcher.errors import LaunchError
+from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.runtime.run.resolver import register_resolver
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LISTED_RUNS = 20
+_GROUP = "hydra/launcher"
+_KEYS = {"hpcorch_slurm": "SlurmConf", "hpcorch_local": "LocalConf"}
 
 
 class SweepLauncher(Launcher):
@@ -196,3 +201,32 @@ class LocalSweepLauncher(SweepLauncher):
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         sys.stdout.write(f"# {len(launch.due)} runs on this machine; nothing is started\n")
         return sweep.handles(launch)
+
+
+class _Keys:
+    """Stands for a launcher's keys until a program chooses the launcher: Hydra copies a node before it composes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
+        from omegaconf import OmegaConf
+
+        return OmegaConf.structured(_configuration(self._name))
+
+
+def _configuration(name: str) -> Any:
+    from hpcorch.launcher import config
+
+    return getattr(config, name)
+
+
+def register() -> None:
+    """Make both launchers known to Hydra, and ``${hpcorch:...}`` to OmegaConf. Can be repeated."""
+    store = ConfigStore.instance()
+    for launcher, name in _KEYS.items():
+        node = {} if SHORTCUTS_PROVEN else _configuration(name)
+        store.store(group=_GROUP, name=launcher, node=node, provider="hpcorch")
+        if SHORTCUTS_PROVEN:
+            store.repo["hydra"]["launcher"][f"{launcher}.yaml"].node = _Keys(name)
+    register_resolver()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
+from hpcorch.quick_dataclasses import dataclass
 
 SBATCH, EXEC = WRAPPERS = ("sbatch", "exec")  # commands of ours, where they stand for a sweeper
 

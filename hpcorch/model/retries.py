@@ -11,13 +11,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Launch
 from hpcorch.model.failures import FailureClass
+from hpcorch.quick_dataclasses import dataclass
 
 _DOUBLINGS = 30  # beyond these every wait is the longest
 

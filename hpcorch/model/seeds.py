@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from hpcorch.quick_dataclasses import dataclass
 
 # NumPy's legacy generator takes 32 bits; every library that we seed takes at least as many.
 SEED_BITS = 32

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import time
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def _load(path: Path) -> dict[str, _Known]:
 
 def _file_system_now(folder: Path) -> int:
     """The time by the clock that stamps files in a folder: a file server's may differ from this host's."""
-    probe = folder / f".now.{secrets.token_hex(4)}.tmp"
+    probe = folder / f".now.{os.urandom(4).hex()}.tmp"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

@@ -6,12 +6,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.provenance.digests import DigestCache, unchanged
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

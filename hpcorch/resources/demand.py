@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.quick_dataclasses import dataclass
 
 ANY_GPU = ""
 _GPU = re.compile(r"(?:gres[/:])?gpu(?:[:=](?P<rest>.*))?")

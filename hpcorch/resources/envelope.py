@@ -6,9 +6,9 @@ In the worst case every run uses all of its time limit, as often as it may be st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcorch.errors import PolicyError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.demand import ANY_GPU, Demand
 from hpcorch.resources.profile.profile import Kind, Pool, Profile
 

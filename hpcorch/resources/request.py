@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.profile.marked import suggestion
 from hpcorch.resources.profile.profile import Enforcement, Kind, Profile, Resource
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+from hpcorch.quick_dataclasses import dataclass
 
 # Begins the name of what one sweep alone uses: of its runs only so many are to be at work at once.
 OWN: Final = "sweep:"

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from hpcorch.cli.main import COMMANDS
 from hpcorch.launcher.config import LocalConf, SlurmConf
 from hpcorch.model.states import AttemptState
-from hpcorch.runtime.run.run import VALUES, Run
+from hpcorch.runtime.run.resolver import VALUES
+from hpcorch.runtime.run.run import Run
 from tests.docs.pages import GUIDE, GUIDES, REPOSITORY, Page, first_cells
 
 README = Page("README.md")
@@ -35,7 +36,7 @@ def test_the_first_sweep_runs_as_written(project):
 
 
 def test_every_key_of_the_launchers_is_documented():
-    keys = {*OmegaConf.structured(SlurmConf()), *OmegaConf.structured(LocalConf())} - {"_target_"}
+    keys = {*OmegaConf.structured(SlurmConf), *OmegaConf.structured(LocalConf)} - {"_target_"}
     rows = [line.split("|")[1] for line in Page("docs/guide/launchers.md").text.splitlines() if "| `" in line]
     documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
     assert documented == keys

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
 
-from hpcorch.model.quick_dataclasses import dataclass
+from hpcorch.quick_dataclasses import dataclass
 
 CONTROL_SOURCE = "control"
 NO_SUBMISSION = -1  # stands where something became of a run before it was ever submitted

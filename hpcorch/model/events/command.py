@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpcorch.model.events.base import Fact
-from hpcorch.model.quick_dataclasses import dataclass
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 from hpcorch.model.events.base import Fact
-from hpcorch.model.quick_dataclasses import dataclass
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

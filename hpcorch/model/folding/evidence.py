@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
@@ -21,6 +21,7 @@ from hpcorch.model.events import (
     RunReused,
 )
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 
 # The facts that a run is folded from. Others may be many (and are kept); who gathers evidence may leave them out.
 EVIDENCE: tuple[type[Fact], ...] = (

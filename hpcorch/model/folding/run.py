@@ -7,7 +7,6 @@ sequence number, attempts by (submission, restart); the clock is never asked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.model.entities import Attempt, Run
@@ -16,6 +15,7 @@ from hpcorch.model.folding.attempts import fold_attempts
 from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.run_state import settle_run
 from hpcorch.model.states import RunState
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

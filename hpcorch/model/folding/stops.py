@@ -10,11 +10,9 @@ from itertools import product
 from hpcorch.model.events import JobObserved
 from hpcorch.model.folding.stop_rules import RULES, Journal, Rule, Sign
 from hpcorch.model.job_states import JobState
+from hpcorch.model.signals import EXIT_SIGNAL_BASE, SIGNAL_NUMBERS, signal_name
 from hpcorch.model.states import AttemptState
 
-EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
-
-_NUMBERS = frozenset(item.value for item in signal.Signals)
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 
 
@@ -69,12 +67,7 @@ def killed_by(said: JobObserved) -> int | None:
     if said.signal:
         return said.signal
     number = (said.exit_code or 0) - EXIT_SIGNAL_BASE
-    return number if number in _NUMBERS else None
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9."""
-    return signal.Signals(number).name if number in _NUMBERS else f"signal {number}"
+    return number if number in SIGNAL_NUMBERS else None
 
 
 def _signs(said: JobObserved, ranks: int) -> set[Sign]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.snapshots import place
+from hpcorch.quick_dataclasses import dataclass
 
 # Nobody needs to be told that these are left out.
 _SILENT = frozenset(

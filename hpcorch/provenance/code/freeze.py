@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
@@ -15,6 +14,7 @@ from hpcorch.journal.snapshots import Entry, Kind, encode_listing, file_entry, l
 from hpcorch.provenance.code.code_state import Left, Source, Sources
 from hpcorch.provenance.digests import DigestCache, unchanged
 from hpcorch.provenance.secrets import secret_by_content
+from hpcorch.quick_dataclasses import dataclass
 
 _SECRET = "secret"  # noqa: S105 - in the cache, in place of a digest
 _SECRET_REASON = "it holds what looks like a private key"  # noqa: S105 - a sentence

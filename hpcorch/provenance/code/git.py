@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcorch import tunables
@@ -19,6 +19,7 @@ from hpcorch.journal.snapshots import to_text
 from hpcorch.process import CommandMissingError, CommandTimeoutError, FinishedRaw, run_raw
 from hpcorch.provenance.code.folders import FolderRules
 from hpcorch.provenance.secrets import PRIVATE_KEY_IN_DIFF, SECRET_NAMES
+from hpcorch.quick_dataclasses import dataclass
 
 # A hook of git's sets these for itself; the checkout is to be found from the folder.
 _OF_HOOKS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})

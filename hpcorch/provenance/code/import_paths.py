@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from hpcorch.quick_dataclasses import dataclass
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -96,20 +98,50 @@ def redirect(installs: Iterable[EditableInstall], move: Move, modules: Mapping[s
     return sorted(changed)
 
 
-def imported_from(root: Path, modules: Mapping[str, ModuleType], *, kept: Sequence[Path] = ()) -> dict[str, str]:
+def imported_from(root: Path, modules: Mapping[str, str], *, kept: Sequence[Path] = ()) -> dict[str, str]:
     """Modules that were loaded from the live tree, with their files: each is drift for a run from a snapshot.
 
+    :param modules: with their files
     :param kept: as in :class:`Move`
     """
-    real = Path(os.path.realpath(root))
+    top = _inside(os.path.realpath(root))
+    passed = tuple(_inside(str(folder)) for folder in kept)
+    folders: dict[str, str] = {}  # a process has many modules in few folders
     found = {}
-    for name, module in list(modules.items()):
-        file = getattr(module, "__file__", None)
-        # Modules that C++ code makes name a file that never was, such as torch's `_ops.py`.
-        if not isinstance(file, str) or not os.path.exists(file):  # noqa: PTH110 - text, of any content
+    for name, file in modules.items():
+        path = _resolved(file, folders)
+        if path is None or not path.startswith(top) or path.startswith(passed):
             continue
-        path = Path(os.path.realpath(file))
-        installed = _INSTALLED & set(path.parts) or any(path.is_relative_to(prefix) for prefix in kept)
-        if path.is_relative_to(real) and not installed:
+        if not _INSTALLED & set(path.split(os.sep)):  # noqa: PTH206 - likewise
             found[name] = file
     return found
+
+
+def module_files(modules: Mapping[str, ModuleType]) -> dict[str, str]:
+    """The files of modules, by the names of the modules; built-in ones have none."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(modules.items())}
+    return {name: file for name, file in files.items() if isinstance(file, str)}
+
+
+def _resolved(file: str, folders: dict[str, str]) -> str | None:
+    """The file with all links resolved; None if there is no such file.
+
+    Modules that C++ code makes name a file that never was, such as torch's `_ops.py`.
+    """
+    folder, name = os.path.split(file)
+    try:
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        path = os.path.join(folders[folder], name)  # noqa: PTH118 - text, of any content; of every module
+        if not stat.S_ISLNK(os.lstat(path).st_mode):
+            return path
+        path = os.path.realpath(path)
+        os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return path
+
+
+def _inside(folder: str) -> str:
+    """What the paths of all that is in a folder begin with."""
+    return folder.rstrip(os.sep) + os.sep

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.journal.archives import open_archive
@@ -12,6 +11,7 @@ from hpcorch.journal.layout import digest_cache
 from hpcorch.journal.manifest import SnapshotPlace
 from hpcorch.journal.snapshots import Entry, Kind, file_entry, place
 from hpcorch.provenance.digests import DigestCache
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.snapshots import (
@@ -22,10 +20,7 @@ from hpcorch.journal.snapshots import (
     to_bytes,
     to_text,
 )
-
-# Written by interpreters that may write into read-only folders, as root's may; no part of the code.
-_BYTECODE = "__pycache__"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+from hpcorch.provenance.code.signature import files
 
 
 def write_entry(tree: Path, entry: Entry, content: bytes) -> None:
@@ -101,49 +96,4 @@ def _difference(tree: Path, entry: Entry) -> str | None:
 
 def _additions(tree: Path, entries: Sequence[Entry]) -> list[str]:
     known = {entry.path for entry in entries}
-    return [f"{printable(path)} was not frozen" for path, _ in walk(tree) if path not in known]
-
-
-def walk(tree: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """All below a tree that is no folder, with its own status; what interpreters cache is left out."""
-    yield from _walk(os.fsencode(tree), b"")
-
-
-def _walk(folder: bytes, prefix: bytes) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(folder) as found:
-        listed = sorted(found, key=lambda one: one.name)
-    for one in listed:
-        if not one.is_dir(follow_symlinks=False):
-            yield to_text(prefix + one.name), one.stat(follow_symlinks=False)
-        elif one.name != _BYTECODE.encode():
-            yield from _walk(one.path, prefix + one.name + b"/")
-
-
-def signature(tree: Path) -> dict[str, Any]:
-    """What shows cheaply whether a tree was touched: sizes, times and inodes of all files, and the node's boot.
-
-    No user can set the time of a status change. A crash may lose content and keep times, hence the boot.
-    """
-    lines = (
-        f"{path!r} {found.st_mode} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}\n"
-        for path, found in walk(tree)
-    )
-    check = hashlib.sha256()
-    for line in lines:
-        check.update(line.encode(errors="backslashreplace"))
-    return {"version": 1, "boot": _boot(), "files": check.hexdigest()}
-
-
-def is_signed(marker: Path, tree: Path) -> bool:
-    """Whether a tree is as it was when its signature was written."""
-    try:
-        return bool(json.loads(marker.read_bytes()) == signature(tree))
-    except (OSError, ValueError):
-        return False
-
-
-def _boot() -> str:
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
+    return [f"{printable(path)} was not frozen" for path in map(to_text, files(tree)) if path not in known]

@@ -14,31 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
-from hpcorch.journal.archives import open_archive
-from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE
-from hpcorch.provenance.code.trees import (
-    close_folders,
-    differences,
-    is_signed,
-    read_listing,
-    remove_tree,
-    signature,
-    write_entry,
-)
+from hpcorch.provenance.code.signature import is_signed
+from hpcorch.quick_dataclasses import dataclass
 
 _DAY_S = 86_400
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -95,37 +83,36 @@ def unpack(archive: Path, digest: str, base: Path) -> Unpacked:
     return Unpacked(tree=base / digest / "tree", repaired=repaired, lock=use)
 
 
-def verify(base: Path, digest: str) -> list[str]:
-    """What an unpacked code state differs in from what was frozen, each as a sentence; every file is read."""
-    home = base / digest
-    try:
-        return differences(home / "tree", read_listing(home / "listing", digest))
-    except (OSError, RecordError) as error:
-        return [f"its listing cannot be used ({error})"]
-
-
 def remove_unused(base: Path, *, days: float) -> list[str]:
     """Remove code states that nobody has used for so long, and what nobody finished. None in use is touched.
 
     :return: the digests of those removed
     """
-    if not base.is_dir():
-        return []
     before = time.time() - days * _DAY_S
-    locks = sorted(path for path in base.glob("*.use") if _DIGEST.fullmatch(path.stem))
-    return [path.stem for path in locks if _remove_one(base, path, before)]
+    try:
+        with os.scandir(base) as found:
+            old = [one.name for one in found if _is_lock(one.name) and one.stat().st_mtime < before]
+    except OSError:
+        return []
+    return [name.removesuffix(".use") for name in sorted(old) if _remove_one(base, base / name, before)]
+
+
+def _is_lock(name: str) -> bool:
+    digest, dot, kind = name.partition(".")
+    return dot + kind == ".use" and _DIGEST.fullmatch(digest) is not None
 
 
 def _remove_one(base: Path, lock: Path, before: float) -> bool:
     with contextlib.suppress(OSError):
         if lock.stat().st_mtime >= before:
             return False
+        from hpcorch.provenance.code.extraction import remove  # seldom
+
         use = take(lock, shared=False, wait_s=0)
         if use is None:
             return False
         try:
-            _clear(base, lock.stem)
-            remove_tree(base / lock.stem)
+            remove(base, lock.stem)
             (base / f"{lock.stem}.make").unlink(missing_ok=True)
             lock.unlink()
         finally:
@@ -141,18 +128,9 @@ def _present(archive: Path, digest: str, base: Path) -> tuple[str, ...]:
     with _making(base, digest):
         if is_signed(home / "signature", home / "tree"):
             return ()
-        found = verify(base, digest) if home.exists() else []
-        if home.exists() and not found:  # touched or from before a reboot, and yet as frozen
-            _sign(home)
-            return ()
-        _clear(base, digest)
-        fresh = base / f".{digest}.{secrets.token_hex(4)}"
-        try:
-            _write(archive, digest, fresh)
-            _put(fresh, home, base)
-        finally:
-            remove_tree(fresh)
-        return tuple(found)
+        from hpcorch.provenance.code.extraction import extract  # once on a node
+
+        return extract(archive, digest, base)
 
 
 @contextmanager
@@ -164,36 +142,6 @@ def _making(base: Path, digest: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _write(archive: Path, digest: str, fresh: Path) -> None:
-    reader = open_archive(archive, digest)
-    tree = fresh / "tree"
-    tree.mkdir(mode=DIR_MODE, parents=True)
-    fresh.chmod(DIR_MODE)
-    for entry, content in reader.contents():
-        write_entry(tree, entry, content)
-    close_folders(tree)
-    write_whole(fresh / "listing", reader.listing)
-    _sign(fresh)
-
-
-def _sign(home: Path) -> None:
-    write_whole(home / "signature", json.dumps(signature(home / "tree")).encode())
-
-
-def _put(fresh: Path, home: Path, base: Path) -> None:
-    """Give an unpacked code state its name; one that is there already goes, what it has open stays open."""
-    if home.exists():
-        home.rename(base / f"{fresh.name}.old")
-    fresh.rename(home)
-    remove_tree(base / f"{fresh.name}.old")
-
-
-def _clear(base: Path, digest: str) -> None:
-    """Remove what others began and did not finish: they are dead, for the lock is ours."""
-    for left in base.glob(f".{digest}.*"):
-        remove_tree(left)
 
 
 def _own_folder(base: Path) -> None:

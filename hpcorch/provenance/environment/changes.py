@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from hpcorch.provenance.environment.record import Environment
+from hpcorch.quick_dataclasses import dataclass
 
 _LONGEST = 200
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-
-from hpcorch import tunables
 
 _SEPARATORS = re.compile(r"[-_.]+")
 # Old installers kept dashes in names; a version begins with a digit, and an egg's name goes on after it.
@@ -79,44 +74,3 @@ def _editable(folder: Path) -> bool:
         return bool(json.loads((folder / "direct_url.json").read_bytes())["dir_info"]["editable"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def altered_files(folders: Sequence[Path], modules: Mapping[str, ModuleType]) -> dict[str, str]:
-    """Loaded modules of installed packages that are not as they were installed, each with a sentence.
-
-    Only files younger than their package's RECORD are read, so that this costs a look at each loaded module.
-    """
-    found: dict[str, str] = {}
-    files = [getattr(module, "__file__", None) for module in list(modules.values())]
-    loaded = {file for file in files if isinstance(file, str)}
-    for folder in folders:
-        inside = {str(Path(file).relative_to(folder)): Path(file) for file in loaded if _is_below(file, folder)}
-        if inside:
-            for name, _ in listing(folder):
-                found.update(_altered(folder / name, inside))
-    return found
-
-
-def _is_below(file: str, folder: Path) -> bool:
-    return file.startswith(f"{folder}{os.sep}")
-
-
-def _altered(package: Path, inside: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    try:
-        record = package / "RECORD"
-        installed = record.stat().st_mtime
-        with record.open(newline="", encoding="utf-8") as file:
-            promised = {row[0]: row[1] for row in csv.reader(file) if len(row) > 1 and row[0] in inside and row[1]}
-        for name, digest in promised.items():
-            young = inside[name].stat().st_mtime > installed + tunables.INSTALLATION_S
-            if young and _record_digest(inside[name], digest) != digest:
-                yield name, f"{name} was changed after {package.stem} was installed"
-    except (OSError, ValueError):
-        return
-
-
-def _record_digest(path: Path, like: str) -> str:
-    """The digest of a file as RECORD has it, by the same algorithm (PEP 376)."""
-    algorithm = like.partition("=")[0]
-    digest = hashlib.new(algorithm, path.read_bytes()).digest()
-    return f"{algorithm}={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"

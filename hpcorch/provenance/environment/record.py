@@ -7,15 +7,15 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.process import CommandMissingError, CommandTimeoutError, run
 from hpcorch.provenance.environment.containers import container
 from hpcorch.provenance.environment.packages import package_folders, packages
 from hpcorch.provenance.secrets import secret_variable
+from hpcorch.quick_dataclasses import dataclass
 
 _PREFIXES = (
     *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BLIS_", "KMP_", "GOMP_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_"),
@@ -143,6 +143,10 @@ def _gpus() -> dict[str, str]:
     found = {}
     with contextlib.suppress(OSError, IndexError):
         found["driver file"] = _NVIDIA.read_text().splitlines()[0]
+    if not any(os.access(Path(folder, "nvidia-smi"), os.X_OK) for folder in os.get_exec_path()):
+        return found
+    from hpcorch.process import CommandMissingError, CommandTimeoutError, run  # not where there are no GPUs
+
     query = "--query-gpu=index,uuid,name,memory.total,driver_version,vbios_version"
     try:
         done = run(["nvidia-smi", query, "--format=csv,noheader"], timeout_s=tunables.GPU_TIMEOUT_S)

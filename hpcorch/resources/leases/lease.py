@@ -30,12 +30,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError, LeaseLostError, UnavailableError, UsageError
 from hpcorch.model.events import LeaseReported
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.leases.claim import DICE, Claim, steady
 from hpcorch.resources.leases.tickets import Ticket, pause_s, shortage
 

@@ -7,7 +7,6 @@ import pwd
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.leases import ticket_files as files
 from hpcorch.resources.leases.tickets import Ticket
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from hpcorch import tunables
+from hpcorch.quick_dataclasses import dataclass
 
 # A holder cut off for this share of its expiry knows that it lost its lease, well before others may go past it.
 _LOST: Final = 7 / 12

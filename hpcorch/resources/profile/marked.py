@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hpcorch.errors import UsageError
+from hpcorch.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import yaml

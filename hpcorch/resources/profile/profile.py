@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from hpcorch.errors import UsageError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.profile.marked import suggestion
 
 DEFAULT_EXPIRY_S = 60.0

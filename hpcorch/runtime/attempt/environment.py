@@ -15,51 +15,65 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import RecordPlace, digest
 from hpcorch.model.events import EnvironmentFound
-from hpcorch.process import CommandMissingError, CommandTimeoutError, run
-from hpcorch.provenance.environment.changes import Severity, differences
+from hpcorch.provenance.code.import_paths import module_files
 from hpcorch.provenance.environment.fingerprint import fingerprint
-from hpcorch.provenance.environment.packages import altered_files, package_folders
+from hpcorch.provenance.environment.installed_files import InstalledFiles, Owners
+from hpcorch.provenance.environment.packages import package_folders
 from hpcorch.provenance.environment.record import Environment, record
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.place import Place
 
 # Of every job its own; the hardware of the login node is not what was asked for.
 _OF_THE_JOB = ("SLURM_", "HPCORCH_", "SUBMITIT_")
 _HARDWARE = ("platform cpu", "platform kernel", "gpus ")
+_OWNERS = "owners"  # key beside the sections of the record
 
 
-def compare_environment(frozen: RecordPlace, place: Place, drift: DriftLog, sys_path: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedEnvironment:
+    """This process's environment, compared with the frozen one.
+
+    :param installed: compares what is loaded of the installed packages
+    """
+
+    fingerprint: str
+    installed: InstalledFiles
+
+
+def compare_environment(
+    frozen: RecordPlace, place: Place, drift: DriftLog, sys_path: Sequence[str]
+) -> ComparedEnvironment:
     """Compare this process's environment with the frozen one, and put on record what differs.
 
     Packages are looked at only where the fingerprints differ.
 
     :param sys_path: of the launching program
-    :return: the fingerprint of this process's environment
     """
     found = fingerprint(sys_path=sys_path)
-    before = _read(place.layout, frozen, drift)
+    before, owners = _read(place.layout, frozen, drift) or (None, None)
     same = found == frozen.fingerprint
     after = record(slurm_release=_slurm_release(), sys_path=() if same else sys_path)
-    if before is None:
-        return found
-    if same:
-        after = replace(after, packages=before.packages)
-    before, after = _comparable(before), _comparable(after)
-    if changes := _changes(before, after):
-        drift.record(EnvironmentFound(host=place.host, fingerprint=found, changes=changes))
-    _tell(before, after, frozen, drift)
-    return found
+    if before is not None:
+        if same:
+            after = replace(after, packages=before.packages)
+        before, after = _comparable(before), _comparable(after)
+        if changes := _changes(before, after):
+            drift.record(EnvironmentFound(host=place.host, fingerprint=found, changes=changes))
+            _tell(before, after, frozen, drift)
+    return ComparedEnvironment(fingerprint=found, installed=InstalledFiles(owners if same else None))
 
 
-def _read(layout: SweepLayout, frozen: RecordPlace, drift: DriftLog) -> Environment | None:
-    """The frozen environment; None if its record is not as it was written, which is drift itself."""
+def _read(layout: SweepLayout, frozen: RecordPlace, drift: DriftLog) -> tuple[Environment, Owners | None] | None:
+    """The frozen environment and who owns its files; None if the record is not as it was written: that is drift."""
     path = layout.directory / frozen.file
     after: str | None = None
     try:
         content = layout.present(path).read_bytes()
         after = digest(content)
         if after == frozen.digest:
-            return Environment.from_plain(json.loads(content))
+            plain = json.loads(content)
+            return Environment.from_plain(plain), plain.get(_OWNERS)
     except (OSError, ValueError, RecordError, AttributeError):
         pass
     drift.found("environment", "record of the environment", before=frozen.digest, after=after)
@@ -87,6 +101,8 @@ def _changes(before: Environment, after: Environment) -> dict[str, dict[str, Any
 
 
 def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: DriftLog) -> None:
+    from hpcorch.provenance.environment.changes import Severity, differences
+
     telling = [
         one
         for one in differences(before, after)
@@ -112,23 +128,21 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
         )
 
 
-def look_for_altered_files(drift: DriftLog, told: set[str], *, late: bool = False) -> None:
-    """Put on record which loaded modules of installed packages are not as they were installed.
-
-    :param told: files that are on record already; added to
-    """
-    for name, sentence in sorted(altered_files(package_folders(sys.path), sys.modules).items()):
-        if name not in told:
-            told.add(name)
-            drift.found(
-                "environment", f"file {name}", before="as installed", after="changed", sentence=sentence, late=late
-            )
+def look_for_altered_files(drift: DriftLog, installed: InstalledFiles, *, late: bool = False) -> None:
+    """Put on record which loaded modules of installed packages are not as they were installed."""
+    files = module_files(sys.modules).values()
+    for name, sentence in sorted(installed.altered(package_folders(sys.path), files).items()):
+        drift.found(
+            "environment", f"file {name}", before="as installed", after="changed", sentence=sentence, late=late
+        )
 
 
 def _slurm_release() -> str | None:
     """As Slurm's own commands on this node tell, without asking the controller."""
     if "SLURM_JOB_ID" not in os.environ:
         return None
+    from hpcorch.process import CommandMissingError, CommandTimeoutError, run
+
     try:
         done = run(["scontrol", "--version"], timeout_s=tunables.JOB_RECORD_TIMEOUT_S)
     except (CommandMissingError, CommandTimeoutError):
@@ -141,7 +155,7 @@ def environment_file(launch: Path) -> Path:
     return launch / "environment.json"
 
 
-def encode_environment(environment: Environment) -> bytes:
-    """The content of that file."""
-    plain: Mapping[str, Any] = environment.as_plain()
+def encode_environment(environment: Environment, owners: Owners) -> bytes:
+    """The content of that file: the sections of the record, and who owns the installed files."""
+    plain: Mapping[str, Any] = {**environment.as_plain(), _OWNERS: owners}
     return json.dumps(plain, sort_keys=True, indent=1).encode("ascii")

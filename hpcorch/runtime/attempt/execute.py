@@ -19,7 +19,7 @@ from hpcorch.model.events import (
     AttemptSignalled,
     Fact,
 )
-from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE
+from hpcorch.model.signals import EXIT_SIGNAL_BASE
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
 from hpcorch.runtime.attempt.requeue import may_requeue, requeue
 from hpcorch.runtime.attempt.results import encode_error, encode_result

@@ -11,7 +11,7 @@ import signal
 
 from hpcorch import tunables
 from hpcorch.model.events import AttemptCalled, AttemptEnded
-from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE
+from hpcorch.model.signals import EXIT_SIGNAL_BASE
 from hpcorch.runtime.attempt.execute import EXIT_FAILED, exit_code
 from hpcorch.runtime.attempt.prepare import prepare
 from hpcorch.runtime.context.output import say, show_error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.model.events import AttemptVerified, DriftFound, Fact
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog, Recorder
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
@@ -19,6 +19,8 @@ from hpcorch.runtime.program.task_function import Task, TaskFile, load_task, rea
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from hpcorch.runtime.attempt.environment import ComparedEnvironment
 
 
 def _nowhere(_fact: Fact) -> None:
@@ -31,7 +33,7 @@ class Prepared:
 
     :param config: the OmegaConf DictConfig that Hydra's ``run_job`` takes
     :param snapshot: the code that is imported, in use as long as this is kept; None if there is none
-    :param fingerprint: of this process's environment; None if none was frozen
+    :param environment: of this process; None if none was frozen
     """
 
     frozen: FrozenRun
@@ -39,8 +41,7 @@ class Prepared:
     config: Any
     drift: DriftLog
     snapshot: Snapshot | None = None
-    fingerprint: str | None = None
-    _altered: set[str] = field(default_factory=set)
+    environment: ComparedEnvironment | None = None
 
     @property
     def verified(self) -> AttemptVerified:
@@ -51,7 +52,7 @@ class Prepared:
             code_digest=None if self.snapshot is None else self.snapshot.place.digest,
             main=self.task.main,
             main_problem=self.task.problem,
-            fingerprint=self.fingerprint,
+            fingerprint=None if self.environment is None else self.environment.fingerprint,
         )
 
     def explain(self, error: BaseException) -> None:
@@ -71,12 +72,12 @@ class Prepared:
         :param late: the task is over
         :raises DriftError: it is not over, and the policy is to refuse
         """
-        from hpcorch.runtime.attempt.environment import look_for_altered_files
-
         if self.snapshot is not None:
             self.snapshot.look(late=late)
-        if self.frozen.header.environment is not None:
-            look_for_altered_files(self.drift, self._altered, late=late)
+        if self.environment is not None:
+            from hpcorch.runtime.attempt.environment import look_for_altered_files
+
+            look_for_altered_files(self.drift, self.environment.installed, late=late)
         self.drift.settle()
 
 
@@ -96,11 +97,11 @@ def prepare(place: Place, record: Recorder = _nowhere) -> Prepared:
     )
     drift = DriftLog(policies=header.drift, record=record)
     snapshot = None if header.code is None else have_snapshot(header.code, drift, os.environ)
-    fingerprint = _compared_environment(frozen, place, drift, task_file)
+    environment = _compared_environment(frozen, place, drift, task_file)
     task = load_task(task_file, snapshot)
     # Hydra is imported only now: a refused or skipped attempt does not pay for it.
     from hpcorch.runtime.program.call import enter_hydra, without_files
-    from hpcorch.runtime.run.run import register_resolver
+    from hpcorch.runtime.run.resolver import register_resolver
 
     enter_hydra(task)
     register_resolver()
@@ -108,7 +109,7 @@ def prepare(place: Place, record: Recorder = _nowhere) -> Prepared:
     if header.compact or place.rank != 0:
         without_files(config)
     prepared = Prepared(
-        frozen=frozen, task=task, config=config, drift=drift, snapshot=snapshot, fingerprint=fingerprint
+        frozen=frozen, task=task, config=config, drift=drift, snapshot=snapshot, environment=environment
     )
     prepared.look(late=False)
     return prepared
@@ -127,14 +128,16 @@ def _recorded(record: Recorder, aspect: str, what: str, read: Callable[[], Any])
         raise
 
 
-def _compared_environment(frozen: FrozenRun, place: Place, drift: DriftLog, task: TaskFile) -> str | None:
+def _compared_environment(
+    frozen: FrozenRun, place: Place, drift: DriftLog, task: TaskFile
+) -> ComparedEnvironment | None:
     if frozen.header.environment is None:
         return None
     from hpcorch.runtime.attempt.environment import compare_environment
 
-    fingerprint = compare_environment(frozen.header.environment, place, drift, task.sys_path)
+    compared = compare_environment(frozen.header.environment, place, drift, task.sys_path)
     drift.settle()
-    return fingerprint
+    return compared
 
 
 def _config(frozen: FrozenRun, place: Place, drift: DriftLog) -> DictConfig:

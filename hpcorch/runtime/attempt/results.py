@@ -7,7 +7,6 @@ import json
 import math
 import pickle
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 from hpcorch import tunables
@@ -17,6 +16,7 @@ from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

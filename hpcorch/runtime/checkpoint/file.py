@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cache
 from pathlib import Path
 from pickle import PickleBuffer
@@ -27,6 +27,7 @@ from hpcorch import tunables
 from hpcorch.journal.files import write_all
 from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
+from hpcorch.quick_dataclasses import dataclass
 
 FORMAT = "hpcorch-checkpoint"
 VERSION = 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from hpcorch.errors import CheckpointError
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import DamagedError, Trailer, read_trailer, verify
 from hpcorch.runtime.checkpoint.framework_files import verify_files
 from hpcorch.runtime.checkpoint.names import FILES_SUFFIX, SUFFIX, Found, group

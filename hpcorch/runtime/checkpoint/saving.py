@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hpcorch.errors import CheckpointError
 from hpcorch.journal.files import sync_directory
 from hpcorch.journal.layout import DIR_MODE
 from hpcorch.model.ids import AttemptId, utc_now
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import (
     CheckpointWriter,
     DamagedError,

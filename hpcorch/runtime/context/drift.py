@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcorch.errors import DriftError
 from hpcorch.model.events import DriftFound, Fact
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.output import say
 
 Recorder = Callable[[Fact], None]

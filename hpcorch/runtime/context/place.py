@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ def find_place(
         array_task=index,
         rank=0 if local else _integer(environ, "SLURM_PROCID") or 0,
         tasks=1 if local else _integer(environ, "SLURM_STEP_NUM_TASKS") or 1,
-        host=socket.gethostname() if local else environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        host=os.uname().nodename if local else environ.get("SLURMD_NODENAME") or os.uname().nodename,
         job_id=job_id if local else environ.get("SLURM_JOB_ID"),
         array_job_id=None if local else environ.get("SLURM_ARRAY_JOB_ID"),
         nodes=None if local else environ.get("SLURM_JOB_NODELIST"),

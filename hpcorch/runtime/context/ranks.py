@@ -6,8 +6,6 @@ import sys
 import time
 from typing import Any
 
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
-
 from hpcorch import tunables
 from hpcorch.model.events import Fact
 from hpcorch.runtime.context.claim import read_attempt
@@ -19,6 +17,7 @@ def leader_said(place: Place, *kinds: type[Fact], wait_s: float | None = None) -
 
     :param wait_s: as long as a task may take to begin, by default
     """
+    from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
     def look() -> Fact | None:
         facts = (event.fact for event in read_attempt(place.layout, place.attempt))

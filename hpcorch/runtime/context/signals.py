@@ -9,7 +9,6 @@ SIGUSR2 is our own: ``hpcorch cancel --checkpoint`` asks the task to save and to
 from __future__ import annotations
 
 import _thread
-import ctypes
 import os
 import signal
 import threading
@@ -206,6 +205,8 @@ def end_with_parent() -> int:
 
     :return: the parent's pid
     """
+    import ctypes  # the tasks of arrays do without
+
     parent = os.getppid()
     handler = signal.getsignal(signal.SIGTERM)
 

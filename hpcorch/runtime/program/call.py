@@ -6,13 +6,13 @@ that imports Hydra below the launcher.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.program.configuration import digest, rebuild, task_plain
 from hpcorch.runtime.program.task_function import Task
 

@@ -16,7 +16,6 @@ import ast
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from operator import attrgetter
 from pathlib import Path
@@ -24,6 +23,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hpcorch.errors import DriftError
+from hpcorch.quick_dataclasses import dataclass
 
 _MAIN = "__main__"
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))

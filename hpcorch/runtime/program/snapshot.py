@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -15,8 +15,16 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.manifest import SnapshotPlace
-from hpcorch.provenance.code.import_paths import Move, editable_installs, imported_from, mapped, redirect
+from hpcorch.provenance.code.import_paths import (
+    Move,
+    editable_installs,
+    imported_from,
+    mapped,
+    module_files,
+    redirect,
+)
 from hpcorch.provenance.code.unpacking import Unpacked, remove_unused, unpack
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
 
 # Runs before anything is unpacked, and may itself be in the project.
@@ -34,6 +42,7 @@ class Snapshot:
     unpacked: Unpacked
     move: Move
     drift: DriftLog
+    _seen: dict[str, str] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
     def enter(self, sys_path: Sequence[str], cwd: Path) -> None:
@@ -53,9 +62,13 @@ class Snapshot:
     def look(self, *, late: bool) -> None:
         """Put modules on record that came from the live tree by other ways than Python's own search.
 
+        Each is looked at once.
+
         :param late: the task is over
         """
-        live = imported_from(self.move.root, sys.modules, kept=self.move.kept)
+        fresh = {name: file for name, file in module_files(sys.modules).items() if self._seen.get(name) != file}
+        self._seen |= fresh
+        live = imported_from(self.move.root, fresh, kept=self.move.kept)
         for name, file in sorted(live.items()):
             self.tell(name, file, late=late)
 

@@ -10,12 +10,12 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import DriftError, UsageError
 from hpcorch.journal.manifest import digest
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.program.main_module import MainFunction, find_main_function, load_main_function, mark_classes
 from hpcorch.runtime.program.snapshot import Snapshot
 

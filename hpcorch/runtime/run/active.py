@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ from hpcorch.model.events import (
     Fact,
     MetricsSummarised,
 )
-from hpcorch.runtime.checkpoint.reading import Restored
-from hpcorch.runtime.checkpoint.store import CheckpointStore
 from hpcorch.runtime.context.claim import SupersededError, superseded_by
 from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.output import say
@@ -43,6 +42,8 @@ from hpcorch.runtime.run.schedule import Schedule, time_left
 
 if TYPE_CHECKING:
     from hpcorch.resources.leases.lease import LeaseNews
+    from hpcorch.runtime.checkpoint.reading import Restored
+    from hpcorch.runtime.checkpoint.store import CheckpointStore
 
 
 class ActiveRun(Run):
@@ -60,9 +61,6 @@ class ActiveRun(Run):
         self._signals = signals
         self._journal = journal
         self._lock = threading.Lock()
-        self._store = CheckpointStore(
-            place.layout.checkpoints(place.attempt.run), place.attempt, rank=place.rank, ranks=place.tasks
-        )
         header = frozen.header
         self._drift = header.drift
         self._time_left = time_left(os.environ, signal_delay_s=header.signal_delay_s, grace_s=header.kill_wait_s)
@@ -79,6 +77,15 @@ class ActiveRun(Run):
     @property
     def in_job(self) -> bool:
         return True
+
+    @cached_property
+    def _store(self) -> CheckpointStore:
+        from hpcorch.runtime.checkpoint.store import CheckpointStore  # many tasks save nothing
+
+        place = self._place
+        return CheckpointStore(
+            place.layout.checkpoints(place.attempt.run), place.attempt, rank=place.rank, ranks=place.tasks
+        )
 
     @property
     def metrics(self) -> Summary:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from hpcorch.errors import CheckpointError
+from hpcorch.quick_dataclasses import dataclass
 
 _REGISTERED = "registered"
 

@@ -7,12 +7,12 @@ asked to stop. So the same program runs in a notebook.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.run.metrics import Summary
 from hpcorch.runtime.run.seeding import seed_libraries
 
@@ -242,33 +242,3 @@ def made(state: Any) -> Any:
     from types import FunctionType, MethodType
 
     return state() if isinstance(state, (FunctionType, MethodType)) else state
-
-
-VALUES: Mapping[str, Callable[[Run], Any]] = {
-    "run": lambda run: run.id,
-    "seed": lambda run: run.seed,
-    "attempt": lambda run: run.attempt,
-    "directory": lambda run: str(run.directory),
-    "checkpoint_dir": lambda run: str(run.checkpoint_dir),
-    "resume": lambda _run: os.environ.get("HPCORCH_RESUME", ""),
-}
-"""What ``${hpcorch:NAME}`` gives in a configuration."""
-
-
-def resolve(name: str) -> Any:
-    """The value of ``${hpcorch:name}``.
-
-    :raises hpcorch.errors.UsageError: there is none of that name
-    """
-    from hpcorch.errors import UsageError
-
-    if name not in VALUES:
-        raise UsageError(f"${{hpcorch:{name}}} has no meaning; these have: {', '.join(sorted(VALUES))}")
-    return VALUES[name](current_run())
-
-
-def register_resolver() -> None:
-    """Give ``${hpcorch:seed}`` and the like their meaning, in this process."""
-    from hpcorch.runtime.program import hydra_versions
-
-    hydra_versions.register_resolver("hpcorch", resolve, replace=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hpcorch.runtime.context.signals import ASKED_SIGNAL, SignalOwner
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Schedule:
     """Remembers what :meth:`is_due` depends on.
 

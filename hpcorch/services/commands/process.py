@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcorch import process, tunables
-from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE, signal_name
+from hpcorch.model.signals import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.held_signals import STOPS, Arrived, HeldSignals
 

@@ -27,9 +27,9 @@ from hpcorch.model.events import (
     Fact,
     JobObserved,
 )
-from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
+from hpcorch.model.signals import EXIT_SIGNAL_BASE
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
 from hpcorch.services.commands.process import Ended

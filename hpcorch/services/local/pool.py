@@ -20,9 +20,9 @@ from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import JobObserved
-from hpcorch.model.folding.stops import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
+from hpcorch.model.signals import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.model.variables import script_exports
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.task import LocalTask, stop_tasks

@@ -20,6 +20,8 @@ from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.environment.fingerprint import fingerprint
+from hpcorch.provenance.environment.installed_files import Owners, owners
+from hpcorch.provenance.environment.packages import package_folders
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
 
@@ -44,6 +46,7 @@ class FrozenProgram:
     diff: bytes
     environment: Environment
     fingerprint: str
+    owners: Owners
     apart: tuple[str, ...]
 
     @property
@@ -55,7 +58,7 @@ class FrozenProgram:
         """Where nodes find the environment."""
         return RecordPlace(
             file=layout.relative(environment_file(layout.launch(launch))),
-            digest=digest(encode_environment(self.environment)),
+            digest=digest(encode_environment(self.environment, self.owners)),
             fingerprint=self.fingerprint,
             apart=list(self.apart),
         )
@@ -79,6 +82,7 @@ def freeze_program(
         diff=diff,
         environment=record(slurm_release=slurm_release, variables=_job_variables(keys)),
         fingerprint=fingerprint(),
+        owners=owners(package_folders(sys.path)),
         apart=tuple(_set_up(keys)),
     )
 
@@ -105,6 +109,7 @@ def freeze_folder(
         diff=diff,
         environment=record(slurm_release=slurm_release, variables=variables),
         fingerprint=fingerprint(),
+        owners=owners(package_folders(sys.path)),
         apart=(),
     )
 
@@ -183,7 +188,7 @@ def record_frozen(frozen: FrozenProgram, layout: SweepLayout, launch: int) -> li
     diff = layout.launch(launch) / "code.diff"
     if frozen.diff:
         write_whole(diff, frozen.diff)
-    write_whole(environment_file(layout.launch(launch)), encode_environment(frozen.environment))
+    write_whole(environment_file(layout.launch(launch)), encode_environment(frozen.environment, frozen.owners))
     code, checkout = frozen.code, frozen.checkout
     place = frozen.record_place(layout, launch)
     return [

@@ -31,11 +31,19 @@ from hpcorch.journal.snapshots import (
     to_bytes,
     to_text,
 )
+from hpcorch.provenance.code.extraction import verify
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
-from hpcorch.provenance.code.import_paths import Move, editable_installs, imported_from, mapped, redirect
+from hpcorch.provenance.code.import_paths import (
+    Move,
+    editable_installs,
+    imported_from,
+    mapped,
+    module_files,
+    redirect,
+)
+from hpcorch.provenance.code.signature import files
 from hpcorch.provenance.code.sources import collect
-from hpcorch.provenance.code.trees import walk
-from hpcorch.provenance.code.unpacking import Unpacked, remove_unused, unpack, verify
+from hpcorch.provenance.code.unpacking import Unpacked, remove_unused, unpack
 
 HOSTILE = [
     b"a b",
@@ -154,7 +162,7 @@ def test_file_names_of_all_kinds_survive(tmp_path):
     code = frozen(root)
     assert code.files == len(HOSTILE)
     tree = unpacked(code, tmp_path / "base").tree
-    assert {to_bytes(path) for path, _ in walk(tree)} == set(HOSTILE)
+    assert files(tree).keys() == set(HOSTILE)
     assert verify(tmp_path / "base", code.digest) == []
     names = subprocess.run(
         ["tar", "-tzf", code.archive, "--null", "--quoting-style=literal"], capture_output=True
@@ -389,9 +397,9 @@ def test_many_tasks_at_once_unpack_once(root, tmp_path):
 STOPPED = """
 import sys, time
 from pathlib import Path
-import hpcorch.provenance.code.unpacking as unpacking
+from hpcorch.provenance.code import extraction, unpacking
 name, count, archive, digest, base = sys.argv[1:]
-real, left = getattr(unpacking, name), int(count)
+real, left = getattr(extraction, name), int(count)
 def stop(*arguments):
     global left
     left -= 1
@@ -399,7 +407,7 @@ def stop(*arguments):
         print("stopped", flush=True)
         time.sleep(300)
     return real(*arguments)
-setattr(unpacking, name, stop)
+setattr(extraction, name, stop)
 unpacking.unpack(Path(archive), digest, Path(base))
 """
 
@@ -515,14 +523,14 @@ def test_an_environment_within_the_project_is_not_looked_for_in_the_snapshot(tmp
 
 
 def test_an_import_that_falls_through_to_the_live_tree_is_seen(root):
-    program = "import sys, json; from hpcorch.provenance.code.import_paths import imported_from"
+    program = "import sys, json; from hpcorch.provenance.code.import_paths import imported_from, module_files"
     program += "; import pkg; from pathlib import Path"
-    program += "; print(json.dumps(imported_from(Path(sys.argv[1]), sys.modules)))"
+    program += "; print(json.dumps(imported_from(Path(sys.argv[1]), module_files(sys.modules))))"
     done = subprocess.run(
         [sys.executable, "-c", program, root], cwd=root, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == {"pkg": str(root / "pkg/__init__.py")}
-    assert imported_from(root, sys.modules) == {}
+    assert imported_from(root, module_files(sys.modules)) == {}
 
 
 def test_finders_of_editable_installs_are_noted_and_redirected(root, tmp_path):

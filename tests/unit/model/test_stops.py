@@ -11,7 +11,8 @@ from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved
 from hpcorch.model.failures import FailureClass, failure_class
 from hpcorch.model.folding.stop_rules import RULES, Journal
-from hpcorch.model.folding.stops import find_rule, judge, killed_by, signal_name
+from hpcorch.model.folding.stops import find_rule, judge, killed_by
+from hpcorch.model.signals import signal_name
 from hpcorch.model.states import AttemptState
 
 KILLED, TERMINATED, CRASHED = signal.SIGKILL.value, signal.SIGTERM.value, signal.SIGSEGV.value

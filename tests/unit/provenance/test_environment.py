@@ -9,14 +9,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from hpcorch.provenance.environment.changes import Severity, differences
 from hpcorch.provenance.environment.containers import container, image_file
 from hpcorch.provenance.environment.fingerprint import fingerprint
-from hpcorch.provenance.environment.packages import altered_files, package_folders, packages
+from hpcorch.provenance.environment.installed_files import InstalledFiles, owners
+from hpcorch.provenance.environment.packages import package_folders, packages
 from hpcorch.provenance.environment.record import Environment, parse_gpus, record, selected_variables
 
 
@@ -69,19 +69,19 @@ def test_our_own_interpreter_is_recorded():
     assert Environment.from_plain(json.loads(json.dumps(found.as_plain()))) == found
 
 
-def test_a_changed_module_of_a_package_is_found_and_an_untouched_one_is_not(site):
-    module = ModuleType("thing")
+@pytest.mark.parametrize("known", [True, False], ids=["owners known", "owners not known"])
+def test_a_changed_module_of_a_package_is_found_and_an_untouched_one_is_not(site, known):
+    def altered():
+        return InstalledFiles(owners([site]) if known else None).altered([site], [str(site / "thing/__init__.py")])
+
     file = site / "thing/__init__.py"
-    module.__file__ = str(file)
-    assert altered_files([site], {"thing": module}) == {}
+    assert altered() == {}
     later = time.time() + 60
     os.utime(file, (later, later))
-    assert altered_files([site], {"thing": module}) == {}
+    assert altered() == {}
     file.write_text("x = 2\n")
     os.utime(file, (later, later))
-    assert altered_files([site], {"thing": module}) == {
-        "thing/__init__.py": "thing/__init__.py was changed after Some_Thing-1.2 was installed"
-    }
+    assert altered() == {"thing/__init__.py": "thing/__init__.py was changed after Some_Thing-1.2 was installed"}
 
 
 def test_secrets_are_never_recorded():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpcorch.model import quick_dataclasses
+from hpcorch import quick_dataclasses
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,24 @@ def test_methods_of_the_class_stay() -> None:
     assert repr(Named(name="me")) == "me"
 
 
+def test_values_that_change_are_equal_by_their_fields_and_are_no_keys() -> None:
+    @quick_dataclasses.dataclass(slots=True, kw_only=True)
+    class Counter:
+        count: int = 0
+
+    counter = Counter()
+    counter.count += 1
+    assert counter == Counter(count=1)
+    assert copy.deepcopy(counter) == counter
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(counter)
+
+
 def test_other_forms_are_refused() -> None:
-    with pytest.raises(TypeError, match="only frozen"):
-        quick_dataclasses.dataclass(frozen=False, slots=True, kw_only=True)
+    with pytest.raises(TypeError, match="only slotted, keyword-only"):
+        quick_dataclasses.dataclass(frozen=True, slots=True)
+    with pytest.raises(TypeError, match="options of their own"):
+
+        @quick_dataclasses.dataclass(slots=True, kw_only=True)
+        class _Private:
+            secret: str = field(repr=False)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses that cost little to define.
+"""Dataclasses that cost little to define.
 
 :func:`dataclasses.dataclass` writes and compiles the source of the methods of each class, which takes about 0.5 ms.
 A job defines some fifty classes before it calls the task, and would spend more time on that than on anything else.
@@ -21,16 +21,17 @@ __all__ = ["dataclass"]
 T = TypeVar("T")
 
 
-def _dataclass(*, frozen: bool, slots: bool, kw_only: bool) -> Callable[[type[T]], type[T]]:
-    """Make a class a frozen, slotted, keyword-only dataclass.
+def _dataclass(*, frozen: bool = False, slots: bool = False, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
+    """Make a class a slotted, keyword-only dataclass.
 
     A method that the class defines itself stays. ``__post_init__`` is not called.
 
-    :raises TypeError: another form is asked for
+    :raises TypeError: another form is asked for, or a field has options beside its default
     """
-    if not (frozen and slots and kw_only):
-        raise TypeError("only frozen, slotted, keyword-only dataclasses are made here")
-    return _made
+    if not (slots and kw_only):
+        raise TypeError("only slotted, keyword-only dataclasses are made here")
+    methods = {**_METHODS, **(_FROZEN if frozen else _CHANGING)}
+    return lambda plain: _made(plain, methods)
 
 
 if TYPE_CHECKING:
@@ -39,14 +40,18 @@ else:
     dataclass = _dataclass
 
 
-def _made(plain: type[T]) -> type[T]:
+def _made(plain: type[T], methods: Mapping[str, Any]) -> type[T]:
     own = set(vars(plain))
     cls: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(plain)
     items = dataclasses.fields(cls)
-    cls._put = {item.name: getattr(cls, item.name).__set__ for item in items}
-    cls._constants = {item.name: item.default for item in items if item.default is not MISSING}
-    cls._factories = {item.name: item.default_factory for item in items if item.default_factory is not MISSING}
-    for name, method in _METHODS.items():
+    if not all(item.init and item.repr and item.compare and item.hash is None for item in items):
+        raise TypeError("fields with options of their own need the standard decorator")
+    cls._quick_put = {item.name: getattr(cls, item.name).__set__ for item in items}
+    cls._quick_constants = {item.name: item.default for item in items if item.default is not MISSING}
+    cls._quick_factories = {
+        item.name: item.default_factory for item in items if item.default_factory is not MISSING
+    }
+    for name, method in methods.items():
         if name not in own:
             setattr(cls, name, method)
     made: type[T] = cls
@@ -54,12 +59,12 @@ def _made(plain: type[T]) -> type[T]:
 
 
 def _init(self: Any, **given: Any) -> None:
-    put = self._put
+    put = self._quick_put
     if len(given) < len(put):
-        for name, make in self._factories.items():
+        for name, make in self._quick_factories.items():
             if name not in given:
                 given[name] = make()
-        given = {**self._constants, **given}
+        given = {**self._quick_constants, **given}
     try:
         for name, value in given.items():
             put[name](self, value)
@@ -70,18 +75,18 @@ def _init(self: Any, **given: Any) -> None:
 
 
 def _misfit(cls: Any, given: Mapping[str, Any]) -> str:
-    unknown = ", ".join(sorted(given.keys() - cls._put.keys()))
-    missing = ", ".join(sorted(cls._put.keys() - given.keys()))
+    unknown = ", ".join(sorted(given.keys() - cls._quick_put.keys()))
+    missing = ", ".join(sorted(cls._quick_put.keys() - given.keys()))
     what = f"has no field {unknown}" if unknown else f"needs {missing}"
     return f"{cls.__qualname__} {what}"
 
 
 def _values(self: Any) -> list[Any]:
-    return [getattr(self, name) for name in self._put]
+    return [getattr(self, name) for name in self._quick_put]
 
 
 def _repr(self: Any) -> str:
-    inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._put)
+    inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._quick_put)
     return f"{type(self).__qualname__}({inside})"
 
 
@@ -103,19 +108,13 @@ def _delattr(_self: Any, name: str) -> NoReturn:
 
 def _reduce(self: Any) -> tuple[Any, ...]:
     """For :mod:`pickle` and :mod:`copy`, which would otherwise assign to fields."""
-    return _again, (type(self), {name: getattr(self, name) for name in self._put})
+    return _again, (type(self), {name: getattr(self, name) for name in self._quick_put})
 
 
 def _again(cls: Callable[..., T], values: Mapping[str, Any]) -> T:
     return cls(**values)
 
 
-_METHODS: Mapping[str, Callable[..., Any]] = {
-    "__init__": _init,
-    "__repr__": _repr,
-    "__eq__": _eq,
-    "__hash__": _hash,
-    "__setattr__": _setattr,
-    "__delattr__": _delattr,
-    "__reduce__": _reduce,
-}
+_METHODS: Mapping[str, Any] = {"__init__": _init, "__repr__": _repr, "__eq__": _eq, "__reduce__": _reduce}
+_FROZEN: Mapping[str, Any] = {"__hash__": _hash, "__setattr__": _setattr, "__delattr__": _delattr}
+_CHANGING: Mapping[str, Any] = {"__hash__": None}
