@@ -27,7 +27,12 @@ FIRST = (
     "| wall time (s) |",
 )
 FIRST_LINES = 150
-PAGES = ("README.md", *(str(path.relative_to(REPOSITORY)) for path in sorted(REPOSITORY.glob("docs/**/*.md"))))
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(str(path.relative_to(REPOSITORY)) for path in sorted(REPOSITORY.glob("docs/**/*.md"))),
+)
 
 
 def test_the_first_sweep_runs_as_written(project):
