@@ -16,14 +16,14 @@ from hpcorch.errors import HpcorchError, UnavailableError
 
 # Each is the first sentence of the command's own help, which a test holds.
 COMMANDS: Mapping[str, str] = {
-    "init": "Make a project ready: site profile, configuration, .gitignore.",
-    "doctor": "Check that all is well where sweeps are to run.",
-    "exec": "Execute a command and record what becomes of it.",
+    "init": "Prepare a project: site profile, configuration, .gitignore.",
+    "doctor": "Check whether everything is ready for sweeps.",
+    "exec": "Execute a command and record it.",
     "ls": "List sweeps, the latest first.",
-    "status": "Show where a sweep and its runs stand.",
+    "status": "Show the state of a sweep and its runs.",
     "show": "Show everything about a sweep or one run.",
     "logs": "Print what runs wrote.",
-    "resources": "Show what runs share, who uses it and who waits.",
+    "resources": "Show shared resources, who uses them and who waits.",
     "why": "Say why a run waits and what would help.",
     "watch": "Follow a sweep's runs as they go.",
     "wait": "Wait until runs are over.",
@@ -33,15 +33,15 @@ COMMANDS: Mapping[str, str] = {
     "hold": "Keep waiting runs from starting.",
     "release": "Let held runs start.",
     "retry": "Run failed, cancelled, timed-out or lost runs again.",
-    "tend": "Do what sweeps need done, such as running failed runs again.",
-    "audit": "Prove what produced results, and that nothing was changed since.",
-    "diff": "Show what two runs differ in.",
-    "reproduce": "Run a run again from what was frozen, and compare.",
-    "sbatch": "Submit a script as sbatch does, and put it on record.",
-    "export": "Write tables, or all that proves a run, to files.",
+    "tend": "Do what sweeps need now, such as submitting failed runs again.",
+    "audit": "Prove what produced results, and that nothing has changed since.",
+    "diff": "Show how two runs differ.",
+    "reproduce": "Run a run again from its frozen record, and compare.",
+    "sbatch": "Submit a script as sbatch does, and record it.",
+    "export": "Write tables, or everything that proves a run, to files.",
     "gc": "Remove snapshots of code that no sweep refers to.",
-    "query": "Ask the ledger in SQL.",
-    "ledger": "Look after the ledger.",
+    "query": "Query the ledger in SQL.",
+    "ledger": "Check, copy or rebuild the ledger.",
 }
 
 # What a shell makes of a program that these signals ended.
@@ -110,16 +110,17 @@ def _fail(sentence: str, code: int) -> int:
     "--ledger",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="The ledger to ask; by default $HPCORCH_LEDGER, else .hpcorch/ledger.db here or in a folder above.",
+    help="The ledger to use; by default $HPCORCH_LEDGER, else .hpcorch/ledger.db here or in a folder above.",
 )
 @click.version_option(package_name="hpcorch", prog_name="hpcorch")
 @click.pass_context
 def command(ctx: click.Context, ledger: Path | None) -> None:
     """Hydra sweeps as Slurm job arrays, and the ledger of what ran.
 
-    SELECTOR names a sweep or some of its runs: `last`, a sweep's id or its beginning, job=369 for a job of Slurm's,
-    or any of these with runs, such as last/3-5,9; job=369_3 is the run of an element of an array. Exit codes: 0
-    fine, 1 not fine (a run failed, a check found something), 2 usage, 3 Slurm or the file system did not answer.
+    SELECTOR names a sweep or some of its runs: `last`, a sweep's id or the beginning of it, job=369 for a job of
+    Slurm's, or any of these with runs, such as last/3-5,9. job=369_3 is the run of an element of an array. Exit
+    codes: 0 fine, 1 not fine (a run failed, a check found something), 2 usage, 3 Slurm or the file system did not
+    answer.
     """
     ctx.obj = Place(named=ledger.expanduser() if ledger is not None else None)
 

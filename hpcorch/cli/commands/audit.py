@@ -28,23 +28,23 @@ from hpcorch.services.selection.selectors import Selector, parse_selector
 )
 @click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")
 @click.option("--all", "everything", is_flag=True, help="Audit all sweeps of the ledger.")
-@click.option("--anchor", "anchor_only", is_flag=True, help="Only print the head of the chain, to be published.")
+@click.option("--anchor", "anchor_only", is_flag=True, help="Only print an anchor, for you to publish.")
 @click.option(
     "--against",
     metavar="FILE|ANCHOR",
-    help="Check that the chain still goes through anchors that were published earlier.",
+    help="Check that anchors published earlier still hold.",
 )
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
     metavar="DIRECTORY",
-    help="Audit what `hpcorch export bundle` wrote, wherever it is now.",
+    help="Audit a bundle that `hpcorch export bundle` wrote.",
 )
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also write a report in Markdown, as for the appendix of a paper.",
+    help="Also write a report in Markdown, for the appendix of a paper.",
 )
 @json_option
 @pass_place
@@ -59,15 +59,15 @@ def command(
     report: Path | None,
     as_json: bool,
 ) -> int:
-    """Prove what produced results, and that nothing was changed since.
+    """Prove what produced results, and that nothing has changed since.
 
-    For each run: commit, configuration, seed, environment and inputs; every attempt, the checkpoints between them
-    and whether random states carried over; all drift. Compared byte for byte: the ledger's chain of events,
-    journals, manifests, task files, snapshots, checkpoints and result files. Exits with 1 if something is graver
+    For each run, shows commit, configuration, seed, environment and inputs, its attempts, the checkpoints between
+    them, whether random states carried over, and all drift. Compares byte for byte the ledger's chain of events,
+    journals, manifests, task files, snapshots, checkpoints and result files. Exits with 1 if a finding is worse
     than a note.
 
-    Whoever can write to the ledger can forge it as a whole. An anchor is one line that vouches for all events until
-    now: publish it where nobody can change it, and check --against it later.
+    Whoever can write to the ledger can forge all of it. An anchor is one line that vouches for all events until
+    now: publish it where nobody can change it, and check it later with --against.
     """
     if bundle is not None and (everything or selectors):
         raise click.UsageError("--bundle audits all that the bundle holds: leave out selectors and --all")

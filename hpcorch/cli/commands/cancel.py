@@ -38,12 +38,12 @@ def command(
 ) -> int:
     """Cancel runs.
 
-    Runs that are over are left alone. One request to Slurm, whatever the number of runs; of a local sweep, the pool
-    or single tasks of it are stopped. Who asked is on record, and is the reason that `hpcorch status` shows.
+    Runs that are over stay as they are. Slurm gets one request, whatever the number of runs; of a local sweep, the
+    pool or single runs are stopped. Who asked is recorded, and `hpcorch status` shows it as the reason.
 
-    With --checkpoint, runs that wait are cancelled, and those that run are asked (by SIGUSR2) to save a checkpoint
-    and end. They take the time that they need, and one that does not heed it goes on: a second `hpcorch cancel`,
-    without --checkpoint, kills it.
+    With --checkpoint, waiting runs are cancelled, and running ones are asked (by SIGUSR2) to save a checkpoint and
+    end. They take as long as they need. A run that ignores the request goes on: a second `hpcorch cancel`, without
+    --checkpoint, kills it.
     """
     return act(
         place, Action.CANCEL, selector, states, as_json=as_json, yes=yes, dry_run=dry_run, checkpoint=checkpoint

@@ -35,9 +35,9 @@ from hpcorch.services.selection.selectors import parse_selector
 def command(place: Place, *, selector: str, states: str | None, refresh: bool, as_json: bool, as_csv: bool) -> int:
     """Print the results of a sweep.
 
-    Each run with its swept parameters, its state and what its task returned, as JSON has it. In Python,
-    hpcorch.collect(SWEEP) gives the objects themselves, in the form in which the launcher returns them. Exits with
-    1 if a selected run has not completed.
+    Prints each run with its swept parameters, its state and its result as JSON has it. In Python,
+    hpcorch.collect(SWEEP) returns the objects themselves, as the launcher does. Exits with 1 if a selected run has
+    not completed.
     """
     chosen = parse_selector(selector, states)
     with Ledger.open(place.ledger_path()) as ledger:

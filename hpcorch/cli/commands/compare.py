@@ -51,8 +51,8 @@ def command(
 ) -> int:
     """Show runs of sweeps side by side.
 
-    A row a run; a column for each swept parameter, and for the result or each value of a result that is a mapping
-    (result.loss).
+    There is one row per run, and a column for each swept parameter, and for the result or each value of a result
+    that is a mapping (result.loss).
     """
     chosen = [parse_selector(selector, states) for selector in selectors or (LAST,)]
     like = [parse_condition(text) for text in conditions]

@@ -19,10 +19,10 @@ from hpcorch.services.selection.selectors import parse_selector
 @json_option
 @pass_place
 def command(place: Place, *, first: str, second: str, as_json: bool) -> int:
-    """Show what two runs differ in.
+    """Show how two runs differ.
 
-    Configuration, seed, the environment at submission, inputs, result and metrics side by side; and the code, file
-    by file, as git shows it. Exits with 0 if nothing differs, and with 1 otherwise.
+    Shows configuration, seed, the environment at submission, inputs, result and metrics side by side, and the code
+    file by file, as git does. Exits with 0 if nothing differs, and with 1 otherwise.
     """
     with Ledger.open(place.ledger_path()) as ledger:
         found = diff_runs(ledger, parse_selector(first), parse_selector(second))

@@ -29,12 +29,12 @@ _TIMEOUT_S = 300
     "named",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="PATH",
-    help="The site profile to check; by default the one that serves this project.",
+    help="The site profile to check; by default the one that this project uses.",
 )
 @click.option(
-    "--jobs", "--job", "with_jobs", is_flag=True, help="Look at compute nodes, too, with two jobs of a minute."
+    "--jobs", "--job", "with_jobs", is_flag=True, help="Check compute nodes, too, with two jobs of a minute."
 )
-@click.option("--pool", metavar="NAME", help="The profile's pool in which these jobs run.")
+@click.option("--pool", metavar="NAME", help="The pool of the profile for these jobs.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -42,23 +42,23 @@ _TIMEOUT_S = 300
     default=_TIMEOUT_S,
     show_default=True,
     metavar="SECONDS",
-    help="Wait for these jobs so long; then they are cancelled.",
+    help="Wait at most this long for these jobs, then cancel them.",
 )
 @json_option
 @pass_place
 def command(
     place: Place, *, named: Path | None, with_jobs: bool, pool: str | None, timeout_s: float, as_json: bool
 ) -> int:
-    """Check that all is well where sweeps are to run.
+    """Check whether everything is ready for sweeps.
 
-    Looks at the cluster (release, accounting, limits, what is hidden, preemption, clock), at the site profile
-    (licences, GPUs, partitions, accounts, QOS, reservations), and at the folder of the ledger (kind of file system,
-    space, SQLite's locks). Nothing is changed, and no job is submitted unless you say --jobs: then two jobs of one
-    CPU look whether nodes see the interpreter and the folder, have Slurm's commands and the right time, and whether
-    locks hold between them. Below what is not ok stands what to do.
+    Checks the cluster (release, accounting, limits, what is hidden, preemption, clock), the site profile (licences,
+    GPUs, partitions, accounts, QOS, reservations), and the folder of the ledger (kind of file system, space,
+    SQLite's locks). Nothing is changed. With --jobs, two jobs of one CPU check whether nodes have the interpreter,
+    the folder, Slurm's commands and the right time, and whether locks work between them. Without --jobs, no job is
+    submitted.
 
-    Each line is ok, limited (sweeps work, but know this), NOT OK or not checked. Exits with 1 if something is not
-    ok, and with 3 if Slurm did not answer.
+    Each line is ok, limited (sweeps work, with a restriction), NOT OK or not checked; below a problem is what to
+    do. Exits with 1 if something is not ok, and with 3 if Slurm did not answer.
     """
     from hpcorch.journal.layout import default_ledger
     from hpcorch.services.doctor.report import JobsWanted, Subject, examine  # loads the way to Slurm

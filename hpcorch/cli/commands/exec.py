@@ -37,21 +37,21 @@ def _leases(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) 
     multiple=True,
     callback=_leases,
     metavar="RESOURCE[=N]",
-    help="Hold slots of a resource that leases enforce, for the life of the command. May be repeated.",
+    help="Hold slots of a resource that leases enforce, while the command runs; repeat for several.",
 )
 @click.option(
     "--result",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Take what the command writes to this file, as JSON, for its result. If it writes none, the exit code"
-    " stays the command's, and `show` and `audit` tell.",
+    help="Take the JSON that the command writes to this file as its result. If it writes none, the exit code stays"
+    " the same, and `show` and `audit` say so.",
 )
-@click.option("--requeue", is_flag=True, help="Put the job back into the queue when its time limit is near.")
+@click.option("--requeue", is_flag=True, help="Put the job back into the queue near its time limit.")
 @click.option(
     "--signal-delay",
     type=click.FloatRange(min=1),
     metavar="SECONDS",
-    help="So long before the time limit the command is sent SIGTERM, to save what it needs. By default 120, or half"
+    help="Send the command SIGTERM this long before the time limit, so that it can save. By default 120, or half"
     " of what is left of a shorter job. With --requeue.",
 )
 @click.option(
@@ -60,16 +60,16 @@ def _leases(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) 
     default=3,
     show_default=True,
     metavar="N",
-    help="Requeue at most so often. With --requeue.",
+    help="Requeue at most this many times. With --requeue.",
 )
 @click.option(
     "--grace",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Kill the command so long after a SIGTERM, SIGINT or SIGHUP that was passed on to it. By default 25"
-    " outside of Slurm; in a job Slurm does so when it will.",
+    help="Kill the command this long after a SIGTERM, SIGINT or SIGHUP was passed on to it. By default 25 outside"
+    " of Slurm; in a job Slurm kills it.",
 )
-@click.option("--name", metavar="NAME", help="What the sweep is called; by default as the program.")
+@click.option("--name", metavar="NAME", help="The name of the sweep; by default that of the program.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 @pass_place
 def command(
@@ -84,15 +84,15 @@ def command(
     name: str | None,
     words: Sequence[str],
 ) -> int:
-    """Execute a command and record what becomes of it.
+    """Execute a command and record it.
 
-    Works inside of any Slurm job and outside of Slurm. In a job of `hpcorch sbatch` the command is a step of the
-    run that the script is. Elsewhere it is a sweep of one run by itself, and when Slurm requeues its job, the next
-    attempt of the same run: same seed, same checkpoints.
+    Works in any Slurm job and outside of Slurm. In a job of `hpcorch sbatch` the command is a step of the script's
+    run. Elsewhere it is a sweep with one run; if Slurm requeues the job, it is the next attempt of the same run,
+    with the same seed and checkpoints.
 
-    The command finds HPCORCH_SEED, HPCORCH_CHECKPOINT_DIR and HPCORCH_RESUME in its environment. Signals that
-    arrive here are passed on to it. Its streams are untouched. Its exit code becomes that of this command: 128 and
-    the number of a signal that ended it.
+    The command finds HPCORCH_SEED, HPCORCH_CHECKPOINT_DIR and HPCORCH_RESUME in its environment. Signals are passed
+    on to it. It has the streams of this program. The exit code is the command's, or 128 plus the number of the
+    signal that ended it.
     """
     from hpcorch.services.commands.execute import execute
     from hpcorch.services.commands.time_limit import Treatment

@@ -28,7 +28,7 @@ _MEGABYTE = 1e6
     )
 )
 def command() -> None:
-    """Write tables, or all that proves a run, to files."""
+    """Write tables, or everything that proves a run, to files."""
 
 
 _tables_argument = click.argument("tables", nargs=-1, metavar="[TABLE]...")
@@ -38,7 +38,7 @@ _into_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
     metavar="DIRECTORY",
-    help="The folder to write to; by default this one.",
+    help="The folder to write to; by default the current one.",
 )
 
 
@@ -51,8 +51,8 @@ _into_option = click.option(
 def csv_files(place: Place, *, tables: tuple[str, ...], sweep: str | None, into: Path, as_json: bool) -> None:
     """Write tables of the ledger as CSV, one file each.
 
-    Tables are sweeps, runs, params, attempts, checkpoints, metrics, submissions, failures and events; without a
-    name all of them. A file that exists is not overwritten.
+    The tables are sweeps, runs, params, attempts, checkpoints, metrics, submissions, failures and events; without a
+    name, all of them. A file that exists is not overwritten.
     """
     _export(place, tables, sweep, into, "csv", as_json=as_json)
 
@@ -64,7 +64,7 @@ def csv_files(place: Place, *, tables: tuple[str, ...], sweep: str | None, into:
 @json_option
 @pass_place
 def json_files(place: Place, *, tables: tuple[str, ...], sweep: str | None, into: Path, as_json: bool) -> None:
-    """Write tables of the ledger as JSON, one file each: a list with an object a row.
+    """Write tables of the ledger as JSON, one file each: a list with one object per row.
 
     The tables are those of `hpcorch export csv`.
     """
@@ -123,17 +123,16 @@ def _object(found: QueryResult, row: list[Any]) -> dict[str, Any]:
     type=click.Choice(["none", "last", "all"]),
     default="last",
     show_default=True,
-    help="Which checkpoints of each run to take along.",
+    help="Which checkpoints of each run to include.",
 )
 @json_option
 @pass_place
 def bundle(place: Place, *, selector: str, directory: Path, checkpoints: str, as_json: bool) -> int:
-    """Write all that proves a sweep or some of its runs into a new DIRECTORY.
+    """Write everything that proves a sweep or some of its runs into a new DIRECTORY.
 
-    The record with its journals, configurations, the code as it was frozen, the environment, results, checkpoints,
-    a report, and a small ledger made from these: `hpcorch audit --bundle DIRECTORY` works on any machine. Logs are
-    left out. What is printed last vouches for all of it. Exits with 1 if the audit found something graver than a
-    note.
+    Writes journals, configurations, the frozen code, the environment, results, checkpoints, a report, and a small
+    ledger made from these. `hpcorch audit --bundle DIRECTORY` checks it on any machine. Logs are left out. The last
+    line printed vouches for all of it. Exits with 1 if a finding of the audit is worse than a note.
     """
     from hpcorch.cli.shared.audit_report import markdown
     from hpcorch.services.audit.bundle import write_bundle

@@ -24,6 +24,6 @@ from hpcorch.model.actions import Action
 def command(place: Place, *, selector: str, states: str | None, as_json: bool) -> int:
     """Keep waiting runs from starting.
 
-    Runs that run already go on. One request to Slurm, whatever the number of runs.
+    Running runs go on. Slurm gets one request, whatever the number of runs.
     """
     return act(place, Action.HOLD, selector, states, as_json=as_json)

@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="PATH",
-    help="Write the site profile there, and nothing else.",
+    help="Write only the site profile, to this file.",
 )
-@click.option("--force", is_flag=True, help="Write the site profile anew where there is one.")
+@click.option("--force", is_flag=True, help="Overwrite an existing site profile.")
 @json_option
 def command(*, target: Path | None, force: bool, as_json: bool) -> int:
-    """Make a project ready: site profile, configuration, .gitignore.
+    """Prepare a project: site profile, configuration, .gitignore.
 
     The site profile (.hpcorch/site.yaml) gets the cluster's licences, GPUs by type, partitions and your limits, as
-    scontrol, sinfo and sacctmgr tell them to whoever you are. Add what only people know: shared storage, databases
-    or tokens that runs should not oversubscribe. The profile that counts is the first of $HPCORCH_SITE,
-    .hpcorch/site.yaml of the project, ~/.config/hpcorch/site.yaml and /etc/hpcorch/site.yaml.
+    scontrol, sinfo and sacctmgr show them to you. Add what only people know: shared storage, databases or tokens
+    that runs should not oversubscribe. hpcorch uses the first profile of $HPCORCH_SITE, .hpcorch/site.yaml of the
+    project, ~/.config/hpcorch/site.yaml and /etc/hpcorch/site.yaml.
 
-    The configuration (conf/config.yaml, or what the program under @hydra.main names) is written only where there is
-    none. .gitignore gets the lines that it lacks, in a git checkout. Nothing else is touched, and nothing of the
-    cluster. A machine without Slurm gets no profile, and a configuration that runs on the machine itself.
+    The configuration (conf/config.yaml, or the one that the program under @hydra.main names) is written only if
+    there is none. In a git checkout, .gitignore gets the lines that it lacks. Nothing else is changed. A machine
+    without Slurm gets no profile, and a configuration that runs on the machine itself.
     """
     from hpcorch.services.setup.project import make_ready  # loads the way to Slurm
     from hpcorch.services.site.project import project_at

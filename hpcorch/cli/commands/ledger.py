@@ -23,22 +23,22 @@ from hpcorch.ledger import Ledger
     )
 )
 def command() -> None:
-    """Look after the ledger."""
+    """Check, copy or rebuild the ledger."""
 
 
 @command.command(epilog=examples("hpcorch ledger check", "hpcorch ledger check --deep --json"))
-@click.option("--deep", is_flag=True, help="Fold every run afresh, and compare.")
+@click.option("--deep", is_flag=True, help="Compute every run again from its events, and compare.")
 @json_option
 @pass_place
 def check(place: Place, *, deep: bool, as_json: bool) -> int:
     """Check that the ledger is whole and true to its events.
 
-    Looks at the file, at the chain of hashes over all events, at the tables of each sweep as a whole, and at the
-    digest that every run and attempt got when it was folded: what a fault or a hand changed since shows. --deep
-    proves every run and attempt from its events instead, and takes several times as long.
+    Checks the file, the hash chain over all events, the tables of each sweep as a whole, and the digest that each
+    run and attempt got when it was computed, which shows later changes. With --deep, computes every run and attempt
+    again from its events instead, which takes several times as long.
 
-    It works on a copy in $TMPDIR, so others can go on writing. Exits with 1 if something is wrong. Note the head
-    elsewhere: it vouches for every event before it.
+    It works on a copy in $TMPDIR, so others can go on writing. Exits with 1 if something is wrong. Keep the printed
+    head elsewhere: it vouches for every event before it.
     """
     path = place.ledger_path()
     with Ledger.open(path) as ledger:
@@ -60,7 +60,7 @@ def check(place: Place, *, deep: bool, as_json: bool) -> int:
 @json_option
 @pass_place
 def backup(place: Place, *, target: Path, as_json: bool) -> None:
-    """Copy the ledger to PATH, whole and as of one moment, while others write.
+    """Copy the ledger to PATH, complete and as of one moment, while others write.
 
     Only you can read the copy. A file that exists is not overwritten.
     """
@@ -77,9 +77,9 @@ def backup(place: Place, *, target: Path, as_json: bool) -> None:
 @json_option
 @pass_place
 def rebuild(place: Place, *, as_json: bool) -> None:
-    """Make every table anew from the events.
+    """Compute every table again from the events.
 
-    Events themselves are never changed. Harmless at any time; needed only if `hpcorch ledger check` says so.
+    Never changes events. Harmless at any time; needed only if `hpcorch ledger check` says so.
     """
     path = place.ledger_path()
     with Ledger.open(path, write=True) as ledger:

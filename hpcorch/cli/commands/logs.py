@@ -28,9 +28,13 @@ from hpcorch.services.selection.selectors import Selector, parse_selector
 )
 @selector_argument
 @states_option("Only runs in these states, such as F,TO,R.")
-@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until the runs are over.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each.")
-@click.option("--attempt", metavar="NAME", help="Not the latest attempt but this one, as `hpcorch show` names it.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new output until the runs are over.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Print only the last N lines of each run."
+)
+@click.option(
+    "--attempt", metavar="NAME", help="Print this attempt instead of the latest, by its name in `hpcorch show`."
+)
 @json_option
 @pass_place
 def command(
@@ -45,7 +49,7 @@ def command(
 ) -> None:
     """Print what runs wrote.
 
-    That is each selected run's latest attempt, its own part of the log file only. Several runs get headings.
+    Prints the latest attempt of each selected run: only its own part of the log file. Several runs get headings.
     """
     if follow and (as_json or attempt is not None):
         raise click.UsageError("--follow goes with neither --json nor --attempt")

@@ -34,7 +34,7 @@ _LIMIT = 20
         "hpcorch ls -q --since 1w | xargs -n 1 hpcorch status",
     )
 )
-@click.option("--since", metavar="TIME", help="Created since then: 30m, 12h, 2d, 1w, or a date.")
+@click.option("--since", metavar="TIME", help="Only sweeps created since: 30m, 12h, 2d, 1w, or a date.")
 @states_option("Only sweeps in these states, such as F,TO,R.")
 @click.option("--name", metavar="TEXT", help="Only sweeps whose name contains this, in any case.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only sweeps with this tag; repeat for several.")
@@ -45,7 +45,7 @@ _LIMIT = 20
     type=click.IntRange(min=0),
     default=_LIMIT,
     show_default=True,
-    help="At most so many; 0 for all.",
+    help="At most this many; 0 for all.",
 )
 @refresh_option
 @json_option
@@ -66,7 +66,7 @@ def command(
 ) -> int:
     """List sweeps, the latest first.
 
-    News is taken over from the journals of sweeps that are not over; --refresh asks Slurm about them too.
+    Reads the journals of sweeps that are not over; with --refresh, asks Slurm about them, too.
     """
     wanted = None if states is None else parse_states(states)
     moment = None if since is None else parse_since(since, datetime.now(timezone.utc))

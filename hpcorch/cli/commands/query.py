@@ -28,11 +28,11 @@ from hpcorch.services.reports.tables import unique
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @pass_place
 def command(place: Place, *, sql: str, as_json: bool, as_csv: bool) -> None:
-    """Ask the ledger in SQL.
+    """Query the ledger in SQL.
 
-    One SELECT statement of SQLite's; nothing can be changed. Views for people are v_sweeps, v_runs, v_params,
-    v_attempts, v_failures, v_submissions and v_events. The ledger is asked as it is; `hpcorch ls` brings it up to
-    date.
+    SQL is one SELECT statement of SQLite's; nothing can be changed. There are views for people: v_sweeps, v_runs,
+    v_params, v_attempts, v_checkpoints, v_metrics, v_failures, v_submissions and v_events. The ledger is read as it
+    is; `hpcorch ls` brings it up to date.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")

@@ -24,6 +24,6 @@ from hpcorch.model.actions import Action
 def command(place: Place, *, selector: str, states: str | None, as_json: bool) -> int:
     """Let held runs start.
 
-    One request to Slurm, whatever the number of runs.
+    Slurm gets one request, whatever the number of runs.
     """
     return act(place, Action.RELEASE, selector, states, as_json=as_json)

@@ -39,21 +39,21 @@ _KEYBOARD = 130
 @click.option(
     "--backend",
     type=click.Choice(["slurm", "local"]),
-    help="Where to run it; by default on Slurm if RUN ran on this machine's cluster, and otherwise here.",
+    help="Where to run it; by default on Slurm if RUN ran on this machine's cluster, otherwise here.",
 )
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a launcher key for the repetition, such as partition; repeat for more.",
+    help="Change a launcher key for the repetition, such as partition; repeat for several.",
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
     default=1e-9,
     show_default=True,
-    help="Numbers that differ by less, relative to the larger one, count as equal within tolerance.",
+    help="Numbers count as equal if they differ by less than this, relative to the larger one.",
 )
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Take the run from this bundle."
@@ -71,18 +71,18 @@ def command(
     bundle: Path | None,
     as_json: bool,
 ) -> int:
-    """Run a run again from what was frozen, and compare.
+    """Run a run again from its frozen record, and compare.
 
-    Code, configuration and seed are those of RUN, which stays as it is; the repetition is a sweep of its own in
-    DIRECTORY. On Slurm it asks for what RUN asked for, but for what --set changes. State, result, metrics and the
-    last checkpoint are compared. Exits with 0 if they are identical, or equal within tolerance, and with 1
+    Code, configuration and seed are those of RUN, which stays as it is. The repetition is a sweep of its own in
+    DIRECTORY. On Slurm it asks for what RUN asked for, except for what --set changes. State, result, metrics and
+    the last checkpoint are compared. Exits with 0 if they are identical, or equal within tolerance, and with 1
     otherwise.
 
-    On Slurm the job does not depend on this command: Ctrl-C stops the waiting only. The same command again waits on
+    On Slurm the job does not depend on this command: Ctrl-C stops only the waiting. The same command again waits
     and compares; it runs nothing twice.
 
-    With --bundle the run is taken from what `hpcorch export bundle` wrote, and the ledger of the repetition is made
-    in DIRECTORY: nothing else of the original is needed here but its packages.
+    With --bundle the run comes from a bundle of `hpcorch export bundle`, and the ledger of the repetition is
+    created in DIRECTORY. Of the original, only its packages are needed.
     """
     from hpcorch.services.actions.retry import parse_changes
     from hpcorch.services.reproduction.reproduce import compare, open_repetition  # loads the way to Slurm

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 @click.command(epilog=examples("hpcorch resources", "hpcorch resources --json"))
 @json_option
 def command(*, as_json: bool) -> int:
-    """Show what runs share, who uses it and who waits.
+    """Show shared resources, who uses them and who waits.
 
-    Resources are those of the site profile, and the licences of the cluster. Exit code 3: one could not be asked.
+    Shows the resources of the site profile and the licences of the cluster. Exits with 3 if one of them could not
+    be asked.
     """
     from hpcorch.errors import UnavailableError
     from hpcorch.services.reports.resources import shared_resources  # loads the way to Slurm

@@ -42,7 +42,7 @@ _SIGNAL_BASE = 128  # as a shell reports a program that a signal ended
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a launcher key for this time; repeat for more.",
+    help="Change a launcher key, for these runs only; repeat for several.",
 )
 @dry_run_option
 @json_option
@@ -58,9 +58,9 @@ def command(
 ) -> int:
     """Run failed, cancelled, timed-out or lost runs again.
 
-    Never one that is alive or completed. They keep their numbers, directories and seeds, and what runs is what was
-    frozen when the sweep was launched. Slurm gets one array a launch of the sweep; runs of a local sweep are run
-    here, and the command ends with them. The jobs get the environment of this shell.
+    Runs that are alive or completed are left alone. A run keeps its index, directory and seed, and runs what was
+    frozen when the sweep was launched. Slurm gets one array per launch of the sweep. Runs of a local sweep run
+    here, and the command waits for them. The jobs get the environment of this shell.
     """
     from hpcorch.services.actions.retry import open_retry, parse_changes  # loads the way to Slurm
 

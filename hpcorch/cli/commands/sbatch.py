@@ -31,16 +31,16 @@ class _AsWritten(click.Command):
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SBATCH FLAGS] [SCRIPT [ARGUMENTS]]")
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...]) -> int:
-    """Submit a script as sbatch does, and put it on record.
+    """Submit a script as sbatch does, and record it.
 
-    Takes all that sbatch takes, prints what sbatch prints, and ends with sbatch's exit code. The ledger has the
+    Takes what sbatch takes, prints what sbatch prints, and exits with sbatch's exit code. The ledger records the
     script, its arguments and flags, the environment and the code; each index of an array is a run.
 
     \b
-    --hpcorch-resource NAME=COUNT   what each job or array element takes of a resource of the site profile
+    --hpcorch-resource NAME=COUNT   how much each job or array element takes of a resource
     --hpcorch-pool NAME             a pool of the site profile: partition, QOS, account, reservation, nice
 
-    In the script these are lines such as `#HPCORCH --resource scratch_io=1` or `#HPCORCH --pool critical`.
+    In a script, write lines such as `#HPCORCH --resource scratch_io=1` or `#HPCORCH --pool critical`.
     """
     from hpcorch.services.user_scripts.sbatch import help_text, sbatch
 

@@ -33,15 +33,15 @@ _MOST_TROUBLES = 10
     )
 )
 @selector_argument
-@click.option("--events", is_flag=True, help="Also every event, in the order in which it became known.")
+@click.option("--events", is_flag=True, help="Show every event, too, in the order in which they became known.")
 @json_option
 @pass_place
 def command(place: Place, *, selector: str, events: bool, as_json: bool) -> None:
     """Show everything about a sweep or one run.
 
-    Of a sweep: where it came from, its launches and submissions. Of a run: overrides, seed, composed configuration,
-    directory, metrics, the commands of `hpcorch exec`, and each attempt with its part of the log and the checkpoint
-    that it started from.
+    For a sweep: where it came from, its launches and submissions. For a run: overrides, seed, composed
+    configuration, directory, metrics, the commands of `hpcorch exec`, and each attempt with its part of the log and
+    the checkpoint that it began from.
     """
     chosen = parse_selector(selector)
     with Ledger.open(place.ledger_path()) as ledger:

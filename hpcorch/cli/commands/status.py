@@ -39,7 +39,7 @@ _LIMIT = 100
     "-n",
     "--limit",
     type=click.IntRange(min=0),
-    help=f"At most so many runs, first those that did not end well; 0 for all. A table has {_LIMIT} unless told.",
+    help=f"At most this many runs, those that did not complete first; 0 for all. By default {_LIMIT} in a table.",
 )
 @refresh_option
 @json_option
@@ -55,10 +55,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Show where a sweep and its runs stand.
+    """Show the state of a sweep and its runs.
 
-    Exits with 1 if a selected run is over and did not complete. Answers from the journals; --refresh asks Slurm,
-    and exits with 3 if Slurm does not answer.
+    Answers from the journals; with --refresh, asks Slurm first, and exits with 3 if Slurm does not answer. Exits
+    with 1 if a selected run is over and did not complete.
     """
     chosen = parse_selector(selector, states)
     ids_alone = quiet and not limit  # a million runs' ids need not wait for the runs

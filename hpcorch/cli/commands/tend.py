@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @json_option
 @pass_place
 def command(place: Place, *, selector: str | None, as_json: bool) -> int:
-    """Do what sweeps need done, such as running failed runs again.
+    """Do what sweeps need now, such as submitting failed runs again.
 
-    Of one sweep, or of all of yours that are not over: settles half-done submissions, submits again what failed and
-    has a retry left (launcher key max_retries) and what a preemption ended for good, and gives arrays the keeper
-    jobs that they lack. A waiting launcher, `hpcorch wait`, `watch` and `status --refresh` do the same by the way.
-    Doing it twice does nothing twice. Exits with 3 if Slurm did not answer, with 2 if it refused something.
+    For one sweep, or for all of yours that are not over: settles interrupted submissions, submits runs that failed
+    and have a retry left (launcher key max_retries) and runs that a preemption has cancelled, and submits missing
+    keeper jobs. A waiting launcher, `hpcorch wait`, `watch` and `status --refresh` do the same. To do it twice does
+    no harm. Exits with 3 if Slurm did not answer, and with 2 if it refused something.
     """
     from hpcorch.services.tending.all_sweeps import tend_all  # loads the way to Slurm
 

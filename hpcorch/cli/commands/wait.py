@@ -21,14 +21,14 @@ from hpcorch.services.selection.selectors import parse_selector
 )
 @selector_argument
 @states_option("Only runs that are in these states now, such as PD,R.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after so long.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after this long.")
 @json_option
 @pass_place
 def command(place: Place, *, selector: str, states: str | None, timeout: float | None, as_json: bool) -> int:
     """Wait until runs are over.
 
     Exits with 0 if all selected runs completed, with 1 if one did not, and with 3 if they cannot be followed from
-    here or are not over in time. The runs do not depend on it: Ctrl-C stops the waiting only.
+    here or the time is up. The runs do not depend on it: Ctrl-C stops only the waiting.
     """
     from hpcorch.services.reports.follow_runs import Follower  # loads the way to Slurm
 

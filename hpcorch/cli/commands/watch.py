@@ -39,8 +39,8 @@ _BESIDE_ROWS = 5
 def command(place: Place, *, selector: str, states: str | None, as_json: bool) -> int:
     """Follow a sweep's runs as they go.
 
-    A live table on a terminal, elsewhere a line for each change of a run's state (with --json an object a line),
-    until all are over. Exits like `hpcorch wait`; the runs do not depend on it.
+    Shows a live table on a terminal; elsewhere, prints a line for each change of a run's state (with --json, an
+    object per line), until all runs are over. Exits like `hpcorch wait`. The runs do not depend on it.
     """
     from hpcorch.services.reports.follow_runs import Follower  # loads the way to Slurm
 

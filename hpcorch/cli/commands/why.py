@@ -18,8 +18,8 @@ from hpcorch.services.selection.selectors import parse_selector
 def command(place: Place, *, selector: str, as_json: bool) -> int:
     """Say why a run waits and what would help.
 
-    Slurm is asked. Beside its own word stand what that means, since when it is so, when Slurm expects the run to
-    start, and what would make it start sooner.
+    Asks Slurm. Shows Slurm's reason, what it means, since when it holds, when Slurm expects the run to start, and
+    what would make it start sooner.
     """
     from hpcorch.services.reports.why import explain_run  # loads the way to Slurm
 

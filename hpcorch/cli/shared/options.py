@@ -49,10 +49,12 @@ pass_place = click.make_pass_decorator(Place)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
-refresh_option = click.option("--refresh", is_flag=True, help="Ask Slurm, instead of the journals alone.")
+refresh_option = click.option(
+    "--refresh", is_flag=True, help="Ask Slurm first. Without it, the answer is from the journals."
+)
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask whether it is meant.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, do nothing.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 where_option = click.option(
     "--where",
     "conditions",
