@@ -18,12 +18,22 @@ open_to_others() { # PATH: may every user reach and read it? (link targets inclu
   done
 }
 
+LISTS= # fresh, once apt-get has brought its lists up to date
 install_packages() { # PACKAGE...: with apt-get if this is root on a Debian or Ubuntu, else fail
-  local said
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 1; fi
-  step "installing the packages $* with apt-get"
   export DEBIAN_FRONTEND=noninteractive
-  said=$(apt-get update -qq 2>&1 && apt-get install -y -qq --no-install-recommends "$@" 2>&1) && return
+  if [ -z "$LISTS" ]; then
+    step "bringing the lists of apt-get up to date"
+    quietly apt-get update -qq || return
+    LISTS=fresh
+  fi
+  step "installing the packages $* with apt-get"
+  quietly apt-get install -y -qq --no-install-recommends "$@"
+}
+
+quietly() { # CMD...: show what it printed only if it fails
+  local said
+  said=$("$@" 2>&1) && return
   tail -n 15 <<<"$said" >&2
   return 1
 }
