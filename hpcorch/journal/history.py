@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import read_segment
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
-    CONTROL_SOURCE,
     ControlRequested,
     Event,
+    Fact,
     FeedingPlanned,
     JobObserved,
     SubmissionIntended,
@@ -47,31 +45,26 @@ class ControlHistory:
         """The number that the next submission of the sweep gets."""
         return max(self.submissions, default=-1) + 1
 
-
-def read_history(layout: SweepLayout, sweep: str, *, until: int | None = None) -> ControlHistory:
-    """Read the control journal. Call it under the sweep's lock if something is to be decided from it.
-
-    :param until: only what stands before this byte offset, such as what a ledger has taken over
-    """
-    events = read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=0, until=until).events
-    facts = [event.fact for event in events]
-    intents = [fact for fact in facts if isinstance(fact, SubmissionIntended)]
-    return ControlHistory(
-        submissions=fold_submissions(events),
-        observed=_last_words(events),
-        requests=[fact for fact in facts if isinstance(fact, ControlRequested)],
-        changed={fact.submission: fact.changed for fact in intents if fact.changed},
-        throttles={fact.submission: fact.throttle for fact in intents if fact.throttle},
-        at_once={fact.submission: fact.at_once for fact in intents if fact.at_once},
-        limited=frozenset(f.submission for f in facts if isinstance(f, SubmissionRejected) and f.limited),
-        feeding={fact.launch: fact.max_submit for fact in facts if isinstance(fact, FeedingPlanned)},
-    )
+    def with_events(self, events: Sequence[Event]) -> ControlHistory:
+        """The history that goes on with these events of the control journal."""
+        facts = [event.fact for event in events]
+        intents = [fact for fact in facts if isinstance(fact, SubmissionIntended)]
+        refused = [fact for fact in facts if isinstance(fact, SubmissionRejected)]
+        return replace(
+            self,
+            submissions=fold_submissions(events, self.submissions),
+            observed={**self.observed, **_last_words(facts)},
+            requests=[*self.requests, *(fact for fact in facts if isinstance(fact, ControlRequested))],
+            changed={**self.changed, **{one.submission: one.changed for one in intents if one.changed}},
+            throttles={**self.throttles, **{one.submission: one.throttle for one in intents if one.throttle}},
+            at_once={**self.at_once, **{one.submission: one.at_once for one in intents if one.at_once}},
+            limited=self.limited.union(one.submission for one in refused if one.limited),
+            feeding={**self.feeding, **{f.launch: f.max_submit for f in facts if isinstance(f, FeedingPlanned)}},
+        )
 
 
-def _last_words(events: tuple[Event, ...]) -> dict[AttemptId, JobObserved]:
-    words: dict[AttemptId, JobObserved] = {}
-    for event in events:
-        fact = event.fact
-        if isinstance(fact, JobObserved):
-            words[fact.attempt] = fact
-    return words
+EMPTY_HISTORY = ControlHistory(submissions={}, observed={}, requests=(), changed={})
+
+
+def _last_words(facts: Iterable[Fact]) -> dict[AttemptId, JobObserved]:
+    return {fact.attempt: fact for fact in facts if isinstance(fact, JobObserved)}

@@ -42,14 +42,18 @@ class JournalWriter:
         return cls(descriptor, path, seq=0, end=0)
 
     @classmethod
-    def resume(cls, path: Path) -> JournalWriter:
-        """Open a journal to go on after its last whole line; a torn tail is cut off. Made if it is missing."""
+    def resume(cls, path: Path, *, offset: int = 0, seq: int = 0) -> JournalWriter:
+        """Open a journal to go on after its last whole line; a torn tail is cut off. Made if it is missing.
+
+        :param offset: of whole lines that the caller has read already
+        :param seq: of the line that comes after those
+        """
         if not path.exists():
             return cls.create(path)
-        segment = read_segment(path, sweep="", source="", offset=0)
+        segment = read_segment(path, sweep="", source="", offset=offset)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.ftruncate(descriptor, segment.end)
-        seq = segment.events[-1].seq + 1 if segment.events else 0
+        seq = segment.events[-1].seq + 1 if segment.events else seq
         return cls(descriptor, path, seq=seq, end=segment.end)
 
     def append(self, fact: Fact, *, durable: bool = False) -> None:

@@ -38,7 +38,7 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
 
         try:
             if request.runs:
-                run_with_retries(reconciler, LocalPool(sweep.layout, request), tick)
+                run_with_retries(reconciler, LocalPool.submit(sweep.journal, request), tick)
         except Interrupted as stop:
             sys.stderr.write(
                 f"\nhpcorch: stopped by {stop}; the runs of sweep {sweep.id} that were not over are CANCELLED. Run"

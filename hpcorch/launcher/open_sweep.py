@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
-import platform
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +17,7 @@ from omegaconf import DictConfig
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout, default_ledger
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.launcher.composing.compose import Composer
@@ -30,12 +28,12 @@ from hpcorch.launcher.reuse import taken_over
 from hpcorch.launcher.site import Site
 from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.events import RunReused, SweepCreated
+from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.runtime.program.task_function import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, drift_policies, freeze_program, left_out, run_key
-from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 from hpcorch.services.site.profile import lease_places
 from hpcorch.services.site.project import project_at
 from hpcorch.services.tending.reconcile import Reconciler
@@ -68,8 +66,7 @@ class PlannedLaunch:
 class OpenSweep:
     """A sweep while its launcher lives."""
 
-    id: str
-    layout: SweepLayout
+    journal: ControlJournal
     ledger_path: Path
     params: Mapping[str, Any]
     backend: str
@@ -93,9 +90,9 @@ class OpenSweep:
         cwd = Path.cwd()
         ledger_path = default_ledger(cwd)
         root_seed: int | None = launching.params.get("seed")
+        layout = SweepLayout(Path(os.path.normpath(cwd / str(launching.config.hydra.sweep.dir))))
         return cls(
-            id=new_sweep_id(),
-            layout=SweepLayout(Path(os.path.normpath(cwd / str(launching.config.hydra.sweep.dir)))),
+            journal=ControlJournal(layout, new_sweep_id()),
             ledger_path=ledger_path,
             params=launching.params,
             backend=launching.backend,
@@ -110,6 +107,16 @@ class OpenSweep:
             site=Site.find(project_at(cwd), client),
             policies=drift_policies(launching.params),
         )
+
+    @property
+    def id(self) -> str:
+        """The sweep's id."""
+        return self.journal.sweep
+
+    @property
+    def layout(self) -> SweepLayout:
+        """The sweep directory."""
+        return self.journal.layout
 
     @property
     def client(self) -> SlurmClient:
@@ -177,7 +184,7 @@ class OpenSweep:
             kill_wait_s=client.config().kill_wait_s if client is not None else int(tunables.LOCAL_GRACE_S),
             leases=lease_places(self.site.profile, keys.get("resources") if self.backend == "slurm" else {}),
             throttle_folder=self.site.throttle_folder(keys, runs),
-            versions=_versions(),
+            versions=versions_of(*_RECORDED_PACKAGES),
             code=None if frozen is None else frozen.snapshot,
             environment=None if frozen is None else frozen.record_place(self.layout, first),
             drift=dict(self.policies),
@@ -207,11 +214,11 @@ class OpenSweep:
             if not self._created:
                 reuse = bool(self.params.get("reuse_sweep_dir"))
                 make_room(self.layout, ledger, reuse=reuse)
-                create_sweep(self.layout, self._created_fact())
+                self.journal = create_sweep(self.layout, self._new_sweep())
                 self._set_mode()
                 self._created = True
             reused = self._reused(ledger, planned)
-            record_launch(self.layout, planned.frozen, reused)
+            record_launch(self.journal, planned.frozen, reused)
             self.reconciler(ledger).ingest()
         return replace(planned, reused=frozenset(fact.run for fact in reused))
 
@@ -248,7 +255,7 @@ class OpenSweep:
 
     def reconciler(self, ledger: Ledger) -> Reconciler:
         """What keeps this sweep's rows up to date."""
-        return Reconciler(ledger, self.layout, self.id)
+        return Reconciler(ledger, self.journal)
 
     def results(self, planned: PlannedLaunch, ledger: Ledger) -> list[JobReturn]:
         """One JobReturn for each run of a launch that is over."""
@@ -280,23 +287,18 @@ class OpenSweep:
             " hydra.launcher.array_parallelism (or slots)"
         )
 
-    def _created_fact(self) -> SweepCreated:
-        return SweepCreated(
-            sweep=self.id,
+    def _new_sweep(self) -> NewSweep:
+        return NewSweep(
+            id=self.id,
             name=str(self.params.get("name") or self.config.hydra.job.name),
             backend=self.backend,
-            directory=str(self.layout.directory),
-            project=str(self.project),
-            user=getpass.getuser(),
-            host=self.host,
-            cwd=str(Path.cwd()),
-            argv=list(sys.argv),
+            project=self.project,
+            argv=sys.argv,
             root_seed=self.planner.root_seed,
             cluster=self.site.client.config().cluster if self.site.client is not None else None,
             sweeper=str(self.config.hydra.sweeper._target_),
             tags=[str(tag) for tag in self.params.get("tags") or []],
-            python=sys.executable,
-            versions=_versions(),
+            versions=versions_of(*_RECORDED_PACKAGES),
         )
 
     def _set_mode(self) -> None:
@@ -314,7 +316,3 @@ class OpenSweep:
 def _with_key(run: ManifestRun, frozen: FrozenProgram) -> ManifestRun:
     key = run_key(config_digest=run.config_digest, code=frozen.code.digest, seed=run.seed)
     return replace(run, key=key)
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}}

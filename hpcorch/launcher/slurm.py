@@ -112,8 +112,7 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
 
 def _feeder(sweep: OpenSweep, planned: PlannedLaunch, client: SlurmClient) -> Feeder:
     return Feeder(
-        layout=sweep.layout,
-        sweep=sweep.id,
+        journal=sweep.journal,
         launch=planned.frozen.header.launch,
         client=client,
         profile=sweep.site.profile,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpcorch.errors import RecordError
-from hpcorch.journal.history import read_history
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.ledger.store import Ledger
@@ -26,8 +26,9 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
     earlier = owner(layout)
     if earlier is None:  # another sweep is being created there at this moment
         raise owned(layout)
-    Reconciler(ledger, layout, earlier).ingest()
-    if not reuse and not _was_refused(layout):
+    journal = ControlJournal(layout, earlier)
+    Reconciler(ledger, journal).ingest()
+    if not reuse and not _was_refused(journal):
         raise owned(layout)
     alive = sum(
         n for state, n in ledger.counts(earlier).items() if not state.is_final and state is not RunState.PLANNED
@@ -40,8 +41,8 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
     layout.set_aside()
 
 
-def _was_refused(layout: SweepLayout) -> bool:
+def _was_refused(journal: ControlJournal) -> bool:
     """Whether the sweep that owns the directory got no further than a refusal; then there is nothing to lose."""
-    submissions = read_history(layout, sweep="").submissions.values()
+    submissions = journal.history().submissions.values()
     # One without any submission may be about to make its first.
     return bool(submissions) and all(one.state is SubmissionState.REJECTED for one in submissions)

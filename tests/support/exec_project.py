@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcorch.journal.control import control_journal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Run
+from hpcorch.model.states import SubmissionForm
 from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
+from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.reconcile import open_reconciler
 
@@ -116,22 +117,16 @@ def script_sweep(
             indices=indices,
         ),
     )
-    with control_journal(recorded.layout) as control:
-        control.append(
-            ev.SubmissionIntended(
-                submission=0,
-                launch=recorded.header.launch,
-                runs="0" if indices is None else ",".join(map(str, indices)),
-                token=TOKEN,
-                backend="slurm",
-                host="login",
-                script=".hpcorch/submissions/s0.sbatch",
-                form="script-job" if indices is None else "script-array",
-            )
-        )
-        if job_id is not None:
-            control.append(ev.SubmissionAccepted(submission=0, job_id=job_id))
-            control.append(ev.SubmissionReleased(submission=0))
+    submission = SubmissionRecord.next(recorded.journal)
+    form = SubmissionForm.SCRIPT_JOB if indices is None else SubmissionForm.SCRIPT_ARRAY
+    runs = [run.run for run in recorded.runs]
+    launch = recorded.header.launch
+    submission.intend(
+        Intent(launch=launch, runs=runs, backend="slurm", token=TOKEN, script=b"#!/bin/sh", form=form)
+    )
+    if job_id is not None:
+        submission.mark_accepted(job_id)
+        submission.mark_released()
     return recorded.layout, {"HPCORCH_SWEEP_DIR": str(recorded.layout.directory), "HPCORCH_TOKEN": TOKEN}
 
 

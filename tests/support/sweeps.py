@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcorch.journal.control import control_journal
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
 from hpcorch.journal.writer import JournalWriter
@@ -17,7 +17,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId, format_ranges
 from hpcorch.services.local.processes import pool_id
-from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+from hpcorch.services.recording.sweep import FrozenLaunch, record_launch
 from hpcorch.services.tending.reconcile import Reconciler
 
 SWEEP = "20260101-120000-bcdf"
@@ -37,14 +37,17 @@ class SweepOnDisk:
         return SweepLayout(self.project / "sweeps" / self.id)
 
     @property
+    def journal(self) -> ControlJournal:
+        """Its control journal, not read yet."""
+        return ControlJournal(self.layout, self.id)
+
+    @property
     def ledger_path(self) -> Path:
         return self.project / ".hpcorch" / "ledger.db"
 
     def record(self, *facts: ev.Fact) -> None:
         """Write facts to the control journal."""
-        with control_journal(self.layout) as control:
-            for fact in facts:
-                control.append(fact)
+        self.journal.append(*facts)
 
     def plan(
         self,
@@ -73,7 +76,7 @@ class SweepOnDisk:
         runs = [self._planned(index, words) for index, words in enumerate(overrides, start=first)]
         base = ManifestBase(base=0, config={"lr": 0.1, **config}, pickle=b"")
         record_launch(
-            self.layout,
+            self.journal,
             FrozenLaunch(header=header, bases=[base], runs=runs, task=task, options={"slots": 2, **options}),
         )
 
@@ -125,7 +128,7 @@ class SweepOnDisk:
     def ingest(self) -> None:
         """Bring the ledger up to date, as a launcher does."""
         with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
-            Reconciler(ledger, self.layout, self.id).ingest()
+            Reconciler(ledger, self.journal).ingest()
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,8 @@ def make_sweep(
         "root_seed": 7,
         "sweeper": "BasicSweeper",
     }
-    create_sweep(made.layout, ev.SweepCreated(sweep=sweep, **{**values, **created}))
+    made.layout.create()
+    made.record(ev.SweepCreated(sweep=sweep, **{**values, **created}))
     made.plan(overrides, config=config, options=options)
     return made
 

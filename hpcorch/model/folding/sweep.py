@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hpcorch.model.entities import Launch, Submission, Sweep
@@ -61,9 +61,14 @@ def fold_launch(planned: Event) -> Launch:
     )
 
 
-def fold_submissions(events: Iterable[Event]) -> dict[int, Submission]:
-    """Every submission that the control journal tells of, by number."""
-    submissions: dict[int, Submission] = {}
+def fold_submissions(
+    events: Iterable[Event], before: Mapping[int, Submission] | None = None
+) -> dict[int, Submission]:
+    """Every submission that the control journal tells of, by number.
+
+    :param before: what earlier events have told of
+    """
+    submissions = dict(before or {})
     for event in sorted(events, key=lambda item: item.seq):
         fact = event.fact
         if isinstance(fact, SubmissionIntended):

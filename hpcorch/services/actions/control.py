@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.history import read_history
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.ledger import Ledger
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
@@ -155,31 +153,30 @@ class Control:
         ledger = self.reconciler.ledger
         refused = {run.run: run.reason for run in refused_runs(ledger, ledger.sweep(self.sweep.id))}
         reason = f"cancelled by {getpass.getuser()} before it was submitted"
-        with control_journal(self.reconciler.layout) as control:
-            for run in runs:
-                word = JobObserved(
-                    submission=NO_SUBMISSION,
-                    run=run,
-                    restart=0,
-                    state=JobState.CANCELLED.value,
-                    witness="request",
-                    reason=f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason,
-                )
-                control.append(word, durable=run == runs[-1])
+        words = [
+            JobObserved(
+                submission=NO_SUBMISSION,
+                run=run,
+                restart=0,
+                state=JobState.CANCELLED.value,
+                witness="request",
+                reason=f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason,
+            )
+            for run in runs
+        ]
+        self.reconciler.journal.append(*words, durable=True)
 
     def _record(self, action: Action, asked: Sequence[Target], others: Sequence[Target]) -> None:
         """What is asked for, and the end of runs that nobody needs to be asked about: Slurm has given them up."""
-        layout = self.reconciler.layout
-        with control_journal(layout) as control:
-            requests = [_requested(action, target, checkpoint=True) for target in asked]
-            requests += [_requested(action, target) for target in others]
-            for request in requests:
-                control.append(request, durable=True)
+        requests = [_requested(action, target, checkpoint=True) for target in asked]
+        requests += [_requested(action, target) for target in others]
+        journal = self.reconciler.journal
+        with journal.locked():
+            journal.append(*requests, durable=True)
             if action is Action.CANCEL:
-                observed = read_history(layout, self.sweep.id).observed.values()
-                for word in attributed((w for w in observed if w.job_state is JobState.NOT_REQUEUED), requests):
-                    if word.job_state is not JobState.NOT_REQUEUED:
-                        control.append(word)
+                gone = JobState.NOT_REQUEUED
+                given_up = [word for word in journal.history().observed.values() if word.job_state is gone]
+                journal.append(*(word for word in attributed(given_up, requests) if word.job_state is not gone))
 
     def _mark(self, asked: Sequence[Target]) -> None:
         """Let those end at their next start that a preemption ends before they can heed the signal."""

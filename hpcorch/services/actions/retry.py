@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcorch.errors import HpcorchError, UnavailableError, UsageError
-from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
@@ -159,11 +158,11 @@ class Retry:
         end_elements(self.control.client, self._ledger.submissions(self._sweep), ended)
         with self._decided(ended) as plan:
             done = RetryResult(plan=plan)
-            layout, client = self.control.reconciler.layout, self.control.client
+            journal, client = self.control.reconciler.journal, self.control.client
             try:
                 for launch, portion in self._portions(plan):
                     again = replace(self._again(launch, portion.runs), changes={**portion.keys, **self.changes})
-                    job_id = submit_array(layout, again.request(os.environ), client)
+                    job_id = submit_array(journal, again.request(os.environ), client)
                     done.submitted.append((launch.first_run, portion.runs, job_id))
             except HpcorchError as error:
                 done.error = error
@@ -179,13 +178,13 @@ class Retry:
         :raises hpcorch.services.local.pool.Interrupted: SIGINT or SIGTERM arrived; every run is stopped, and
             recorded
         """
-        layout = self.control.reconciler.layout
+        journal = self.control.reconciler.journal
         with self._decided() as plan:
             done = RetryResult(plan=plan)
             again = [self._again(launch, plan.launches[launch.first_run]) for launch in self._launches(plan)]
-            pools = [LocalPool(layout, each.local_request()) for each in again]
+            pools = [LocalPool.submit(journal, each.local_request()) for each in again]
             for launch, pool in zip(plan.launches, pools, strict=True):
-                done.submitted.append((launch, tuple(plan.launches[launch]), pool.record()))
+                done.submitted.append((launch, tuple(plan.launches[launch]), pool.id))
 
         def take_over() -> None:
             self.control.reconciler.ingest()
@@ -204,7 +203,7 @@ class Retry:
     @contextmanager
     def _decided(self, among: Collection[int] | None = None) -> Iterator[RetryPlan]:
         """The plan by everything that is on record, with the sweep's lock held: nobody else submits meanwhile."""
-        with exclusive(self.control.reconciler.layout.lock):
+        with self.control.reconciler.journal.locked():
             self.control.reconciler.ingest()
             yield self.plan(among)
 

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.history import read_history
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import DIR_MODE, SweepLayout, scripts_folder
 from hpcorch.journal.lock import exclusive
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
     AttemptClaimed,
     AttemptEnded,
-    SubmissionAccepted,
-    SubmissionIntended,
-    SubmissionReleased,
 )
-from hpcorch.model.ids import AttemptId, new_token
+from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionForm, SubmissionState
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.job import Job
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
+from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 
 SWEEPER = "exec"
 _DIGEST_LENGTH = 12
@@ -77,7 +73,7 @@ def begin_here(ledger: Path, order: Order, claimed: AttemptClaimed) -> OwnAttemp
     :raises UnavailableError: likewise
     """
     recorded = record_wrapped(ledger, _wrapped(order, None))
-    _submit(recorded.layout, None)
+    _submit(recorded.journal, None)
     return _claim(recorded.layout, AttemptId(run=0, submission=0, restart=0), 0, claimed)
 
 
@@ -96,8 +92,8 @@ def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) 
         for candidate in _candidates(folder / name):
             layout = SweepLayout(candidate)
             if not candidate.exists():
-                record_wrapped(ledger, _wrapped(order, job), directory=candidate)
-                _submit(layout, job)
+                recorded = record_wrapped(ledger, _wrapped(order, job), directory=candidate)
+                _submit(recorded.journal, job)
             elif not _is_open(layout, attempt, job):
                 continue
             _tell_of_earlier_end(layout, attempt)
@@ -136,7 +132,7 @@ def _candidates(first: Path) -> Iterator[Path]:
 def _is_open(layout: SweepLayout, attempt: AttemptId, job: Job) -> bool:
     """Whether a recorded sweep is this job's, whole, and waits for this attempt."""
     try:
-        submission = read_history(layout, "").submissions.get(attempt.submission)
+        submission = ControlJournal(layout).history().submissions.get(attempt.submission)
     except OSError:
         return False
     if submission is None or submission.state is not SubmissionState.RELEASED or submission.job_id != job.id:
@@ -170,32 +166,21 @@ def _wrapped(order: Order, job: Job | None) -> Wrapped:
     )
 
 
-def _submit(layout: SweepLayout, job: Job | None) -> None:
+def _submit(journal: ControlJournal, job: Job | None) -> None:
     """Put on record what executes the run: this process, or the job that it is in."""
     is_array = job is not None and job.index is not None
     run = (job.index if job is not None else None) or 0
     form = SubmissionForm.SCRIPT_ARRAY if is_array else SubmissionForm.SCRIPT_JOB
-    with control_journal(layout) as control:
-        control.append(
-            SubmissionIntended(
-                submission=0,
-                launch=run,
-                runs=str(run),
-                token=new_token(),
-                backend="local" if job is None else "slurm",
-                host=socket.gethostname(),
-                script="",
-                form=form.value,
-            )
+    intent = Intent(launch=run, runs=[run], backend="local" if job is None else "slurm", form=form)
+    with journal.locked():
+        record = SubmissionRecord.next(journal)
+        record.intend(intent, durable=False)
+        record.mark_accepted(
+            pool_id(os.getpid()) if job is None else job.id,
+            cluster=None if job is None else job.cluster,
+            durable=False,
         )
-        control.append(
-            SubmissionAccepted(
-                submission=0,
-                job_id=pool_id(os.getpid()) if job is None else job.id,
-                cluster=None if job is None else job.cluster,
-            )
-        )
-        control.append(SubmissionReleased(submission=0), durable=True)
+        record.mark_released()
 
 
 def _claim(layout: SweepLayout, attempt: AttemptId, launch: int, claimed: AttemptClaimed) -> OwnAttempt:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.control import control_journal
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
@@ -188,8 +188,7 @@ class RunRecord(CommandRecord):
             end=utc_now(),
         )
         try:
-            with control_journal(self.layout) as control:
-                control.append(word)
+            ControlJournal(self.layout).append(word)
         except (OSError, UnavailableError) as error:
             say(f"that the command was stopped cannot be recorded: {error}")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.control import ControlJournal
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
@@ -64,15 +64,29 @@ class Interrupted(BaseException):
 
 
 class LocalPool:
-    """Executes one request to its end. Use once."""
+    """Executes one request to its end. Use once; :meth:`submit` makes it."""
 
-    def __init__(self, layout: SweepLayout, request: LocalRequest) -> None:
+    def __init__(self, request: LocalRequest, record: PoolRecord) -> None:
         self.request = request
-        self._layout = layout
-        self._record = PoolRecord(layout, sweep=request.sweep, launch=request.launch, runs=request.runs)
+        self._layout = record.journal.layout
+        self._record = record
         self._free_gpus = list(request.gpus)
         self._running: dict[int, LocalTask] = {}
         self._interrupted_by: int | None = None
+
+    @classmethod
+    def submit(cls, journal: ControlJournal, request: LocalRequest) -> LocalPool:
+        """A pool in this process, with its submission on record: from now on the runs are its own.
+
+        :raises OSError: it cannot be recorded
+        :raises UnavailableError: another process is busy with the sweep
+        """
+        return cls(request, PoolRecord.submit(journal, launch=request.launch, runs=request.runs))
+
+    @property
+    def id(self) -> str:
+        """What tells this pool from all others."""
+        return self._record.job_id
 
     def run(self, tick: Callable[[], None]) -> None:
         """Run every task; returns when all have ended.
@@ -80,7 +94,6 @@ class LocalPool:
         :param tick: called often, in this thread, to take over and show progress
         :raises Interrupted: after an orderly stop on SIGINT or SIGTERM
         """
-        self.record()
         waiting = list(range(len(self.request.runs)))
         begin = time.monotonic() + self.request.wait_s
         with self._signals():
@@ -96,14 +109,6 @@ class LocalPool:
                 with suppress(UnavailableError):
                     tick()
                 raise Interrupted(self._interrupted_by)
-
-    def record(self) -> str:
-        """Make the submission known: from now on its runs are this pool's. Done once; :meth:`run` does it too.
-
-        :return: the pool's id
-        """
-        self._record.submit()
-        return self._record.job_id
 
     def _start_unless_cancelled(self, index: int) -> None:
         if self._record.is_cancelled(index):

@@ -6,28 +6,23 @@ sweep is recorded in a directory of its own, and announced to the ledger.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import platform
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.layout import SweepLayout, scripts_folder
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
 from hpcorch.model.config import patched
-from hpcorch.model.events import SweepCreated
 from hpcorch.model.ids import format_ranges, new_sweep_id
 from hpcorch.model.seeds import new_root_seed, run_seed
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder, run_key
-from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 
 TASK = "task"  # the parameter in which the runs of an array differ
 OFFERED = "offered"  # a seed that a script may heed, by $HPCORCH_SEED, or not
@@ -68,11 +63,20 @@ class Wrapped:
 class RecordedSweep:
     """A sweep on disk: nothing is submitted or executed yet."""
 
-    sweep: str
-    layout: SweepLayout
+    journal: ControlJournal
     header: ManifestHeader
     runs: Sequence[ManifestRun]
     frozen: FrozenProgram
+
+    @property
+    def sweep(self) -> str:
+        """The sweep's id."""
+        return self.journal.sweep
+
+    @property
+    def layout(self) -> SweepLayout:
+        """The sweep directory."""
+        return self.journal.layout
 
 
 def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = None) -> RecordedSweep:
@@ -92,11 +96,11 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
     runs = _runs(wrapped, root_seed, frozen.code.digest)
     header = _header(wrapped, sweep, ledger.parent.parent, layout, runs, frozen)
     try:
-        create_sweep(layout, _created(wrapped, sweep, layout, header, root_seed))
+        journal = create_sweep(layout, _new_sweep(wrapped, header, root_seed))
     except RecordError as error:
         raise _not_recorded(layout, error.__cause__) from error
     record_launch(
-        layout,
+        journal,
         FrozenLaunch(
             header=header,
             bases=[ManifestBase(base=0, config=dict(wrapped.config), pickle=b"")],
@@ -107,7 +111,7 @@ def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = N
         ),
     )
     _announce(ledger, sweep, layout)
-    return RecordedSweep(sweep=sweep, layout=layout, header=header, runs=runs, frozen=frozen)
+    return RecordedSweep(journal=journal, header=header, runs=runs, frozen=frozen)
 
 
 def _announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
@@ -174,7 +178,7 @@ def _header(
         task_digest="",
         leases=dict(wrapped.leases),
         throttle_folder=wrapped.throttle_folder,
-        versions=_versions(),
+        versions=versions_of("hpcorch"),
         code=frozen.snapshot,
         environment=frozen.record_place(layout, runs[0].run),
         indices=_gaps(wrapped.indices),
@@ -188,26 +192,15 @@ def _gaps(indices: Sequence[int] | None) -> str | None:
     return format_ranges(indices)
 
 
-def _created(
-    wrapped: Wrapped, sweep: str, layout: SweepLayout, header: ManifestHeader, root_seed: int
-) -> SweepCreated:
-    return SweepCreated(
-        sweep=sweep,
+def _new_sweep(wrapped: Wrapped, header: ManifestHeader, root_seed: int) -> NewSweep:
+    return NewSweep(
+        id=header.sweep,
         name=wrapped.name,
         backend=wrapped.backend,
-        directory=str(layout.directory),
-        project=header.project,
-        user=getpass.getuser(),
-        host=socket.gethostname(),
-        cwd=str(Path.cwd()),
-        argv=[os.fsdecode(word) for word in wrapped.argv],
+        project=Path(header.project),
+        argv=wrapped.argv,
         root_seed=root_seed,
         cluster=wrapped.cluster,
         sweeper=wrapped.sweeper,
-        python=sys.executable,
         versions=header.versions,
     )
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "hpcorch": version("hpcorch")}

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
+import socket
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError
-from hpcorch.journal.control import control_journal
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
 from hpcorch.services.recording.environment import record_environment
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSweep:
+    """What its maker knows of a sweep that is to be recorded; who and where the maker is goes without saying.
+
+    :param backend: ``slurm`` or ``local``
+    :param project: the folder that holds ``.hpcorch``
+    :param sweeper: what makes its launches
+    :param versions: of Python and of installed packages, as :func:`versions_of` tells them
+    """
+
+    id: str
+    name: str
+    backend: str
+    project: Path
+    argv: Sequence[str]
+    root_seed: int
+    sweeper: str
+    cluster: str | None = None
+    tags: Sequence[str] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +62,20 @@ class FrozenLaunch:
     program: FrozenProgram | None = None
 
 
-def create_sweep(layout: SweepLayout, created: SweepCreated) -> None:
-    """Take a sweep directory and write the sweep's first fact.
+def versions_of(*packages: str) -> dict[str, str]:
+    """The version of Python and of these installed packages."""
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def create_sweep(layout: SweepLayout, new: NewSweep) -> ControlJournal:
+    """Take a sweep directory and write the sweep's first fact; the control journal that it begins.
 
     :raises RecordError: another sweep owns the directory, or it cannot be written
     """
+    journal = ControlJournal(layout, new.id)
     try:
         layout.create()
-        with control_journal(layout) as control:
-            control.append(created, durable=True)
+        journal.append(_created(layout, new), durable=True)
     except FileExistsError:
         raise owned(layout) from None
     except OSError as error:
@@ -51,6 +83,27 @@ def create_sweep(layout: SweepLayout, created: SweepCreated) -> None:
             f"the sweep directory {layout.directory} cannot be written ({error.strerror}): choose another"
             " hydra.sweep.dir, on a file system that the compute nodes share and that has space and inodes left"
         ) from error
+    return journal
+
+
+def _created(layout: SweepLayout, new: NewSweep) -> SweepCreated:
+    return SweepCreated(
+        sweep=new.id,
+        name=new.name,
+        backend=new.backend,
+        directory=str(layout.directory),
+        project=str(new.project),
+        user=getpass.getuser(),
+        host=socket.gethostname(),
+        cwd=str(Path.cwd()),
+        argv=[os.fsdecode(word) for word in new.argv],
+        root_seed=new.root_seed,
+        cluster=new.cluster,
+        sweeper=new.sweeper,
+        tags=list(new.tags),
+        python=sys.executable,
+        versions=dict(new.versions),
+    )
 
 
 def owned(layout: SweepLayout) -> RecordError:
@@ -62,13 +115,13 @@ def owned(layout: SweepLayout) -> RecordError:
     )
 
 
-def record_launch(layout: SweepLayout, frozen: FrozenLaunch, reused: Sequence[RunReused] = ()) -> None:
+def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequence[RunReused] = ()) -> None:
     """Write manifest and task file of a launch and make them known in the control journal.
 
     :param reused: runs that are not to be executed
     :raises RecordError: the sweep directory cannot be written
     """
-    first = frozen.header.launch
+    layout, first = journal.layout, frozen.header.launch
     manifest: Path = layout.manifest(first)
     try:
         layout.launch(first).mkdir(mode=DIR_MODE)
@@ -78,20 +131,15 @@ def record_launch(layout: SweepLayout, frozen: FrozenLaunch, reused: Sequence[Ru
         manifest_digest = write_manifest(manifest, frozen.header, frozen.bases, frozen.runs)
         if frozen.header.backend == "slurm":
             record_environment(layout, os.environ)
-        with control_journal(layout) as control:
-            for fact in (*facts, *reused):
-                control.append(fact)
-            control.append(
-                LaunchPlanned(
-                    first_run=first,
-                    count=frozen.header.count,
-                    manifest=layout.relative(manifest),
-                    manifest_digest=manifest_digest,
-                    task_digest=frozen.header.task_digest,
-                    options=dict(frozen.options),
-                ),
-                durable=True,
-            )
+        planned = LaunchPlanned(
+            first_run=first,
+            count=frozen.header.count,
+            manifest=layout.relative(manifest),
+            manifest_digest=manifest_digest,
+            task_digest=frozen.header.task_digest,
+            options=dict(frozen.options),
+        )
+        journal.append(*facts, *reused, planned, durable=True)
     except OSError as error:
         raise RecordError(
             f"the launch of {frozen.header.called} cannot be recorded in {layout.state} ({error.strerror}): free"

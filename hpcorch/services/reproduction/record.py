@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError
-from hpcorch.journal.control import control_journal
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, RecordPlace, SnapshotPlace
@@ -20,7 +18,7 @@ from hpcorch.model.events import CONTROL_SOURCE, EnvironmentFrozen, RunReproduce
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.runtime.attempt.environment import environment_file
 from hpcorch.services.recording.environment import record_environment
-from hpcorch.services.recording.sweep import FrozenLaunch, create_sweep, record_launch
+from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.site.terms import THROTTLES
 from hpcorch.services.throttling.state import state_directory
@@ -78,15 +76,14 @@ def find_repetition(layout: SweepLayout, of: str) -> SweepCreated | None:
     raise RecordError(f"{layout.directory} belongs to sweep {created.sweep}: name another directory")
 
 
-def record_repetition(plan: Plan, environ: Mapping[str, str]) -> SweepCreated:
+def record_repetition(plan: Plan, environ: Mapping[str, str]) -> ControlJournal:
     """Write the new sweep with its one run, and what it repeats.
 
     :param environ: that its jobs get
     :raises RecordError: another sweep owns the directory, or it cannot be written
     """
-    created = _created(plan)
     try:
-        create_sweep(plan.layout, created)
+        journal = create_sweep(plan.layout, _new_sweep(plan))
     except RecordError as error:
         reason = "it is no folder"
         if isinstance(error.__cause__, OSError):
@@ -97,60 +94,51 @@ def record_repetition(plan: Plan, environ: Mapping[str, str]) -> SweepCreated:
             f"the repetition cannot be made in {plan.layout.directory} ({reason}); otherwise name another directory"
         ) from error
     try:
-        _record_run(plan, created.sweep, environ)
+        _record_run(plan, journal, environ)
     except OSError as error:
         raise RecordError(
             f"the repetition cannot be recorded in {plan.layout.state} ({error.strerror}): nothing was executed;"
             " free space or inodes there, remove the directory and try again"
         ) from error
-    return created
+    return journal
 
 
 def _argv(of: str) -> list[str]:
     return ["hpcorch", "reproduce", of]
 
 
-def _created(plan: Plan) -> SweepCreated:
+def _new_sweep(plan: Plan) -> NewSweep:
     made = plan.original.evidence.sweep
-    return SweepCreated(
-        sweep=new_sweep_id(),
+    return NewSweep(
+        id=new_sweep_id(),
         name=made.name,
         backend=plan.backend,
-        directory=str(plan.layout.directory),
-        project=str(plan.ledger.parent.parent),
-        user=getpass.getuser(),
-        host=socket.gethostname(),
-        cwd=str(Path.cwd()),
+        project=plan.ledger.parent.parent,
         argv=_argv(plan.original.name),
         root_seed=made.root_seed,
         cluster=None if plan.client is None else plan.client.config().cluster,
         sweeper=made.sweeper,
         tags=["reproduction"],
-        python=sys.executable,
-        versions=dict(made.versions),
+        versions=made.versions,
     )
 
 
-def _record_run(plan: Plan, sweep: str, environ: Mapping[str, str]) -> None:
+def _record_run(plan: Plan, journal: ControlJournal, environ: Mapping[str, str]) -> None:
     original, layout = plan.original, plan.layout
     assert original.evidence.place is not None
     archive = original.evidence.place.archive(original.code)
     frozen = original.evidence.environment(original.run)
-    with control_journal(layout) as control:
-        control.append(replace(original.code, launch=0, archive=str(archive), diff=None, diff_digest=None))
-        if frozen is not None:
-            file = layout.relative(environment_file(layout.launch(0)))
-            control.append(
-                EnvironmentFrozen(launch=0, file=file, digest=frozen.digest, fingerprint=frozen.fingerprint)
-            )
+    journal.append(replace(original.code, launch=0, archive=str(archive), diff=None, diff_digest=None))
+    if frozen is not None:
+        file = layout.relative(environment_file(layout.launch(0)))
+        journal.append(EnvironmentFrozen(launch=0, file=file, digest=frozen.digest, fingerprint=frozen.fingerprint))
     if plan.client is not None:
         record_environment(layout, environ)
-    record_launch(layout, _launch(plan, sweep, archive))
+    record_launch(journal, _launch(plan, journal.sweep, archive))
     if frozen is not None:
         write_whole(environment_file(layout.launch(0)), original.evidence.place.file(frozen.file).read_bytes())
     # Last, since it says that the record is whole: whoever finds it goes on from there.
-    with control_journal(layout) as control:
-        control.append(RunReproduced(run=0, of=original.name, key=original.run.key or None), durable=True)
+    journal.append(RunReproduced(run=0, of=original.name, key=original.run.key or None), durable=True)
 
 
 def _launch(plan: Plan, sweep: str, archive: Path) -> FrozenLaunch:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
@@ -61,7 +61,7 @@ class Repetition:
         :raises SubmissionRejectedError: Slurm does not take it; the same call later tries again
         :raises UnavailableError: Slurm does not answer, or another process is busy with the sweep
         """
-        with exclusive(self.reconciler.layout.lock):
+        with self.reconciler.journal.locked():
             if not self._is_due():
                 return None
             check_own(self.reconciler.ledger.sweep(self.sweep).sweep, client)
@@ -69,7 +69,7 @@ class Repetition:
                 check_site(self._again().keys, client)
             request = self._again().request(_environ(self.original))
             try:
-                job_id = submit_array(self.reconciler.layout, request, client)
+                job_id = submit_array(self.reconciler.journal, request, client)
             finally:
                 self.reconciler.ingest()
         tend(self.reconciler, client, hurry=True)
@@ -80,12 +80,11 @@ class Repetition:
 
         :raises hpcorch.services.local.pool.Interrupted: SIGINT or SIGTERM arrived; the run is stopped and recorded
         """
-        with exclusive(self.reconciler.layout.lock):
+        with self.reconciler.journal.locked():
             if not self._is_due():
                 return
             request = replace(self._again().local_request(), environ=_environ(self.original), stderr_to_stdout=True)
-            pool = LocalPool(self.reconciler.layout, request)
-            pool.record()
+            pool = LocalPool.submit(self.reconciler.journal, request)
         pool.run(self.reconciler.ingest)
         self.reconciler.ingest()
 
@@ -183,8 +182,8 @@ def open_repetition(
         ledger=ledger.path,
         client=client if where == "slurm" else None,
     )
-    created = found or record_repetition(plan, _environ(original))
-    reconciler = Reconciler(ledger, layout, created.sweep)
+    journal = ControlJournal(layout, found.sweep) if found else record_repetition(plan, _environ(original))
+    reconciler = Reconciler(ledger, journal)
     reconciler.ingest()
     return Repetition(
         original=original, reconciler=reconciler, backend=where, is_new=found is None, changes=changes

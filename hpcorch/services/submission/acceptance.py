@@ -9,12 +9,10 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
-from hpcorch.journal.history import read_history
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import SubmissionAccepted, SubmissionReleased
 from hpcorch.model.ids import parse_time
+from hpcorch.services.recording.submissions import SubmissionRecord
 from hpcorch.services.submission.parallelism import free_arrays, is_own
 from hpcorch.services.throttling.state import Entry, state_directory
 from hpcorch.services.throttling.throttles import Throttles
@@ -25,44 +23,34 @@ def look_up(client: SlurmClient, token: str, since: str) -> list[str]:
     return client.find_token(token, parse_time(since) - timedelta(seconds=tunables.CLOCK_SKEW_S))
 
 
-def accept(
-    control: JournalWriter, client: SlurmClient, number: int, found: Sequence[str], *, cluster: str | None
-) -> str:
+def accept(record: SubmissionRecord, client: SlurmClient, found: Sequence[str], *, cluster: str | None) -> str:
     """Keep the oldest of the jobs that carry the token, and cancel the others, which are held."""
     oldest, *duplicates = sorted(set(found), key=int)
     if duplicates:
         client.cancel(duplicates)
-    control.append(
-        SubmissionAccepted(submission=number, job_id=oldest, cluster=cluster, cancelled_duplicates=duplicates),
-        durable=True,
-    )
+    record.mark_accepted(oldest, cluster=cluster, cancelled_duplicates=duplicates)
     return oldest
 
 
-def begin(
-    layout: SweepLayout,
-    control: JournalWriter,
-    client: SlurmClient,
-    submission: Submission,
-    throttle: Mapping[str, Any] | None,
-) -> None:
+def begin(record: SubmissionRecord, client: SlurmClient, throttle: Mapping[str, Any] | None) -> None:
     """Let an array's tasks start: at once, or those of a throttled one when whoever tends finds room.
 
-    :param submission: accepted
+    :param record: of a submission that is accepted
     :param throttle: what is recorded of it, if it shares throttled resources
     """
+    layout, submission = record.layout, record.submission
     assert submission.job_id is not None
     if throttle is not None:
         throttles = Throttles(state_directory(), client.config().cluster, client)
         # First, or there would seem to be room for as many as they run.
-        for entry in free_arrays(layout, read_history(layout, submission.sweep)) if is_own(throttle) else ():
+        for entry in free_arrays(layout, record.journal.history()) if is_own(throttle) else ():
             throttles.admit(entry)
         throttles.admit(throttled(layout, submission, throttle))
     elif not submission.form.is_script:  # a user's script is held only if its user wants it so
         # Somebody may have cancelled it while it was held; what became of it is asked for as of any other.
         with suppress(NotFoundError):
             client.release([submission.job_id])
-    control.append(SubmissionReleased(submission=submission.submission), durable=True)
+    record.mark_released()
 
 
 def throttled(layout: SweepLayout, submission: Submission, throttle: Mapping[str, Any]) -> Entry:

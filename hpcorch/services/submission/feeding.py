@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import SubmitLimitError
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.history import ControlHistory, read_history
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.lock import exclusive
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.history import ControlHistory
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.user_limits import user_limits
@@ -38,8 +36,7 @@ class Feeder:
     :param request: makes the request for a portion
     """
 
-    layout: SweepLayout
-    sweep: str
+    journal: ControlJournal
     launch: int
     client: SlurmClient
     profile: Profile
@@ -57,11 +54,11 @@ class Feeder:
         :raises SubmissionRejectedError: Slurm refused a portion for another reason than a limit
         :raises UnavailableError: Slurm does not answer, or it could not be recorded
         """
-        with exclusive(self.layout.lock):
+        with self.journal.locked():
             return self._feed(runs, alone=alone)
 
     def _feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> FeedResult:
-        history = read_history(self.layout, self.sweep)
+        history = self.journal.history()
         fed = FeedResult(waiting=len(runs))
         if self.launch in history.feeding and history.feeding[self.launch] is None and not alone:
             return fed  # nobody knows how much is free: one array after the other
@@ -90,15 +87,15 @@ class Feeder:
 
         :raises SlurmUnavailableError: Slurm does not answer
         """
-        known = self.layout.control.exists()  # of a dry run nothing is on disk
-        history = read_history(self.layout, self.sweep) if known else None
+        known = self.journal.layout.control.exists()  # of a dry run nothing is on disk
+        history = self.journal.history() if known else None
         return portions(runs, self._room(self._limit(), history), alone=True)
 
     def _submit(self, chosen: Sequence[ArrayPlan], fed: FeedResult) -> int:
         """Submit portions until one meets a limit; the size of that one, 0 if there was none."""
         for portion in chosen:
             try:
-                job_id = submit_array(self.layout, self.request(portion), self.client)
+                job_id = submit_array(self.journal, self.request(portion), self.client)
             except SubmitLimitError:
                 return len(portion.runs)
             fed.arrays.append((job_id, portion.runs))
@@ -164,6 +161,5 @@ class Feeder:
         """Put on record that runs wait, with the limit, so that nobody has to ask for it again."""
         if self.launch in history.feeding and history.feeding[self.launch] == limit:
             return history
-        with control_journal(self.layout) as control:
-            control.append(FeedingPlanned(launch=self.launch, max_submit=limit), durable=True)
-        return replace(history, feeding={**history.feeding, self.launch: limit})
+        self.journal.append(FeedingPlanned(launch=self.launch, max_submit=limit), durable=True)
+        return self.journal.history()

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from hpcorch import tunables
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.history import read_history
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.control import ControlJournal
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import SubmissionRejected
 from hpcorch.model.ids import parse_time
 from hpcorch.model.states import SubmissionState
+from hpcorch.services.recording.submissions import SubmissionRecord
 from hpcorch.services.submission.acceptance import accept, begin, look_up
 from hpcorch.services.submission.parallelism import throttle_of
 from hpcorch.slurm.protocol import SlurmClient
 
 
-def settle(layout: SweepLayout, sweep: str, client: SlurmClient, *, now: str) -> bool:
+def settle(journal: ControlJournal, client: SlurmClient, *, now: str) -> bool:
     """Bring submissions that somebody left half-done to an end; whether anything changed.
 
     A job that carries an intent's token is accepted and released. An intent that no job carries is given up once
@@ -28,19 +24,17 @@ def settle(layout: SweepLayout, sweep: str, client: SlurmClient, *, now: str) ->
     :param now: the current time, as :func:`hpcorch.model.ids.utc_now` writes it
     :raises SlurmUnavailableError: Slurm does not answer; nothing was settled wrongly
     """
-    if not any(_is_open(submission) for submission in read_history(layout, sweep).submissions.values()):
-        return False
+    if not any(map(_is_open, journal.history().submissions.values())):
+        return False  # mostly, and then nobody has to wait for the lock
     changed = False
-    with control_journal(layout) as control:
-        history = read_history(layout, sweep)
-        for submission in history.submissions.values():
-            if not _is_open(submission):
-                continue
-            job_id = _settle_one(control, client, submission, now)
-            if job_id is not None:
-                held = replace(submission, job_id=job_id)
-                begin(layout, control, client, held, throttle_of(history, held))
-            changed |= job_id is not None or _may_be_given_up(submission, now)
+    with journal.locked():
+        history = journal.history()
+        for submission in filter(_is_open, history.submissions.values()):
+            record = SubmissionRecord(journal=journal, number=submission.submission)
+            is_with_slurm = _find(record, client, now)
+            if is_with_slurm:
+                begin(record, client, throttle_of(history, submission))
+            changed |= is_with_slurm or _may_be_given_up(submission, now)
     return changed
 
 
@@ -52,24 +46,19 @@ def _is_open(submission: Submission) -> bool:
     )
 
 
-def _settle_one(control: JournalWriter, client: SlurmClient, submission: Submission, now: str) -> str | None:
-    """The id of the array that the submission has, accepted; None if there is none so far."""
-    number = submission.submission
+def _find(record: SubmissionRecord, client: SlurmClient, now: str) -> bool:
+    """Whether Slurm has the submission's array, which is accepted then."""
+    submission = record.submission
     if submission.state is SubmissionState.ACCEPTED and submission.job_id is not None:
-        return submission.job_id
+        return True
     found = look_up(client, submission.token, submission.intended_at)
     if found:
-        return accept(control, client, number, found, cluster=None)
-    if _may_be_given_up(submission, now):
-        control.append(
-            SubmissionRejected(
-                submission=number,
-                reason="no job with this submission's token appeared within the settling time: it was never"
-                " submitted",
-            ),
-            durable=True,
+        accept(record, client, found, cluster=None)
+    elif _may_be_given_up(submission, now):
+        record.mark_rejected(
+            "no job with this submission's token appeared within the settling time: it was never submitted"
         )
-    return None
+    return bool(found)
 
 
 def _may_be_given_up(submission: Submission, now: str) -> bool:

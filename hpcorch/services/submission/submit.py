@@ -18,14 +18,9 @@ from hpcorch.errors import (
     SubmitLimitError,
     UnavailableError,
 )
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.files import write_whole
-from hpcorch.journal.history import read_history
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import digest
-from hpcorch.journal.writer import JournalWriter
-from hpcorch.model.events import SubmissionIntended, SubmissionRejected, SubmissionUnknown
-from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.journal.control import ControlJournal
+from hpcorch.model.ids import new_token, utc_now
+from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission.acceptance import accept, begin, look_up
 from hpcorch.services.submission.parallelism import is_beside
 from hpcorch.services.submission.request import Request, log_files, script_text
@@ -33,7 +28,7 @@ from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.protocol import SlurmClient
 
 
-def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
+def submit_array(journal: ControlJournal, request: Request, client: SlurmClient) -> str:
     """Submit one array and release it; the array's job id.
 
     :raises SubmissionRejectedError: Slurm will not take it; nothing is left behind
@@ -42,47 +37,42 @@ def submit_array(layout: SweepLayout, request: Request, client: SlurmClient) -> 
     :raises RecordError: it could not be recorded; if it exists, it is held, and ``hpcorch status`` will settle it
     """
     try:
-        return _submit(layout, request, client)
+        return _submit(journal, request, client)
     except OSError as error:
+        place = error.filename or journal.layout.state
         raise RecordError(
-            f"the submission cannot be recorded ({error.strerror}: {error.filename or layout.state}): free space or"
+            f"the submission cannot be recorded ({error.strerror}: {place}): free space or"
             f" inodes there. Then `hpcorch status --refresh {request.sweep}` settles what was begun; nothing starts"
             " before"
         ) from error
 
 
-def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
-    with control_journal(layout) as control:
-        history = read_history(layout, request.sweep)
-        number, token = history.next_submission, new_token()
-        request = replace(request, beside=is_beside(request, history, client))
+def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> str:
+    with journal.locked():
+        record = SubmissionRecord.next(journal)
+        token = new_token()
+        request = replace(request, beside=is_beside(request, journal.history(), client))
         throttle = request.throttle
-        script = layout.script(number)
-        text = script_text(layout, request, number=number, token=token).encode("utf-8", "surrogateescape")
-        write_whole(script, text)
-        control.append(
-            SubmissionIntended(
-                submission=number,
+        text = script_text(journal.layout, request, number=record.number, token=token)
+        record.intend(
+            Intent(
                 launch=request.launch,
-                runs=format_ranges(request.runs),
+                runs=request.runs,
                 token=token,
                 backend="slurm",
                 host=request.host,
-                script=layout.relative(script),
-                script_digest=digest(text),
-                changed=dict(request.changed) if request.changed else None,
+                script=text.encode("utf-8", "surrogateescape"),
+                changed=request.changed,
                 throttle=throttle,
                 at_once=request.at_once,
-            ),
-            durable=True,
+            )
         )
         begun = utc_now()
-        answer = _submit_held(layout, request, client, control, number)
+        answer = _submit_held(record, request, client)
         try:
-            job_id = _settle_answer(control, client, number, answer, token, begun)
-            log_files(layout, request, number).make_slurm_folders(job_id, len(request.runs))
-            held = read_history(layout, request.sweep).submissions[number]
-            begin(layout, control, client, held, throttle)
+            job_id = _settle_answer(record, client, answer, token, begun)
+            log_files(journal.layout, request, record.number).make_slurm_folders(job_id, len(request.runs))
+            begin(record, client, throttle)
         except UnavailableError as error:
             raise SubmissionUnknownError(
                 f"{error} Whether the array exists, and may start, is not settled: `hpcorch status --refresh"
@@ -92,33 +82,31 @@ def _submit(layout: SweepLayout, request: Request, client: SlurmClient) -> str:
 
 
 def _submit_held(
-    layout: SweepLayout, request: Request, client: SlurmClient, control: JournalWriter, number: int
+    record: SubmissionRecord, request: Request, client: SlurmClient
 ) -> Submitted | SubmissionUnknownError:
     """What sbatch answered, or the error that there was no answer."""
-    script = layout.script(number)
+    script = record.layout.script(record.number)
     try:
         client.check(script, env=request.environ)
         return client.submit(script, env=request.environ)
     except (SubmissionRejectedError, SlurmUnavailableError) as error:
-        limited = isinstance(error, SubmitLimitError) or None
-        control.append(SubmissionRejected(submission=number, reason=str(error), limited=limited), durable=True)
+        record.mark_rejected(str(error), limited=isinstance(error, SubmitLimitError))
         raise
     except SubmissionUnknownError as error:
-        control.append(SubmissionUnknown(submission=number, reason=str(error)), durable=True)
+        record.mark_unknown(str(error))
         return error
 
 
 def _settle_answer(
-    control: JournalWriter,
+    record: SubmissionRecord,
     client: SlurmClient,
-    number: int,
     answer: Submitted | SubmissionUnknownError,
     token: str,
     begun: str,
 ) -> str:
     found = look_up(client, token, begun)
     if isinstance(answer, Submitted):
-        return accept(control, client, number, [answer.job_id, *found], cluster=answer.cluster)
+        return accept(record, client, [answer.job_id, *found], cluster=answer.cluster)
     if not found:
         raise answer
-    return accept(control, client, number, found, cluster=None)
+    return accept(record, client, found, cluster=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announced, taken_over
 from hpcorch.journal.layout import SweepLayout
 
@@ -36,7 +37,7 @@ def take_over(ledger: Path) -> list[str]:
                     taken_over(ledger, sweep)
                     continue
                 try:
-                    Reconciler(writer, layout, sweep).ingest()
+                    Reconciler(writer, ControlJournal(layout, sweep)).ingest()
                     taken_over(ledger, sweep)
                 except (HpcorchError, OSError) as error:
                     troubles.append(f"sweep {sweep} in {directory} cannot be taken over yet: {error}")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, RecordError, UnavailableError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger
@@ -59,7 +60,7 @@ def keep(layout: SweepLayout, submission: int, client: SlurmClient, ledger_path:
     pauses = Pauses(first_s=tunables.KEEPER_PAUSES_S[0], limit_s=tunables.KEEPER_PAUSES_S[1])
     deadline = time.monotonic() + tunables.KEEPER_STAY_S
     with Ledger.open(ledger_path, write=True, create=True) as ledger:
-        reconciler = Reconciler(ledger, layout, sweep)
+        reconciler = Reconciler(ledger, ControlJournal(layout, sweep))
         while not _look_after(reconciler, submission, client):
             if time.monotonic() >= deadline:
                 raise UnavailableError(

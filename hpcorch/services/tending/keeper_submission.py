@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.journal.control import control_journal
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
@@ -81,7 +81,7 @@ def _may_be_cancelled(keys: Mapping[str, Any], client: SlurmClient) -> bool:
 
 
 def submit_keeper(
-    layout: SweepLayout,
+    journal: ControlJournal,
     submission: Submission,
     options: JobOptions,
     environ: Mapping[str, str],
@@ -93,12 +93,11 @@ def submit_keeper(
     :raises SubmissionRejectedError: Slurm will not take it
     :raises UnavailableError: Slurm does not answer, or the sweep is somebody else's at the moment
     """
-    script = layout.keeper_script(submission.submission)
-    text = keeper_script(layout, submission, options, environ)
+    script = journal.layout.keeper_script(submission.submission)
+    text = keeper_script(journal.layout, submission, options, environ)
     write_whole(script, text.encode("utf-8", "surrogateescape"))
     job_id = client.submit(script, env=environ).job_id
-    with control_journal(layout) as control:
-        control.append(KeeperSubmitted(submission=submission.submission, job_id=job_id), durable=True)
+    journal.append(KeeperSubmitted(submission=submission.submission, job_id=job_id), durable=True)
     return job_id
 
 

@@ -29,10 +29,10 @@ def run_with_retries(reconciler: Reconciler, pool: LocalPool, tick: Callable[[],
 
 
 def _next_round(reconciler: Reconciler, request: LocalRequest) -> LocalPool | None:
-    state = read_state(reconciler.ledger, reconciler.layout, reconciler.sweep)
+    state = read_state(reconciler.ledger, reconciler.journal)
     again = {run: retry for run, retry in awaited(state).items() if run in request.runs}
     if not again:
         return None
     latest = max(parse_time(retry.at) for retry in again.values())
     wait_s = max(0, math.ceil((latest - parse_time(state.now)).total_seconds()))
-    return LocalPool(reconciler.layout, replace(request, runs=sorted(again), wait_s=float(wait_s)))
+    return LocalPool.submit(reconciler.journal, replace(request, runs=sorted(again), wait_s=float(wait_s)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Run
@@ -32,7 +33,7 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
 
     try:
         layout = locate(Path(ledger.sweep(sweep).sweep.directory), sweep)
-        return {} if layout.aside is not None else awaited(read_state(ledger, layout, sweep))
+        return {} if layout.aside is not None else awaited(read_state(ledger, ControlJournal(layout, sweep)))
     except (HpcorchError, OSError):
         return {}
 

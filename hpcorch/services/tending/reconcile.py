@@ -14,8 +14,8 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError, UnavailableError
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.history import ControlHistory, read_history
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment, locate, read_sweep
 from hpcorch.ledger.store import Ledger
@@ -42,14 +42,20 @@ _OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Keeps one sweep's rows in an open, writable ledger up to date.
-
-    :param sweep: the sweep's id
-    """
+    """Keeps one sweep's rows in an open, writable ledger up to date."""
 
     ledger: Ledger
-    layout: SweepLayout
-    sweep: str
+    journal: ControlJournal
+
+    @property
+    def layout(self) -> SweepLayout:
+        """The sweep directory."""
+        return self.journal.layout
+
+    @property
+    def sweep(self) -> str:
+        """The sweep's id."""
+        return self.journal.sweep
 
     def ingest(self, *, note: bool = False) -> None:
         """Take over what the journals have new. Cheap when there is nothing.
@@ -86,9 +92,9 @@ class Reconciler:
         """
         self.ingest()
         self._check_cluster(client)
-        if settle(self.layout, self.sweep, client, now=utc_now()):
+        if settle(self.journal, client, now=utc_now()):
             self.ingest()
-        history, attempts = read_history(self.layout, self.sweep), self.ledger.attempts(self.sweep)
+        history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
         unexplained = _unexplained(attempts, history) if client.config().accounting else frozenset()
         asked = [*self._runs(_OPEN), *self._over(unexplained)]
         known = _known(asked, history, attempts)
@@ -147,7 +153,7 @@ class Reconciler:
         """Conclude what became of runs whose local pool is gone."""
         self.ingest()
         unfinished = self._runs(state for state in RunState if not state.is_final)
-        self._append(orphaned(read_history(self.layout, self.sweep).submissions.values(), unfinished))
+        self._append(orphaned(self.journal.history().submissions.values(), unfinished))
         self.ingest()
 
     def _over(self, unexplained: Collection[tuple[int, int]]) -> list[Run]:
@@ -163,9 +169,8 @@ class Reconciler:
         if not facts:
             return
         heeded = _heeded(known.attempts.values()) if known is not None else frozenset()
-        with control_journal(self.layout) as control:
-            for fact in attributed(facts, read_history(self.layout, self.sweep).requests, heeded):
-                control.append(fact)
+        with self.journal.locked():  # somebody may have asked for an end since Slurm told of it
+            self.journal.append(*attributed(facts, self.journal.history().requests, heeded))
 
 
 def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
@@ -175,7 +180,7 @@ def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
     :raises RecordError: the sweep's record is not in its directory
     """
     known = ledger.sweep(sweep).sweep
-    return Reconciler(ledger, locate(Path(known.directory), known.id), known.id)
+    return Reconciler(ledger, ControlJournal(locate(Path(known.directory), known.id), known.id))
 
 
 def _known(asked: Iterable[Run], history: ControlHistory, attempts: Iterable[Attempt]) -> KnownAttempts:

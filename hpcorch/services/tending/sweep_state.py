@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcorch.journal.history import ControlHistory, read_history
-from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.history import ControlHistory
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
@@ -49,16 +49,24 @@ class SweepState:
         return budget_of(self.launches[launch])
 
 
-def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: Collection[int] = ()) -> SweepState:
+def read_state(
+    ledger: Ledger,
+    journal: ControlJournal,
+    *,
+    keepers_for: Callable[[Iterable[Launch], ControlHistory], Collection[int]] | None = None,
+) -> SweepState:
     """The state of a sweep by what the ledger and the control journal have.
 
-    :param keepers_for: launches whose submissions are to have keepers
+    :param keepers_for: which launches are to have keepers; asked only while Slurm has runs of the sweep
     :raises OSError: the control journal cannot be read
     """
     # No more of the journal than the ledger has, or a run that was submitted again just now would look over.
-    history = read_history(layout, sweep, until=ledger.offset(sweep, CONTROL_SOURCE))
+    sweep = journal.sweep
+    history = journal.history(until=ledger.offset(sweep, CONTROL_SOURCE))
     launches = {launch.first_run: launch for launch in ledger.launches(sweep)}
     counts = ledger.counts(sweep)
+    is_with_slurm = not WITH_SLURM.isdisjoint(counts)
+    kept = keepers_for(launches.values(), history) if keepers_for is not None and is_with_slurm else ()
     wanted = {RunState.PLANNED}
     if any(not budget_of(launch).is_empty for launch in launches.values()):
         wanted |= NOT_FINE
@@ -75,8 +83,8 @@ def read_state(ledger: Ledger, layout: SweepLayout, sweep: str, *, keepers_for: 
             (a.run, a.submission) for a, said in history.observed.items() if said.job_state is JobState.NOT_REQUEUED
         ),
         abandoned=frozenset(number for number, one in history.submissions.items() if _is_abandoned(one)),
-        unkept=_unkept(ledger, sweep, history, keepers_for),
-        is_with_slurm=not WITH_SLURM.isdisjoint(counts),
+        unkept=_unkept(ledger, sweep, history, kept),
+        is_with_slurm=is_with_slurm,
     )
 
 

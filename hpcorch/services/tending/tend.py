@@ -16,7 +16,7 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
-from hpcorch.journal.history import read_history
+from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Launch
 from hpcorch.model.ids import named_runs
@@ -99,11 +99,12 @@ class _Tender:
     def _carry_out(self) -> None:
         """End the runs' earlier elements, which may take a while, then submit under the sweep's lock."""
         self.reconciler.ingest()
-        ended = {run for action in decide(self._state()) if isinstance(action, Resubmit) for run in action.runs}
+        state = self._state()
+        ended = {run for action in decide(state) if isinstance(action, Resubmit) for run in action.runs}
         if ended:
-            history = read_history(self.reconciler.layout, self.reconciler.sweep)
-            end_elements(self.client, history.submissions.values(), ended, grace_s=tunables.FAILED_ELEMENT_ENDS_S)
-        with exclusive(self.reconciler.layout.lock):
+            end_elements(self.client, state.history.submissions.values(), ended, grace_s=tunables.FAILED_ELEMENT_ENDS_S)
+        with self.reconciler.journal.locked():
+            # Decided again: others may have submitted before we had the lock, and what we submit changes the rest.
             self.reconciler.ingest()
             for action in _only(decide(self._state()), ended):
                 self._resubmit(action)
@@ -111,8 +112,9 @@ class _Tender:
             for feed in (one for one in decide(self._state()) if isinstance(one, Feed)):
                 self._feed(feed)
             self.reconciler.ingest()
-            for keep in (one for one in decide(self._state()) if isinstance(one, Keep)):
-                self._keep(keep)
+            state = self._state()
+            for keep in (one for one in decide(state) if isinstance(one, Keep)):
+                self._keep(keep, state.history)
             self.reconciler.ingest()
 
     def _resubmit(self, action: Resubmit) -> None:
@@ -126,7 +128,7 @@ class _Tender:
         again = self._resubmission(action.launch, action.runs, action.changes)
         request = again.later_request(self._environ, wait_s=action.wait_s)
         try:
-            job_id = submit_array(self.reconciler.layout, request, self.client)
+            job_id = submit_array(self.reconciler.journal, request, self.client)
         except SubmissionRejectedError as error:
             self.done.troubles.append(error)  # other launches may have other options
         else:
@@ -143,8 +145,7 @@ class _Tender:
             return again.later_request(self._environ, wait_s=0) if begun else again.request(self._environ)
 
         feeder = Feeder(
-            layout=self.reconciler.layout,
-            sweep=sweep,
+            journal=self.reconciler.journal,
             launch=feed.launch,
             client=self.client,
             profile=self._profile,
@@ -161,7 +162,7 @@ class _Tender:
 
     def _share(self) -> None:
         """Let throttled arrays have what there is room for; whatever sweep they belong to."""
-        history = read_history(self.reconciler.layout, self.reconciler.sweep)
+        history = self.reconciler.journal.history()
         if not history.throttles:
             return
         throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
@@ -177,14 +178,12 @@ class _Tender:
         done = throttles.rebalance(throttle_capacities(self._profile), force=hurry)
         self.done.troubles.extend(done.troubles)
 
-    def _keep(self, keep: Keep) -> None:
-        history = read_history(self.reconciler.layout, self.reconciler.sweep)
+    def _keep(self, keep: Keep, history: ControlHistory) -> None:
         submission = history.submissions[keep.submission]
         changes = history.changed.get(keep.submission, {})
         options = self._resubmission(submission.launch, submission.runs, changes).options
-        layout = self.reconciler.layout
         try:
-            job_id = submit_keeper(layout, submission, options, self._environ, self.client)
+            job_id = submit_keeper(self.reconciler.journal, submission, options, self._environ, self.client)
         except HpcorchError as error:
             number = keep.submission
             what = f"submission {number} has no keeper job, so what it needs later waits for your next command"
@@ -211,11 +210,10 @@ class _Tender:
         return recorded_environment(self.reconciler.layout)
 
     def _state(self) -> SweepState:
-        ledger, sweep = self.reconciler.ledger, self.reconciler.sweep
-        alive = not WITH_SLURM.isdisjoint(ledger.counts(sweep))
-        history = read_history(self.reconciler.layout, sweep)
-        keepers_for = launches_to_keep(ledger.launches(sweep), history, self.client) if alive else ()
-        return read_state(ledger, self.reconciler.layout, sweep, keepers_for=keepers_for)
+        def keepers_for(launches: Iterable[Launch], history: ControlHistory) -> frozenset[int]:
+            return launches_to_keep(launches, history, self.client)
+
+        return read_state(self.reconciler.ledger, self.reconciler.journal, keepers_for=keepers_for)
 
 
 def _only(actions: Iterable[Action], runs: set[int]) -> list[Resubmit]:

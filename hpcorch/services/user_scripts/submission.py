@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -12,18 +11,15 @@ from typing import Any
 
 from hpcorch import process
 from hpcorch.errors import RecordError
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.files import write_whole
 from hpcorch.journal.inbox import taken_over
 from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.entities import SBATCH
-from hpcorch.model.events import SubmissionAccepted, SubmissionIntended, SubmissionReleased, SubmissionUnknown
-from hpcorch.model.ids import format_ranges, new_token, utc_now
+from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.logs.filename_pattern import LOG_KEY
 from hpcorch.services.recording.program_sweep import RecordedSweep, Wrapped, record_wrapped
+from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.site.project import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
@@ -38,11 +34,12 @@ _USAGE_ERROR = 255  # getopt did not understand a flag
 class _Held:
     """A recorded sweep whose lock is held.
 
+    :param submission: its only one
     :param throttle: what is recorded of an array that shares throttled resources
     """
 
     recorded: RecordedSweep
-    control: JournalWriter
+    submission: SubmissionRecord
     throttle: Mapping[str, Any] | None
 
 
@@ -63,8 +60,8 @@ class ScriptSubmission:
         recorded = self._recorded(cwd, granted)
         throttle = granted.throttle(self.request.parallel)
         with ExitStack() as locked:
-            control = locked.enter_context(control_journal(recorded.layout))
-            held = _Held(recorded=recorded, control=control, throttle=throttle)
+            locked.enter_context(recorded.journal.locked())
+            held = _Held(recorded=recorded, submission=SubmissionRecord.next(recorded.journal), throttle=throttle)
             self._intend(held)
 
             def heard(line: bytes) -> None:
@@ -131,29 +128,22 @@ class ScriptSubmission:
         return recorded
 
     def _intend(self, held: _Held) -> None:
-        layout, recorded, throttle = held.recorded.layout, held.recorded, held.throttle
-        script = layout.script(0)
+        recorded = held.recorded
+        intent = Intent(
+            launch=recorded.header.launch,
+            runs=[run.run for run in recorded.runs],
+            backend="slurm",
+            token=self.token,
+            script=self.request.text,
+            form=self.request.form,
+            throttle=held.throttle,
+        )
         try:
-            write_whole(script, self.request.text)
-            held.control.append(
-                SubmissionIntended(
-                    submission=0,
-                    launch=recorded.header.launch,
-                    runs=format_ranges([run.run for run in recorded.runs]),
-                    token=self.token,
-                    backend="slurm",
-                    host=socket.gethostname(),
-                    script=layout.relative(script),
-                    script_digest=digest(self.request.text),
-                    throttle=dict(throttle) if throttle else None,
-                    form=self.request.form.value,
-                ),
-                durable=True,
-            )
+            held.submission.intend(intent)
         except OSError as error:
             raise RecordError(
-                f"the submission cannot be recorded in {layout.state} ({error.strerror}): free space or inodes"
-                " there; nothing was submitted"
+                f"the submission cannot be recorded in {recorded.layout.state} ({error.strerror}): free space or"
+                " inodes there; nothing was submitted"
             ) from error
 
     def _keep(
@@ -176,19 +166,13 @@ class ScriptSubmission:
         held: _Held,
     ) -> None:
         self.outcome.job_id, self.outcome.cluster = answer.job_id, answer.cluster
-        held.control.append(
-            SubmissionAccepted(submission=0, job_id=answer.job_id, cluster=answer.cluster),
-            durable=held.throttle is not None,
-        )
+        held.submission.mark_accepted(answer.job_id, cluster=answer.cluster, durable=held.throttle is not None)
         if held.throttle is None:
-            held.control.append(SubmissionReleased(submission=0), durable=True)
+            held.submission.mark_released()
         else:
-            from hpcorch.journal.history import read_history
             from hpcorch.services.submission.acceptance import begin
 
-            recorded = held.recorded
-            submission = read_history(recorded.layout, recorded.sweep).submissions[0]
-            begin(recorded.layout, held.control, self.client, submission, held.throttle)
+            begin(held.submission, self.client, held.throttle)
 
     def _as_asked(self, line: bytes, answer: commands.Submitted) -> bytes:
         """What sbatch would have printed: it was told to print the bare id."""
@@ -213,7 +197,7 @@ class ScriptSubmission:
         failure = failures.explain(as_text(done.stderr), self.request.values)
         if done.returncode == _USAGE_ERROR or failure.meaning is not failures.Meaning.UNKNOWN:
             return True
-        held.control.append(SubmissionUnknown(submission=0, reason=failure.sentence), durable=True)
+        held.submission.mark_unknown(failure.sentence)
         self.outcome.notices.append(
             f"whether the job exists is not settled: `hpcorch status --refresh {held.recorded.sweep}` looks, and"
             " settles it"

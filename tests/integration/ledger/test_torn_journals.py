@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.journal.control import control_journal
-from hpcorch.journal.history import read_history
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
@@ -96,10 +94,9 @@ def test_a_control_journal_torn_at_any_byte_keeps_its_whole_facts_and_takes_more
     for length in range(len(content)):
         path.write_bytes(content[:length])
         before = read_segment(path, sweep=sweep.id, source="control", offset=0).events
-        with control_journal(sweep.layout) as control:
-            control.append(released)
+        sweep.journal.append(released)
         after = read_segment(path, sweep=sweep.id, source="control", offset=0)
         assert after.rest == 0
         assert [event.seq for event in after.events] == list(range(len(before) + 1))
         assert after.events[: len(before)] == before
-        assert len(read_history(sweep.layout, sweep.id).submissions) <= 1
+        assert len(sweep.journal.history().submissions) <= 1

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.journal.writer import JournalWriter
@@ -218,7 +219,7 @@ def test_what_odd_tasks_leave_behind_is_taken_into_the_ledger(node: Node, tmp_pa
         node.start(task)
     with Ledger.open(tmp_path / "ledger.db", write=True, create=True) as ledger:
         sweep = json.loads(node.layout.control.read_text().splitlines()[0])["sweep"]
-        Reconciler(ledger, node.layout, sweep).ingest()
+        Reconciler(ledger, ControlJournal(node.layout, sweep)).ingest()
         states = {run.params["x"]: run.state.value for run in ledger.runs(sweep) if run.attempts}
     assert states == {"raises-mute": "FAILED", "exits-huge": "FAILED", "returns-itself": "COMPLETED"}
 

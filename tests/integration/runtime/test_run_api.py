@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger.store import Ledger
@@ -359,7 +360,7 @@ def test_the_ledger_shows_where_each_attempt_began(node):
     node.start("loop", restart=1)
     with Ledger.open(node.folder / ".hpcorch" / "ledger.db", write=True) as ledger:
         sweep = ledger.sweep("last").sweep.id
-        Reconciler(ledger, node.layout, sweep).ingest()
+        Reconciler(ledger, ControlJournal(node.layout, sweep)).ingest()
         first, second = (attempt for attempt in ledger.attempts(sweep) if attempt.run == 0)
     assert (first.restored_step, first.checkpoint_step) == (None, 3)
     assert (second.restored_step, second.checkpoint_step) == (3, 6)

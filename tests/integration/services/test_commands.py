@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpcorch.journal.control import control_journal
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
 from hpcorch.model.states import AttemptState, RunState
@@ -411,8 +411,7 @@ def test_a_job_that_starts_before_sbatch_has_its_answer_waits_for_it(project):
     layout, exported = script_sweep(project, job_id=None)
     child = project.start("--", "true", job={**exported, **job(41)})
     time.sleep(1)
-    with control_journal(layout) as control:
-        control.append(ev.SubmissionAccepted(submission=0, job_id="41"))
+    ControlJournal(layout).append(ev.SubmissionAccepted(submission=0, job_id="41"))
     child.communicate(timeout=60)
     assert of_kind(project.facts(sweep=layout), ev.CommandEnded)[0].exit_code == 0
 

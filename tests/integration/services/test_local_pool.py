@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.history import read_history
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest
@@ -35,7 +34,7 @@ def execute(sweep: SweepOnDisk, deed: str, tick: Callable[[], None] = lambda: No
     python.write_text(f"#!/bin/bash\n{deed}\n")
     python.chmod(0o755)
     request = LocalRequest(sweep=sweep.id, launch=0, runs=[0, 1], slots=2, python=str(python), environ=os.environ)
-    LocalPool(sweep.layout, request).run(tick)
+    LocalPool.submit(sweep.journal, request).run(tick)
     return runs_of(sweep)
 
 
@@ -87,7 +86,7 @@ def test_a_pool_is_alive_whatever_happens_to_the_clock_and_gone_once_it_is_a_zom
 
 
 def concluded(sweep: SweepOnDisk) -> list[str]:
-    submissions = read_history(sweep.layout, sweep.id).submissions.values()
+    submissions = sweep.journal.history().submissions.values()
     return [fact.state for fact in orphaned(submissions, runs_of(sweep))]
 
 

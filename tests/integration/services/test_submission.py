@@ -22,7 +22,6 @@ from hpcorch.errors import (
     SubmissionRejectedError,
     SubmissionUnknownError,
 )
-from hpcorch.journal.history import read_history
 from hpcorch.journal.lines import encode
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
@@ -94,11 +93,11 @@ class Campaign:
             environ=os.environ,
             host="login1",
         )
-        return submit_array(self.sweep.layout, request, client or CliClient())
+        return submit_array(self.sweep.journal, request, client or CliClient())
 
     def ask_slurm(self) -> None:
         with Ledger.open(self.sweep.ledger_path, write=True, create=True) as ledger:
-            Reconciler(ledger, self.sweep.layout, self.sweep.id).ask_slurm(CliClient())
+            Reconciler(ledger, self.sweep.journal).ask_slurm(CliClient())
 
     def states(self, *runs: int) -> list[str]:
         self.sweep.ingest()
@@ -106,7 +105,7 @@ class Campaign:
             return [run.state.value for run in ledger.runs(self.sweep.id, indices=runs or [0])]
 
     def submissions(self) -> list[Any]:
-        return list(read_history(self.sweep.layout, self.sweep.id).submissions.values())
+        return list(self.sweep.journal.history().submissions.values())
 
     def facts(self) -> list[str]:
         lines = self.sweep.layout.control.read_text().splitlines()

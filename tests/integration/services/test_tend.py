@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hpcorch.errors import SubmissionRejectedError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.ledger.store import Ledger
 from hpcorch.services.tending import tend as tending
 from hpcorch.services.tending.reconcile import Reconciler
@@ -87,7 +88,7 @@ def arrays(app: App) -> list[str]:
 def opened(app: App):
     with Ledger.open(app.ledger, write=True) as ledger:
         sweep = ledger.sweep("last").sweep
-        yield Reconciler(ledger, app.layout(), sweep.id)
+        yield Reconciler(ledger, ControlJournal(app.layout(), sweep.id))
 
 
 def come_by(app: App, client: Any = None) -> TendResult:

@@ -1,0 +1,141 @@
+"""Recording submissions: what is intended, before anybody is asked, and what came of it.
+
+Every submission is recorded here, whether Slurm, a pool on this machine or a command executes its runs. The caller
+holds the sweep's lock from the intent to the outcome.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.files import write_whole
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.manifest import digest
+from hpcorch.model.entities import Submission
+from hpcorch.model.events import (
+    SubmissionAccepted,
+    SubmissionIntended,
+    SubmissionRejected,
+    SubmissionReleased,
+    SubmissionUnknown,
+)
+from hpcorch.model.ids import format_ranges, new_token
+from hpcorch.model.states import SubmissionForm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is known of a submission before it is made.
+
+    :param launch: first run of the launch
+    :param runs: array index i executes ``runs[i]``
+    :param backend: ``slurm`` or ``local``
+    :param script: text of the batch script; None if there is none
+    :param form: None for tasks of hpcorch
+    :param changed: launcher keys that differ from those that the launch was launched with
+    :param throttle: ``units`` and ``bound`` of an array that shares throttled resources
+    :param at_once: the ``array_parallelism`` that was asked for
+    """
+
+    launch: int
+    runs: Sequence[int]
+    backend: str
+    token: str = field(default_factory=new_token)
+    host: str = field(default_factory=socket.gethostname)
+    script: bytes | None = None
+    form: SubmissionForm | None = None
+    changed: Mapping[str, Any] | None = None
+    throttle: Mapping[str, Any] | None = None
+    at_once: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRecord:
+    """The record of one submission in its sweep's control journal.
+
+    Each method writes one fact, and raises OSError if it cannot be written.
+    """
+
+    journal: ControlJournal
+    number: int
+
+    @classmethod
+    def next(cls, journal: ControlJournal) -> SubmissionRecord:
+        """The record of a new submission. Nothing is written; the number stays free until :meth:`intend`."""
+        return cls(journal=journal, number=journal.history().next_submission)
+
+    @property
+    def layout(self) -> SweepLayout:
+        """The sweep directory."""
+        return self.journal.layout
+
+    @property
+    def submission(self) -> Submission:
+        """What is on record of it now."""
+        return self.journal.history().submissions[self.number]
+
+    def intend(self, intent: Intent, *, durable: bool = True) -> None:
+        """Write its batch script and that it is about to be made: from now on its runs are its own."""
+        script = "" if intent.script is None else self._write_script(intent.script)
+        self.journal.append(
+            SubmissionIntended(
+                submission=self.number,
+                launch=intent.launch,
+                runs=format_ranges(intent.runs),
+                token=intent.token,
+                backend=intent.backend,
+                host=intent.host,
+                script=script,
+                script_digest=None if intent.script is None else digest(intent.script),
+                changed=dict(intent.changed) if intent.changed else None,
+                throttle=dict(intent.throttle) if intent.throttle else None,
+                at_once=intent.at_once,
+                form=None if intent.form is None else intent.form.value,
+            ),
+            durable=durable,
+        )
+
+    def _write_script(self, text: bytes) -> str:
+        path = self.layout.script(self.number)
+        write_whole(path, text)
+        return self.layout.relative(path)
+
+    def mark_accepted(
+        self,
+        job_id: str,
+        *,
+        cluster: str | None = None,
+        cancelled_duplicates: Sequence[str] = (),
+        durable: bool = True,
+    ) -> None:
+        """It exists, held, under this id of an array or of a local pool."""
+        self.journal.append(
+            SubmissionAccepted(
+                submission=self.number,
+                job_id=job_id,
+                cluster=cluster,
+                cancelled_duplicates=list(cancelled_duplicates),
+            ),
+            durable=durable,
+        )
+
+    def mark_released(self) -> None:
+        """Its tasks may start."""
+        self.journal.append(SubmissionReleased(submission=self.number), durable=True)
+
+    def mark_rejected(self, reason: str, *, limited: bool = False) -> None:
+        """It does not exist.
+
+        :param limited: because of how many jobs the user has with Slurm
+        """
+        self.journal.append(
+            SubmissionRejected(submission=self.number, reason=reason, limited=limited or None), durable=True
+        )
+
+    def mark_unknown(self, reason: str) -> None:
+        """Nobody knows whether it exists."""
+        self.journal.append(SubmissionUnknown(submission=self.number, reason=reason), durable=True)
