@@ -21,7 +21,8 @@ from hpcorch.services.submission.arrays import ArrayPlan, grouped
 from hpcorch.services.submission.feeding import Feeder, FeedResult
 from hpcorch.services.submission.parallelism import together
 from hpcorch.services.submission.request import Request, script_text
-from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.services.tending.tend import tend
+from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import wait_for_runs
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
@@ -98,9 +99,10 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
             fed = _feeder(sweep, planned, client).feed([(run.run, run.launcher) for run in planned.due], alone=True)
         finally:
             sweep.reconciler(ledger).ingest()
-        for job_id, runs in fed.arrays:
-            plural = "s" * (len(runs) != 1)
-            log.info("Sweep %s: %d run%s submitted as Slurm job array %s", sweep.id, len(runs), plural, job_id)
+        for array in fed.arrays:
+            count = len(array.runs)
+            plural = "s" * (count != 1)
+            log.info("Sweep %s: %d run%s submitted as Slurm job array %s", sweep.id, count, plural, array.job_id)
         tell = _Telling()
         tell(tend(sweep.reconciler(ledger), client, hurry=True))
         _tell_waiting(sweep, fed)
@@ -142,8 +144,8 @@ class _Telling:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def __call__(self, tended: TendResult) -> None:
-        for sentence in tended.sentences:
+    def __call__(self, done: TendResult) -> None:
+        for sentence in done.sentences:
             if sentence not in self._told:
                 self._told.add(sentence)
                 log.info("%s", sentence)

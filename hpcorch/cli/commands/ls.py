@@ -88,8 +88,8 @@ def command(
         output.write_ids(sweep.summary.sweep.id for sweep in found.sweeps)
     else:
         _write(found, limit)
-    output.notes(found.look.notices)
-    return found.look.exit_code
+    output.notes(found.refresh.notices)
+    return found.refresh.exit_code
 
 
 def _write(found: SweepList, limit: int) -> None:

@@ -93,8 +93,8 @@ def _write_submitted(done: RetryResult, *, as_json: bool) -> int:
         output.write_json(done.as_plain())
     if done.submitted:
         output.note("what runs is the code of the launch; to run code that was changed since, launch again")
-    for _, runs, job_id in done.submitted if not as_json else ():
-        output.write(f"{named_runs(runs)} of sweep {plan.sweep} submitted as array {job_id}")
+    for one in done.submitted if not as_json else ():
+        output.write(f"{named_runs(one.runs)} of sweep {plan.sweep} submitted as array {one.job_id}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
     tell_passed_over(plan.passed_over)

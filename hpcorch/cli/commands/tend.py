@@ -14,7 +14,7 @@ from hpcorch.model.ids import format_ranges
 from hpcorch.services.selection.selectors import parse_selector
 
 if TYPE_CHECKING:
-    from hpcorch.services.tending.tend import TendResult
+    from hpcorch.services.tending.tend_result import TendResult
 
 
 @click.command(epilog=examples("hpcorch tend", "hpcorch tend last", "hpcorch tend --json"))
@@ -33,22 +33,22 @@ def command(place: Place, *, selector: str | None, as_json: bool) -> int:
 
     chosen = None if selector is None else parse_selector(selector).sweep
     with Ledger.open(place.ledger_path(), write=True) as ledger:
-        tended = tend_all(ledger, chosen)
+        results = tend_all(ledger, chosen)
     if as_json:
-        output.write_json([one.as_plain() for one in tended])
+        output.write_json([one.as_plain() for one in results])
     else:
-        _write(tended)
-    return max((error.exit_code for one in tended for error in one.troubles), default=0)
+        _write(results)
+    return max((error.exit_code for one in results for error in one.troubles), default=0)
 
 
-def _write(tended: list[TendResult]) -> None:
-    for one in tended:
+def _write(results: list[TendResult]) -> None:
+    for one in results:
         for sentence in one.deeds:
             output.write(printable(sentence))
         for what, runs in _by_prospect(one).items():
             output.write(f"runs {format_ranges(runs)} of sweep {one.sweep} {what}")
         output.notes(one.sentences_of_trouble)
-    if not any(one.deeds or one.awaited or one.troubles for one in tended):
+    if not any(one.deeds or one.awaited or one.troubles for one in results):
         output.note("there is nothing to do")
 
 

@@ -37,5 +37,5 @@ def command(place: Place, *, selector: str, as_json: bool) -> int:
             output.write(f"  Slurm expects it to start at {local_time(why.expected_start)}")
         if why.sooner:
             output.write(f"  {printable(why.sooner)}")
-    output.notes(why.look.notices)
-    return why.look.exit_code
+    output.notes(why.refresh.notices)
+    return why.refresh.exit_code

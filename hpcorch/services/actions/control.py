@@ -122,29 +122,28 @@ class Control:
         :raises UnavailableError: it could not be passed on; that somebody asked is on record, and doing it again is
             harmless
         """
-        targets = plan.targets.targets
         self._drop(plan.targets.unsubmitted)
-        if not targets:
-            with suppress(UnavailableError):
-                self.look()
-            return
+        if plan.targets.targets:
+            self._pass_on(plan)
+        with suppress(UnavailableError):  # what came of it is seen by the next look, too
+            self.look()
+
+    def _pass_on(self, plan: ControlPlan) -> None:
+        """Record the request, then tell those who have the runs."""
+        asked, others = split(plan.targets.targets, plan.asked_to_checkpoint)
         if self.is_local:
-            check_hosts(targets)
-        asked, others = split(targets, plan.asked_to_checkpoint)
-        self._record(plan.action, asked, others)
-        if self.is_local:
+            check_hosts(plan.targets.targets)
+            self._record(plan.action, asked, others)
             for target in others:
                 stop_locally(target, with_pool=plan.whole_sweep and not asked)
             for target in asked:
                 ask_locally(target)
         else:
+            self._record(plan.action, asked, others)
             # What waits first, so that it does not start in place of what ends.
             self._tell_slurm(plan.action, [target.element for target in others])
             self._mark(asked)
             self.client.signal([target.element for target in asked], _SLURMS_NAME)
-        # What came of it is seen by the next look, too.
-        with suppress(UnavailableError):
-            self.look()
 
     def _drop(self, runs: Sequence[int]) -> None:
         """Have runs that wait to be submitted end here: nobody submits them any more."""

@@ -12,7 +12,7 @@ import os
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcorch.errors import HpcorchError, UnavailableError, UsageError
@@ -26,7 +26,7 @@ from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
 from hpcorch.services.submission.resubmission import Resubmission
-from hpcorch.services.submission.submit import submit_array
+from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.services.tending.local_rounds import run_with_retries
 from hpcorch.services.tending.tend import tend
 from hpcorch.slurm.client import SlurmClient
@@ -64,22 +64,21 @@ class RetryPlan:
         }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryResult:
     """What a retry did, and what stopped it on the way.
 
-    :param submitted: launch, runs, and the job id of their new array (or pool)
     :param notices: sentences on what else was done about the sweep, and could not be
     """
 
     plan: RetryPlan
-    submitted: list[tuple[int, tuple[int, ...], str]] = field(default_factory=list)
+    submitted: tuple[SubmittedRuns, ...]
     error: HpcorchError | None = None
-    notices: list[str] = field(default_factory=list)
+    notices: tuple[str, ...] = ()
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
-        done = [{"launch": launch, "runs": list(runs), "job_id": job_id} for launch, runs, job_id in self.submitted]
+        done = [{"launch": one.launch, "runs": list(one.runs), "job_id": one.job_id} for one in self.submitted]
         return {
             **self.plan.as_plain(),
             "submitted": done,
@@ -157,19 +156,23 @@ class Retry:
         ended = self.plan().runs
         end_elements(self.control.client, self._ledger.submissions(self._sweep), ended)
         with self._decided(ended) as plan:
-            done = RetryResult(plan=plan)
-            journal, client = self.control.reconciler.journal, self.control.client
-            try:
-                for launch, portion in self._portions(plan):
-                    again = replace(self._again(launch, portion.runs), changes={**portion.keys, **self.changes})
-                    job_id = submit_array(journal, again.request(os.environ), client)
-                    done.submitted.append((launch.first_run, portion.runs, job_id))
-            except HpcorchError as error:
-                done.error = error
+            submitted, stopped_by = self._submit(plan)
             self.control.reconciler.ingest()
         # A new array may need a keeper, as the first did.
-        done.notices = tend(self.control.reconciler, self.control.client).sentences
-        return done
+        notices = tend(self.control.reconciler, self.control.client).sentences
+        return RetryResult(plan=plan, submitted=tuple(submitted), error=stopped_by, notices=tuple(notices))
+
+    def _submit(self, plan: RetryPlan) -> tuple[list[SubmittedRuns], HpcorchError | None]:
+        """Submit array after array; those that were submitted, and what stopped it."""
+        journal, client = self.control.reconciler.journal, self.control.client
+        submitted: list[SubmittedRuns] = []
+        try:
+            for launch, portion in self._portions(plan):
+                again = replace(self._again(launch, portion.runs), changes={**portion.keys, **self.changes})
+                submitted.append(submit_array(journal, again.request(os.environ), client))
+        except HpcorchError as error:
+            return submitted, error
+        return submitted, None
 
     def run_here(self, tick: Callable[[Mapping[RunState, int]], None]) -> RetryResult:
         """Run what is to be run again on this machine, and return when it is over.
@@ -180,11 +183,12 @@ class Retry:
         """
         journal = self.control.reconciler.journal
         with self._decided() as plan:
-            done = RetryResult(plan=plan)
             again = [self._again(launch, plan.launches[launch.first_run]) for launch in self._launches(plan)]
             pools = [LocalPool.submit(journal, each.local_request()) for each in again]
-            for launch, pool in zip(plan.launches, pools, strict=True):
-                done.submitted.append((launch, tuple(plan.launches[launch]), pool.id))
+            submitted = tuple(
+                SubmittedRuns(launch=pool.request.launch, runs=tuple(pool.request.runs), job_id=pool.id)
+                for pool in pools
+            )
 
         def take_over() -> None:
             self.control.reconciler.ingest()
@@ -193,7 +197,7 @@ class Retry:
         for pool in pools:
             run_with_retries(self.control.reconciler, pool, take_over)
         self.control.reconciler.ingest()
-        return done
+        return RetryResult(plan=plan, submitted=submitted)
 
     def completed(self, plan: RetryPlan) -> bool:
         """Whether every run of a plan has completed by now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcorch.errors import UsageError
@@ -13,7 +13,7 @@ from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys, result_values, value_of
 from hpcorch.services.selection.selectors import Selector, select_runs
-from hpcorch.services.tending.refresh import Look, bring_up_to_date
+from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +27,17 @@ class Comparison:
     runs: Sequence[Run]
     params: Sequence[str]
     results: Sequence[str]
-    looks: Sequence[Look]
+    refreshes: Sequence[RefreshResult]
 
     @property
     def notices(self) -> list[str]:
         """Sentences on what could not be looked at."""
-        return [notice for look in self.looks for notice in look.notices]
+        return [notice for one in self.refreshes for notice in one.notices]
 
     @property
     def exit_code(self) -> int:
         """What ends a command that was asked to refresh: 0, or 3 if Slurm did not answer."""
-        return max((look.exit_code for look in self.looks), default=0)
+        return max((one.exit_code for one in self.refreshes), default=0)
 
     @property
     def unfinished(self) -> int:
@@ -94,10 +94,10 @@ def compare(
     :raises UsageError: there is no such column, or no run has what a condition is on
     """
     found: dict[tuple[str, int], Run] = {}
-    looks = []
+    refreshes = []
     for selector in selectors:
         known = ledger.sweep(selector.sweep)
-        looks.append(bring_up_to_date(ledger, [known], refresh=refresh))
+        refreshes.append(bring_up_to_date(ledger, [known], refresh=refresh))
         found.update(((run.sweep, run.run), run) for run in select_runs(ledger, known.sweep.id, selector))
     check_keys(conditions, found.values())
     runs = [run for run in found.values() if all_hold(conditions, run)]
@@ -105,7 +105,7 @@ def compare(
         runs=runs,
         params=list(dict.fromkeys(key for run in runs for key in run.params)),
         results=list(dict.fromkeys(key for run in runs for key in result_values(run))),
-        looks=looks,
+        refreshes=refreshes,
     )
     return comparison if sort is None else _sorted(comparison, sort, descending=descending)
 
@@ -116,9 +116,7 @@ def _sorted(comparison: Comparison, key: str, *, descending: bool) -> Comparison
     known = [run for run in comparison.runs if _sort_value(run, key) is not None]
     missing = [run for run in comparison.runs if _sort_value(run, key) is None]
     ordered = sorted(known, key=lambda run: _sort_value(run, key), reverse=descending)
-    return Comparison(
-        runs=[*ordered, *missing], params=comparison.params, results=comparison.results, looks=comparison.looks
-    )
+    return replace(comparison, runs=[*ordered, *missing])
 
 
 def _sort_value(run: Run, key: str) -> Any:

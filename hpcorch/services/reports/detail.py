@@ -21,7 +21,7 @@ from hpcorch.services.reports.attempt_history import (
 )
 from hpcorch.services.reports.status import RunReport, StatusReport, SweepReport, report_status
 from hpcorch.services.selection.selectors import Selector, one_of
-from hpcorch.services.tending.refresh import Look
+from hpcorch.services.tending.refresh import RefreshResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class SweepDetail:
     events: Sequence[Event] | None
 
     @property
-    def look(self) -> Look:
+    def refresh(self) -> RefreshResult:
         """What came of looking."""
-        return self.status.look
+        return self.status.refresh
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -74,7 +74,7 @@ class RunDetail:
     checkpoints: CheckpointHistory
     commands: Sequence[ExecutedCommand]
     events: Sequence[Event] | None
-    look: Look
+    refresh: RefreshResult
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -89,7 +89,7 @@ class RunDetail:
             "code": code_as_plain(self.code),
             "config": self.config,
             "age_s": self.sweep.age_s,
-            "notices": list(self.look.notices),
+            "notices": list(self.refresh.notices),
             **_events_as_plain(self.events),
         }
 
@@ -126,7 +126,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
         checkpoints=history_of([event for event in told if event.fact.kind in CHECKPOINT_KINDS]),
         commands=commands_of(event for event in told if event.fact.kind in COMMAND_KINDS),
         events=ledger.events(sweep, run.run.run) if events else None,
-        look=status.look,
+        refresh=status.refresh,
     )
 
 

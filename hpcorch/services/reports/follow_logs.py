@@ -11,7 +11,7 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.services.logs.attempts import LogPart, follow
 from hpcorch.services.reports.status import report_status
 from hpcorch.services.selection.selectors import Selector
-from hpcorch.services.tending.refresh import Look
+from hpcorch.services.tending.refresh import RefreshResult
 from hpcorch.services.tending.wait import Pauses
 
 
@@ -43,7 +43,7 @@ class _Looks:
     def take(self) -> Sequence[tuple[Run, Sequence[Attempt]]]:
         """The runs and their attempts as they are now."""
         status = report_status(self._ledger, self._selector, refresh=self._is_time_to_ask())
-        self._tell(status.look)
+        self._tell(status.refresh)
         if self._selector.states is not None:
             indices = tuple(range(report.run.run, report.run.run + 1) for report in status.runs)
             self._selector = Selector(sweep=status.sweep.summary.sweep.id, ranges=indices)
@@ -61,8 +61,8 @@ class _Looks:
         self._ask_at = time.monotonic() + self._slurm_pauses.take()
         return True
 
-    def _tell(self, look: Look) -> None:
-        for notice in look.notices:
+    def _tell(self, refresh: RefreshResult) -> None:
+        for notice in refresh.notices:
             if notice not in self._told:
                 self._told.add(notice)
                 self._notify(notice)

@@ -16,11 +16,10 @@ from hpcorch.model.states import RunState
 from hpcorch.services.json_values import counts_as_plain
 from hpcorch.services.reports.status import StatusReport, report_known
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
-from hpcorch.services.tending.ownership import is_own
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
-from hpcorch.services.tending.refresh import Look
-from hpcorch.services.tending.tend import tend
+from hpcorch.services.tending.refresh import RefreshResult
+from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.wait import looks
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
@@ -49,8 +48,8 @@ class Follower:
 
     def report(self) -> StatusReport:
         """Where the selected runs stand by the last look, whatever states they got into."""
-        look = Look(times={self._sweep.id: self._looked_at})
-        return report_known(self._ledger, self._sweep.id, self._selector, look)
+        refresh = RefreshResult(times={self._sweep.id: self._looked_at})
+        return report_known(self._ledger, self._sweep.id, self._selector, refresh)
 
     def runs(self) -> list[Run]:
         """The selected runs likewise."""
@@ -85,14 +84,17 @@ class Follower:
             return self._counts()
 
         def ask() -> None:
-            if not local and self._may_ask():
-                self._told_trouble(lambda: self._tend(reconciler, client))
+            if not local:
+                self._look_after(reconciler, client)
 
         return looks(look, ask)
 
-    def _tend(self, reconciler: Reconciler, client: SlurmClient) -> None:
-        reconciler.ask_slurm(client)
-        for sentence in tend(reconciler, client).sentences:
+    def _look_after(self, reconciler: Reconciler, client: SlurmClient) -> None:
+        try:
+            sentences = look_after(reconciler, client).sentences
+        except UnavailableError as error:
+            sentences = [f"the journals alone are followed for now: {error}"]
+        for sentence in sentences:
             self._tell(sentence)
 
     def _until_over(
@@ -124,21 +126,6 @@ class Follower:
         ):
             return False
         return any(run.state is RunState.PLANNED and run.reason is None for run in self.runs())
-
-    def _may_ask(self) -> bool:
-        if is_own(self._sweep):
-            return True
-        self._tell(
-            f"only {self._sweep.user}, who submitted it, can ask Slurm about all of its jobs; the journals are"
-            " followed"
-        )
-        return False
-
-    def _told_trouble(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except UnavailableError as error:
-            self._tell(f"the journals alone are followed for now: {error}")
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._told:

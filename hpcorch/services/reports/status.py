@@ -18,7 +18,7 @@ from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
 from hpcorch.services.tending.pending import CURE, Refusal, refusal_of, retries_to_come
-from hpcorch.services.tending.refresh import UNSETTLED, Look, bring_up_to_date
+from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.decide import PlannedRetry
@@ -88,7 +88,7 @@ class SweepList:
 
     sweeps: Sequence[SweepReport]
     more: bool
-    look: Look
+    refresh: RefreshResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class StatusReport:
     sweep: SweepReport
     selected: Mapping[RunState, int]
     runs: Sequence[RunReport]
-    look: Look
+    refresh: RefreshResult
     retried: int = 0
 
     @property
@@ -122,8 +122,8 @@ class StatusReport:
 
         A run that will be run again has not ended.
         """
-        if self.look.exit_code:
-            return self.look.exit_code
+        if self.refresh.exit_code:
+            return self.refresh.exit_code
         failed = sum(runs for state, runs in self.selected.items() if state in NOT_FINE)
         return int(failed > self.retried or self.refused)
 
@@ -146,7 +146,7 @@ class StatusReport:
         """As JSON-able data."""
         return {
             **self.sweep.as_plain(),
-            "notices": list(self.look.notices),
+            "notices": list(self.refresh.notices),
             "left_out": self.left_out,
             "runs": [run.as_plain() for run in self.runs],
         }
@@ -172,7 +172,7 @@ def list_sweeps(
     :raises UsageError: no run has what a condition is on
     """
     unsettled = ledger.sweeps(limit=tunables.REFRESHED_SWEEPS, since=since, states=UNSETTLED, name=name, tags=tags)
-    look = bring_up_to_date(ledger, unsettled, refresh=refresh)
+    done = bring_up_to_date(ledger, unsettled, refresh=refresh)
     asked = None if limit is None else limit + 1
     if conditions:
         every = ledger.sweeps(since=since, states=states, name=name, tags=tags)
@@ -182,8 +182,8 @@ def list_sweeps(
     else:
         found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
     more = limit is not None and len(found) > limit
-    reports = [_sweep_report(summary, look, refusal_of(ledger, summary)) for summary in found[:limit]]
-    return SweepList(sweeps=reports, more=more, look=look)
+    reports = [_sweep_report(summary, done, refusal_of(ledger, summary)) for summary in found[:limit]]
+    return SweepList(sweeps=reports, more=more, refresh=done)
 
 
 def _has_run(ledger: Ledger, summary: SweepSummary, conditions: Sequence[Condition]) -> bool:
@@ -200,22 +200,22 @@ def report_status(
     :raises NotFoundError: no sweep or run is selected
     """
     known = ledger.sweep(selector.sweep)
-    look = bring_up_to_date(ledger, [known], refresh=refresh)
-    return report_known(ledger, known.sweep.id, selector, look, limit=limit)
+    done = bring_up_to_date(ledger, [known], refresh=refresh)
+    return report_known(ledger, known.sweep.id, selector, done, limit=limit)
 
 
 def report_known(
-    ledger: Ledger, known: str, selector: Selector, look: Look, *, limit: int | None = None
+    ledger: Ledger, known: str, selector: Selector, refresh: RefreshResult, *, limit: int | None = None
 ) -> StatusReport:
     """Where the selected runs stand by what the ledger has.
 
     :param known: the sweep's id
-    :param look: what came of looking, just before
+    :param refresh: what came of bringing the ledger up to date, just before
     :raises NotFoundError: no run is selected
     """
     summary = ledger.sweep(known)
     retries = retries_to_come(ledger, known)
-    sweep = _sweep_report(summary, look, refusal_of(ledger, summary, retries))
+    sweep = _sweep_report(summary, refresh, refusal_of(ledger, summary, retries))
     runs = _shown(ledger, known, selector, limit)
     attempts = _attempts(ledger, sweep.summary.sweep, runs)
     common = _common_overrides(runs)
@@ -232,7 +232,7 @@ def report_known(
     selected = count_selected(ledger, known, selector)
     failed = replace(selector, states=NOT_FINE if selector.states is None else selector.states & NOT_FINE)
     retried = sum(run.run in retries for run in select_runs(ledger, known, failed)) if retries else 0
-    return StatusReport(sweep=sweep, selected=selected, runs=reports, look=look, retried=retried)
+    return StatusReport(sweep=sweep, selected=selected, runs=reports, refresh=refresh, retried=retried)
 
 
 def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) -> list[Run]:
@@ -244,8 +244,8 @@ def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) ->
     return sorted([*first, *select_runs(ledger, sweep, others, limit=limit - len(first))], key=lambda run: run.run)
 
 
-def _sweep_report(summary: SweepSummary, look: Look, refusal: Refusal | None) -> SweepReport:
-    looked_at = look.times.get(summary.sweep.id, summary.looked_at)
+def _sweep_report(summary: SweepSummary, refresh: RefreshResult, refusal: Refusal | None) -> SweepReport:
+    looked_at = refresh.times.get(summary.sweep.id, summary.looked_at)
     return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc), refusal=refusal)
 
 

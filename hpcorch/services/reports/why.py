@@ -15,7 +15,7 @@ from hpcorch.model.states import RunState
 from hpcorch.services.reports.throttled_wait import ARRAY_LIMIT, share_of
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
 from hpcorch.services.tending.pending import CURE, retries_to_come
-from hpcorch.services.tending.refresh import Look, bring_up_to_date
+from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date
 from hpcorch.services.throttling.queue_view import HELD
 from hpcorch.slurm import commands
 from hpcorch.slurm.answers.squeue import Waiting, parse_waiting
@@ -41,7 +41,7 @@ class Why:
     sooner: str = ""
     since: str | None = None
     expected_start: str | None = None
-    look: Look = field(default_factory=Look)
+    refresh: RefreshResult = field(default_factory=RefreshResult)
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -55,7 +55,7 @@ class Why:
             "sooner": self.sooner or None,
             "since": self.since,
             "expected_start": self.expected_start,
-            "notices": list(self.look.notices),
+            "notices": list(self.refresh.notices),
         }
 
 
@@ -66,7 +66,7 @@ def explain_run(ledger: Ledger, selector: Selector, client: SlurmClient | None =
     :raises UsageError: several are
     """
     summary = ledger.sweep(selector.sweep)
-    look = bring_up_to_date(ledger, [summary], refresh=True)
+    refresh = bring_up_to_date(ledger, [summary], refresh=True)
     runs = select_runs(ledger, summary.sweep.id, selector)
     if len(runs) != 1:
         raise UsageError(
@@ -74,7 +74,7 @@ def explain_run(ledger: Ledger, selector: Selector, client: SlurmClient | None =
             f" {one_of(summary.sweep.id, runs)}"
         )
     known = _Known(ledger=ledger, run=runs[0], client=client or slurm_client())
-    return replace(_EXPLANATIONS.get(known.run.state, _over)(known), look=look)
+    return replace(_EXPLANATIONS.get(known.run.state, _over)(known), refresh=refresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

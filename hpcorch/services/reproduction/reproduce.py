@@ -69,11 +69,11 @@ class Repetition:
                 check_site(self._again().keys, client)
             request = self._again().request(_environ(self.original))
             try:
-                job_id = submit_array(self.reconciler.journal, request, client)
+                array = submit_array(self.reconciler.journal, request, client)
             finally:
                 self.reconciler.ingest()
         tend(self.reconciler, client, hurry=True)
-        return job_id
+        return array.job_id
 
     def run_here(self) -> None:
         """Execute it on this machine, and return when it is over. Nothing is done if that was begun before.

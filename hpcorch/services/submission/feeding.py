@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hpcorch import tunables
@@ -15,17 +15,17 @@ from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.user_limits import user_limits
 from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.request import Request
-from hpcorch.services.submission.submit import submit_array
+from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.slurm import commands
 from hpcorch.slurm.protocol import SlurmClient
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedResult:
-    """What was submitted: arrays with their runs; and how many runs wait until Slurm takes them."""
+    """What was submitted, and how many runs wait until Slurm takes them."""
 
-    arrays: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
-    waiting: int = 0
+    arrays: tuple[SubmittedRuns, ...]
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,28 +59,29 @@ class Feeder:
 
     def _feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> FeedResult:
         history = self.journal.history()
-        fed = FeedResult(waiting=len(runs))
+        arrays: list[SubmittedRuns] = []
         if self.launch in history.feeding and history.feeding[self.launch] is None and not alone:
-            return fed  # nobody knows how much is free: one array after the other
+            return FeedResult(
+                arrays=(), waiting=len(runs)
+            )  # nobody knows how much is free: one array after the other
         limit = self._first_limit(history, len(runs))
         room = self._room(limit, history, most=self._most(history))
         while runs:
             chosen, waiting = portions(runs, room, alone=alone)
             if waiting or len(chosen) > 1:
                 history = self._plan_feeding(limit, history)
-            refused = self._submit(chosen, fed)
-            done = {run for _, some in fed.arrays for run in some}
+            refused = self._submit(chosen, arrays)
+            done = {run for array in arrays for run in array.runs}
             runs = [one for one in runs if one[0] not in done]
-            fed.waiting = len(runs)
             if not refused:
                 break
             limit = self._limit_that_refused(refused)
             history = self._plan_feeding(limit, history)
-            if fed.arrays or not alone or refused == 1:
+            if arrays or not alone or refused == 1:
                 break  # who comes when an array is over goes on
             # What is free may be less than the limit says: others submit, too, and group limits are shared.
             room = self._room(limit, history, most=refused // 2)
-        return fed
+        return FeedResult(arrays=tuple(arrays), waiting=len(runs))
 
     def plan(self, runs: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[list[ArrayPlan], int]:
         """The arrays that a first feeding would submit now, and how many runs would wait. Nothing is done.
@@ -91,14 +92,13 @@ class Feeder:
         history = self.journal.history() if known else None
         return portions(runs, self._room(self._limit(), history), alone=True)
 
-    def _submit(self, chosen: Sequence[ArrayPlan], fed: FeedResult) -> int:
+    def _submit(self, chosen: Sequence[ArrayPlan], arrays: list[SubmittedRuns]) -> int:
         """Submit portions until one meets a limit; the size of that one, 0 if there was none."""
         for portion in chosen:
             try:
-                job_id = submit_array(self.journal, self.request(portion), self.client)
+                arrays.append(submit_array(self.journal, self.request(portion), self.client))
             except SubmitLimitError:
                 return len(portion.runs)
-            fed.arrays.append((job_id, portion.runs))
         return 0
 
     def _first_limit(self, history: ControlHistory, runs: int) -> int | None:

@@ -8,7 +8,7 @@ finds the intent and settles it by the token; a duplicate that turns up late is 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hpcorch.errors import (
     RecordError,
@@ -28,8 +28,21 @@ from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.protocol import SlurmClient
 
 
-def submit_array(journal: ControlJournal, request: Request, client: SlurmClient) -> str:
-    """Submit one array and release it; the array's job id.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedRuns:
+    """Runs of one launch that were submitted together.
+
+    :param launch: its first run
+    :param job_id: of their array, or the id of the pool on this machine
+    """
+
+    launch: int
+    runs: tuple[int, ...]
+    job_id: str
+
+
+def submit_array(journal: ControlJournal, request: Request, client: SlurmClient) -> SubmittedRuns:
+    """Submit one array and release it.
 
     :raises SubmissionRejectedError: Slurm will not take it; nothing is left behind
     :raises SlurmUnavailableError: Slurm was not reached; nothing is left behind
@@ -37,7 +50,7 @@ def submit_array(journal: ControlJournal, request: Request, client: SlurmClient)
     :raises RecordError: it could not be recorded; if it exists, it is held, and ``hpcorch status`` will settle it
     """
     try:
-        return _submit(journal, request, client)
+        job_id = _submit(journal, request, client)
     except OSError as error:
         place = error.filename or journal.layout.state
         raise RecordError(
@@ -45,6 +58,7 @@ def submit_array(journal: ControlJournal, request: Request, client: SlurmClient)
             f" inodes there. Then `hpcorch status --refresh {request.sweep}` settles what was begun; nothing starts"
             " before"
         ) from error
+    return SubmittedRuns(launch=request.launch, runs=tuple(request.runs), job_id=job_id)
 
 
 def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> str:

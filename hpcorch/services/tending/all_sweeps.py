@@ -10,7 +10,8 @@ from hpcorch.services.tending.ownership import check_own, is_own
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import open_reconciler
 from hpcorch.services.tending.refresh import may_have_news
-from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.services.tending.tend import look_after
+from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -26,10 +27,10 @@ def tend_all(writer: Ledger, selector: str | None, client: SlurmClient | None = 
     """
     client = client or slurm_client()
     if selector is None:
-        return [_tended(writer, summary, client) for summary in list(_live(writer))]
+        return [_look_after(writer, summary, client) for summary in list(_live(writer))]
     summary = writer.sweep(selector)
     check_own(summary.sweep, client)
-    return [_tended(writer, summary, client)]
+    return [_look_after(writer, summary, client)]
 
 
 def _live(ledger: Ledger) -> Iterator[SweepSummary]:
@@ -39,11 +40,12 @@ def _live(ledger: Ledger) -> Iterator[SweepSummary]:
             yield summary
 
 
-def _tended(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:
+def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:
     try:
         reconciler = open_reconciler(writer, summary.sweep.id)
-        if summary.sweep.backend == "slurm":
-            reconciler.ask_slurm(client)
-        return tend(reconciler, client)
+        if summary.sweep.backend == "local":
+            reconciler.look_local()
+            return TendResult(sweep=summary.sweep.id)
+        return look_after(reconciler, client)
     except HpcorchError as error:
-        return TendResult(sweep=summary.sweep.id, troubles=[error])
+        return TendResult(sweep=summary.sweep.id, troubles=(error,))

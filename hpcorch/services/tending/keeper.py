@@ -25,7 +25,8 @@ from hpcorch.model.ids import utc_now
 from hpcorch.runtime.context.signals import exit_on_termination
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM
-from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.services.tending.tend import look_after
+from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import Pauses
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
@@ -61,7 +62,7 @@ def keep(layout: SweepLayout, submission: int, client: SlurmClient, ledger_path:
     deadline = time.monotonic() + tunables.KEEPER_STAY_S
     with Ledger.open(ledger_path, write=True, create=True) as ledger:
         reconciler = Reconciler(ledger, ControlJournal(layout, sweep))
-        while not _look_after(reconciler, submission, client):
+        while not _is_settled(reconciler, submission, client):
             if time.monotonic() >= deadline:
                 raise UnavailableError(
                     f"runs of sweep {sweep} are left as they are, since Slurm did not settle them in time: `hpcorch"
@@ -70,14 +71,13 @@ def keep(layout: SweepLayout, submission: int, client: SlurmClient, ledger_path:
             time.sleep(pauses.take())
 
 
-def _look_after(reconciler: Reconciler, submission: int, client: SlurmClient) -> bool:
-    """One look; whether nothing is left to be done."""
+def _is_settled(reconciler: Reconciler, submission: int, client: SlurmClient) -> bool:
+    """Look after the sweep once; whether nothing is left to be done."""
     try:
-        reconciler.ask_slurm(client)
+        done = look_after(reconciler, client, patience_s=tunables.LOCK_WAIT_S)
     except UnavailableError as error:
         _say(str(error))
         return False
-    done = tend(reconciler, client, patience_s=tunables.LOCK_WAIT_S)
     for sentence in done.sentences:
         _say(sentence)
     return _is_over(reconciler, submission) and _is_done(reconciler, done)

@@ -34,6 +34,7 @@ from hpcorch.services.observation.from_squeue import from_queue, is_without_deta
 from hpcorch.services.observation.hidden_causes import with_memory, with_preemptions
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.services.submission.settle import settle
+from hpcorch.services.tending.ownership import is_own
 from hpcorch.slurm.client import SlurmClient
 
 # Runs in these states are not over, or nobody knows.
@@ -88,10 +89,11 @@ class Reconciler:
         At most four requests, whatever the number of runs.
 
         :raises SlurmUnavailableError: Slurm does not answer, or its database does not; what was known stays
-        :raises UnavailableError: this machine belongs to another cluster, where the same ids are other jobs
+        :raises UnavailableError: the sweep is another user's; or this machine belongs to another cluster, where the
+            same ids are other jobs
         """
         self.ingest()
-        self._check_cluster(client)
+        self._check_may_ask(client)
         if settle(self.journal, client, now=utc_now()):
             self.ingest()
         history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
@@ -106,9 +108,12 @@ class Reconciler:
         self._append(_settled(facts, known), known)
         self.ingest(note=True)
 
-    def _check_cluster(self, client: SlurmClient) -> None:
-        """Only a look at the sweep's own cluster may conclude that a job is absent."""
-        theirs = self.ledger.sweep(self.sweep).sweep.cluster
+    def _check_may_ask(self, client: SlurmClient) -> None:
+        """Only a look of the sweep's owner, at its own cluster, may conclude that a job is absent."""
+        sweep = self.ledger.sweep(self.sweep).sweep
+        if not is_own(sweep):
+            raise UnavailableError(f"only {sweep.user}, who submitted it, can ask Slurm about all of its jobs")
+        theirs = sweep.cluster
         if theirs is not None and (ours := client.config().cluster) != theirs:
             raise UnavailableError(
                 f"sweep {self.sweep} is on the cluster {theirs}, and this machine belongs to {ours}, where the same"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
@@ -17,10 +16,6 @@ from hpcorch.model.entities import SBATCH
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import RunState
-from hpcorch.services.tending.ownership import is_own
-
-if TYPE_CHECKING:
-    from hpcorch.services.tending.reconcile import Reconciler
 
 # Of these states news can come without anybody deciding anything anew.
 UNSETTLED = frozenset(state for state in RunState if not state.is_final or state is RunState.LOST)
@@ -30,8 +25,8 @@ _NAMED_TROUBLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What came of looking.
+class RefreshResult:
+    """What came of bringing the ledger up to date.
 
     :param times: sweep -> when it was looked at (UTC), of those that were
     :param notices: sentences on what could not be done
@@ -43,7 +38,7 @@ class Look:
     exit_code: int = 0
 
 
-def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh: bool = False) -> Look:
+def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh: bool = False) -> RefreshResult:
     """Take over what journals have new, of the sweeps about which there can be news.
 
     Runs of a local pool that is gone are concluded. Never raises for a sweep that cannot be looked at.
@@ -54,7 +49,7 @@ def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh:
     """
     wanted = [summary for summary in sweeps if refresh or may_have_news(ledger, summary)]
     if not wanted:
-        return Look()
+        return RefreshResult()
     times: dict[str, str] = {}
     troubles: dict[str, HpcorchError | OSError] = {}
     done: list[str] = []
@@ -68,8 +63,10 @@ def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh:
                 except (HpcorchError, OSError) as error:
                     troubles[summary.sweep.id] = error
     except UnavailableError as error:
-        return Look(notices=(f"shown as the ledger has it: {error}",), exit_code=error.exit_code if refresh else 0)
-    return Look(
+        return RefreshResult(
+            notices=(f"shown as the ledger has it: {error}",), exit_code=error.exit_code if refresh else 0
+        )
+    return RefreshResult(
         times=times,
         notices=(*done, *_notices(troubles)),
         exit_code=_exit_code(troubles.values()) if refresh else 0,
@@ -95,22 +92,13 @@ def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[st
     if summary.sweep.backend == "local":
         reconciler.look_local()
     elif refresh:
-        return _ask_slurm(reconciler, summary)
+        from hpcorch.services.tending.tend import look_after
+        from hpcorch.slurm.choose import slurm_client
+
+        return look_after(reconciler, slurm_client()).sentences
     else:
         reconciler.ingest()
     return []
-
-
-def _ask_slurm(reconciler: Reconciler, summary: SweepSummary) -> list[str]:
-    from hpcorch.services.tending.tend import tend
-    from hpcorch.slurm.choose import slurm_client
-
-    reconciler.ingest()
-    if not is_own(summary.sweep):
-        raise UnavailableError(f"only {summary.sweep.user}, who submitted it, can ask Slurm about all of its jobs")
-    client = slurm_client()
-    reconciler.ask_slurm(client)
-    return tend(reconciler, client).sentences
 
 
 def _notices(troubles: Mapping[str, HpcorchError | OSError]) -> tuple[str, ...]:

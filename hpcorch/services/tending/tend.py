@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableErr
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Launch
-from hpcorch.model.ids import named_runs
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.recording.environment import recorded_environment
@@ -32,12 +31,13 @@ from hpcorch.services.submission.feeding import Feeder
 from hpcorch.services.submission.parallelism import counts_runs, free_arrays
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.resubmission import Resubmission
-from hpcorch.services.submission.submit import submit_array
+from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.services.tending.decide import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import launches_to_keep, submit_keeper
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM, SweepState, read_state
+from hpcorch.services.tending.tend_result import ResubmittedArray, TendResult
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
@@ -45,46 +45,71 @@ from hpcorch.slurm.protocol import SlurmClient
 _NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.UNCERTAIN}
 
 
+def look_after(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0) -> TendResult:
+    """Ask Slurm about a sweep, take its answers and the journals over into the ledger, and do what is to be done.
+
+    Whoever is present does this: a waiting launcher, a command, a keeper. What cannot be done is in the troubles.
+
+    :param patience_s: seconds to wait for another who tends the sweep at this moment; 0 leaves it to that one
+    :raises UnavailableError: Slurm does not answer, or cannot be asked from here or by this user; nothing was done
+    """
+    reconciler.ask_slurm(client)
+    return tend(reconciler, client, patience_s=patience_s)
+
+
 def tend(
     reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0, hurry: bool = False
 ) -> TendResult:
-    """Do what is to be done about a sweep, by what its record says; look at it and ask Slurm before.
+    """Do what is to be done about a sweep, by what the ledger has of its record.
 
     Another user's sweep, a local one, and one whose directory another sweep has now are left alone. What cannot be
     done is among the troubles; somebody who comes by later does it.
 
-    :param patience_s: seconds to wait for another who tends it at this moment; 0 leaves it to that one
+    :param patience_s: as for :func:`look_after`
     :param hurry: share throttled resources anew at once, however soon after the last time
     """
-    tender = _Tender(reconciler=reconciler, client=client, done=TendResult(sweep=reconciler.sweep), hurry=hurry)
-    return tender.tend(patience_s)
+    sweep = reconciler.ledger.sweep(reconciler.sweep).sweep
+    if sweep.backend != "slurm" or not is_own(sweep) or reconciler.layout.aside is not None:
+        return TendResult(sweep=sweep.id)
+    return _Tender(reconciler=reconciler, client=client, hurry=hurry).tend(patience_s)
 
 
 @dataclass
 class _Tender:
+    """Carries decisions out, and notes what was done."""
+
     reconciler: Reconciler
     client: SlurmClient
-    done: TendResult
     hurry: bool
+    resubmitted: list[ResubmittedArray] = field(default_factory=list)
+    fed: list[SubmittedRuns] = field(default_factory=list)
+    keepers: dict[int, str] = field(default_factory=dict)
+    troubles: list[HpcorchError] = field(default_factory=list)
 
     def tend(self, patience_s: float) -> TendResult:
-        sweep = self.reconciler.ledger.sweep(self.reconciler.sweep).sweep
-        aside = self.reconciler.layout.aside is not None
-        if sweep.backend == "slurm" and is_own(sweep) and not aside:
-            try:
-                self._while_marked(patience_s)
-                self._share()
-                self.done.awaited = awaited(self._state())
-            except HpcorchError as error:
-                self.done.troubles.append(error)
-            except OSError as error:
-                place = error.filename or self.reconciler.layout.state
-                self.done.troubles.append(UnavailableError(f"{place} cannot be read or written ({error.strerror})"))
-        return self.done
+        again: Mapping[int, PlannedRetry] = {}
+        try:
+            state = self._while_marked(self._state(), patience_s)
+            self._share(state.history)
+            again = awaited(state)
+        except HpcorchError as error:
+            self.troubles.append(error)
+        except OSError as error:
+            place = error.filename or self.reconciler.layout.state
+            self.troubles.append(UnavailableError(f"{place} cannot be read or written ({error.strerror})"))
+        return TendResult(
+            sweep=self.reconciler.sweep,
+            resubmitted=tuple(self.resubmitted),
+            fed=tuple(self.fed),
+            keepers=self.keepers,
+            troubles=tuple(self.troubles),
+            awaited=again,
+        )
 
-    def _while_marked(self, patience_s: float) -> None:
-        if not decide(self._state()):
-            return
+    def _while_marked(self, state: SweepState, patience_s: float) -> SweepState:
+        """Do what there is to do, until nobody has left a mark; the state afterwards."""
+        if not decide(state):
+            return state
         mark = self.reconciler.layout.tend_mark
         mark.touch(mode=0o600)
         while mark.exists():
@@ -92,30 +117,27 @@ class _Tender:
                 try:
                     stack.enter_context(exclusive(self.reconciler.layout.tend_lock, wait_s=patience_s))
                 except UnavailableError:
-                    return  # its holder sees the mark
+                    return state  # its holder sees the mark
                 mark.unlink(missing_ok=True)
-                self._carry_out()
+                state = self._carry_out()
+        return state
 
-    def _carry_out(self) -> None:
+    def _carry_out(self) -> SweepState:
         """End the runs' earlier elements, which may take a while, then submit under the sweep's lock."""
-        self.reconciler.ingest()
-        state = self._state()
+        state = self._state_now()
         ended = {run for action in decide(state) if isinstance(action, Resubmit) for run in action.runs}
         if ended:
             end_elements(self.client, state.history.submissions.values(), ended, grace_s=tunables.FAILED_ELEMENT_ENDS_S)
         with self.reconciler.journal.locked():
-            # Decided again: others may have submitted before we had the lock, and what we submit changes the rest.
-            self.reconciler.ingest()
-            for action in _only(decide(self._state()), ended):
+            # Others may have submitted before we had the lock, and what we submit changes what is left to do.
+            for action in _only(decide(self._state_now()), ended):
                 self._resubmit(action)
-            self.reconciler.ingest()
-            for feed in (one for one in decide(self._state()) if isinstance(one, Feed)):
+            for feed in (one for one in decide(self._state_now()) if isinstance(one, Feed)):
                 self._feed(feed)
-            self.reconciler.ingest()
-            state = self._state()
+            state = self._state_now()
             for keep in (one for one in decide(state) if isinstance(one, Keep)):
                 self._keep(keep, state.history)
-            self.reconciler.ingest()
+            return self._state_now()
 
     def _resubmit(self, action: Resubmit) -> None:
         """Submit what ended in one array or in several; one array holds no more than the cluster lets it."""
@@ -128,11 +150,11 @@ class _Tender:
         again = self._resubmission(action.launch, action.runs, action.changes)
         request = again.later_request(self._environ, wait_s=action.wait_s)
         try:
-            job_id = submit_array(self.reconciler.journal, request, self.client)
+            array = submit_array(self.reconciler.journal, request, self.client)
         except SubmissionRejectedError as error:
-            self.done.troubles.append(error)  # other launches may have other options
+            self.troubles.append(error)  # other launches may have other options
         else:
-            self.done.resubmitted.append((action, job_id))
+            self.resubmitted.append(ResubmittedArray(action=action, job_id=array.job_id))
 
     def _feed(self, feed: Feed) -> None:
         """What Slurm does not take now is offered again by whoever comes next."""
@@ -154,15 +176,14 @@ class _Tender:
         )
         runs = [(run.run, run.launcher) for run in ledger.runs(sweep, indices=feed.runs)]
         try:
-            fed = feeder.feed(runs, alone=feed.alone)
+            done = feeder.feed(runs, alone=feed.alone)
         except SubmissionRejectedError as error:
-            self.done.troubles.append(error)  # other launches may have other options
+            self.troubles.append(error)  # other launches may have other options
         else:
-            self.done.fed.extend(fed.arrays)
+            self.fed.extend(done.arrays)
 
-    def _share(self) -> None:
+    def _share(self, history: ControlHistory) -> None:
         """Let throttled arrays have what there is room for; whatever sweep they belong to."""
-        history = self.reconciler.journal.history()
         if not history.throttles:
             return
         throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
@@ -174,9 +195,9 @@ class _Tender:
         for entry in free_arrays(self.reconciler.layout, history) if counts_runs(history) else ():
             if entry.submission in alive:
                 throttles.admit(entry)
-        hurry = self.hurry or bool(self.done.resubmitted or self.done.fed)
+        hurry = self.hurry or bool(self.resubmitted or self.fed)
         done = throttles.rebalance(throttle_capacities(self._profile), force=hurry)
-        self.done.troubles.extend(done.troubles)
+        self.troubles.extend(done.troubles)
 
     def _keep(self, keep: Keep, history: ControlHistory) -> None:
         submission = history.submissions[keep.submission]
@@ -187,9 +208,9 @@ class _Tender:
         except HpcorchError as error:
             number = keep.submission
             what = f"submission {number} has no keeper job, so what it needs later waits for your next command"
-            self.done.troubles.append(type(error)(f"{what}: {error}"))
+            self.troubles.append(type(error)(f"{what}: {error}"))
         else:
-            self.done.keepers[keep.submission] = job_id
+            self.keepers[keep.submission] = job_id
 
     def _resubmission(self, launch: int, runs: Iterable[int], changes: Mapping[str, Any]) -> Resubmission:
         return Resubmission(
@@ -209,10 +230,13 @@ class _Tender:
     def _environ(self) -> dict[str, str]:
         return recorded_environment(self.reconciler.layout)
 
-    def _state(self) -> SweepState:
-        def keepers_for(launches: Iterable[Launch], history: ControlHistory) -> frozenset[int]:
-            return launches_to_keep(launches, history, self.client)
+    def _state_now(self) -> SweepState:
+        """The state with all that is on record at this moment."""
+        self.reconciler.ingest()
+        return self._state()
 
+    def _state(self) -> SweepState:
+        keepers_for = partial(launches_to_keep, client=self.client)
         return read_state(self.reconciler.ledger, self.reconciler.journal, keepers_for=keepers_for)
 
 
@@ -223,57 +247,3 @@ def _only(actions: Iterable[Action], runs: set[int]) -> list[Resubmit]:
         for action in actions
         if isinstance(action, Resubmit) and runs.intersection(action.runs)
     ]
-
-
-@dataclass(slots=True, kw_only=True)
-class TendResult:
-    """What came of tending a sweep.
-
-    :param resubmitted: what was submitted again -> the new array's job id
-    :param fed: arrays of runs that had waited until Slurm takes them
-    :param keepers: submission -> the job id of its new keeper
-    :param troubles: what could not be done
-    :param awaited: runs that will be run again, and were not submitted yet
-    """
-
-    sweep: str
-    resubmitted: list[tuple[Resubmit, str]] = field(default_factory=list)
-    fed: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
-    keepers: dict[int, str] = field(default_factory=dict)
-    troubles: list[HpcorchError] = field(default_factory=list)
-    awaited: Mapping[int, PlannedRetry] = field(default_factory=dict)
-
-    @property
-    def deeds(self) -> list[str]:
-        """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
-        fed = [f"{named_runs(runs)} of sweep {self.sweep} submitted as array {job}" for job, runs in self.fed]
-        return [*(self._submitted(action, job_id) for action, job_id in self.resubmitted), *fed]
-
-    @property
-    def sentences_of_trouble(self) -> list[str]:
-        """What could not be done."""
-        return [f"sweep {self.sweep} could not be looked after: {error}" for error in self.troubles]
-
-    @property
-    def sentences(self) -> list[str]:
-        """What was done, and what could not be."""
-        return [*self.deeds, *self.sentences_of_trouble]
-
-    def _submitted(self, action: Resubmit, job_id: str) -> str:
-        wait = f", to start in {action.wait_s} s" if action.wait_s else ""
-        runs = named_runs(action.runs)
-        return f"{runs} of sweep {self.sweep} submitted again as array {job_id} ({action.reason}){wait}"
-
-    def as_plain(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        return {
-            "sweep": self.sweep,
-            "resubmitted": [
-                {"runs": list(a.runs), "job_id": job, "wait_s": a.wait_s, "reason": a.reason}
-                for a, job in self.resubmitted
-            ],
-            "fed": [{"runs": list(runs), "job_id": job} for job, runs in self.fed],
-            "keepers": [{"submission": number, "job_id": job} for number, job in self.keepers.items()],
-            "awaited": {str(run): retry.as_plain() for run, retry in self.awaited.items()},
-            "troubles": [str(error) for error in self.troubles],
-        }

@@ -14,7 +14,8 @@ from hpcorch.model.states import RunState
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM
-from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.services.tending.tend import look_after
+from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.slurm.client import SlurmClient
 
 
@@ -81,7 +82,7 @@ def wait_for_runs(
     reconciler: Reconciler,
     client: SlurmClient,
     progress: Callable[[Mapping[RunState, int]], None],
-    tended: Callable[[TendResult], None],
+    tell: Callable[[TendResult], None],
 ) -> None:
     """Return when every run of the sweep that was submitted is in a final state, and none is to be run again.
 
@@ -89,7 +90,7 @@ def wait_for_runs(
     While Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again.
 
     :param progress: called with the count of runs in each state whenever it may have changed
-    :param tended: called with what came of looking after the sweep
+    :param tell: called with what came of looking after the sweep
     """
 
     def look() -> Mapping[RunState, int]:
@@ -99,8 +100,7 @@ def wait_for_runs(
 
     def ask() -> None:
         with suppress(UnavailableError):  # asked again after the next, longer pause; the journals tell of good ends
-            reconciler.ask_slurm(client)
-            tended(tend(reconciler, client))
+            tell(look_after(reconciler, client))
 
     for counts in looks(look, ask):
         progress(counts)

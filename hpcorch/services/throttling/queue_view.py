@@ -21,7 +21,7 @@ _LATER_STATES: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class QueueView:
     """One array as the queue has it.
 
     :param running: elements that occupy what they use, for certain or perhaps
@@ -40,7 +40,7 @@ class Seen:
     alive: tuple[int, ...] = ()
 
 
-def look(entries: Mapping[str, Entry], rows: Iterable[QueueRow]) -> dict[str, Seen]:
+def queue_views(entries: Mapping[str, Entry], rows: Iterable[QueueRow]) -> dict[str, QueueView]:
     """What the queue has of these arrays; those that are over are absent.
 
     A job that got the id of an array of ours again, and is another submission's, is not taken for it.
@@ -50,7 +50,7 @@ def look(entries: Mapping[str, Entry], rows: Iterable[QueueRow]) -> dict[str, Se
         entry = entries.get(row.array_job_id)
         if entry is not None and not row.state.is_final and not _is_another(entry, row):
             by_array.setdefault(row.array_job_id, []).append(row)
-    return {array: _seen(found) for array, found in by_array.items()}
+    return {array: _view(found) for array, found in by_array.items()}
 
 
 def _is_another(entry: Entry, row: QueueRow) -> bool:
@@ -58,7 +58,7 @@ def _is_another(entry: Entry, row: QueueRow) -> bool:
     return bool(entry.token) and "hpcorch:" in row.comment and entry.token not in row.comment
 
 
-def _seen(rows: Iterable[QueueRow]) -> Seen:
+def _view(rows: Iterable[QueueRow]) -> QueueView:
     running = completing = ready = later = 0
     held: list[int] = []
     alive: list[int] = []
@@ -74,7 +74,7 @@ def _seen(rows: Iterable[QueueRow]) -> Seen:
             completing += 1
         else:
             running += 1
-    return Seen(
+    return QueueView(
         running=running,
         completing=completing,
         ready=ready,
@@ -84,26 +84,26 @@ def _seen(rows: Iterable[QueueRow]) -> Seen:
     )
 
 
-def observed(entry: Entry, seen: Seen, *, now: float) -> Entry:
+def observed(entry: Entry, view: QueueView, *, now: float) -> Entry:
     """An entry, corrected by what was seen.
 
     Elements that may start although we hold them all were released by somebody else, or are an array that was
     admitted anew: nobody knows their limit, so that all may start until Slurm is told again.
     """
-    if entry.held and not entry.limit and seen.ready:
-        entry = replace(entry, limit=len(seen.alive), uncertain=True)
+    if entry.held and not entry.limit and view.ready:
+        entry = replace(entry, limit=len(view.alive), uncertain=True)
     if entry.held:
-        entry = replace(entry, kept=tuple(index for index in entry.kept if index in seen.held))
-    idle = bool(entry.limit) and bool(seen.ready) and seen.running + seen.completing < entry.limit
+        entry = replace(entry, kept=tuple(index for index in entry.kept if index in view.held))
+    idle = bool(entry.limit) and bool(view.ready) and view.running + view.completing < entry.limit
     return replace(entry, idle_since=(entry.idle_since or now) if idle else None)
 
 
-def by_user(entry: Entry, seen: Seen) -> tuple[int, ...]:
+def by_user(entry: Entry, view: QueueView) -> tuple[int, ...]:
     """Indices of the waiting elements that the user holds."""
-    return entry.kept if entry.held else seen.held
+    return entry.kept if entry.held else view.held
 
 
-def claim(entry: Entry, seen: Seen, *, now: float, early: bool = False) -> Claim:
+def claim(entry: Entry, view: QueueView, *, now: float, early: bool = False) -> Claim:
     """What an array could use now.
 
     :param early: let it out before its time to begin, which Slurm keeps
@@ -112,21 +112,21 @@ def claim(entry: Entry, seen: Seen, *, now: float, early: bool = False) -> Claim
         array=entry.job_id,
         sweep=entry.sweep,
         units=entry.units,
-        want=_want(entry, seen, now, early=early),
+        want=_want(entry, view, now, early=early),
         limit=entry.limit,
-        running=seen.running,
-        completing=seen.completing,
+        running=view.running,
+        completing=view.completing,
         uncertain=entry.uncertain,
     )
 
 
-def _want(entry: Entry, seen: Seen, now: float, *, early: bool) -> int:
-    ready = seen.ready + (len(seen.held) - len(entry.kept) if entry.held else 0)
+def _want(entry: Entry, view: QueueView, now: float, *, early: bool) -> int:
+    ready = view.ready + (len(view.held) - len(entry.kept) if entry.held else 0)
     if entry.begins_at is not None and now < entry.begins_at and not early:
-        return seen.running
+        return view.running
     if entry.idle_since is not None and now - entry.idle_since >= tunables.UNUSED_SHARE_S:
         ready = min(ready, 1)
-    if seen.later and not ready and not seen.running:
+    if view.later and not ready and not view.running:
         ready = 1  # once held by us, an element would not show when its time has come
-    want = seen.running + ready
+    want = view.running + ready
     return want if entry.bound is None else min(want, entry.bound)

@@ -18,9 +18,9 @@ from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.ids import parse_ranges
 from hpcorch.resources.throttle_files import ThrottleFiles
-from hpcorch.services.throttling.queue_view import Seen, look
+from hpcorch.services.throttling.queue_view import QueueView, queue_views
 from hpcorch.services.throttling.state import Entry, State, on_disk, read_state, write_state
-from hpcorch.services.throttling.turn import Rebalanced, Turn
+from hpcorch.services.throttling.turn import RebalanceResult, Turn
 from hpcorch.services.throttling.usage import ResourceUse, uses
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -59,7 +59,7 @@ class Throttles:
             if admitted != known:
                 write_state(self._files.state, state.with_entries(admitted))
 
-    def rebalance(self, capacities: Mapping[str, int], *, force: bool = False) -> Rebalanced:
+    def rebalance(self, capacities: Mapping[str, int], *, force: bool = False) -> RebalanceResult:
         """Bring every array's limit to what it should be, as far as that is safe now.
 
         It takes one look at the queue (two if something is lowered that others may have at once), and one or two
@@ -89,7 +89,7 @@ class Throttles:
             state = read_state(self._files.state, set_aside=True)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
-                alive = look(state.entries, self._client.queue(sorted({_array(one) for one in held})))
+                alive = queue_views(state.entries, self._client.queue(sorted({_array(one) for one in held})))
                 self._keep(state, held, lambda kept, indices: kept | indices, alive)
             self._client.hold(job_ids)
 
@@ -120,11 +120,11 @@ class Throttles:
         :raises UnavailableError: the state cannot be read
         """
         state = read_state(self._files.state)
-        seen = look(state.entries, self._client.queue(state.entries))
-        return uses(state, seen, {**state.limits, **capacities})
+        views = queue_views(state.entries, self._client.queue(state.entries))
+        return uses(state, views, {**state.limits, **capacities})
 
-    def _while_marked(self, capacities: Mapping[str, int], *, force: bool) -> Rebalanced:
-        done = Rebalanced()
+    def _while_marked(self, capacities: Mapping[str, int], *, force: bool) -> RebalanceResult:
+        done = RebalanceResult()
         for _ in range(tunables.THROTTLE_LOOKS):
             if not force and not self._wait_for_turn():
                 return done
@@ -159,7 +159,7 @@ class Throttles:
             time.sleep(tunables.THROTTLE_INTERVAL_S - age)
         return self._files.dirty.exists()
 
-    def _take_turn(self, capacities: Mapping[str, int], earlier: Rebalanced) -> Rebalanced:
+    def _take_turn(self, capacities: Mapping[str, int], earlier: RebalanceResult) -> RebalanceResult:
         self._files.dirty.unlink(missing_ok=True)
         self._files.looked.touch(mode=FILE_MODE)
         try:
@@ -175,7 +175,7 @@ class Throttles:
             troubles=(*earlier.troubles, *done.troubles),
         )
 
-    def _note_shortage(self, done: Rebalanced) -> None:
+    def _note_shortage(self, done: RebalanceResult) -> None:
         """Tell the tasks whether anybody waits for what they have, so that they look again while they work."""
         if any((done.waiting or {}).values()):
             self._files.short.touch(mode=FILE_MODE)
@@ -187,12 +187,12 @@ class Throttles:
         state: State,
         elements: Iterable[str],
         change: Callable[[set[int], set[int]], set[int]],
-        seen: Mapping[str, Seen],
+        views: Mapping[str, QueueView],
     ) -> None:
         """Write down what the user holds of arrays that we hold as a whole."""
         for element in elements:
             entry = state.entries[_array(element)]
-            every = seen[entry.job_id].alive if entry.job_id in seen else entry.kept
+            every = views[entry.job_id].alive if entry.job_id in views else entry.kept
             kept = change(set(entry.kept), _indices(element, every))
             state = state.with_entries(replace(entry, kept=tuple(sorted(kept))))
         write_state(self._files.state, state)

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from hpcorch.errors import NotFoundError, SlurmUnavailableError
 from hpcorch.resources.shares import Claim, lowered, raised, too_large
-from hpcorch.services.throttling import queue_view as throttle_look
-from hpcorch.services.throttling.queue_view import Seen, by_user, look, observed
+from hpcorch.services.throttling.queue_view import QueueView, by_user, claim, observed, queue_views
 from hpcorch.services.throttling.state import TAG, Entry, State, parse_tag, read_state, write_state
 from hpcorch.slurm.array_elements import elements_of
 from hpcorch.slurm.protocol import SlurmClient
@@ -35,7 +34,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rebalanced:
+class RebalanceResult:
     """What came of one call.
 
     :param looked: whether this process looked; otherwise another one does, or will
@@ -70,12 +69,12 @@ class Turn:
     client: SlurmClient
     now: float = field(default=0.0, init=False)
     state: State = field(default_factory=State, init=False)
-    seen: Mapping[str, Seen] = field(default_factory=dict, init=False)
+    views: Mapping[str, QueueView] = field(default_factory=dict, init=False)
     changes: list[Change] = field(default_factory=list, init=False)
     over: list[str] = field(default_factory=list, init=False)
     troubles: list[SlurmUnavailableError] = field(default_factory=list, init=False)
 
-    def take(self, capacities: Mapping[str, int]) -> Rebalanced:
+    def take(self, capacities: Mapping[str, int]) -> RebalanceResult:
         """Look, and bring every limit to what it should be as far as that is safe.
 
         :param capacities: resource -> units; of resources that it lacks the last known count
@@ -109,17 +108,17 @@ class Turn:
         blank = {job_id: _blank(job_id, comment) for job_id, comment in comments.items()}
         entries = {job_id: entry for job_id, entry in blank.items() if entry is not None}
         found = [
-            replace(entries[array], limit=len(seen.alive), uncertain=True, kept=seen.held)
-            for array, seen in look(entries, rows).items()
+            replace(entries[array], limit=len(view.alive), uncertain=True, kept=view.held)
+            for array, view in queue_views(entries, rows).items()
         ]
         self._write(replace(self.state.with_entries(*found), complete=True))
 
     def _look(self) -> None:
         self.now = time.time()
-        self.seen = look(self.state.entries, self.client.queue(self.state.entries))
-        self.over += [array for array in self.state.entries if array not in self.seen]
+        self.views = queue_views(self.state.entries, self.client.queue(self.state.entries))
+        self.over += [array for array in self.state.entries if array not in self.views]
         entries = {
-            array: observed(self.state.entries[array], seen, now=self.now) for array, seen in self.seen.items()
+            array: observed(self.state.entries[array], view, now=self.now) for array, view in self.views.items()
         }
         self._write(replace(self.state, entries=entries))
 
@@ -133,9 +132,9 @@ class Turn:
 
     def _claims_of_now(self, *, early: bool) -> list[Claim]:
         return [
-            throttle_look.claim(entry, self.seen[entry.job_id], now=self.now, early=early)
+            claim(entry, self.views[entry.job_id], now=self.now, early=early)
             for entry in self.state.queue
-            if entry.job_id in self.seen
+            if entry.job_id in self.views
         ]
 
     def _lower(self, limits: Mapping[str, int]) -> None:
@@ -153,7 +152,7 @@ class Turn:
         entry = self.state.entries[array]
         if limit:
             return replace(entry, uncertain=True)
-        return replace(entry, uncertain=True, held=True, kept=by_user(entry, self.seen[array]))
+        return replace(entry, uncertain=True, held=True, kept=by_user(entry, self.views[array]))
 
     def _tell_lower(self, entry: Entry, limit: int) -> None:
         if limit:
@@ -189,7 +188,7 @@ class Turn:
         if entry.uncertain or entry.throttle != limit:
             self.client.update_throttle(entry.job_id, limit)
         if entry.held and entry.kept:
-            ours = set(self.seen[entry.job_id].alive) - set(entry.kept)
+            ours = set(self.views[entry.job_id].alive) - set(entry.kept)
             self.client.release([elements_of(entry.job_id, ours)] if ours else [])
         elif entry.held:
             self.client.release([entry.job_id])
@@ -216,8 +215,8 @@ class Turn:
                 Change(array=entry.job_id, sweep=entry.sweep, before=entry.limit, after=limit),
             )
 
-    def _result(self, claims: Sequence[Claim]) -> Rebalanced:
-        return Rebalanced(
+    def _result(self, claims: Sequence[Claim]) -> RebalanceResult:
+        return RebalanceResult(
             looked=True,
             changes=tuple(self.changes),
             running={claim.array: claim.running for claim in claims},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpcorch.services.throttling.queue_view import Seen, by_user
+from hpcorch.services.throttling.queue_view import QueueView, by_user
 from hpcorch.services.throttling.state import Entry, State
 
 
@@ -69,28 +69,28 @@ class ResourceUse:
         }
 
 
-def uses(state: State, seen: Mapping[str, Seen], capacities: Mapping[str, int]) -> list[ResourceUse]:
+def uses(state: State, views: Mapping[str, QueueView], capacities: Mapping[str, int]) -> list[ResourceUse]:
     """Every resource that has a capacity or is used, with the sweeps that use it, oldest first."""
     by_resource: dict[str, dict[str, SweepUse]] = {name: {} for name in capacities}
     for entry in state.queue:
-        if entry.job_id in seen:
+        if entry.job_id in views:
             for name, count in entry.units.items():
                 sweeps = by_resource.setdefault(name, {})
                 before = sweeps.get(entry.sweep, SweepUse(sweep=entry.sweep))
-                sweeps[entry.sweep] = _with(before, entry, seen[entry.job_id], count)
+                sweeps[entry.sweep] = _with(before, entry, views[entry.job_id], count)
     return [
         ResourceUse(name=name, capacity=capacities.get(name), sweeps=tuple(sweeps.values()))
         for name, sweeps in sorted(by_resource.items())
     ]
 
 
-def _with(use: SweepUse, entry: Entry, seen: Seen, count: int) -> SweepUse:
-    running = seen.running + seen.completing
-    paused = len(by_user(entry, seen))
+def _with(use: SweepUse, entry: Entry, view: QueueView, count: int) -> SweepUse:
+    running = view.running + view.completing
+    paused = len(by_user(entry, view))
     return SweepUse(
         sweep=use.sweep,
         in_use=use.in_use + running * count,
         granted=use.granted + max(entry.limit, running) * count,
-        waiting=use.waiting + seen.ready + seen.later + len(seen.held) - paused,
+        waiting=use.waiting + view.ready + view.later + len(view.held) - paused,
         paused=use.paused + paused,
     )

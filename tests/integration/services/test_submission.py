@@ -93,7 +93,7 @@ class Campaign:
             environ=os.environ,
             host="login1",
         )
-        return submit_array(self.sweep.journal, request, client or CliClient())
+        return submit_array(self.sweep.journal, request, client or CliClient()).job_id
 
     def ask_slurm(self) -> None:
         with Ledger.open(self.sweep.ledger_path, write=True, create=True) as ledger:

@@ -18,7 +18,8 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.ledger.store import Ledger
 from hpcorch.services.tending import tend as tending
 from hpcorch.services.tending.reconcile import Reconciler
-from hpcorch.services.tending.tend import TendResult, tend
+from hpcorch.services.tending.tend import look_after
+from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.commands import Submitted
 from tests.support.apps import App, make_app
@@ -93,8 +94,7 @@ def opened(app: App):
 
 def come_by(app: App, client: Any = None) -> TendResult:
     with opened(app) as reconciler:
-        reconciler.ask_slurm(CliClient())
-        return tend(reconciler, client or CliClient())
+        return look_after(reconciler, client or CliClient())
 
 
 def is_over(app: App, state: str) -> bool:
@@ -187,7 +187,7 @@ def test_what_a_preemption_ended_for_good_is_submitted_again(app, at_once):
     wait_until(lambda: "PLANNED" in come_by_looking(app))
     done = come_by(app)
     (app.folder / "go").touch()
-    assert [(action.runs, action.reason) for action, _ in done.resubmitted] == [
+    assert [(one.action.runs, one.action.reason) for one in done.resubmitted] == [
         ((0,), "preempted, and not requeued by Slurm")
     ]
     wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)

@@ -13,6 +13,7 @@ from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission import feeding
 from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan
 from hpcorch.services.submission.feeding import Feeder
+from hpcorch.services.submission.submit import SubmittedRuns
 from tests.support import make_sweep
 
 POOL = Pool(name="few", limits=PoolLimits(max_submitted=3 + KEEPERS))
@@ -38,7 +39,7 @@ def feed(tmp_path, monkeypatch):
         refused.intend(Intent(launch=0, runs=range(4), backend="slurm"))
         refused.mark_rejected("too many jobs", limited=True)
         sweep.record(FeedingPlanned(launch=0, max_submit=None))
-        monkeypatch.setattr(feeding, "submit_array", lambda _journal, portion, _client: f"job{portion.runs[0]}")
+        monkeypatch.setattr(feeding, "submit_array", _submitted)
         feeder = Feeder(
             journal=sweep.journal,
             launch=0,
@@ -48,9 +49,13 @@ def feed(tmp_path, monkeypatch):
             request=_itself,
         )
         fed = feeder.feed([(run, {}) for run in range(8)], alone=True)
-        return [len(runs) for _, runs in fed.arrays], fed.waiting
+        return [len(array.runs) for array in fed.arrays], fed.waiting
 
     return call
+
+
+def _submitted(_journal: ControlJournal, portion: ArrayPlan, _client: object) -> SubmittedRuns:
+    return SubmittedRuns(launch=0, runs=portion.runs, job_id="1")
 
 
 def _itself(portion: ArrayPlan) -> ArrayPlan:
@@ -71,7 +76,7 @@ def test_several_arrays_are_on_record_as_waiting_before_the_first_is_submitted(t
 
     def submit(journal: ControlJournal, portion: ArrayPlan, _client: object) -> str:
         told.append((portion.runs, dict(journal.history().feeding)))
-        return "1"
+        return _submitted(journal, portion, _client)
 
     monkeypatch.setattr(feeding, "submit_array", submit)
     feeder = Feeder(journal=sweep.journal, launch=0, client=Queue(), profile=Profile(), keys={}, request=_itself)
