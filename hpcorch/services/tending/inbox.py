@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
-from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announced, taken_over
 from hpcorch.journal.layout import SweepLayout
 
@@ -22,6 +21,7 @@ def take_over(ledger: Path) -> list[str]:
         return []
     if not waiting:
         return []
+    from hpcorch.journal.control import ControlJournal
     from hpcorch.ledger import Ledger  # most looks find nothing, and pay for nothing
     from hpcorch.services.tending.reconcile import Reconciler
 

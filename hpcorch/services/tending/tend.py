@@ -127,7 +127,9 @@ class _Tender:
         state = self._state_now()
         ended = {run for action in decide(state) if isinstance(action, Resubmit) for run in action.runs}
         if ended:
-            end_elements(self.client, state.history.submissions.values(), ended, grace_s=tunables.FAILED_ELEMENT_ENDS_S)
+            end_elements(
+                self.client, state.history.submissions.values(), ended, grace_s=tunables.FAILED_ELEMENT_ENDS_S
+            )
         with self.reconciler.journal.locked():
             # Others may have submitted before we had the lock, and what we submit changes what is left to do.
             for action in _only(decide(self._state_now()), ended):

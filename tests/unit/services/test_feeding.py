@@ -14,7 +14,7 @@ from hpcorch.services.submission import feeding
 from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan
 from hpcorch.services.submission.feeding import Feeder
 from hpcorch.services.submission.submit import SubmittedRuns
-from tests.support import make_sweep
+from tests.support.sweeps import make_sweep
 
 POOL = Pool(name="few", limits=PoolLimits(max_submitted=3 + KEEPERS))
 
