@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or absent, whatever dies, and stay after a power cut."""
+"""Writing files that are either whole or absent after any crash, and that survive a power cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep's control journal says so far, for those who are about to add to it."""
+"""What a sweep's control journal says so far, for those who decide what to add to it."""
 
 from __future__ import annotations
 

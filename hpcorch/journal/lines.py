@@ -1,4 +1,4 @@
-"""One event as one line of JSON that can prove that it is whole.
+"""One event as one line of JSON with a checksum.
 
 A line is an object ``{"v":1,"seq":…,"time":…,"kind":…,…,"crc":"xxxxxxxx"}`` in ASCII. ``crc`` comes last and
 is the CRC-32 of all bytes before ``,"crc":``, so that a torn, zeroed or overwritten line is recognised without

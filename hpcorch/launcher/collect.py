@@ -1,4 +1,4 @@
-"""``hpcorch.collect``: the results of a sweep that was left, as the launcher would have returned them."""
+"""``hpcorch.collect``: the results of a detached sweep, as the launcher would have returned them."""
 
 from __future__ import annotations
 

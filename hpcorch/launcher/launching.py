@@ -1,4 +1,4 @@
-"""What a launcher knows when its sweeper begins to launch: the values that a sweep is prepared from."""
+"""The values that a sweep is prepared from when its sweeper begins to launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dry run shows: what would be submitted, what bounds it, what it can take, and when it would start."""
+"""What a dry run shows: what would be submitted, what limits it, what it may use, and when it would start."""
 
 from __future__ import annotations
 

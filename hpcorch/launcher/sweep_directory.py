@@ -1,4 +1,4 @@
-"""Making room for a new sweep in a directory that an earlier one had."""
+"""Setting an earlier sweep's record aside, so that a new sweep can use its directory."""
 
 from __future__ import annotations
 

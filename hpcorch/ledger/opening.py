@@ -1,4 +1,4 @@
-"""Which ledgers may be opened, and bringing older ones up to date."""
+"""Which ledgers may be opened, and updating older ones."""
 
 from __future__ import annotations
 

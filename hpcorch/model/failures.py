@@ -1,4 +1,4 @@
-"""Which ends of an attempt count as failures of its run, and of which class: what retry budgets count."""
+"""Which ends of an attempt count as failures of its run, and of which class, for retry budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often, and after which waits, a run that failed is run again by itself: the key ``max_retries``.
+"""How often a failed run is repeated automatically, and after which waits: the key ``max_retries``.
 
 The budget counts failures on record, class by class: a run that failed for the n-th time in one class is run again
 if n is at most that class's number. What Slurm requeued itself is no failure, and neither is what the cluster

@@ -1,4 +1,4 @@
-"""Environment variables that jobs of ours have."""
+"""Environment variables of the jobs that hpcorch submits."""
 
 from __future__ import annotations
 

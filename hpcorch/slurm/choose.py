@@ -1,4 +1,4 @@
-"""Which client speaks with the cluster of this process's environment."""
+"""Choosing the client for the cluster of this process's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client that speaks with Slurm by its commands."""
+"""The client that talks to Slurm through its commands."""
 
 from __future__ import annotations
 

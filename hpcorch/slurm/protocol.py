@@ -1,4 +1,4 @@
-"""The protocol that services rely on to speak with one cluster."""
+"""The protocol through which services talk to one cluster."""
 
 from __future__ import annotations
 

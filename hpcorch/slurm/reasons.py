@@ -1,4 +1,4 @@
-"""Slurm's words for why a job waits, in plain ones (squeue(1), JOB REASON CODES). Pure.
+"""Why a job waits, in plain words instead of Slurm's (squeue(1), JOB REASON CODES). Pure.
 
 Limits have names made of a place, a scope and what is limited, such as ``QOSMaxJobsPerUserLimit`` or
 ``AssocGrpCPUMinutesLimit``; they are read by their parts, since there are some two hundred.

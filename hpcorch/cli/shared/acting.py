@@ -1,4 +1,4 @@
-"""What ``cancel``, ``hold`` and ``release`` share: look, say what will be done, ask, do it, say what was done."""
+"""What ``cancel``, ``hold`` and ``release`` share: look, announce, ask for confirmation, act, report."""
 
 from __future__ import annotations
 

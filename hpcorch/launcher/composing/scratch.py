@@ -1,4 +1,4 @@
-"""A base's configuration as a scratch pad: runs are tried on it and undone, so that none needs a copy."""
+"""One configuration per base on which runs are tried and undone, so that none needs a copy."""
 
 from __future__ import annotations
 

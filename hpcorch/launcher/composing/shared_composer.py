@@ -1,4 +1,4 @@
-"""Hydra's sweepers compose by the sweep's own composer.
+"""One composer for the sweep and for Hydra's sweeper, which validates each launch by composing it.
 
 To see whether a launch is legal, a sweeper composes every run of it and throws the result away, before the launcher
 composes it again (``hydra.plugins.sweeper.Sweeper.validate_batch_is_legal``): four fifths of a launch's CPU time,

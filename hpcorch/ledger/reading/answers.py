@@ -1,4 +1,4 @@
-"""What the ledger answers with beyond the entities of the model."""
+"""What the ledger answers beyond the entities of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions in SQL from users, which cannot change anything."""
+"""Users' own SQL queries, which cannot change anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of the ledger pass to each other: sweeps by key, events by place."""
+"""What the parts of the ledger pass to each other: sweeps by key, events by position."""
 
 from __future__ import annotations
 

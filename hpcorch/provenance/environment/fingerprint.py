@@ -1,4 +1,4 @@
-"""A cheap look at the environment: while it is equal, nothing was installed or loaded that the record tells of."""
+"""A cheap digest of the environment: while it is equal, nothing recorded has been installed, removed or loaded."""
 
 from __future__ import annotations
 

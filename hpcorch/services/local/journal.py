@@ -1,4 +1,4 @@
-"""What a local pool writes down in the sweep's control journal: its submission, and ends that no task recorded."""
+"""What a local pool writes to the control journal: its submission, and ends that no task recorded."""
 
 from __future__ import annotations
 

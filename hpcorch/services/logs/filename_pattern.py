@@ -1,4 +1,4 @@
-"""Where a user's script wrote its output: sbatch's filename pattern, with what is known of the job put in."""
+"""Where a user's script wrote its output: sbatch's filename pattern, filled in with what is known of the job."""
 
 from __future__ import annotations
 

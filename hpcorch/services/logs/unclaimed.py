@@ -1,4 +1,4 @@
-"""The logs of attempts that ended before Python started, or have not begun with it: where their script says."""
+"""Logs of attempts that ended before Python started: found by what their batch script says."""
 
 from __future__ import annotations
 

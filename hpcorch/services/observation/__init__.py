@@ -1,1 +1,1 @@
-"""What answers of squeue and sacct are taken to mean. Pure decisions."""
+"""What the answers of squeue and sacct mean. Pure decisions."""

@@ -1,4 +1,4 @@
-"""What people asked of the scheduler, and to whom an end is put down."""
+"""Which requests of people ended which attempts."""
 
 from __future__ import annotations
 

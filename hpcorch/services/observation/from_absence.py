@@ -1,4 +1,4 @@
-"""What it means that the scheduler says nothing (any more) of a run that is not over: pure decisions, no I/O."""
+"""What to conclude when Slurm no longer shows an element whose run is not over: pure decisions, no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of ``sacct -D`` say that is not known yet, of how attempts ended: pure decisions, no I/O."""
+"""News about the end of attempts in the rows of ``sacct -D``: pure decisions, no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What squeue's rows say that is not known yet: pure decisions, no I/O."""
+"""News about elements in the rows of squeue: pure decisions, no I/O."""
 
 from __future__ import annotations
 

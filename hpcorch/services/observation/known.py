@@ -1,4 +1,4 @@
-"""What is known of elements before an answer of the scheduler is read, and which of its facts are news.
+"""What is known of elements before an answer of Slurm is read, and which of its facts are news.
 
 An answer is of use only together with what the journals said *before* it was fetched: an element that waits
 although an attempt of it has been seen was requeued, but one that waited first and started since was not.

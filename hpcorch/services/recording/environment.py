@@ -1,4 +1,4 @@
-"""The environment that a sweep's jobs get when they are submitted later, by somebody else than the launcher.
+"""The environment for jobs of a sweep that are submitted later by another process than the launcher.
 
 sbatch hands its caller's environment to the job. What is submitted later must be given the launch's, and not that
 of a keeper on a compute node or of next week's shell, so the launch records it. All of it: nobody can know which

@@ -1,4 +1,4 @@
-"""Recording a script or a command of the user's as a sweep, with all that determines what it does.
+"""Recording a user's script or command as a sweep, with everything that determines what it does.
 
 Unlike a launch of Hydra's, this must work on compute nodes, which never open the ledger, and must be quick: the
 sweep is recorded in a directory of its own, and announced to the ledger.

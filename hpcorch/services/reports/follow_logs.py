@@ -1,4 +1,4 @@
-"""Following what runs write, with news of their attempts from the journals and, now and then, from Slurm."""
+"""Following the output of runs, with news of their attempts from the journals and sometimes from Slurm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for selected runs from another process than the one that launched them."""
+"""Waiting for selected runs in another process than the one that launched them."""
 
 from __future__ import annotations
 

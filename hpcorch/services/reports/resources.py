@@ -1,4 +1,4 @@
-"""What runs share here: how much of each resource there is, who uses it, who waits for it."""
+"""Shared resources: how much of each there is, who uses it, who waits for it."""
 
 from __future__ import annotations
 

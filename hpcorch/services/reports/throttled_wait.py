@@ -1,4 +1,4 @@
-"""What a run of an array that shares throttled resources waits for: its share, or its user."""
+"""Why a run of a throttled array waits: for its share, or for its user."""
 
 from __future__ import annotations
 

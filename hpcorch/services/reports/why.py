@@ -1,4 +1,4 @@
-"""Why a run is where it is: what it waits for, since when, until when, and what would make it start sooner."""
+"""Why a run is in its state: what it waits for, since when, until when, and what would let it start sooner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run is executed again, and what it asks for there: what it asked for, as far as that applies again."""
+"""Where a run is executed again, and with which launcher keys: those of the original, as far as they apply."""
 
 from __future__ import annotations
 

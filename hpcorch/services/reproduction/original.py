@@ -1,4 +1,4 @@
-"""A run that is to be executed again, with all that was frozen of it, compared with its digests."""
+"""The run to execute again, with everything that was frozen of it, checked against its digests."""
 
 from __future__ import annotations
 

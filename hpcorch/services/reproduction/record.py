@@ -1,4 +1,4 @@
-"""Putting a repetition on record: a sweep of one run, with what was frozen of the original."""
+"""Recording a repetition: a sweep of one run, with what was frozen of the original."""
 
 from __future__ import annotations
 

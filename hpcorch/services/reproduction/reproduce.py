@@ -1,4 +1,4 @@
-"""Executing a run once more from what was frozen, as a sweep of its own that says which run it repeats.
+"""Executing a run again from what was frozen, as a sweep of its own that names the run it repeats.
 
 A directory holds one repetition. Who names it again, whatever became of the process that began it, finds the same
 one: what was not submitted is submitted, what runs is waited for, and what is over is compared.

@@ -1,4 +1,4 @@
-"""The example of a configuration that ``init`` gives a project that has none."""
+"""The example configuration that ``init`` writes for a project that has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which program of a project is swept over, and which configuration it reads: by its text, nothing is executed."""
+"""Which program of a project to sweep over, and which configuration it reads; found in the text, nothing is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a project ready: the site profile, an example of a configuration, what git is to leave out.
+"""Making a project ready: site profile, example configuration, ``.gitignore``.
 
 Nothing that is there is changed, but for lines that are appended to a ``.gitignore``, and a profile of the
 project's own that somebody wants written anew.

@@ -1,4 +1,4 @@
-"""The site profile of a project, and what is asked of it against the cluster."""
+"""The site profile of a project, and its checks against the cluster."""
 
 from __future__ import annotations
 

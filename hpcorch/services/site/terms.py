@@ -1,4 +1,4 @@
-"""On what terms runs are submitted: launcher keys, with what the site profile makes of ``pool`` and ``resources``.
+"""The terms of a submission: launcher keys, completed from ``pool`` and ``resources`` of the site profile.
 
 What is recorded and submitted are the keys that result, so a profile that is edited later changes nothing of what
 was launched; only the capacities of throttles are looked up anew.

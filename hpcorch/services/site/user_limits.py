@@ -1,4 +1,4 @@
-"""The limits that a user's jobs meet on this cluster. Sites without a database, or that show nothing, have none."""
+"""The limits on a user's jobs on this cluster; none where the site has no database or hides them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that who submits and who settles a half-done submission have in common; the array is with Slurm, held."""
+"""Steps shared by submitting and by recovering an interrupted submission, once the array is with Slurm and held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting runs into arrays: by what they ask for, by what an array may hold, by what Slurm takes now. Pure."""
+"""Cutting runs into arrays: by what they ask for, by the size of an array, by what Slurm accepts now. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeing earlier elements of runs end before the runs are submitted again: no run runs twice."""
+"""Waiting until earlier elements of runs have ended before the runs are submitted again: no run runs twice."""
 
 from __future__ import annotations
 

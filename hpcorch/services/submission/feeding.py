@@ -1,4 +1,4 @@
-"""Submitting the runs of a launch as Slurm takes them, within the limits of the user and of the cluster."""
+"""Submitting the runs of a launch as Slurm accepts them, within the limits of the user and of the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping ``array_parallelism`` over all arrays of a sweep, where somebody asked for a number.
+"""Applying ``array_parallelism`` to all arrays of a sweep together, where the user set it.
 
 One array keeps it by its own ``%N``. An array that comes while others of the sweep may be at work is throttled: it
 shares with them what the sweep has to itself, one unit a run. Those that came before it, with limits of their own,

@@ -1,4 +1,4 @@
-"""Requests to run runs of a recorded launch again: as it was frozen, with its launcher keys, or some changed."""
+"""Requests that run recorded runs again, with their launcher keys as frozen or with some changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing submissions to an end that somebody left half-done."""
+"""Finishing interrupted submissions: found by their token and accepted, or given up when none appears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be done about a sweep now, whoever is present to do it: pure decisions, no I/O.
+"""What has to be done about a sweep now, whoever does it: pure decisions, no I/O.
 
 Everybody decides from what is on record in the sweep directory, so two who look at the same record decide the same.
 Whoever carries a decision out makes it again under the sweep's lock

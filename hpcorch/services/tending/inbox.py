@@ -1,4 +1,4 @@
-"""Taking over sweeps that were recorded where the ledger could not be opened."""
+"""Adding sweeps to the ledger that were recorded while it could not be opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a launch on this machine to its end, with what failed run again as often as its keys say."""
+"""Running a launch on this machine to its end, with failed runs repeated as often as ``max_retries`` allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs that look over, or forgotten, are not: they will be submitted, by what is on record."""
+"""Runs that look finished but will be submitted again, and runs that Slurm refused for good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing the ledger up to date with what the journals and the scheduler say.
+"""Updating the ledger with what journals and Slurm say.
 
 Everything new first becomes a fact in a journal of the sweep, and the ledger takes facts only from there, so
 that a lost ledger can be made again from the sweep directories.

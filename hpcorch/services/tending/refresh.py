@@ -1,4 +1,4 @@
-"""Bringing what the ledger knows up to date before it is shown, as far as this user and this moment allow.
+"""Updating what the ledger knows before it is shown, as far as this user may at this moment.
 
 What cannot be looked at is still shown as the ledger has it, with a sentence that says so.
 """

@@ -1,4 +1,4 @@
-"""What a decision about a sweep is made from: one value, read at one moment."""
+"""The input of a decision about a sweep: one value, read at one moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing what is to be done about a sweep, by whoever is present: a waiting launcher, a command, a keeper.
+"""Doing what a sweep needs done, by whoever is present: a waiting launcher, a command, a keeper.
 
 What that is :mod:`hpcorch.services.tending.decide` says. Whoever sees something to do leaves a mark and tries the
 tending lock; who finds it taken goes on, since its holder looks for marks again after unlocking. The decision is

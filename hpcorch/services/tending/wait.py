@@ -1,4 +1,4 @@
-"""Following a submitted sweep to its end, kindly: journals first, one squeue for all arrays, growing pauses."""
+"""Following a submitted sweep to its end at low cost: journals first, one squeue for all arrays, growing pauses."""
 
 from __future__ import annotations
 

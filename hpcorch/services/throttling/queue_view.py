@@ -1,4 +1,4 @@
-"""What one look at the queue says about throttled arrays. Pure."""
+"""What one answer of squeue says about throttled arrays. Pure."""
 
 from __future__ import annotations
 

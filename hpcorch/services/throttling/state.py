@@ -1,4 +1,4 @@
-"""What is known of a user's throttled arrays on one cluster: one file, written whole.
+"""What is known of a user's throttled arrays on one cluster: one file, replaced as a whole.
 
 One file serves all resources, since one array may use several. It never promises less than Slurm may do: a limit
 is written before it is raised, and after it was lowered.

@@ -1,4 +1,4 @@
-"""Keeping shared resources within their capacity by the throttles of our own arrays, over all of a user's sweeps.
+"""Keeping shared resources within capacity by the throttles of a user's arrays, over all sweeps.
 
 An array that uses throttled resources is submitted held, with ``%1``, and admitted here. Whoever comes by
 rebalances; :mod:`hpcorch.services.throttling.turn` has what is done then, and why no capacity is ever exceeded.

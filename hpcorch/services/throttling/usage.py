@@ -1,4 +1,4 @@
-"""Who uses how much of the throttled resources, for people who look. Pure."""
+"""Who uses how much of the throttled resources, for reports. Pure."""
 
 from __future__ import annotations
 

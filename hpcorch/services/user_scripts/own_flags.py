@@ -1,4 +1,4 @@
-"""What a script's command line, or its ``#HPCORCH`` lines, ask of the catalog of resources. No I/O."""
+"""What a script's command line or its ``#HPCORCH`` lines ask of the resource catalog. No I/O."""
 
 from __future__ import annotations
 

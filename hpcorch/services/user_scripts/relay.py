@@ -1,4 +1,4 @@
-"""Starting sbatch itself, in the foreground, with its streams where they belong."""
+"""Running sbatch in the foreground, with its standard streams connected to those of the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's sbatch command line asks for, and the command line that it becomes. No I/O.
+"""What a user's sbatch command line asks for, and the command line that hpcorch makes of it. No I/O.
 
 Every flag of the user's stays as it was written. Ours stand before them where theirs shall win (a pool's), and
 behind them where sbatch must hear ours: what the user said is in ours then, too.

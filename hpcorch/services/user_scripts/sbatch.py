@@ -1,4 +1,4 @@
-"""`sbatch` for a user's own script: the same job, and on record what was submitted.
+"""``sbatch`` for a user's own script: the same job, with a record of what was submitted.
 
 The script is submitted once, by sbatch itself, with every flag as it was written. The intent is on disk before, so
 that a job exists on record whatever dies; it is not held, since nobody will submit it again.

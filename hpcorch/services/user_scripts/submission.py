@@ -1,4 +1,4 @@
-"""One submission of a user's script: on record, handed to sbatch, and settled as far as sbatch's answer allows."""
+"""One submission of a user's script: recorded, handed to sbatch, and settled as far as sbatch's answer allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the site profile takes a user's script, and on what terms."""
+"""Whether the site profile allows a user's script, and on what terms."""
 
 from __future__ import annotations
 

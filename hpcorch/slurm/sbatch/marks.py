@@ -1,4 +1,4 @@
-"""The mark that a submission has in its job's comment, for ever."""
+"""The token of a submission in its job's comment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which program is sbatch, where a wrapper of the user's that calls ``hpcorch sbatch`` comes first on PATH.
+"""Finding the real sbatch where a wrapper that calls ``hpcorch sbatch`` comes first on PATH.
 
 Scripts and Makefiles know no alias, so such a wrapper stands in for one. Starting it from here would never end.
 """
