@@ -1,4 +1,4 @@
-"""What a launch asks of the resources in the site profile, sorted by who enforces it."""
+"""What a launch asks of shared resources, sorted by who enforces it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def parse_tasks(text: str) -> list[int]:
     for part in text.partition("%")[0].split(","):
         match = _PART.fullmatch(part)
         if match is None:
-            raise ValueError(f"{text!r} is not a whole list of array tasks such as 0-2,5 or 0-14:2")
+            raise ValueError(f"{text!r} is not a whole list of array elements such as 0-2,5 or 0-14:2")
         low, high, step = match.groups()
         indices.extend(range(int(low), int(high or low) + 1, int(step or 1)))
     return indices

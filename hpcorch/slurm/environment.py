@@ -1,7 +1,7 @@
 """The environment that Slurm's commands are run with.
 
 sbatch hands its whole environment to the job, and variables win over ``#SBATCH`` lines (sbatch(1)). Measured on
-22.05: submitted from inside a job, an array task saw its parent's memory request and GPU list, and its srun
+22.05: submitted from inside a job, an array element saw its parent's memory request and GPU list, and its srun
 ended with "SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive".
 """
 
@@ -55,7 +55,7 @@ def submission_environment(environ: Mapping[str, str], stated: Collection[str] =
 def query_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for asking and controlling: no personal filters or formats, times in UTC.
 
-    Lists of array tasks are whole: Slurm cuts them after 64 characters by default (squeue(1), SLURM_BITSTR_LEN).
+    Lists of array elements are whole: Slurm cuts them after 64 characters by default (squeue(1), SLURM_BITSTR_LEN).
 
     A cluster chosen for ``sbatch`` is asked, too.
     """

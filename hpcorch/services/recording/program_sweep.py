@@ -39,7 +39,7 @@ class Wrapped:
     :param folder: where the code is that it belongs to
     :param cwd: its working directory
     :param environ: the environment that it gets
-    :param options: what it asks of the catalog, as launcher keys
+    :param options: what it asks of shared resources, as launcher keys
     :param leases: resources that it may lease -> directory, capacity, expiry in seconds
     """
 

@@ -1,4 +1,4 @@
-"""What a script's command line or its ``#HPCORCH`` lines ask of the resource catalog. No I/O."""
+"""What a script's command line, or its ``#HPCORCH`` lines, ask of the site profile. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OURS_IN_SCRIPT = {"--resource": RESOURCE_FLAG, "--pool": POOL_FLAG}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked of the catalog of resources: by flags of ours, or in ``#HPCORCH`` lines.
+    """What is asked of the site profile: by flags of ours, or in ``#HPCORCH`` lines.
 
     :param resources: name -> how much each job or array element takes
     """

@@ -45,7 +45,7 @@ def sbatch(
     :param tell: gets what sbatch is to print, as soon as it is known
     :param read_script: gives the script where no file and no ``--wrap`` does; by default from standard input
     :param shows_errors: whether what sbatch writes to standard error goes to ours as it comes
-    :raises UsageError: something is asked of the catalog that it does not have
+    :raises UsageError: a resource or pool is asked for that the site profile does not have
     :raises PolicyError: the site profile forbids it, with the numbers
     :raises RecordError: it cannot be recorded; nothing was submitted
     :raises SlurmUnavailableError: Slurm does not answer; nothing was submitted
