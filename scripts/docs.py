@@ -222,7 +222,7 @@ def run_api() -> str:
     """What a task may ask of its run."""
     run, signals = Source("hpcorch/runtime/run/run.py"), Source("hpcorch/runtime/context/signals.py")
     errors = Source("hpcorch/errors.py")
-    about = "`run = hpcorch.current_run()` gives it; outside a job, a harmless stand-in."
+    about = "`run = hpcorch.current_run()` returns it; outside a job, a stand-in that does nothing."
     parts = ["# The run", about]
     parts += ["## `hpcorch.Run`", markdown(run.docstring("Run"))]
     for usage, docstring in run.methods("Run"):
@@ -278,7 +278,7 @@ def _errors(source: Source) -> str:
 def site_profile() -> str:
     """The keys of a site profile."""
     source = Source("hpcorch/resources/profile/profile.py")
-    about = "[Sharing resources](../guide/sharing.md) explains it. What has no default is not limited, or not said."
+    about = "[Sharing resources](../guide/sharing.md) explains it. A key without a default sets no limit."
     parts = ["# The site profile", about]
     for title, form in _PROFILE.items():
         head, _, rest = source.docstring(form.__name__).partition("\n")

@@ -34,20 +34,19 @@ from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date
 
 
 class Ledger:
-    """The ledger of a project, to be asked; nothing of it can be changed.
+    """The ledger of a project, for reading.
 
-    Selectors are those of the command line: ``last``, a sweep's id or the beginning of it, and runs of one such as
-    ``last/3-5,9``. The record of a sweep or a run serves as well (``Selectable``). Conditions are those of
+    Selectors are those of the command line: ``last``, a sweep's id or the beginning of it, and runs of a sweep such
+    as ``last/3-5,9``. A record of a sweep or a run works, too (``Selectable``). Conditions are those of
     ``--where``: ``'model.lr>0.05'``.
 
-    Every call opens the file, reads and closes it. So answers are as new as the file, no writer waits for a
-    notebook that is left open, there is nothing to close, and any thread or forked process may ask. ``with`` may be
-    used, and changes nothing.
+    Every call opens the file, reads it and closes it. So answers are as new as the file, a notebook that is left
+    open blocks no writer, there is nothing to close, and any thread or forked process may call. ``with`` is allowed
+    and does nothing.
 
-    Sweeps that ``hpcorch.submit``, ``hpcorch sbatch`` or ``hpcorch exec`` has put on record are taken over by any
-    call. How they and others go on is seen by ``refresh``, and nothing else here writes (but that a ledger of an
-    older version is brought up to date first, after a backup beside it). Where the ledger cannot be written,
-    answers are what it has.
+    Every call takes over sweeps that ``hpcorch.submit``, ``hpcorch sbatch`` or ``hpcorch exec`` has recorded. Only
+    ``refresh`` asks how sweeps go on. Nothing else here writes, except that a ledger of an older version is
+    migrated first, after a backup beside it. If the ledger cannot be written, answers are what it has.
 
     Every call may raise ``NotFoundError`` (no such ledger, sweep or run), ``UsageError`` (a selector or condition
     cannot be understood), ``UnavailableError`` (somebody else is writing for long, or the file system does not
@@ -96,7 +95,7 @@ class Ledger:
     ) -> list[SweepRecord]:
         """Sweeps, the latest first.
 
-        :param limit: at most so many
+        :param limit: at most this many
         :param since: only those created then or later: a datetime, or text such as ``2d`` or ``2026-11-23``
         :param state: only those in one of these states: ``RUNNING``, or several as ``F,TO`` or a list
         :param name: only those whose name contains this, in any case
@@ -113,7 +112,7 @@ class Ledger:
         return [sweep_record(summary) for summary in found]
 
     def sweep(self, selector: Selectable = LAST) -> SweepRecord:
-        """One sweep."""
+        """The sweep that is selected."""
         with self._open() as ledger:
             return sweep_record(ledger.sweep(chosen_by(selector).sweep))
 
@@ -123,13 +122,13 @@ class Ledger:
         """Runs, in order of selector and index; by default those of the last sweep.
 
         :param state: only those in one of these states: ``FAILED``, or several as ``F,TO`` or a list
-        :param where: only those of which this condition holds, or all of several
+        :param where: only those that meet this condition, or all of several
         """
         with self._open() as ledger:
             return [run_record(run) for run in selected(ledger, selectors, state, where)]
 
     def run(self, selector: Selectable) -> RunRecord:
-        """The one run that is selected.
+        """The run that is selected.
 
         :raises hpcorch.errors.UsageError: there are several
         """
@@ -137,7 +136,7 @@ class Ledger:
             return run_record(the_one(ledger, selector))
 
     def config(self, selector: Selectable) -> dict[str, Any]:
-        """The composed configuration of the one run that is selected.
+        """The composed configuration of the run that is selected.
 
         :raises hpcorch.errors.UsageError: there are several
         """
@@ -156,7 +155,7 @@ class Ledger:
         return [attempt_record(attempt) for attempt in found]
 
     def checkpoints(self, *selectors: Selectable) -> list[CheckpointRecord]:
-        """The checkpoints that runs saved, in the order in which they did; by default of the last sweep's runs."""
+        """The checkpoints that runs saved, in the order of saving; by default of the last sweep's runs."""
         with self._open() as ledger:
             return [
                 checkpoint_record(run, saved)
@@ -184,12 +183,13 @@ class Ledger:
         where: str | Iterable[str] = (),
         config: str | Iterable[str] = (),
     ) -> dict[str, list[Any]]:
-        """Runs as a table, a row each: columns by name, which pandas, polars and Arrow take as they are.
+        """Runs as a table with one row per run: columns by name, which pandas, polars and Arrow accept as they are.
 
-        Columns are those of ``v_runs``, where each swept or overridden parameter has one of its own name
-        (``model.lr``), each value of a result that is a mapping (``result.loss``, else ``result``), and each metric
-        three (``metrics.loss.last``, ``.min``, ``.max``). A parameter whose name is taken is ``params.NAME``; one
-        that only repeats the other column is left out, as ``seed`` is.
+        The columns are those of ``v_runs``, with some more. Each swept or overridden parameter has a column with
+        its name (``model.lr``). Each value of a result that is a mapping has one (``result.loss``, else
+        ``result``). Each metric has three (``metrics.loss.last``, ``.min``, ``.max``). If the name of a parameter
+        is taken, its column is ``params.NAME``; if it would only repeat the other column, as ``seed`` does, it is
+        left out.
 
         Each column has values of one type (bool, int, float, str, aware datetimes) or None. Parameters and results
         of several types become float where all are numbers, else text, as lists do.
@@ -206,7 +206,7 @@ class Ledger:
         return run_columns(runs, names, settings)
 
     def query(self, sql: str) -> dict[str, list[Any]]:
-        """The answer to a question in SQL on the ledger's views, column by column as in :meth:`table`.
+        """The answer to an SQL query on the ledger's views, by columns as in :meth:`table`.
 
         Times are text. Nothing can be changed.
 
@@ -216,12 +216,12 @@ class Ledger:
             return answer_columns(ledger.query(sql))
 
     def refresh(self, selector: Selectable | None = None) -> list[str]:
-        """Take over what is new, as ``--refresh`` does: read journals, ask Slurm, and do what sweeps need done now.
+        """Read journals, ask Slurm, and do what sweeps need now, as ``--refresh`` does.
 
-        :param selector: a sweep; by default all that are not over, of very many the latest
-        :return: sentences on what was done, and what could not be looked at
-        :raises hpcorch.errors.UnavailableError: Slurm did not answer, or only who submitted the sweep can ask; of
-            several sweeps only if none could be looked at
+        :param selector: a sweep; by default all that are not over, or the latest if there are very many
+        :return: sentences on what was done, and on what could not be asked
+        :raises hpcorch.errors.UnavailableError: Slurm did not answer, or only the submitter of the sweep can ask;
+            for several sweeps, only if this is so for all of them
         """
         troubles = take_over(self._path)
         with self._open() as ledger:

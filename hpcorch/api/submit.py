@@ -16,11 +16,11 @@ from hpcorch.slurm.sbatch.line import parse_line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A job that Slurm has accepted, and the sweep that it is on record as.
+    """A job that Slurm has accepted, and the sweep that records it.
 
     :param sweep: the sweep's id, a selector like any other
     :param job_id: the job's or array's id
-    :param cluster: the cluster's name where sbatch was told to choose one
+    :param cluster: the cluster's name, if sbatch was told to choose one
     """
 
     sweep: str
@@ -42,12 +42,12 @@ def submit(
     :param arguments: of the script
     :param text: the script itself, instead of a file
     :param flags: of sbatch, as on its command line: ``["--time=60", "--array=0-9"]``
-    :param resources: what each job or array element takes of resources of the site profile
+    :param resources: how much each job or array element takes of resources of the site profile
     :param pool: a pool of the site profile
-    :raises UsageError: the arguments are no text, or contradict each other, or the site profile has no such
-        resource or pool
-    :raises PolicyError: the site profile forbids it, with the numbers
-    :raises SubmissionRejectedError: Slurm said no; nothing exists
+    :raises UsageError: the arguments are not text or contradict each other, or the site profile does not have
+        the resource or pool
+    :raises PolicyError: the site profile forbids it; the message has the numbers
+    :raises SubmissionRejectedError: Slurm refused it; no job exists
     :raises SubmissionUnknownError: the job may exist; ``Ledger.refresh`` settles it
     :raises UnavailableError: Slurm does not answer, or it cannot be recorded; nothing was submitted
     """

@@ -23,12 +23,12 @@ def collect(
 ) -> list[list[JobReturn]]:
     """The results of a sweep: for each launch, in order, one JobReturn for each run, as the launcher returns them.
 
-    A completed run has its task's own return value. ``return_value`` of a failed one raises; that of a run that is
-    not over is a handle with the state that the run is in.
+    For a completed run, ``return_value`` is what the task returned. For a failed run it raises the error. For a run
+    that is not over it is a handle that has the state of the run.
 
     :param sweep: its id, the beginning of it, or ``last``
     :param ledger: the ledger's file; by default $HPCORCH_LEDGER, else the nearest one walking up
-    :param refresh: ask Slurm about runs that are not over, instead of the journals alone
+    :param refresh: ask Slurm about runs that are not over; otherwise only journals are read
     :raises NotFoundError: there is no such sweep or ledger
     :raises RecordError: the sweep directory is gone, or a result cannot be read back here
     :raises UnavailableError: Slurm was to be asked and did not answer

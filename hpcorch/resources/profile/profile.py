@@ -57,11 +57,11 @@ class Resource:
 
     :param name: what launches ask for it by: its key below ``resources``
     :param capacity: how much of it there is; a whole number
-    :param enforced: who sees to it that the capacity is kept
+    :param enforced: who keeps the capacity
     :param kind: what it is, for checks against the cluster
     :param unit: what is counted, such as "writers" or "Gbit/s"
     :param description: for people
-    :param license: the name that Slurm knows the licence by (enforced as ``license``)
+    :param license: Slurm's name of the licence (enforced as ``license``)
     :param directory: where the lease files are, group-writable (enforced as ``lease``)
     :param expiry_s: seconds without a sign of life after which a lease is taken back
     :param gpu_type: the GPU type as Slurm's GRES names it (kind ``gpu``); None is GPUs of any type
@@ -150,7 +150,7 @@ class Envelope:
 class Policies:
     """Rules of the site.
 
-    :param clean_git: what a checkout with uncommitted changes means for a launch
+    :param clean_git: what happens to a launch from a checkout with uncommitted changes
     :param partitions: those that may be used; None is all
     :param max_cost: the most that one sweep may cost in the worst case, in the currency of the prices
     """
@@ -166,7 +166,7 @@ class Prices:
 
     :param gpu_hour: of one GPU
     :param cpu_hour: of one CPU
-    :param currency: what a cost is told in
+    :param currency: the unit of costs
     """
 
     gpu_hour: float = 0.0
@@ -185,7 +185,7 @@ class Profile:
     :param envelope: the most that one sweep may take
     :param policies: rules for launches
     :param prices: what an hour costs, for ``policies.max_cost``
-    :param headroom: submit slots to be left for the user's other jobs; None is a small share of the limit
+    :param headroom: how many submitted jobs to leave for the user's other work; None is a small share of the limit
     """
 
     source: str | None = None

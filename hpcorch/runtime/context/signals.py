@@ -29,10 +29,10 @@ _PIPE_BYTES = 1 << 16  # what a pipe holds (pipe(7))
 class Stopped(BaseException):
     """The run is to end: preempted, cancelled, near its time limit, or its node goes down.
 
-    Raised in the main thread. A BaseException, so that ``except Exception`` in user code lets it through and
-    ``finally`` blocks run.
+    Raised in the main thread. It is a BaseException, so ``except Exception`` does not catch it, and ``finally``
+    blocks run.
 
-    :ivar name: the signal that said so
+    :ivar name: the signal that asked for it
     """
 
     def __init__(self, name: str) -> None:

@@ -26,9 +26,9 @@ KEEP = 2
 class Checkpoint:
     """A checkpoint that was restored.
 
-    :param step: that it was saved at
-    :param state: what was saved, made anew
-    :param files: the directory that :meth:`Run.save_files` filled; only to be read
+    :param step: the step at which it was saved
+    :param state: the state that was saved
+    :param files: the directory that :meth:`Run.save_files` filled; do not write to it
     """
 
     step: int
@@ -40,7 +40,7 @@ class Run:
     """The run that this process belongs to.
 
     :ivar id: ``SWEEP/INDEX``; empty outside a job
-    :ivar attempt: which execution of the run this is, such as ``3.s0.r1``; empty outside a job
+    :ivar attempt: the name of this attempt, such as ``3.s0.r1``; empty outside a job
     :ivar seed: the run's seed; 0 outside a job
     :ivar directory: the run's output directory; the working directory outside a job
     :ivar rank: number of this process among the run's tasks, from 0
@@ -58,19 +58,19 @@ class Run:
 
     @property
     def in_job(self) -> bool:
-        """Whether this process is the one that executes a run; if not, nothing is saved or recorded."""
+        """Whether this process executes a run. If not, nothing is saved or recorded."""
         return False
 
     @property
     def checkpoint_dir(self) -> Path:
-        """A directory for checkpoints that other frameworks write by themselves. Made when it is asked for."""
+        """A directory for the checkpoints of other frameworks. It is created at the first access."""
         path = Path(os.environ.get("HPCORCH_CHECKPOINT_DIR") or self.directory / "checkpoints")
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     @property
     def metrics(self) -> Summary:
-        """The metrics so far, those before the restored checkpoint included.
+        """The metrics so far, including those from before the restored checkpoint.
 
         :return: name -> ``last``, ``min`` and ``max``, each as ``[step, value]``
         """
@@ -78,32 +78,32 @@ class Run:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the run is to save and to end: preempted, cancelled, near its time limit.
+        """Whether the run is to save and end: preempted, cancelled, near its time limit.
 
-        Whoever asks has to do so regularly: signals interrupt the task no more from then on. A task that was told
-        so and returns counts as stopped, not as completed.
+        Once you have asked, signals no longer interrupt the task, so ask regularly. A task that was told True and
+        returns counts as stopped, not as completed.
         """
         return False
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds that the process has at least, as far as is known; None if there is no limit."""
+        """Seconds that the process has left at least, as far as is known; None if there is no limit."""
         return None
 
     def seed_everything(self) -> list[str]:
-        """Seed ``random``, NumPy and PyTorch (CPU and CUDA), those that are imported, with the run's seed.
+        """Seed ``random``, NumPy and PyTorch (CPU and CUDA), if they are imported, with the run's seed.
 
-        The run has done so for what was imported when its task was called.
+        This was done before the task was called, for the libraries that were imported then.
 
         :return: the names of the libraries
         """
         return seed_libraries(self.seed)
 
     def register_generator(self, name: str, generator: Any) -> None:
-        """Have the state of a generator of the task's own travel with checkpoints.
+        """Save and restore the state of a generator of your own with each checkpoint.
 
-        To be called before :meth:`restore`, which sets its state. The generators of ``random``, NumPy and PyTorch
-        that everybody shares travel by themselves.
+        Call it before :meth:`restore`, which sets the state. The global generators of ``random``, NumPy and PyTorch
+        need no registration.
 
         :param generator: of ``numpy.random``, ``random`` or ``torch``
         """
@@ -111,29 +111,30 @@ class Run:
     def restore(self) -> Checkpoint | None:
         """The newest valid checkpoint of the run; None if there is none.
 
-        Sets the random generators to their states at the save, and metrics to what they were. So it is to be called
-        just before the training goes on: after a model that draws its first weights was made. Broken checkpoints
-        are passed over, and recorded.
+        Sets the random generators and the metrics to their states at the save. So call it just before the training
+        starts, after everything that draws random numbers, such as the first weights of a model. Broken checkpoints
+        are skipped and recorded.
 
-        :raises hpcorch.errors.CheckpointError: it is valid, and what it holds cannot be made anew here
+        :raises hpcorch.errors.CheckpointError: it is valid, but its content cannot be unpickled here
         """
         return None
 
     def save(self, step: int, state: Any = None, *, keep: int = KEEP) -> None:
         """Save a checkpoint, atomically and durably, with the states of the random generators.
 
-        :param state: plain objects, NumPy arrays, state dicts of PyTorch, in any nesting, or a function giving it
-        :param keep: so many of the newest checkpoints stay
-        :raises hpcorch.errors.CheckpointError: it could not be saved; earlier ones are as they were
+        :param state: plain objects, NumPy arrays, state dicts of PyTorch, nested or not; or a function giving it
+        :param keep: how many of the newest checkpoints to keep
+        :raises hpcorch.errors.CheckpointError: it could not be saved; earlier checkpoints are intact
         """
 
     @contextmanager
     def save_files(self, step: int, state: Any = None, *, keep: int = KEEP) -> Iterator[Path]:
-        """Save a checkpoint of files that another framework writes into the directory that the block is given.
+        """Save a checkpoint of files that another framework writes to the directory that the block gets.
 
-        The checkpoint counts when the block ends well; what it wrote is found in :attr:`Checkpoint.files`.
+        The checkpoint counts once the block has ended without an error. :attr:`Checkpoint.files` has the files
+        later.
 
-        :raises hpcorch.errors.CheckpointError: it could not be saved; earlier ones are as they were
+        :raises hpcorch.errors.CheckpointError: it could not be saved; earlier checkpoints are intact
         """
         import tempfile
 
@@ -150,42 +151,42 @@ class Run:
         every_minutes: float | None = None,
         keep: int = KEEP,
     ) -> None:
-        """The one call for the end of a loop's body: save if it is time, and end if the run is to end.
+        """Save if a save is due, and end if the run is to end. Call it at the end of the loop's body.
 
-        Saves at every call, or when a multiple of ``every_steps`` was reached, or ``every_minutes`` after the last
-        save, whichever comes first; and always before the run ends. A save that fails is told and recorded, and
-        the task goes on. Of several tasks of a run each makes the same calls, and saves a state of its own.
+        Saves at every call, or when a multiple of ``every_steps`` is reached, or ``every_minutes`` after the last
+        save, whichever comes first; and always before the run ends. If a save fails, this is reported and recorded,
+        and the task goes on. If a run has several tasks, each makes the same calls and saves its own state.
 
-        :param step: completed steps, in a unit of the task's choice, ascending
+        :param step: completed steps, in a unit that you choose, ascending
         :param state: as for :meth:`save`; a function is called only when a save is due
-        :raises hpcorch.Stopped: the run is to end; not to be caught, but for clean-up
+        :raises hpcorch.Stopped: the run is to end; catch it only to clean up
         """
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within the block a wish to end is an exception at once: for code that has no loop of its own.
+        """Within the block, raise an exception at once when the run is to end: for code without a loop of its own.
 
-        This is how signals arrive anyway until a task uses :attr:`stop_requested` or :meth:`checkpoint`.
+        Without the block this is so until a task uses :attr:`stop_requested` or :meth:`checkpoint`.
 
         :raises hpcorch.Stopped: the run is to end
         """
         yield
 
     def log(self, step: int, /, **metrics: float) -> None:
-        """Record metrics of a step. Costs microseconds; what was logged is on disk some seconds later.
+        """Record metrics of a step. Takes microseconds; the values are on disk a few seconds later.
 
         :raises hpcorch.errors.UsageError: a value is not a number
         """
 
     @contextmanager
     def lease(self, resource: str, count: int | None = None) -> Iterator[Any]:
-        """Hold slots of a shared resource within the block, such as while data are staged.
+        """Hold slots of a shared resource within the block, for example while data are staged.
 
-        Waits until they are free; who asked first is served first, over all users and nodes. The block is given
-        something with ``check()``, which raises as the end of the block does.
+        Waits until they are free. Whoever asked first is served first, over all users and nodes. The block gets an
+        object with ``check()``, which raises the same error as the end of the block.
 
         :param resource: a resource of the site profile with ``enforced: lease``
-        :param count: slots; what the launcher key ``resources`` says of it, or one, if not given
+        :param count: slots; by default what the launcher key ``resources`` says, else one
         :raises hpcorch.errors.UsageError: there is no such resource, or it has fewer slots
         :raises hpcorch.errors.LeaseLostError: this process was stopped for so long that others took the slots
         """
@@ -193,19 +194,19 @@ class Run:
         yield None
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
-        """Iterate over one epoch of data so that a checkpoint may be saved in the middle of it.
+        """Iterate over one epoch of data, so that a checkpoint can be saved in the middle of it.
 
-        After :meth:`restore` the first iteration begins in the order of the one that was interrupted, passes over
-        the batches that were done, and goes on with the next. The order must be drawn when the iteration begins, as
-        PyTorch's DataLoader does it, from random generators that travel with checkpoints.
+        After :meth:`restore` the first iteration repeats the order of the interrupted one, skips the batches that
+        were done, and continues with the next. The order must be drawn when the iteration begins, as PyTorch's
+        DataLoader does, from random generators that are saved with checkpoints.
         """
         yield from loader
 
     def record_input(self, path: str | os.PathLike[str]) -> str:
-        """Put on record which data the result depends on: a file, or a directory with all that it holds.
+        """Record which data the result depends on: a file, or a directory with everything in it.
 
-        It is digested, which is spared where size and times are as they were. A later attempt of the run that finds
-        something else there is told so, or is refused (``hydra.launcher.drift.inputs``).
+        Its digest is recorded; what has the same size and times as before is not read again. A later attempt of the
+        run that finds other data there is warned, or refused (``hydra.launcher.drift.inputs``).
 
         :return: the digest, ``sha256:<hexadecimal>``; outside a job nothing is recorded
         :raises hpcorch.errors.NotFoundError: there is nothing at that path

@@ -2,15 +2,15 @@
 -- In all of them `sweep` is the sweep's id and `run` the run's index; times are UTC text that sorts, results are
 -- numbers or text where the task returned one, else JSON.
 --
---   v_sweeps     one row a sweep: state, how many runs in all, completed, failed, alive
---   v_runs       one row a run: state, params (JSON), result, duration_s, node, attempts, seed
---   v_params     one row a run and swept parameter: for GROUP BY key, value
---   v_attempts   one row an execution: how it ended, where, its part of the log file, the checkpoint it began from
---   v_failures   runs that ended otherwise than COMPLETED, with error, reason, log
---   v_checkpoints  one row a checkpoint that was saved: by which attempt, step, file, size, state (kept, removed, broken)
---   v_metrics    one row a run and metric: last, lowest and highest value, each with its step; nan and inf are text
---   v_submissions  one row an sbatch call or local pool: job id, state, runs, keeper
---   v_events     the log itself, with names instead of keys
+--   v_sweeps     one row per sweep: state, how many runs, how many completed, failed, running, waiting
+--   v_runs       one row per run: state, params (JSON), result, duration_s, node, attempts, seed
+--   v_params     one row per run and swept parameter: for GROUP BY key, value
+--   v_attempts   one row per attempt: how it ended, where, its part of the log file, the checkpoint it began from
+--   v_failures   runs that are over and not COMPLETED, with error, reason, log
+--   v_checkpoints  one row per saved checkpoint: attempt, step, file, size, state (kept, removed, broken)
+--   v_metrics    one row per run and metric: last, lowest and highest value, each with its step; nan and inf are text
+--   v_submissions  one row per sbatch call or local pool: job id, state, runs, keeper
+--   v_events     every event, with names instead of keys
 
 DROP VIEW IF EXISTS v_sweeps;
 DROP VIEW IF EXISTS v_params;
