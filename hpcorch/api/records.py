@@ -169,6 +169,7 @@ def sweep_record(summary: SweepSummary) -> SweepRecord:
         SweepRecord,
         sweep,
         sweep=sweep.id,
+        backend=sweep.backend.value,
         state=summary.state,
         runs=summary.runs,
         counts=counts_as_plain(summary.counts),

@@ -24,6 +24,7 @@ from typing import IO, Any
 from hpcorch.errors import RecordError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
+from hpcorch.model.backends import Backend
 from hpcorch.model.ids import parse_ranges
 from hpcorch.quick_dataclasses import dataclass
 
@@ -82,7 +83,7 @@ class ManifestHeader:
     sweep: str
     launch: int
     count: int
-    backend: str
+    backend: Backend
     job_name: str
     project: str
     cwd: str
@@ -266,7 +267,7 @@ def _header(line: bytes) -> ManifestHeader:
         raise ValueError(f"it is not a manifest of version {VERSION}; use the hpcorch that wrote it")
     code, environment = record.pop("code", None), record.pop("environment", None)
     return ManifestHeader(
-        **record,
+        **{**record, "backend": Backend.of(record["backend"])},
         code=SnapshotPlace(**code) if code else None,
         environment=RecordPlace(**environment) if environment else None,
     )

@@ -19,6 +19,7 @@ from hydra.plugins.launcher import Launcher
 
 from hpcorch.errors import HpcorchError
 from hpcorch.launcher.errors import LaunchError
+from hpcorch.model.backends import Backend
 from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
 from hpcorch.runtime.run.resolver import register_resolver
 
@@ -41,7 +42,7 @@ _KEYS = {"hpcorch_slurm": "SlurmConf", "hpcorch_local": "LocalConf"}
 class SweepLauncher(Launcher):
     """What both launchers share: one sweep over all launches, planned and frozen before anything runs."""
 
-    backend: str
+    backend: Backend
 
     def __init__(self, **params: Any) -> None:
         from omegaconf import OmegaConf
@@ -164,7 +165,7 @@ def _announce(launch: PlannedLaunch) -> None:
 class SlurmSweepLauncher(SweepLauncher):
     """Runs a launch as one Slurm job array."""
 
-    backend = "slurm"
+    backend = Backend.SLURM
 
     def check(self) -> SlurmClient | None:
         from hpcorch.launcher.slurm import check_slurm
@@ -186,7 +187,7 @@ class SlurmSweepLauncher(SweepLauncher):
 class LocalSweepLauncher(SweepLauncher):
     """Runs a launch on this machine."""
 
-    backend = "local"
+    backend = Backend.LOCAL
 
     def check(self) -> None:
         from hpcorch.services.local.options import check_local

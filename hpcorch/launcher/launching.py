@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpcorch.model.backends import Backend
+
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
@@ -20,12 +22,11 @@ class Launching:
     """One invocation of a launcher.
 
     :param params: the launcher's keys as they were given
-    :param backend: ``slurm`` or ``local``
     :param config: of the sweeper's own composition, ``hydra`` included
     """
 
     params: Mapping[str, Any]
-    backend: str
+    backend: Backend
     config: DictConfig
     composer: Composer
     task_function: TaskFunction

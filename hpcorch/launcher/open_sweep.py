@@ -28,6 +28,7 @@ from hpcorch.launcher.reuse import taken_over
 from hpcorch.launcher.site import Site
 from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.seeds import new_root_seed
@@ -69,7 +70,7 @@ class OpenSweep:
     journal: ControlJournal
     ledger_path: Path
     params: Mapping[str, Any]
-    backend: str
+    backend: Backend
     config: DictConfig
     task: Task
     composer: Composer
@@ -140,7 +141,7 @@ class OpenSweep:
         ]
         runs = self.planner.plan(compositions)
         keys = self.params
-        if self.backend == "slurm":
+        if self.backend is Backend.SLURM:
             keys, runs = self.site.settle(self.params, runs)
         task = dump_task(self.task)
         frozen = None if self.params.get("dry_run") else self._freeze()
@@ -167,6 +168,7 @@ class OpenSweep:
     ) -> ManifestHeader:
         """:param keys: the launcher's, as the site settles them"""
         client = self.site.client
+        on_slurm = self.backend is Backend.SLURM
         return ManifestHeader(
             sweep=self.id,
             launch=first,
@@ -180,9 +182,9 @@ class OpenSweep:
             compact=bool(self.params.get("compact")),
             max_num_timeout=int(self.params.get("max_num_timeout") or 0),
             requeue_while_progress=bool(self.params.get("requeue_while_progress")),
-            signal_delay_s=JobOptions.from_launcher(keys).warned_s if self.backend == "slurm" else USUAL_DELAY_S,
+            signal_delay_s=JobOptions.from_launcher(keys).warned_s if on_slurm else USUAL_DELAY_S,
             kill_wait_s=client.config().kill_wait_s if client is not None else int(tunables.LOCAL_GRACE_S),
-            leases=lease_places(self.site.profile, keys.get("resources") if self.backend == "slurm" else {}),
+            leases=lease_places(self.site.profile, keys.get("resources") if on_slurm else {}),
             throttle_folder=self.site.throttle_folder(keys, runs),
             versions=versions_of(*_RECORDED_PACKAGES),
             code=None if frozen is None else frozen.snapshot,

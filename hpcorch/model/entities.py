@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from hpcorch.model.backends import Backend
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
 from hpcorch.quick_dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class Sweep:
 
     id: str
     name: str
-    backend: str
+    backend: Backend
     directory: str
     project: str
     user: str
@@ -63,7 +64,7 @@ class Submission:
     launch: int
     runs: tuple[int, ...]
     token: str
-    backend: str
+    backend: Backend
     script: str
     state: SubmissionState
     intended_at: str
@@ -117,7 +118,7 @@ class Submission:
         index = self.index_of(run)
         if index is None:
             return None
-        return f"{self.job_id}_{index}" if self.backend == "slurm" else self.job_id
+        return f"{self.job_id}_{index}" if self.backend is Backend.SLURM else self.job_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

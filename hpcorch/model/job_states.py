@@ -1,4 +1,4 @@
-"""The states of a job or array element: Slurm's (squeue(1), JOB STATE CODES; sacct(1)), and three of ours."""
+"""The states of a job or array element (Slurm's, as in squeue(1) and sacct(1), and ours), and who tells them."""
 
 from __future__ import annotations
 
@@ -86,3 +86,24 @@ _FINAL = frozenset(
         JobState.TIMEOUT,
     }
 )
+
+
+class Witness(str, Enum):
+    """Who said in which state a job is."""
+
+    SQUEUE = "squeue"
+    SACCT = "sacct"
+    LOCAL = "local"  # whoever executed it on this machine
+    REQUEST = "request"  # a person, of a run that no scheduler had yet
+    UNKNOWN = "unknown"  # a word that this version does not know
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def of(cls, word: str) -> Witness:
+        """The witness that a recorded word stands for; ``UNKNOWN`` if this version does not know it."""
+        return _WITNESSES.get(word, cls.UNKNOWN)
+
+
+_WITNESSES = {witness.value: witness for witness in Witness}

@@ -31,7 +31,7 @@ def sweep_as_plain(summary: SweepSummary, *, looked_at: str | None, now: datetim
         "state": summary.state.value,
         "counts": counts_as_plain(summary.counts),
         "total": summary.runs,
-        "backend": sweep.backend,
+        "backend": sweep.backend.value,
         "user": sweep.user,
         "host": sweep.host,
         "directory": sweep.directory,

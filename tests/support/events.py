@@ -12,6 +12,7 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
+from hpcorch.model.backends import Backend
 
 SWEEP = "20260101-120000-bcdf"
 BYTES = 100  # a line's length, for offsets of segments that are in no file
@@ -76,7 +77,7 @@ def intended(submission: int, runs: str, first: int = 0) -> ev.SubmissionIntende
         launch=first,
         runs=runs,
         token=f"{submission:032x}",
-        backend="slurm",
+        backend=Backend.SLURM,
         host="login1",
         script=f".hpcorch/submissions/s{submission}.sbatch",
     )
@@ -173,7 +174,7 @@ def write_plan(layout: SweepLayout, count: int) -> ev.LaunchPlanned:
         sweep=SWEEP,
         launch=0,
         count=count,
-        backend="slurm",
+        backend=Backend.SLURM,
         job_name="train",
         project="/project",
         cwd="/project",

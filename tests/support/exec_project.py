@@ -14,6 +14,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import SubmissionForm
 from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
@@ -108,7 +109,7 @@ def script_sweep(
         Wrapped(
             name="train.sh",
             sweeper="sbatch",
-            backend="slurm",
+            backend=Backend.SLURM,
             config={"script": "#!/bin/sh"},
             folder=project.path,
             cwd=project.path,
@@ -122,7 +123,7 @@ def script_sweep(
     runs = [run.run for run in recorded.runs]
     launch = recorded.header.launch
     submission.intend(
-        Intent(launch=launch, runs=runs, backend="slurm", token=TOKEN, script=b"#!/bin/sh", form=form)
+        Intent(launch=launch, runs=runs, backend=Backend.SLURM, token=TOKEN, script=b"#!/bin/sh", form=form)
     )
     if job_id is not None:
         submission.mark_accepted(job_id)

@@ -15,6 +15,7 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
+from hpcorch.model.backends import Backend
 from hpcorch.model.ids import AttemptId, format_ranges
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.sweep import FrozenLaunch, record_launch
@@ -66,7 +67,7 @@ class SweepOnDisk:
             sweep=self.id,
             launch=first,
             count=len(overrides),
-            backend="local",
+            backend=Backend.LOCAL,
             job_name="train",
             project=str(self.project),
             cwd=str(self.project),

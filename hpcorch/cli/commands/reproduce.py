@@ -14,6 +14,7 @@ from hpcorch.cli.shared.progress import CountsLines
 from hpcorch.cli.shared.text import printable, value_text
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.states import RunState
 from hpcorch.services.selection.selectors import Selector, parse_selector
 
@@ -38,7 +39,7 @@ _KEYBOARD = 130
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--backend",
-    type=click.Choice(["slurm", "local"]),
+    type=click.Choice([Backend.SLURM.value, Backend.LOCAL.value]),
     help="Where to run it; by default on Slurm if RUN ran on this machine's cluster, otherwise here.",
 )
 @click.option(
@@ -92,9 +93,18 @@ def command(
     original, ledger_path = _original(place, run, bundle, directory)
     _tell_environment(original)
     with Ledger.open(ledger_path, write=True, create=True) as ledger:
-        repetition = open_repetition(ledger, original, directory, backend=backend, changes=wished, client=client)
+        repetition = open_repetition(
+            ledger,
+            original,
+            directory,
+            backend=Backend(backend) if backend else None,
+            changes=wished,
+            client=client,
+        )
         again = _command(original, directory, bundle)
-        stopped = _executed_here(repetition) if repetition.backend == "local" else _submitted(repetition, client)
+        stopped = (
+            _executed_here(repetition) if repetition.backend is Backend.LOCAL else _submitted(repetition, client)
+        )
     with Ledger.open(ledger_path) as ledger:
         stopped = stopped or _waited(ledger, repetition.sweep, again)
         if stopped:

@@ -19,6 +19,7 @@ from hpcorch.cli.shared.options import (
 )
 from hpcorch.cli.shared.progress import CountsLines
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.ids import format_ranges, named_runs
 from hpcorch.services.selection.selectors import parse_selector
 
@@ -80,7 +81,7 @@ def _write_plan(plan: RetryPlan, *, as_json: bool) -> None:
     if as_json:
         output.write_json(plan.as_plain())
     for launch, runs in plan.launches.items() if not as_json else ():
-        how = "here" if plan.backend == "local" else "as one array"
+        how = "here" if plan.backend is Backend.LOCAL else "as one array"
         output.write(f"would run {format_ranges(runs)} of the launch that began with run {launch} again, {how}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}")

@@ -60,7 +60,7 @@ def _write_sweep(detail: SweepDetail) -> None:
     sweep = report.summary.sweep
     write_heading(report)
     origin = {**origin_as_plain(sweep), "argv": shell_text(sweep.argv), "versions": _pairs(sweep.versions)}
-    _write_facts({"backend": sweep.backend, **origin})
+    _write_facts({"backend": sweep.backend.value, **origin})
     for launch in detail.launches:
         _head(f"launch of {launch.count} run{'s' * (launch.count != 1)} from {launch.first_run} on")
         given = {key: value for key, value in launch.options.items() if value not in (None, [], {})}

@@ -56,7 +56,7 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
     yield ""
     yield f"## {_cell(made.name)} ({made.id})"
     yield ""
-    where = f"{_cell(made.user)} on {_cell(made.host)} ({made.backend})"
+    where = f"{_cell(made.user)} on {_cell(made.host)} ({made.backend.value})"
     yield f"- **Started** {local_time(made.created_at)} by {where}"
     yield f"- **Command** {_code(shell_text(made.argv))}"
     yield f"- **Root seed** {made.root_seed}"

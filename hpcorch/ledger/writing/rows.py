@@ -9,6 +9,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import Event, JobObserved, RunPlanned, RunReused, from_body, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_ranges
@@ -190,7 +191,7 @@ def submission_row(sweep: int, submission: Submission) -> Row:
         submission.launch,
         format_ranges(submission.runs),
         submission.token,
-        submission.backend,
+        submission.backend.value,
         _text(submission.script),
         submission.state.value,
         submission.intended_at,
@@ -214,7 +215,7 @@ def submission_from(sweep: str, row: Row) -> Submission:
         launch=launch,
         runs=tuple(parse_ranges(runs)),
         token=token,
-        backend=backend,
+        backend=Backend.of(backend),
         script=script,
         state=SubmissionState(state),
         intended_at=intended_at,

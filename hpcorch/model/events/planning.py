@@ -16,7 +16,7 @@ class SweepCreated(Fact):
     kind = "sweep-created"
     sweep: str  # its id: a sweep directory names its own sweep
     name: str
-    backend: str  # slurm | local
+    backend: str  # a word of Backend
     directory: str  # absolute path of the sweep directory
     project: str  # absolute path of the folder that holds .hpcorch/ledger.db
     user: str

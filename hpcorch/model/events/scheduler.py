@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpcorch.model.events.base import Fact
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -34,7 +34,7 @@ class JobObserved(Fact):
     run: int
     restart: int
     state: str  # a word of JobState, for the local backend, too; a newer version may have others
-    witness: str  # squeue | sacct | local
+    witness: str  # a word of Witness
     reason: str | None = None
     node: str | None = None
     exit_code: int | None = None
@@ -54,3 +54,8 @@ class JobObserved(Fact):
     def job_state(self) -> JobState:
         """What ``state`` says; ``UNKNOWN`` if this version does not know the word."""
         return JobState.of(self.state)
+
+    @property
+    def told_by(self) -> Witness:
+        """Who said it; ``UNKNOWN`` if this version does not know the word in ``witness``."""
+        return Witness.of(self.witness)

@@ -18,7 +18,7 @@ class SubmissionIntended(Fact):
     launch: int
     runs: str  # array index i is the i-th of these run indices, "0-4,7"; of a user's script each index is the run
     token: str
-    backend: str
+    backend: str  # a word of Backend
     host: str
     script: str  # path relative to the sweep directory; empty where hpcorch submitted none
     script_digest: str | None = None  # sha256:<hexadecimal> of that file

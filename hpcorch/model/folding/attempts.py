@@ -28,7 +28,7 @@ from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.stop_rules import Journal
 from hpcorch.model.folding.stops import Verdict, judge
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import AttemptState
 
 # What the journal's own last word means.
@@ -73,7 +73,8 @@ def fold_attempts(evidence: RunEvidence, observed: Mapping[tuple[int, int], JobO
 def _unclaimed(run: int, observed: Mapping[tuple[int, int], JobObserved]) -> Iterator[AttemptId]:
     """Attempts that began and ended without a journal: preempted before Python was up, or on a node that died."""
     for (submission, restart), said in observed.items():
-        if said.witness == "sacct" and said.start is not None and said.node is not None and said.end is not None:
+        has_run = said.start is not None and said.node is not None and said.end is not None
+        if has_run and said.told_by is Witness.SACCT:
             yield AttemptId(run=run, submission=submission, restart=restart)
 
 
@@ -145,7 +146,7 @@ def _scheduler_fact(
 ) -> dict[str, Any]:
     """What the scheduler's last word adds to what the journal says of an attempt."""
     # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
-    told = said.witness != "local" and (said.job_state not in _ALIVE or not journal["state"].is_final)
+    told = said.told_by is not Witness.LOCAL and (said.job_state not in _ALIVE or not journal["state"].is_final)
     added: dict[str, Any] = {
         "slurm_state": said.state if told else None,
         "node": journal.get("node") or said.node,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch, Submission, Sweep
 from hpcorch.model.events import (
     Event,
@@ -28,7 +29,7 @@ def fold_sweep(created: Event) -> Sweep:
     return Sweep(
         id=created.sweep,
         name=fact.name,
-        backend=fact.backend,
+        backend=Backend.of(fact.backend),
         directory=fact.directory,
         project=fact.project,
         user=fact.user,
@@ -78,7 +79,7 @@ def fold_submissions(
                 launch=fact.launch,
                 runs=tuple(parse_ranges(fact.runs)),
                 token=fact.token,
-                backend=fact.backend,
+                backend=Backend.of(fact.backend),
                 script=fact.script,
                 state=SubmissionState.INTENDED,
                 intended_at=event.time,

@@ -17,10 +17,11 @@ from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.ledger import Ledger
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import RunState
 from hpcorch.services.actions.local_processes import ask_locally, check_hosts, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
@@ -78,7 +79,7 @@ class Control:
     @property
     def is_local(self) -> bool:
         """Whether the runs are processes of a pool, and not jobs of Slurm."""
-        return self.sweep.backend == "local"
+        return self.sweep.backend is Backend.LOCAL
 
     def look(self) -> None:
         """Bring the ledger up to date with what the scheduler says.
@@ -158,7 +159,7 @@ class Control:
                 run=run,
                 restart=0,
                 state=JobState.CANCELLED.value,
-                witness="request",
+                witness=Witness.REQUEST.value,
                 reason=f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason,
             )
             for run in runs

@@ -17,6 +17,7 @@ from typing import Any
 
 from hpcorch.errors import HpcorchError, UnavailableError, UsageError
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionForm
@@ -46,7 +47,7 @@ class RetryPlan:
     """
 
     sweep: str
-    backend: str
+    backend: Backend
     launches: Mapping[int, Sequence[int]]
     passed_over: Mapping[int, str]
 

@@ -66,7 +66,7 @@ class SweepAudit:
             "created_at": sweep.created_at,
             "user": sweep.user,
             "host": sweep.host,
-            "backend": sweep.backend,
+            "backend": sweep.backend.value,
             **origin_as_plain(sweep),
             "directory": sweep.directory,
             "record": self.directory,

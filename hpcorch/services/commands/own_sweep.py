@@ -17,6 +17,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import DIR_MODE, SweepLayout, scripts_folder
 from hpcorch.journal.lock import exclusive
 from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.backends import Backend
 from hpcorch.model.events import (
     AttemptClaimed,
     AttemptEnded,
@@ -153,7 +154,7 @@ def _wrapped(order: Order, job: Job | None) -> Wrapped:
     return Wrapped(
         name=order.name,
         sweeper=SWEEPER,
-        backend="local" if job is None else "slurm",
+        backend=Backend.LOCAL if job is None else Backend.SLURM,
         config={"command": list(order.argv)},
         folder=order.cwd,
         cwd=order.cwd,
@@ -171,7 +172,7 @@ def _submit(journal: ControlJournal, job: Job | None) -> None:
     is_array = job is not None and job.index is not None
     run = (job.index if job is not None else None) or 0
     form = SubmissionForm.SCRIPT_ARRAY if is_array else SubmissionForm.SCRIPT_JOB
-    intent = Intent(launch=run, runs=[run], backend="local" if job is None else "slurm", form=form)
+    intent = Intent(launch=run, runs=[run], backend=Backend.LOCAL if job is None else Backend.SLURM, form=form)
     with journal.locked():
         record = SubmissionRecord.next(journal)
         record.intend(intent, durable=False)

@@ -28,7 +28,7 @@ from hpcorch.model.events import (
     JobObserved,
 )
 from hpcorch.model.ids import AttemptId, utc_now
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.signals import EXIT_SIGNAL_BASE
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
@@ -182,7 +182,7 @@ class RunRecord(CommandRecord):
             run=self.attempt.run,
             restart=self.attempt.restart,
             state=JobState.CANCELLED.value,
-            witness="local",
+            witness=Witness.LOCAL.value,
             reason=f"stopped by {end.signal}",
             exit_code=end.exit_code,
             end=utc_now(),

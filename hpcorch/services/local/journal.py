@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcorch.journal.control import ControlJournal
+from hpcorch.model.backends import Backend
 from hpcorch.model.events import AttemptEnded, JobObserved
 from hpcorch.model.ids import AttemptId, utc_now
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.observation.attribution import attributed, cancelled_runs
@@ -40,7 +41,7 @@ class PoolRecord:
         job_id = pool_id(os.getpid())
         with journal.locked():
             submission = SubmissionRecord.next(journal)
-            submission.intend(Intent(launch=launch, runs=runs, backend="local"), durable=False)
+            submission.intend(Intent(launch=launch, runs=runs, backend=Backend.LOCAL), durable=False)
             submission.mark_accepted(job_id, durable=False)
             submission.mark_released()
         return cls(journal=journal, number=submission.number, job_id=job_id, runs=tuple(runs))
@@ -67,7 +68,7 @@ class PoolRecord:
             run=self.runs[task],
             restart=0,
             state=state.value,
-            witness="local",
+            witness=Witness.LOCAL.value,
             reason=reason,
             exit_code=exit_code,
             signal=number,

@@ -12,10 +12,11 @@ from itertools import pairwise
 import psutil
 
 from hpcorch import tunables
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 
 
 def pool_id(pid: int) -> str:
@@ -56,12 +57,12 @@ def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> li
             run=run.run,
             restart=0,
             state=JobState.CANCELLED.value,
-            witness="local",
+            witness=Witness.LOCAL.value,
             reason="the launching process ended before the run did",
             end=now,
         )
         for submission in submissions
-        if submission.backend == "local" and submission.job_id and pool_is_gone(submission.job_id)
+        if submission.backend is Backend.LOCAL and submission.job_id and pool_is_gone(submission.job_id)
         for run in unfinished
         if run.submission == submission.submission
     ]

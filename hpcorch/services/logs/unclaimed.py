@@ -12,6 +12,7 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission, Sweep
 from hpcorch.model.states import AttemptState
 from hpcorch.services.logs.filename_pattern import log_file
@@ -27,7 +28,7 @@ def with_unclaimed_logs(ledger: Ledger, sweep: Sweep, attempts: Iterable[Attempt
     attempt says where its log is.
     """
     found = list(attempts)
-    if sweep.backend != "slurm" or sweep.is_wrapped or not any(map(_never_claimed, found)):
+    if sweep.backend is not Backend.SLURM or sweep.is_wrapped or not any(map(_never_claimed, found)):
         return found
     with suppress(RecordError, OSError):  # the sweep directory is gone
         places = _Places(locate(Path(sweep.directory), sweep.id), sweep, ledger.submissions(sweep.id))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, parse_ranges
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 
 # As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
 _ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
@@ -55,9 +55,10 @@ def _attributed(fact: JobObserved, request: ControlRequested | None, told: Colle
     if request is None or (uid is not None and uid != request.uid):
         return fact if uid is None else replace(fact, reason=f"cancelled by {_person(uid)}")
     heeded = _heeded(fact, request, told)
-    if fact.job_state is JobState.CANCELLED or (heeded and fact.witness != "local"):
+    if fact.job_state is JobState.CANCELLED or (heeded and fact.told_by is not Witness.LOCAL):
         return replace(fact, reason=reason_of(request))
-    stopped = fact.witness == "local" and fact.job_state is JobState.FAILED and (heeded or not request.checkpoint)
+    failed_here = fact.told_by is Witness.LOCAL and fact.job_state is JobState.FAILED
+    stopped = failed_here and (heeded or not request.checkpoint)
     if stopped or fact.job_state is JobState.NOT_REQUEUED:
         return replace(fact, state=JobState.CANCELLED.value, reason=reason_of(request))
     return fact

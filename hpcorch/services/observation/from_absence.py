@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hpcorch import tunables
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.services.observation.from_squeue import not_requeued
 from hpcorch.services.observation.known import KnownAttempts
 
@@ -69,7 +69,7 @@ def _silence(
         run=attempt.run,
         restart=attempt.restart,
         state=JobState.FORGOTTEN.value,
-        witness="squeue",
+        witness=Witness.SQUEUE.value,
         reason="Slurm has forgotten the job, and of its end nothing is known yet",
         node=last.node if last is not None else None,
         end=format_time(now),

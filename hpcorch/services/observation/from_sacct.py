@@ -8,6 +8,7 @@ from dataclasses import replace
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time
+from hpcorch.model.job_states import Witness
 from hpcorch.model.states import SubmissionForm
 from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.sacct import AccountingRow
@@ -64,7 +65,7 @@ def _end_of(row: AccountingRow, attempt: AttemptId) -> JobObserved:
         run=attempt.run,
         restart=attempt.restart,
         state=row.state.value,
-        witness="sacct",
+        witness=Witness.SACCT.value,
         node=row.nodes or None,
         exit_code=None if row.signal else row.exit_code,  # sacct says 0 of what a signal killed
         signal=row.signal or None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.sbatch.marks import TOKEN_PREFIX
@@ -70,7 +70,7 @@ def _vanished(rows: Sequence[QueueRow], known: KnownAttempts) -> list[JobObserve
             run=run,
             restart=0,
             state=JobState.CANCELLED.value,
-            witness="squeue",
+            witness=Witness.SQUEUE.value,
             reason="cancelled while it waited",
         )
         for array, submission in known.submissions.items()
@@ -97,7 +97,7 @@ def _facts_of_row(row: QueueRow, number: int, run: int, known: KnownAttempts) ->
         run=run,
         restart=spoken_of.restart,
         state=state.value,
-        witness="squeue",
+        witness=Witness.SQUEUE.value,
         reason=row.reason if not state.is_final or row.reason in _REASONS_OF_ENDS else None,
         node=row.nodes or None,
     )
@@ -135,7 +135,7 @@ def not_requeued(preempted: AttemptId, known: KnownAttempts) -> list[JobObserved
             run=following.run,
             restart=following.restart,
             state=JobState.NOT_REQUEUED.value,
-            witness="squeue",
+            witness=Witness.SQUEUE.value,
             reason="preempted, and Slurm does not requeue what it preempts here",
         )
     ]
@@ -177,6 +177,6 @@ def is_without_detail(word: JobObserved) -> bool:
     squeue cannot tell who cancelled, nor a requeue from a preemption. (Of an element that was cancelled while it
     waited, sacct may never have anything.)
     """
-    if word.witness != "squeue" or not word.job_state.ends_attempt:
+    if word.told_by is not Witness.SQUEUE or not word.job_state.ends_attempt:
         return False
     return word.node is not None or word.job_state is JobState.REQUEUED

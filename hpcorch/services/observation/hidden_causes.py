@@ -23,7 +23,7 @@ from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.folding.stops import killed_by
 from hpcorch.model.ids import parse_time
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.services.logs.attempts import error_file
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm import commands
@@ -40,7 +40,7 @@ def with_memory(facts: Iterable[JobObserved], known: KnownAttempts, layout: Swee
 
 
 def _is_killed(fact: JobObserved) -> bool:
-    return (fact.job_state, fact.witness, killed_by(fact)) == (JobState.FAILED, "sacct", signal.SIGKILL)
+    return (fact.job_state, fact.told_by, killed_by(fact)) == (JobState.FAILED, Witness.SACCT, signal.SIGKILL)
 
 
 def _with_memory(fact: JobObserved, known: KnownAttempts, layout: SweepLayout) -> JobObserved:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
@@ -51,6 +51,6 @@ def is_news(fact: JobObserved, known: KnownAttempts) -> bool:
         if fact.job_state is JobState.PENDING:
             return fact.reason != last.reason and not {fact.reason, last.reason} <= _ITS_TURN
         # To an end that squeue showed, the database adds exit code, times and who cancelled.
-        return last.job_state.ends_attempt and (fact.witness, last.witness) == ("sacct", "squeue")
+        return last.job_state.ends_attempt and (fact.told_by, last.told_by) == (Witness.SACCT, Witness.SQUEUE)
     # sacct tells attempts apart, squeue shows only the latest: what sacct said of an ended one stands.
-    return not (last.witness == "sacct" and last.job_state.ends_attempt and fact.witness == "squeue")
+    return not (last.told_by is Witness.SACCT and last.job_state.ends_attempt and fact.told_by is Witness.SQUEUE)

@@ -18,6 +18,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.layout import SweepLayout, scripts_folder
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
+from hpcorch.model.backends import Backend
 from hpcorch.model.config import patched
 from hpcorch.model.ids import format_ranges, new_sweep_id
 from hpcorch.model.seeds import new_root_seed, run_seed
@@ -33,7 +34,6 @@ class Wrapped:
     """What is recorded of a script or command.
 
     :param sweeper: which command of ours wraps it: ``sbatch`` or ``exec``
-    :param backend: ``slurm`` or ``local``
     :param config: what is executed, as plain data; runs of an array have their index beside it
     :param indices: the array indices, which become runs; None of what is no array
     :param folder: where the code is that it belongs to
@@ -45,7 +45,7 @@ class Wrapped:
 
     name: str
     sweeper: str
-    backend: str
+    backend: Backend
     config: Mapping[str, Any]
     folder: Path
     cwd: Path

@@ -15,6 +15,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import digest
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
     SubmissionAccepted,
@@ -33,7 +34,6 @@ class Intent:
 
     :param launch: first run of the launch
     :param runs: array index i executes ``runs[i]``
-    :param backend: ``slurm`` or ``local``
     :param script: text of the batch script; None if there is none
     :param form: None for tasks of hpcorch
     :param changed: launcher keys that differ from those that the launch was launched with
@@ -43,7 +43,7 @@ class Intent:
 
     launch: int
     runs: Sequence[int]
-    backend: str
+    backend: Backend
     token: str = field(default_factory=new_token)
     host: str = field(default_factory=socket.gethostname)
     script: bytes | None = None
@@ -87,7 +87,7 @@ class SubmissionRecord:
                 launch=intent.launch,
                 runs=format_ranges(intent.runs),
                 token=intent.token,
-                backend=intent.backend,
+                backend=intent.backend.value,
                 host=intent.host,
                 script=script,
                 script_digest=None if intent.script is None else digest(intent.script),

@@ -18,6 +18,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
+from hpcorch.model.backends import Backend
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
 from hpcorch.services.recording.environment import record_environment
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
@@ -27,7 +28,6 @@ from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
 class NewSweep:
     """What its maker knows of a sweep that is to be recorded; who and where the maker is goes without saying.
 
-    :param backend: ``slurm`` or ``local``
     :param project: the folder that holds ``.hpcorch``
     :param sweeper: what makes its launches
     :param versions: of Python and of installed packages, as :func:`versions_of` tells them
@@ -35,7 +35,7 @@ class NewSweep:
 
     id: str
     name: str
-    backend: str
+    backend: Backend
     project: Path
     argv: Sequence[str]
     root_seed: int
@@ -90,7 +90,7 @@ def _created(layout: SweepLayout, new: NewSweep) -> SweepCreated:
     return SweepCreated(
         sweep=new.id,
         name=new.name,
-        backend=new.backend,
+        backend=new.backend.value,
         directory=str(layout.directory),
         project=str(new.project),
         user=getpass.getuser(),
@@ -129,7 +129,7 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
             write_whole(layout.task(first), frozen.task)
         facts = [] if frozen.program is None else record_frozen(frozen.program, layout, first)
         manifest_digest = write_manifest(manifest, frozen.header, frozen.bases, frozen.runs)
-        if frozen.header.backend == "slurm":
+        if frozen.header.backend is Backend.SLURM:
             record_environment(layout, os.environ)
         planned = LaunchPlanned(
             first_run=first,

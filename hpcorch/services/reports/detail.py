@@ -82,7 +82,7 @@ class RunDetail:
         return {
             "sweep": sweep.id,
             "name": sweep.name,
-            "backend": sweep.backend,
+            "backend": sweep.backend.value,
             **self.run.as_plain(),
             **self.checkpoints.as_plain(),
             "commands": [one.as_plain() for one in self.commands],

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import parse_time, utc_now
 from hpcorch.model.states import RunState
@@ -74,7 +75,7 @@ class Follower:
             yield counts
 
     def _looks(self, reconciler: Reconciler) -> Iterator[Mapping[RunState, int]]:
-        local = self._sweep.backend == "local"
+        local = self._sweep.backend is Backend.LOCAL
         client = slurm_client()
 
         def look() -> Mapping[RunState, int]:

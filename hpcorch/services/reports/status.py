@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.states import NOT_FINE, RunState
 from hpcorch.services import json_values as plain
@@ -134,7 +135,7 @@ class StatusReport:
             refusal = self.sweep.refusal
             return f"Slurm refused {refusal.runs} of its runs, which stay PLANNED: {CURE}. {refusal.reason}"
         uncertain = self.selected.get(RunState.UNCERTAIN, 0)
-        if not uncertain or self.sweep.summary.sweep.backend != "slurm":
+        if not uncertain or self.sweep.summary.sweep.backend is not Backend.SLURM:
             return None
         sweep = self.sweep.summary.sweep.id
         return (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UsageError
+from hpcorch.model.backends import Backend
 from hpcorch.resources.request import resolve
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.original import Original
@@ -26,24 +27,24 @@ _FLAGS_NOT_AGAIN = frozenset({"begin", "dependency"})
 _ORDER = "singleton"  # the one dependency that is not about certain jobs
 
 
-def usual_backend(original: Original, client: SlurmClient) -> str:
+def usual_backend(original: Original, client: SlurmClient) -> Backend:
     """Slurm if the run was executed on the cluster that this machine belongs to; otherwise this machine.
 
     :raises SlurmUnavailableError: there is a cluster, and it does not answer
     """
     sweep = original.evidence.sweep
-    if sweep.backend != "slurm" or shutil.which("sbatch") is None:
-        return "local"
+    if Backend.of(sweep.backend) is not Backend.SLURM or shutil.which("sbatch") is None:
+        return Backend.LOCAL
     try:
         here = client.config().cluster
     except SlurmUnavailableError as error:
         raise SlurmUnavailableError(
             f"{error} {original.name} was executed on a cluster: --backend local repeats it on this machine"
         ) from error
-    return "slurm" if sweep.cluster in (None, here) else "local"
+    return Backend.SLURM if sweep.cluster in (None, here) else Backend.LOCAL
 
 
-def keys_again(original: Original, backend: str) -> dict[str, Any]:
+def keys_again(original: Original, backend: Backend) -> dict[str, Any]:
     """The launcher's keys for the repetition: the run's own among those of its launch.
 
     Throttled resources that the site profile here does not have are nobody's here, and are left out.
@@ -51,7 +52,7 @@ def keys_again(original: Original, backend: str) -> dict[str, Any]:
     :raises UsageError: the site profile is wrong
     """
     keys = {**original.options, **original.frozen.run.launcher}
-    if backend == "local":
+    if backend is Backend.LOCAL:
         return {name: value for name, value in keys.items() if name in _LOCAL_KEYS}
     kept = {name: value for name, value in keys.items() if name not in _NOT_AGAIN}
     if kept.get("dependency") != _ORDER:
@@ -65,12 +66,12 @@ def keys_again(original: Original, backend: str) -> dict[str, Any]:
     return kept
 
 
-def check_keys(keys: Mapping[str, Any], changes: Mapping[str, Any], backend: str) -> None:
+def check_keys(keys: Mapping[str, Any], changes: Mapping[str, Any], backend: Backend) -> None:
     """Refuse what cannot be before anything is on disk.
 
     :raises UsageError: a changed key does not exist, or a value cannot be
     """
-    known = _LOCAL_KEYS if backend == "local" else JobOptions.keys()
+    known = _LOCAL_KEYS if backend is Backend.LOCAL else JobOptions.keys()
     for key in changes:
         if key not in known:
             raise UsageError(
@@ -78,7 +79,7 @@ def check_keys(keys: Mapping[str, Any], changes: Mapping[str, Any], backend: str
                 f" {', '.join(sorted(known))}"
             )
     together = {**keys, **changes}
-    if backend == "local":
+    if backend is Backend.LOCAL:
         check_local(together)
     else:
         JobOptions.from_launcher(together)
@@ -101,4 +102,4 @@ def check_site(keys: Mapping[str, Any], client: SlurmClient) -> None:
     reckon(profile, [Share(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
 
 
-_WHERE = {"local": "on this machine", "slurm": "on Slurm"}
+_WHERE = {Backend.LOCAL: "on this machine", Backend.SLURM: "on Slurm"}

@@ -14,6 +14,7 @@ from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, RecordPlace, SnapshotPlace
 from hpcorch.journal.reader import read_segment
+from hpcorch.model.backends import Backend
 from hpcorch.model.events import CONTROL_SOURCE, EnvironmentFrozen, RunReproduced, SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.runtime.attempt.environment import environment_file
@@ -42,9 +43,9 @@ class Plan:
     client: SlurmClient | None
 
     @property
-    def backend(self) -> str:
-        """local | slurm"""
-        return "local" if self.client is None else "slurm"
+    def backend(self) -> Backend:
+        """What executes it."""
+        return Backend.LOCAL if self.client is None else Backend.SLURM
 
 
 def find_repetition(layout: SweepLayout, of: str) -> SweepCreated | None:

@@ -16,6 +16,7 @@ from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
 from hpcorch.services.audit.evidence import find_place, gather
@@ -37,14 +38,13 @@ class Repetition:
     """The repetition of a run, on record.
 
     :param reconciler: of its sweep, in a ledger that is open for writing
-    :param backend: slurm | local
     :param changes: launcher keys that differ from those on record, if it is submitted now
     :param is_new: nobody had begun it before
     """
 
     original: Original
     reconciler: Reconciler
-    backend: str
+    backend: Backend
     is_new: bool
     changes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -148,7 +148,7 @@ def open_repetition(
     original: Original,
     directory: Path,
     *,
-    backend: str | None,
+    backend: Backend | None,
     changes: Mapping[str, Any],
     client: SlurmClient,
 ) -> Repetition:
@@ -156,7 +156,7 @@ def open_repetition(
 
     :param ledger: open for writing; it takes the new sweep
     :param directory: of the new sweep; made if it is not there
-    :param backend: slurm or local; None for where the run was executed, if that can be reached from here
+    :param backend: None for where the run was executed, if that can be reached from here
     :param changes: launcher keys that differ from those of the run
     :param client: of this machine's cluster, if there is one
     :raises UsageError: a key cannot be, or the repetition was begun elsewhere
@@ -166,21 +166,22 @@ def open_repetition(
     """
     layout = SweepLayout(Path(os.path.normpath(directory.absolute())))
     found = find_repetition(layout, original.name)
-    if found is not None and backend not in (None, found.backend):
+    begun = Backend.of(found.backend) if found is not None else None
+    if begun is not None and backend not in (None, begun):
         raise UsageError(
-            f"the repetition in {layout.directory} was begun with --backend {found.backend}: name another directory"
+            f"the repetition in {layout.directory} was begun with --backend {begun}: name another directory"
         )
-    where = found.backend if found is not None else backend or usual_backend(original, client)
+    where = begun or backend or usual_backend(original, client)
     keys = keys_again(original, where)
     check_keys(keys, changes, where)
-    if where == "slurm" and found is None:
+    if where is Backend.SLURM and found is None:
         check_site({**keys, **changes}, client)
     plan = Plan(
         original=original,
         layout=layout,
         keys=keys,
         ledger=ledger.path,
-        client=client if where == "slurm" else None,
+        client=client if where is Backend.SLURM else None,
     )
     journal = ControlJournal(layout, found.sweep) if found else record_repetition(plan, _environ(original))
     reconciler = Reconciler(ledger, journal)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from hpcorch import tunables
 from hpcorch.journal.control import ControlJournal
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import parse_time
 from hpcorch.model.states import SubmissionState
@@ -39,7 +40,7 @@ def settle(journal: ControlJournal, client: SlurmClient, *, now: str) -> bool:
 
 
 def _is_open(submission: Submission) -> bool:
-    return submission.backend == "slurm" and submission.state in (
+    return submission.backend is Backend.SLURM and submission.state in (
         SubmissionState.INTENDED,
         SubmissionState.UNKNOWN,
         SubmissionState.ACCEPTED,

@@ -19,6 +19,7 @@ from hpcorch.errors import (
     UnavailableError,
 )
 from hpcorch.journal.control import ControlJournal
+from hpcorch.model.backends import Backend
 from hpcorch.model.ids import new_token, utc_now
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission.acceptance import accept, begin, look_up
@@ -73,7 +74,7 @@ def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> s
                 launch=request.launch,
                 runs=request.runs,
                 token=token,
-                backend="slurm",
+                backend=Backend.SLURM,
                 host=request.host,
                 script=text.encode("utf-8", "surrogateescape"),
                 changed=request.changed,

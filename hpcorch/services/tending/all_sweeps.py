@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.backends import Backend
 from hpcorch.services.tending.ownership import check_own, is_own
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import open_reconciler
@@ -35,7 +36,7 @@ def tend_all(writer: Ledger, selector: str | None, client: SlurmClient | None = 
 
 def _live(ledger: Ledger) -> Iterator[SweepSummary]:
     for summary in ledger.sweeps():
-        mine = summary.sweep.backend == "slurm" and is_own(summary.sweep)
+        mine = summary.sweep.backend is Backend.SLURM and is_own(summary.sweep)
         if mine and (may_have_news(ledger, summary) or retries_to_come(ledger, summary.sweep.id)):
             yield summary
 
@@ -43,7 +44,7 @@ def _live(ledger: Ledger) -> Iterator[SweepSummary]:
 def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:
     try:
         reconciler = open_reconciler(writer, summary.sweep.id)
-        if summary.sweep.backend == "local":
+        if summary.sweep.backend is Backend.LOCAL:
             reconciler.look_local()
             return TendResult(sweep=summary.sweep.id)
         return look_after(reconciler, client)

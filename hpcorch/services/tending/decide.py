@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from hpcorch import tunables
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.failures import failure_class
 from hpcorch.model.ids import format_time, parse_time
@@ -183,7 +184,7 @@ def _after_preemption(run: Run, latest: Submission, state: SweepState) -> Planne
     """A run of which Slurm let go when it preempted it. There is no limit: it is no failure of the run."""
     if (run.run, latest.submission) not in state.let_go:
         return None
-    if latest.backend != "slurm" or _forbids_requeue(run.launch, latest, state):
+    if latest.backend is not Backend.SLURM or _forbids_requeue(run.launch, latest, state):
         return None
     reason = "preempted, and not requeued by Slurm"
     return PlannedRetry(run=run.run, number=0, of=0, at=state.now, reason=reason)
@@ -212,7 +213,7 @@ def _after_refusals(retry: PlannedRetry, refused: Sequence[Submission], state: S
 
 def _resubmits(state: SweepState) -> Iterator[Resubmit]:
     """Submissions of what is awaited; few, since runs for the same reason share an array and the longest wait."""
-    if state.sweep.backend != "slurm" or _submitted_just_now(state):
+    if state.sweep.backend is not Backend.SLURM or _submitted_just_now(state):
         return
     groups: dict[tuple[int, str, str], list[PlannedRetry]] = {}
     for candidate in _candidates(state):

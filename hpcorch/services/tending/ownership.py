@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 
 from hpcorch.errors import UsageError
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Sweep
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -24,7 +25,7 @@ def check_own(sweep: Sweep, client: SlurmClient) -> None:
         raise UsageError(
             f"sweep {sweep.id} is {sweep.user}'s, and only {sweep.user} can act on its jobs and see all of them"
         )
-    if sweep.backend == "local" or sweep.cluster is None:
+    if sweep.backend is Backend.LOCAL or sweep.cluster is None:
         return
     here = client.config().cluster
     if here != sweep.cluster:

@@ -12,6 +12,7 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
@@ -89,7 +90,7 @@ def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[st
     from hpcorch.services.tending.reconcile import open_reconciler  # loads the way to Slurm, which few looks need
 
     reconciler = open_reconciler(writer, summary.sweep.id)
-    if summary.sweep.backend == "local":
+    if summary.sweep.backend is Backend.LOCAL:
         reconciler.look_local()
     elif refresh:
         from hpcorch.services.tending.tend import look_after

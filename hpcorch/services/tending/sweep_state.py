@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.history import ControlHistory
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import AttemptId, utc_now
@@ -89,7 +90,7 @@ def read_state(
 
 
 def _is_abandoned(submission: Submission) -> bool:
-    return submission.backend == "local" and submission.job_id is not None and pool_is_gone(submission.job_id)
+    return submission.backend is Backend.LOCAL and submission.job_id is not None and pool_is_gone(submission.job_id)
 
 
 def _unkept(ledger: Ledger, sweep: str, history: ControlHistory, launches: Collection[int]) -> dict[int, list[int]]:

@@ -18,6 +18,7 @@ from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.lock import exclusive
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.resources.profile.profile import Profile
@@ -69,7 +70,7 @@ def tend(
     :param hurry: share throttled resources anew at once, however soon after the last time
     """
     sweep = reconciler.ledger.sweep(reconciler.sweep).sweep
-    if sweep.backend != "slurm" or not is_own(sweep) or reconciler.layout.aside is not None:
+    if sweep.backend is not Backend.SLURM or not is_own(sweep) or reconciler.layout.aside is not None:
         return TendResult(sweep=sweep.id)
     return _Tender(reconciler=reconciler, client=client, hurry=hurry).tend(patience_s)
 

@@ -14,6 +14,7 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.inbox import taken_over
 from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
@@ -110,7 +111,7 @@ class ScriptSubmission:
         wrapped = Wrapped(
             name=request.name,
             sweeper=SBATCH,
-            backend="slurm",
+            backend=Backend.SLURM,
             config=request.config(digest(request.text)),
             folder=code_folder(request.path, cwd),
             cwd=cwd / request.values.get("chdir", "."),
@@ -132,7 +133,7 @@ class ScriptSubmission:
         intent = Intent(
             launch=recorded.header.launch,
             runs=[run.run for run in recorded.runs],
-            backend="slurm",
+            backend=Backend.SLURM,
             token=self.token,
             script=self.request.text,
             form=self.request.form,

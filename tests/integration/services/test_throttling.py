@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.lock import exclusive
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import SubmissionState
@@ -471,7 +472,7 @@ def test_what_its_user_holds_does_not_wait_for_its_share(slurm, throttles, submi
     slurm.start()
     throttles.pause([f"{first}_7"])
     array = Submission(
-        sweep="s", submission=0, launch=0, runs=tuple(range(8)), token="t", backend="slurm", script="",
+        sweep="s", submission=0, launch=0, runs=tuple(range(8)), token="t", backend=Backend.SLURM, script="",
         job_id=first, state=SubmissionState.RELEASED, intended_at="",
     )  # fmt: skip
     assert share_of(array, 7, "JobHeldUser", slurm) is None

@@ -10,6 +10,7 @@ import pytest
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.run import FoldedRun, fold_run
@@ -30,7 +31,7 @@ IN_USERS_JOB = Submission(
     launch=0,
     runs=(0,),
     token="t",
-    backend="slurm",
+    backend=Backend.SLURM,
     script="",
     state=SubmissionState.RELEASED,
     intended_at="2026-01-01T00:00:00.000000Z",

@@ -15,6 +15,7 @@ from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.journal.history import ControlHistory
 from hpcorch.ledger import Ledger
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failures import FailureClass
@@ -35,7 +36,7 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LET_GO = "NOT_REQUEUED"
 ENDS = ("FAILED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "LOST", "CANCELLED", "COMPLETED", LET_GO)
 SWEEP = Sweep(
-    id="s", name="n", backend="slurm", directory="/d", project="/p", user="u", host="h", cwd="/", argv=(),
+    id="s", name="n", backend=Backend.SLURM, directory="/d", project="/p", user="u", host="h", cwd="/", argv=(),
     root_seed=1, sweeper="b", created_at=format_time(BEGINNING),
 )  # fmt: skip
 
@@ -46,7 +47,7 @@ class World:
 
     runs: int = 1
     options: dict[str, Any] = field(default_factory=dict)
-    backend: str = "slurm"
+    backend: Backend = Backend.SLURM
     clock: float = 0.0
     submissions: dict[int, Submission] = field(default_factory=dict)
     ends: dict[int, dict[int, Attempt]] = field(default_factory=dict)
@@ -274,7 +275,7 @@ def test_a_refused_submission_is_tried_later_and_later_and_then_left_to_a_person
 
 
 def test_a_local_sweep_is_awaited_while_its_pool_lives_and_is_nothing_for_slurm() -> None:
-    world = World(backend="local", options={"max_retries": 1})
+    world = World(backend=Backend.LOCAL, options={"max_retries": 1})
     world.end(0, "FAILED")
     assert awaited(world.state()).keys() == {0}
     assert decide(world.state()) == []
@@ -366,11 +367,11 @@ def test_a_cluster_without_preemption_is_not_asked_about_it(kind, preempts) -> N
 
 
 def test_a_ledger_that_is_behind_does_not_call_over_what_was_just_submitted_again(tmp_path) -> None:
-    sweep = make_sweep(tmp_path, [["x=1"]], options={"max_retries": 1}, backend="slurm")
-    sweep.submit([0], job_id="7", backend="slurm")
+    sweep = make_sweep(tmp_path, [["x=1"]], options={"max_retries": 1}, backend=Backend.SLURM)
+    sweep.submit([0], job_id="7", backend=Backend.SLURM)
     sweep.start(0).end(error="OSError: full")
     sweep.ingest()
-    sweep.submit([0], job_id="8", backend="slurm", number=1)  # by somebody else, since we looked
+    sweep.submit([0], job_id="8", backend=Backend.SLURM, number=1)  # by somebody else, since we looked
     with Ledger.open(sweep.ledger_path) as ledger:
         assert retries_to_come(ledger, sweep.id).keys() == {0}
     sweep.ingest()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hpcorch.journal.control import ControlJournal
+from hpcorch.model.backends import Backend
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.resources.profile.profile import Pool, PoolLimits, Profile
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
@@ -34,9 +35,9 @@ def feed(tmp_path, monkeypatch):
     """Feeds eight runs after Slurm refused an array of four by a limit that it does not show; the arrays' sizes."""
 
     def call(keys: dict[str, object]) -> tuple[list[int], int]:
-        sweep = make_sweep(tmp_path, [[f"x={run}"] for run in range(8)], backend="slurm")
+        sweep = make_sweep(tmp_path, [[f"x={run}"] for run in range(8)], backend=Backend.SLURM)
         refused = SubmissionRecord.next(sweep.journal)
-        refused.intend(Intent(launch=0, runs=range(4), backend="slurm"))
+        refused.intend(Intent(launch=0, runs=range(4), backend=Backend.SLURM))
         refused.mark_rejected("too many jobs", limited=True)
         sweep.record(FeedingPlanned(launch=0, max_submit=None))
         monkeypatch.setattr(feeding, "submit_array", _submitted)
@@ -72,7 +73,7 @@ def test_a_pools_limit_holds_beside_one_that_nobody_sees(feed):
 
 def test_several_arrays_are_on_record_as_waiting_before_the_first_is_submitted(tmp_path, monkeypatch):
     told = []
-    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep = make_sweep(tmp_path, backend=Backend.SLURM)
 
     def submit(journal: ControlJournal, portion: ArrayPlan, _client: object) -> str:
         told.append((portion.runs, dict(journal.history().feeding)))

@@ -10,6 +10,7 @@ import pytest
 
 from hpcorch import tunables
 from hpcorch.model import events as ev
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, SubmissionForm, SubmissionState
@@ -32,7 +33,7 @@ SUBMISSION = Submission(
     launch=0,
     runs=(5, 6, 7),
     token="f" * 32,
-    backend="slurm",
+    backend=Backend.SLURM,
     script="",
     state=SubmissionState.RELEASED,
     intended_at="2026-01-01T12:00:00.000000Z",

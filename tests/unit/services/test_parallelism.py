@@ -8,6 +8,7 @@ import pytest
 
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import SubmissionState
@@ -50,7 +51,7 @@ def submission(number, runs, state=SubmissionState.RELEASED):
         launch=0,
         runs=tuple(range(runs)),
         token=f"{number:032}",
-        backend="slurm",
+        backend=Backend.SLURM,
         script="s.sbatch",
         state=state,
         intended_at="2026-01-01T12:00:00.000000Z",

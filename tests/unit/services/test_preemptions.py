@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hpcorch.errors import SlurmUnavailableError
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
@@ -23,7 +24,7 @@ JOB = Submission(
     launch=0,
     runs=(0,),
     token="t",
-    backend="slurm",
+    backend=Backend.SLURM,
     script=".hpcorch/submissions/s0.sbatch",
     state=SubmissionState.RELEASED,
     intended_at="2026-01-01T00:00:00.000000Z",

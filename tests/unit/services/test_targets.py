@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hpcorch.model.actions import Action
+from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId
@@ -41,7 +42,7 @@ def submission(number: int, runs: tuple[int, ...], job_id: str | None) -> Submis
         launch=0,
         runs=runs,
         token="",
-        backend="slurm",
+        backend=Backend.SLURM,
         script="",
         state=SubmissionState.RELEASED,
         intended_at="",
