@@ -11,8 +11,8 @@ from types import TracebackType
 from hpcorch.journal.files import sync_directory, write_all
 from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lines import encode
-from hpcorch.journal.reader import read_segment
-from hpcorch.model.events import Fact, MetricsSummarised
+from hpcorch.model import events
+from hpcorch.model.events import Fact
 from hpcorch.model.ids import utc_now
 
 
@@ -50,6 +50,8 @@ class JournalWriter:
         """
         if not path.exists():
             return cls.create(path)
+        from hpcorch.journal.reader import read_segment  # an attempt begins its own journal
+
         segment = read_segment(path, sweep="", source="", offset=offset)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.ftruncate(descriptor, segment.end)
@@ -62,7 +64,9 @@ class JournalWriter:
         :param durable: return only once it would survive a power cut
         :raises OSError: it could not be written; the journal is as before
         """
-        if isinstance(fact, MetricsSummarised) and self._unarchived is not None:
+        # By its kind: the class is loaded where there are metrics.
+        if fact.kind == "metrics-summarised" and self._unarchived is not None:
+            assert isinstance(fact, events.MetricsSummarised)
             fact = replace(fact, logged=f"sha256:{self._unarchived.hexdigest()}")
         line = encode(fact, seq=self.seq, time=utc_now())
         try:

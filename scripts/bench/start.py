@@ -3,8 +3,8 @@
 
 A sweep of one run is recorded in a git project. Then that run is started again and again as a batch script starts
 it, and by turns two other programs: one that only imports Hydra, and one that calls the same task with the same
-configuration by the `run_job` of Hydra, as any launcher does. What hpcorch adds is the CPU time of its process and
-of the commands that it starts, up to the first statement of the task, less that of Hydra alone up to there.
+configuration and the same state of Hydra by Hydra's `run_job`, as any launcher does. What hpcorch adds is the CPU
+time of its process and of the commands that it starts, up to the task's first statement, less that of Hydra alone.
 
 Prints medians in milliseconds and ratios to `python -c "import hydra"`, which hold on other machines; then the
 parts of a start, each up to the fact that ends it, in processes that have Hydra imported before.
@@ -29,6 +29,8 @@ from hpcorch.journal.manifest import read_run
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
+from hpcorch.runtime.program.call import frozen_config
+from hpcorch.runtime.program.task_function import read_task
 
 # Python source: the CPU time of this process and of the commands that it has waited for.
 CPU_S = """
@@ -59,7 +61,7 @@ model: {layers: 3, width: 256, dropout: 0.1}
 optimizer: {name: adam, lr: 0.001, betas: [0.9, 0.999]}
 x: 0
 """
-# What any launcher does on a node: it has a configuration, and calls the task with it.
+# What any launcher does on a node: it has a configuration and Hydra's state, and calls the task with them.
 HYDRA_ALONE = (
     CPU_S
     + """
@@ -68,12 +70,12 @@ import sys
 
 import hydra
 from hydra.core.utils import run_job, setup_globals
-from hydra._internal.callbacks import Callbacks
-from hydra.types import HydraContext
+from hydra.core.singleton import Singleton
 
 with open(sys.argv[1], "rb") as file:
     config = pickle.load(file)
-hydra.version.setbase("1.3")
+    hydra_context, singletons = pickle.load(file)
+Singleton.set_state(singletons)
 setup_globals()
 print(
     run_job(
@@ -81,7 +83,7 @@ print(
         config=config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
-        hydra_context=HydraContext(config_loader=None, callbacks=Callbacks()),
+        hydra_context=hydra_context,
     ).return_value
 )
 """
@@ -145,13 +147,13 @@ class Project:
         program = [sys.executable, "app.py", "-m", "hydra/launcher=hpcorch_local", "hydra.sweep.dir=sweep", "x=1"]
         subprocess.run(program, cwd=folder, env=self._environ, check=True, capture_output=True)
         self._layout = SweepLayout(folder / "sweep")
-        self._pickle_config()
+        self._pickle_for_hydra()
 
-    def _pickle_config(self) -> None:
-        from hpcorch.runtime.program.call import frozen_config
-
-        config = frozen_config(read_run(self._layout.manifest(0), 0), job_id="5_0")
-        (self.folder / "out/config.pickle").write_bytes(pickle.dumps(config))
+    def _pickle_for_hydra(self) -> None:
+        frozen = read_run(self._layout.manifest(0), 0)
+        task = read_task(self._layout.task(0), frozen.header.task_digest)
+        config = pickle.dumps(frozen_config(frozen, job_id="5_0"))
+        (self.folder / "out/hydra.pickle").write_bytes(config + task.hydra)
 
     @property
     def _job(self) -> list[str]:
@@ -180,7 +182,7 @@ class Project:
 
     def hydra_alone(self) -> float:
         """CPU seconds up to the task's first statement, by Hydra's own way."""
-        return float(self.cpu_s("out/hydra_alone.py", "out/config.pickle")[1])
+        return float(self.cpu_s("out/hydra_alone.py", "out/hydra.pickle")[1])
 
     def job(self) -> float:
         """The same of a job."""

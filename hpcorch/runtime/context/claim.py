@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import read_segment
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event, Fact
 from hpcorch.model.ids import AttemptId
@@ -113,6 +112,8 @@ def earlier_attempts(layout: SweepLayout, attempt: AttemptId) -> Iterator[Attemp
 
 def read_attempt(layout: SweepLayout, attempt: AttemptId) -> tuple[Event, ...]:
     """The whole events of an attempt's journal; none if it has no journal (yet)."""
+    from hpcorch.journal.reader import read_segment  # a first attempt has none to read
+
     path: Path = layout.journal(attempt)
     try:
         return read_segment(path, sweep="", source=str(attempt), offset=0).events

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -88,7 +87,7 @@ class Snapshot:
         )
 
 
-class SnapshotFinder(MetaPathFinder):
+class SnapshotFinder:
     """Finds modules of the project in the snapshot, whatever folders the task adds to ``sys.path``.
 
     What only the live tree has is found there, and is drift.

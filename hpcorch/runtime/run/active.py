@@ -16,17 +16,8 @@ from hpcorch import tunables
 from hpcorch.errors import CheckpointError, UsageError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.journal.writer import JournalWriter
-from hpcorch.model.events import (
-    AttemptSeeded,
-    AttemptSignalled,
-    CheckpointAbsent,
-    CheckpointFailed,
-    CheckpointRejected,
-    CheckpointRestored,
-    CheckpointSaved,
-    Fact,
-    MetricsSummarised,
-)
+from hpcorch.model import events
+from hpcorch.model.events import AttemptSeeded, AttemptSignalled, Fact
 from hpcorch.runtime.context.claim import SupersededError, superseded_by
 from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.output import say
@@ -133,7 +124,7 @@ class ActiveRun(Run):
             self._epochs.restore(restored.extras.get("position"), restored.generators)
             self._restored_step = self._schedule.last_step = restored.step
             self._record(
-                CheckpointRestored(
+                events.CheckpointRestored(
                     step=restored.step,
                     file=self._place.layout.relative(restored.path),
                     digest=restored.digest,
@@ -149,14 +140,14 @@ class ActiveRun(Run):
         restored, rejected = self._store.newest()
         for one in rejected:
             say(f"the checkpoint {one.path} is passed over: {one.reason}")
-            self._record(CheckpointRejected(file=self._place.layout.relative(one.path), reason=one.reason))
+            self._record(events.CheckpointRejected(file=self._place.layout.relative(one.path), reason=one.reason))
         if restored is None:
-            self._record(CheckpointAbsent(), durable=self.ranks > 1)
+            self._record(events.CheckpointAbsent(), durable=self.ranks > 1)
         return restored
 
     def _restored_like_leader(self) -> Restored | None:
-        said = leader_said(self._place, CheckpointRestored, CheckpointAbsent)
-        if not isinstance(said, CheckpointRestored):
+        said = leader_said(self._place, events.CheckpointRestored, events.CheckpointAbsent)
+        if not isinstance(said, events.CheckpointRestored):
             return None
         restored, _ = self._store.newest(like=Path(said.file).name)
         if restored is None:
@@ -192,13 +183,13 @@ class ActiveRun(Run):
                     files=files,
                 )
             except CheckpointError as error:
-                self._record(CheckpointFailed(step=step, reason=str(error)))
+                self._record(events.CheckpointFailed(step=step, reason=str(error)))
                 raise
             self._saved_step = step
             self._schedule.saved_at = time.monotonic()
             relative = self._place.layout.relative
             self._record(
-                CheckpointSaved(
+                events.CheckpointSaved(
                     step=step,
                     file=relative(saved.path),
                     size=saved.size,
@@ -316,7 +307,7 @@ class ActiveRun(Run):
     def _summarise(self) -> None:
         self._summarised_at = time.monotonic()
         if self._metrics.has_news:
-            self._record(MetricsSummarised(metrics=self._metrics.news()))
+            self._record(events.MetricsSummarised(metrics=self._metrics.news()))
 
     def _record_signals(self) -> None:
         for name in self._signals.unrecorded():

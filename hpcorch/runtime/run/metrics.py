@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UsageError
-from hpcorch.model.events import MetricsLogged
+from hpcorch.model import events
 from hpcorch.runtime.run.arguments import metric, step_number
 
 Summary = dict[str, dict[str, list[Any]]]
@@ -39,7 +39,7 @@ class Metrics:
                 " reduce it first, such as by its mean"
             ) from None
 
-    def take(self) -> Iterator[MetricsLogged]:
+    def take(self) -> Iterator[events.MetricsLogged]:
         """All that was added since the last time, as facts; the summary covers it afterwards."""
         waiting, self._waiting = self._waiting, []
         self.has_news |= bool(waiting)
@@ -48,7 +48,7 @@ class Metrics:
                 self._summarise(name, step, value)
         for start in range(0, len(waiting), tunables.METRICS_PER_LINE):
             some = waiting[start : start + tunables.METRICS_PER_LINE]
-            yield MetricsLogged(
+            yield events.MetricsLogged(
                 entries=[[step, {name: _json(value) for name, value in values.items()}] for step, values in some]
             )
 

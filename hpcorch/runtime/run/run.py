@@ -10,11 +10,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.runtime.run.metrics import Summary
 from hpcorch.runtime.run.seeding import seed_libraries
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.run.metrics import Summary
 
 T = TypeVar("T")
 

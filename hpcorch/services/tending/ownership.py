@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+from typing import TYPE_CHECKING
 
 from hpcorch.errors import UsageError
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Sweep
-from hpcorch.slurm.protocol import SlurmClient
+
+if TYPE_CHECKING:
+    from hpcorch.slurm.protocol import SlurmClient
 
 
 def is_own(sweep: Sweep) -> bool:
