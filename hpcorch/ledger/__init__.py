@@ -11,14 +11,14 @@ from hpcorch.ledger.reading.reading import LAST
 from hpcorch.ledger.reading.sandbox import QueryResult
 from hpcorch.ledger.store import Ledger
 from hpcorch.ledger.writing.expansion import Manifests, manifests_in
-from hpcorch.ledger.writing.ingest import Ingested
+from hpcorch.ledger.writing.ingest import IngestResult
 
 __all__ = [
     "LAST",
     "Finding",
     "FindingKind",
     "Head",
-    "Ingested",
+    "IngestResult",
     "Ledger",
     "Manifests",
     "QueryResult",

@@ -68,7 +68,7 @@ class Ledger(LedgerReading):
 
     def ingest(
         self, sweep: str, segments: Iterable[Segment], manifests: Manifests, *, looked: bool = True
-    ) -> ingest.Ingested:
+    ) -> ingest.IngestResult:
         """Store what is new in segments of a sweep's journals, and bring the tables up to date.
 
         Order, partition and repetition of segments make no difference to the tables. If this fails or is killed,

@@ -17,7 +17,7 @@ from hpcorch.model import events as ev
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import SubmissionForm
-from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
+from hpcorch.services.recording.program_sweep import WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.reconcile import open_reconciler
@@ -104,9 +104,9 @@ def script_sweep(
 
     :param job_id: that Slurm gave it; None while that is not known
     """
-    recorded = record_wrapped(
+    recorded = record_program(
         project.ledger,
-        Wrapped(
+        WrappedProgram(
             name="train.sh",
             sweeper="sbatch",
             backend=Backend.SLURM,

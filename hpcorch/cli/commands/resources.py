@@ -12,7 +12,7 @@ from hpcorch.cli.shared.options import examples, json_option
 from hpcorch.cli.shared.text import printable
 
 if TYPE_CHECKING:
-    from hpcorch.services.reports.resources import Shared
+    from hpcorch.services.reports.resources import SharedResource
 
 
 @click.command(epilog=examples("hpcorch resources", "hpcorch resources --json"))
@@ -45,7 +45,7 @@ def command(*, as_json: bool) -> int:
     return UnavailableError.exit_code if any(one.trouble for one in found) else 0
 
 
-def _row(one: Shared) -> list[str]:
+def _row(one: SharedResource) -> list[str]:
     return [
         printable(one.name),
         one.enforced.value,

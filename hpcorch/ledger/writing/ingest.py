@@ -20,7 +20,7 @@ from hpcorch.model.ids import utc_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingested:
+class IngestResult:
     """What one ingestion added.
 
     :param events: events that were not stored before
@@ -57,7 +57,7 @@ def ingest(
     manifests: Manifests,
     *,
     looked: bool = True,
-) -> Ingested:
+) -> IngestResult:
     """Store what is new in segments of a sweep, and fold it. The caller holds the ledger's lock.
 
     Each transaction stores whole facts with what follows from them, and an offset only after everything before
@@ -74,7 +74,7 @@ def ingest(
     if looked:
         with transaction(connection):
             connection.execute(QUERIES["set_looked_at"], (utc_now(), sweep.key))
-    return Ingested(events=events, runs=runs)
+    return IngestResult(events=events, runs=runs)
 
 
 def _sweep_key(connection: sqlite3.Connection, sweep_id: str) -> SweepKey:

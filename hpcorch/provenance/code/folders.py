@@ -21,7 +21,7 @@ _UNPACKED = re.compile(r"hpcorch-\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Excluded:
+class ExcludedFolder:
     """A folder that is left out; no reason where it goes without saying."""
 
     path: str
@@ -33,24 +33,24 @@ class FolderRules:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, Excluded | None] = {"": None}
+        self._known: dict[str, ExcludedFolder | None] = {"": None}
 
-    def excluded(self, path: str) -> Excluded | None:
+    def excluded(self, path: str) -> ExcludedFolder | None:
         """The outermost folder on the way to a file that is left out, if there is one."""
         return self._look(path.rpartition("/")[0])
 
-    def _look(self, folder: str) -> Excluded | None:
+    def _look(self, folder: str) -> ExcludedFolder | None:
         if folder not in self._known:
             above = self._look(folder.rpartition("/")[0])
             self._known[folder] = above or self._judge(folder)
         return self._known[folder]
 
-    def _judge(self, folder: str) -> Excluded | None:
+    def _judge(self, folder: str) -> ExcludedFolder | None:
         name = folder.rpartition("/")[2]
         if name in _SILENT or _UNPACKED.fullmatch(name):
-            return Excluded(path=folder, reason=None)
+            return ExcludedFolder(path=folder, reason=None)
         reason = _reason(place(self._root, folder))
-        return None if reason is None else Excluded(path=folder, reason=reason)
+        return None if reason is None else ExcludedFolder(path=folder, reason=reason)
 
 
 def _reason(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
+class ChangedFile:
     """A file that is not as it was frozen.
 
     :param path: relative to the code's root
@@ -28,7 +28,7 @@ class Changed:
     after: str | None
 
 
-def changed_files(code: SnapshotPlace) -> list[Changed]:
+def changed_files(code: SnapshotPlace) -> list[ChangedFile]:
     """The frozen files that were changed or removed since. Of new files nothing is said.
 
     A file whose times and size are those of the freeze is not read. Links are not looked at.
@@ -40,13 +40,13 @@ def changed_files(code: SnapshotPlace) -> list[Changed]:
     return list(_changed(entries, Path(code.root), DigestCache(digest_cache(archive.parent.parent))))
 
 
-def _changed(entries: tuple[Entry, ...], root: Path, cache: DigestCache) -> Iterator[Changed]:
+def _changed(entries: tuple[Entry, ...], root: Path, cache: DigestCache) -> Iterator[ChangedFile]:
     for entry in entries:
         if entry.kind is Kind.LINK:
             continue
         after = _digest(entry, place(root, entry.path), cache)
         if after != entry.digest:
-            yield Changed(path=entry.path, before=entry.digest, after=after)
+            yield ChangedFile(path=entry.path, before=entry.digest, after=after)
 
 
 def _digest(entry: Entry, path: Path, cache: DigestCache) -> str | None:

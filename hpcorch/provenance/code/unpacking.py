@@ -33,7 +33,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unpacked:
+class UnpackedCode:
     """A code state that this process uses.
 
     :param tree: the folder that stands for the project's root
@@ -50,7 +50,7 @@ class Unpacked:
         os.close(self.lock)
 
 
-def unpack(archive: Path, digest: str, base: Path) -> Unpacked:
+def unpack(archive: Path, digest: str, base: Path) -> UnpackedCode:
     """Have a code state on this node, every content compared with its digest.
 
     What another task unpacked is used, after a cheap look that nothing in it was touched since. If something was,
@@ -80,7 +80,7 @@ def unpack(archive: Path, digest: str, base: Path) -> Unpacked:
             f"the snapshot of the code cannot be unpacked below {base} ({error.strerror}): see that the folder is"
             " on this node's own disk, is yours and has space left, or name another one"
         ) from error
-    return Unpacked(tree=base / digest / "tree", repaired=repaired, lock=use)
+    return UnpackedCode(tree=base / digest / "tree", repaired=repaired, lock=use)
 
 
 def remove_unused(base: Path, *, days: float) -> list[str]:

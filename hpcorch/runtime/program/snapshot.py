@@ -22,7 +22,7 @@ from hpcorch.provenance.code.import_paths import (
     module_files,
     redirect,
 )
-from hpcorch.provenance.code.unpacking import Unpacked, remove_unused, unpack
+from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
 
@@ -38,7 +38,7 @@ class Snapshot:
     """
 
     place: SnapshotPlace
-    unpacked: Unpacked
+    unpacked: UnpackedCode
     move: Move
     drift: DriftLog
     _seen: dict[str, str] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def node_folders(environ: Mapping[str, str]) -> list[Path]:
     return [Path(name).absolute() / f"hpcorch-{os.getuid()}" for name in dict.fromkeys(named) if name]
 
 
-def _unpacked(place: SnapshotPlace, bases: Sequence[Path]) -> tuple[Unpacked, Path]:
+def _unpacked(place: SnapshotPlace, bases: Sequence[Path]) -> tuple[UnpackedCode, Path]:
     problem: UnavailableError | None = None
     for base in bases:
         try:

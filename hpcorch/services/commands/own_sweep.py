@@ -28,7 +28,7 @@ from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.job import Job
 from hpcorch.services.local.processes import pool_id
-from hpcorch.services.recording.program_sweep import Wrapped, record_wrapped
+from hpcorch.services.recording.program_sweep import WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 
 SWEEPER = "exec"
@@ -73,7 +73,7 @@ def begin_here(ledger: Path, order: Order, claimed: AttemptClaimed) -> OwnAttemp
     :raises RecordError: it cannot be recorded; nothing was executed
     :raises UnavailableError: likewise
     """
-    recorded = record_wrapped(ledger, _wrapped(order, None))
+    recorded = record_program(ledger, _wrapped(order, None))
     _submit(recorded.journal, None)
     return _claim(recorded.layout, AttemptId(run=0, submission=0, restart=0), 0, claimed)
 
@@ -93,7 +93,7 @@ def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) 
         for candidate in _candidates(folder / name):
             layout = SweepLayout(candidate)
             if not candidate.exists():
-                recorded = record_wrapped(ledger, _wrapped(order, job), directory=candidate)
+                recorded = record_program(ledger, _wrapped(order, job), directory=candidate)
                 _submit(recorded.journal, job)
             elif not _is_open(layout, attempt, job):
                 continue
@@ -150,8 +150,8 @@ def _tell_of_earlier_end(layout: SweepLayout, attempt: AttemptId) -> None:
             return
 
 
-def _wrapped(order: Order, job: Job | None) -> Wrapped:
-    return Wrapped(
+def _wrapped(order: Order, job: Job | None) -> WrappedProgram:
+    return WrappedProgram(
         name=order.name,
         sweeper=SWEEPER,
         backend=Backend.LOCAL if job is None else Backend.SLURM,

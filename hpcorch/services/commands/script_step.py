@@ -22,7 +22,7 @@ from hpcorch.model.folding.sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionState
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
-from hpcorch.provenance.code.live_code import Changed, changed_files
+from hpcorch.provenance.code.live_code import ChangedFile, changed_files
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.job import Job
@@ -103,7 +103,7 @@ def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None])
         say(f"drift of the code: {named} changed since the script was submitted; it runs what is there now")
 
 
-def _finding(changed: Changed) -> DriftFound:
+def _finding(changed: ChangedFile) -> DriftFound:
     return DriftFound(
         aspect="code",
         severity="major",

@@ -29,7 +29,7 @@ class HeldError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fought:
+class LockFight:
     """What one of the two met.
 
     :param turns: how often it had the lock
@@ -42,14 +42,14 @@ class Fought:
     error: str | None = None
 
 
-def fight(folder: Path, name: str, other: str, *, seconds: float) -> dict[str, Fought]:
+def fight(folder: Path, name: str, other: str, *, seconds: float) -> dict[str, LockFight]:
     """Fight with another process for each kind of lock; by kind, as far as the other one came.
 
     :param folder: seen by both, private to them
     :param name: of this process; ``other`` is that of the other one
     :param seconds: how long for each kind
     """
-    fought: dict[str, Fought] = {}
+    fought: dict[str, LockFight] = {}
     for kind, lock in KINDS.items():
         if not _met(folder, name, other, kind):
             break
@@ -79,7 +79,7 @@ def refresh(folder: Path, name: str) -> None:
     mark.unlink()
 
 
-def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> Fought:
+def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> LockFight:
     turns = waits = 0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -92,9 +92,9 @@ def _round(folder: Path, kind: str, lock: _Lock, seconds: float) -> Fought:
         except HeldError:
             waits += 1
         except OSError as error:
-            return Fought(turns=turns, waits=waits, error=error.strerror or str(error))
+            return LockFight(turns=turns, waits=waits, error=error.strerror or str(error))
         time.sleep(random.uniform(0, tunables.LOCK_TRIAL_PAUSE_S))  # noqa: S311 - jitter, not a secret
-    return Fought(turns=turns, waits=waits)
+    return LockFight(turns=turns, waits=waits)
 
 
 def _met(folder: Path, name: str, other: str, kind: str) -> bool:

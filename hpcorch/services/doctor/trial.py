@@ -22,7 +22,7 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import write_whole
-from hpcorch.services.doctor.locks import Fought, fight, refresh
+from hpcorch.services.doctor.locks import LockFight, fight, refresh
 from hpcorch.services.site.survey import open_files
 from hpcorch.slurm.client import CliClient
 
@@ -76,10 +76,10 @@ def locks_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.locks.json"
 
 
-def read_locks(folder: Path, name: str) -> dict[str, Fought] | None:
+def read_locks(folder: Path, name: str) -> dict[str, LockFight] | None:
     """How a task fared, None while it has not said."""
     plain = read_json(locks_file(folder, name))
-    return None if plain is None else {kind: Fought(**one) for kind, one in plain.items()}
+    return None if plain is None else {kind: LockFight(**one) for kind, one in plain.items()}
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.services.doctor import trial as task
-from hpcorch.services.doctor.locks import KINDS, Fought, counted, refresh
+from hpcorch.services.doctor.locks import KINDS, LockFight, counted, refresh
 from hpcorch.services.doctor.trial import NodeFacts
 from hpcorch.services.site.user_limits import tried
 from hpcorch.services.tending.wait import Pauses
@@ -36,7 +36,7 @@ class Trial:
     facts: NodeFacts | None = None
     ahead_s: float | None = None
     within_s: float = 0.0
-    locks: Mapping[str, Fought] | None = None
+    locks: Mapping[str, LockFight] | None = None
     row: QueueRow | None = None
     log: str = ""
     is_done: bool = False

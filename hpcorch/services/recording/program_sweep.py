@@ -30,7 +30,7 @@ OFFERED = "offered"  # a seed that a script may heed, by $HPCORCH_SEED, or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrapped:
+class WrappedProgram:
     """What is recorded of a script or command.
 
     :param sweeper: which command of ours wraps it: ``sbatch`` or ``exec``
@@ -79,7 +79,7 @@ class RecordedSweep:
         return self.journal.layout
 
 
-def record_wrapped(ledger: Path, wrapped: Wrapped, *, directory: Path | None = None) -> RecordedSweep:
+def record_program(ledger: Path, wrapped: WrappedProgram, *, directory: Path | None = None) -> RecordedSweep:
     """Freeze code and environment, and put the sweep with its runs on record.
 
     :param ledger: the ledger's file, which need not be there yet
@@ -132,13 +132,13 @@ def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordErr
     )
 
 
-def _runs(wrapped: Wrapped, root_seed: int, code: str) -> list[ManifestRun]:
+def _runs(wrapped: WrappedProgram, root_seed: int, code: str) -> list[ManifestRun]:
     if wrapped.indices is None:
         return [_run(wrapped, None, root_seed, code)]
     return [_run(wrapped, index, root_seed, code) for index in wrapped.indices]
 
 
-def _run(wrapped: Wrapped, index: int | None, root_seed: int, code: str) -> ManifestRun:
+def _run(wrapped: WrappedProgram, index: int | None, root_seed: int, code: str) -> ManifestRun:
     params = {} if index is None else {TASK: index}
     config = patched(wrapped.config, params)
     config_digest = digest(json.dumps(config, sort_keys=True, default=str).encode())
@@ -159,7 +159,7 @@ def _run(wrapped: Wrapped, index: int | None, root_seed: int, code: str) -> Mani
 
 
 def _header(
-    wrapped: Wrapped,
+    wrapped: WrappedProgram,
     sweep: str,
     project: Path,
     layout: SweepLayout,
@@ -192,7 +192,7 @@ def _gaps(indices: Sequence[int] | None) -> str | None:
     return format_ranges(indices)
 
 
-def _new_sweep(wrapped: Wrapped, header: ManifestHeader, root_seed: int) -> NewSweep:
+def _new_sweep(wrapped: WrappedProgram, header: ManifestHeader, root_seed: int) -> NewSweep:
     return NewSweep(
         id=header.sweep,
         name=wrapped.name,

@@ -30,7 +30,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class SharedResource:
     """One resource, as it stands.
 
     :param capacity: None where nobody has said
@@ -62,7 +62,7 @@ class Shared:
         }
 
 
-def shared_resources(profile: Profile, client: SlurmClient | None = None) -> list[Shared]:
+def shared_resources(profile: Profile, client: SlurmClient | None = None) -> list[SharedResource]:
     """Every resource of the profile, and every licence of the cluster. What cannot be looked at says why."""
     client = client or slurm_client()
     by_kind = {kind: [one for one in profile.resources.values() if one.enforced is kind] for kind in Enforcement}
@@ -74,8 +74,8 @@ def shared_resources(profile: Profile, client: SlurmClient | None = None) -> lis
     ]
 
 
-def _plain(resource: Resource, *, trouble: str = "") -> Shared:
-    return Shared(
+def _plain(resource: Resource, *, trouble: str = "") -> SharedResource:
+    return SharedResource(
         name=resource.name,
         enforced=resource.enforced,
         capacity=resource.capacity,
@@ -84,7 +84,7 @@ def _plain(resource: Resource, *, trouble: str = "") -> Shared:
     )
 
 
-def _licenses(named: Sequence[Resource], client: SlurmClient) -> Iterator[Shared]:
+def _licenses(named: Sequence[Resource], client: SlurmClient) -> Iterator[SharedResource]:
     try:
         known = client.licenses()
         jobs = parse_license_holders(client.ask(commands.squeue_licenses())) if known else []
@@ -95,7 +95,7 @@ def _licenses(named: Sequence[Resource], client: SlurmClient) -> Iterator[Shared
     for one in known:
         resource = names.pop(one.name, None)
         mine = [job for job in jobs if one.name in job.licenses]
-        yield Shared(
+        yield SharedResource(
             name=resource.name if resource is not None else one.name,
             enforced=Enforcement.LICENSE,
             capacity=one.total,
@@ -112,7 +112,7 @@ def _by_user(jobs: Iterator[LicenseHolder]) -> list[Use]:
     return [Use(who=user, amount=count) for user, count in Counter(job.user for job in jobs).most_common()]
 
 
-def _throttles(named: Sequence[Resource], client: SlurmClient) -> list[Shared]:
+def _throttles(named: Sequence[Resource], client: SlurmClient) -> list[SharedResource]:
     capacities = {resource.name: resource.capacity for resource in named}
     try:
         found = Throttles(state_directory(), client.config().cluster, client).view(capacities)
@@ -122,8 +122,8 @@ def _throttles(named: Sequence[Resource], client: SlurmClient) -> list[Shared]:
     return [_throttle(use, units) for use in found]
 
 
-def _throttle(use: ResourceUse, units: Mapping[str, str]) -> Shared:
-    return Shared(
+def _throttle(use: ResourceUse, units: Mapping[str, str]) -> SharedResource:
+    return SharedResource(
         name=use.name,
         enforced=Enforcement.THROTTLE,
         capacity=use.capacity,
@@ -134,7 +134,7 @@ def _throttle(use: ResourceUse, units: Mapping[str, str]) -> Shared:
     )
 
 
-def _lease(resource: Resource) -> Shared:
+def _lease(resource: Resource) -> SharedResource:
     assert resource.directory is not None
     folder = Path(resource.directory)
     try:
@@ -142,7 +142,7 @@ def _lease(resource: Resource) -> Shared:
         queued = [one for one in waiting(folder) if one.resource == resource.name and not one.expired]
     except HpcorchError as error:
         return _plain(resource, trouble=str(error))
-    return Shared(
+    return SharedResource(
         name=resource.name,
         enforced=resource.enforced,
         capacity=resource.capacity,

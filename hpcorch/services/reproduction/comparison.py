@@ -24,7 +24,7 @@ class Sameness(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class ComparedValue:
     """One thing that both executions have.
 
     :param what: result, a part of it, a metric, or the last checkpoint
@@ -40,7 +40,7 @@ class Compared:
         return {**asdict(self), "sameness": self.sameness.value}
 
 
-def compare_conditions(before: Evidence, after: Evidence) -> list[Compared]:
+def compare_conditions(before: Evidence, after: Evidence) -> list[ComparedValue]:
     """The hardware and thread counts of the last attempts of one run each, as far as they differ."""
     found = [_conditions(evidence) for evidence in (before, after)]
     return [one for one in _compare(found[0], found[1], 0.0) if one.sameness is not Sameness.IDENTICAL]
@@ -64,7 +64,7 @@ def _conditions(evidence: Evidence) -> dict[str, Any]:
     return {**found, "number of CPUs": next((fact.cpus for fact in claims), None)}
 
 
-def compare_outcomes(before: Evidence, after: Evidence, *, tolerance: float) -> list[Compared]:
+def compare_outcomes(before: Evidence, after: Evidence, *, tolerance: float) -> list[ComparedValue]:
     """Compare state, result, metrics and the last checkpoint of one run each.
 
     :param tolerance: relative, of finite numbers
@@ -103,14 +103,14 @@ def _exact(evidence: Evidence) -> dict[str, str]:
     return found
 
 
-def _compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> Iterator[Compared]:
+def _compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> Iterator[ComparedValue]:
     for name in dict.fromkeys((*before, *after)):
         missing = [values for values in (before, after) if name not in values]
         if any(other.startswith(f"{name}.") for values in missing for other in values):
             continue  # one side has nothing there, and the other has parts, which are compared
         pair = (before.get(name), after.get(name))
         sameness = Sameness.DIFFERENT if missing else _sameness(*pair, tolerance)
-        yield Compared(what=name, before=pair[0], after=pair[1], sameness=sameness)
+        yield ComparedValue(what=name, before=pair[0], after=pair[1], sameness=sameness)
 
 
 def _sameness(before: Any, after: Any, tolerance: float) -> Sameness:

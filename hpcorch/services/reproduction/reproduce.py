@@ -21,7 +21,7 @@ from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
 from hpcorch.services.audit.evidence import find_place, gather
 from hpcorch.services.local.pool import LocalPool
-from hpcorch.services.reproduction.comparison import Compared, Sameness, compare_conditions, compare_outcomes
+from hpcorch.services.reproduction.comparison import ComparedValue, Sameness, compare_conditions, compare_outcomes
 from hpcorch.services.reproduction.keys import check_keys, check_site, keys_again, usual_backend
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.reproduction.record import Plan, find_repetition, record_repetition
@@ -119,8 +119,8 @@ class Reproduction:
     original: Original
     sweep: str
     run: Run
-    conditions: Sequence[Compared]
-    compared: Sequence[Compared]
+    conditions: Sequence[ComparedValue]
+    compared: Sequence[ComparedValue]
 
     @property
     def sameness(self) -> Sameness:

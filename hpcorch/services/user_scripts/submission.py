@@ -19,7 +19,7 @@ from hpcorch.model.entities import SBATCH
 from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.logs.filename_pattern import LOG_KEY
-from hpcorch.services.recording.program_sweep import RecordedSweep, Wrapped, record_wrapped
+from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.site.project import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
@@ -108,7 +108,7 @@ class ScriptSubmission:
     def _recorded(self, cwd: Path, granted: Granted) -> RecordedSweep:
         request, config = self.request, self.client.config()
         chosen = request.values.get("clusters")
-        wrapped = Wrapped(
+        wrapped = WrappedProgram(
             name=request.name,
             sweeper=SBATCH,
             backend=Backend.SLURM,
@@ -124,7 +124,7 @@ class ScriptSubmission:
             slurm_release=config.version,
             throttle_folder=str(state_directory() / config.cluster) if granted.throttles else None,
         )
-        recorded = record_wrapped(default_ledger(cwd), wrapped)
+        recorded = record_program(default_ledger(cwd), wrapped)
         self.outcome.sweep = recorded.sweep
         return recorded
 

@@ -43,7 +43,7 @@ from hpcorch.provenance.code.import_paths import (
 )
 from hpcorch.provenance.code.signature import files
 from hpcorch.provenance.code.sources import collect
-from hpcorch.provenance.code.unpacking import Unpacked, remove_unused, unpack
+from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 
 HOSTILE = [
     b"a b",
@@ -75,7 +75,7 @@ def frozen(root: Path) -> FrozenCode:
     return freeze(collect(root, git=False, modules={}), state=root / STATE_DIR)
 
 
-def unpacked(code: FrozenCode, base: Path) -> Unpacked:
+def unpacked(code: FrozenCode, base: Path) -> UnpackedCode:
     found = unpack(code.archive, code.digest, base)
     found.release()
     return found

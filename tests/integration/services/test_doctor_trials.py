@@ -18,7 +18,7 @@ from hpcorch.resources.profile.file import parse_profile
 from hpcorch.services.doctor import folder as doctor_folder
 from hpcorch.services.doctor import nodes as doctor_nodes
 from hpcorch.services.doctor.folder import look_at, private_folder
-from hpcorch.services.doctor.locks import KINDS, Fought, counted
+from hpcorch.services.doctor.locks import KINDS, LockFight, counted
 from hpcorch.services.doctor.rows import Verdict
 from hpcorch.services.doctor.trial_jobs import Place, choose_place, run_trials
 from hpcorch.services.site.survey import survey
@@ -80,7 +80,7 @@ def tried(folder: Path, *, place: Place = ANYWHERE, timeout_s: float = 60, share
     return {row.check: row for row in doctor_nodes.rows_of(trials)}
 
 
-def fight(folder: Path, locks: str) -> dict[str, tuple[list[Fought], int]]:
+def fight(folder: Path, locks: str) -> dict[str, tuple[list[LockFight], int]]:
     """Let two processes fight; by kind how each fared, and the number that was reached."""
     processes = [
         subprocess.Popen(
@@ -89,7 +89,7 @@ def fight(folder: Path, locks: str) -> dict[str, tuple[list[Fought], int]]:
         for names in (("a", "b"), ("b", "a"))
     ]
     said = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
-    return {kind: ([Fought(**one[kind]) for one in said], counted(folder, kind)) for kind in said[0]}
+    return {kind: ([LockFight(**one[kind]) for one in said], counted(folder, kind)) for kind in said[0]}
 
 
 def test_sqlite_works_on_the_disk_of_this_machine(tmp_path):

@@ -15,7 +15,7 @@ from hpcorch.resources.profile.profile import Pool
 from hpcorch.services.doctor import cluster, folder, nodes
 from hpcorch.services.doctor.file_systems import Reach, kind_among, reach_of
 from hpcorch.services.doctor.folder import FolderFacts
-from hpcorch.services.doctor.locks import KINDS, Fought
+from hpcorch.services.doctor.locks import KINDS, LockFight
 from hpcorch.services.doctor.rows import Row, Verdict
 from hpcorch.services.doctor.trial import NodeFacts
 from hpcorch.services.doctor.trial_jobs import Place, script_text
@@ -56,7 +56,7 @@ NODE = NodeFacts(
     temporary=None,
     temporary_free=1 << 40,
 )
-HELD = {kind: Fought(turns=10, waits=5) for kind in KINDS}
+HELD = {kind: LockFight(turns=10, waits=5) for kind in KINDS}
 FOLDER = FolderFacts(folder=Path("/project/.hpcorch"), kind="nfs4", free_bytes=1 << 40, free_files=1_000_000)
 
 
@@ -293,7 +293,7 @@ def test_a_lock_that_two_held_at_once_is_told_and_the_others_are_named(kind, ver
 
 def test_a_lock_that_cannot_be_had_is_told():
     trials = on_two_nodes()
-    trials.trials[0].locks = {**HELD, "fcntl": Fought(error="No locks available")}
+    trials.trials[0].locks = {**HELD, "fcntl": LockFight(error="No locks available")}
     row = next(row for row in nodes.rows_of(trials) if row.check == "locks")
     assert row.verdict is Verdict.NOT_OK
     assert "no locks available" in row.found
@@ -315,7 +315,7 @@ def test_locks_are_not_vouched_for_unless_two_nodes_fought(what):
 def test_locks_that_nobody_had_to_wait_for_are_not_vouched_for():
     trials = on_two_nodes()
     for trial in trials.trials:
-        trial.locks = {**HELD, "flock": Fought(turns=10)}
+        trial.locks = {**HELD, "flock": LockFight(turns=10)}
     verdicts = [row.verdict for row in nodes.rows_of(trials) if row.check == "locks"]
     assert verdicts == [Verdict.UNKNOWN, Verdict.OK]
 
