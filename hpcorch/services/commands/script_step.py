@@ -13,12 +13,11 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader
-from hpcorch.journal.reader import read_segment
 from hpcorch.model.entities import Submission
-from hpcorch.model.events import CONTROL_SOURCE, AttemptClaimed, DriftFound
-from hpcorch.model.folding.sweep import fold_submissions
+from hpcorch.model.events import AttemptClaimed, DriftFound
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import SubmissionState
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
@@ -47,9 +46,10 @@ def script_attempt(environ: Mapping[str, str], job: Job) -> ScriptAttempt | None
     if not directory or not token:
         return None
     layout = SweepLayout(Path(directory))
+    journal = ControlJournal(layout)
     deadline = time.monotonic() + tunables.ACCEPTANCE_WAIT_S
     while True:
-        submission = _submission(layout, token)
+        submission = _submission(journal, token)
         if submission is None or submission.state is SubmissionState.REJECTED:
             return None
         run = submission.run_at(job.index)
@@ -67,12 +67,12 @@ def script_attempt(environ: Mapping[str, str], job: Job) -> ScriptAttempt | None
         time.sleep(tunables.SHARED_FILE_POLL_S)
 
 
-def _submission(layout: SweepLayout, token: str) -> Submission | None:
+def _submission(journal: ControlJournal, token: str) -> Submission | None:
     try:
-        events = read_segment(layout.control, sweep="", source=CONTROL_SOURCE, offset=0).events
+        submissions = journal.history().submissions.values()
     except OSError:
         return None
-    return next((one for one in fold_submissions(events).values() if one.token == token), None)
+    return next((one for one in submissions if one.token == token), None)
 
 
 def _claimant(found: ScriptAttempt) -> str | None:
