@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from hpcorch.model.entities import Submission
@@ -18,6 +18,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.folding.sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import SoftFileLease, Timeout
+from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import FILE_MODE
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLease
 
 
 @contextmanager
@@ -28,6 +30,8 @@ def exclusive(path: Path, *, wait_s: float | None = None) -> Iterator[None]:
     :param wait_s: seconds to wait for another holder, ``LOCK_WAIT_S`` by default; 0 tries once
     :raises UnavailableError: another holder kept it, or the lock file cannot be written
     """
+    from filelock import SoftFileLease, Timeout  # who only reads has no need of it
+
     wait_s = tunables.LOCK_WAIT_S if wait_s is None else wait_s
     lease = SoftFileLease(path, lease_duration=tunables.LOCK_LEASE_S, mode=FILE_MODE, is_singleton=True)
     try:
@@ -54,6 +58,8 @@ def _acquire(lease: SoftFileLease, path: Path, wait_s: float) -> None:
     filelock leaves an empty lock file alone for ever (it may be an old version's). Here nobody but this module
     makes one, and it is empty for microseconds; so one that stays empty for a lease's time has no owner.
     """
+    from filelock import Timeout
+
     deadline = time.monotonic() + wait_s
     while True:
         seen, since = _nameless(path), time.monotonic()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from hpcorch.ledger.schema.queries import QUERIES
@@ -17,6 +16,7 @@ from hpcorch.ledger.writing.rows import Row, digest_of
 from hpcorch.ledger.writing.stored import RunSpan, SweepKey
 from hpcorch.ledger.writing.sweep_tables import fact_rows, fold_facts
 from hpcorch.model.states import RunState
+from hpcorch.quick_dataclasses import dataclass
 
 # A damaged ledger differs in every later row; nobody reads more than the first few.
 MAX_FINDINGS = 20

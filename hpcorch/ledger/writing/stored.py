@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from hpcorch.model.events import Event
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 
 _T = TypeVar("_T")
 

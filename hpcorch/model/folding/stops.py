@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 from hpcorch.model.events import JobObserved
@@ -12,6 +11,7 @@ from hpcorch.model.folding.stop_rules import RULES, Journal, Rule, Sign
 from hpcorch.model.job_states import JobState
 from hpcorch.model.signals import EXIT_SIGNAL_BASE, SIGNAL_NUMBERS, signal_name
 from hpcorch.model.states import AttemptState
+from hpcorch.quick_dataclasses import dataclass
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 

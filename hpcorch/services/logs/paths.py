@@ -5,10 +5,10 @@ In ``submitit_folder`` the files are named as submitit names them, and ``%j`` is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.sbatch.quoting import literal_path
 
 _JOB = "%j"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpcorch.model.events import (
     Event,
 )
 from hpcorch.model.ids import AttemptId
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.json_values import attempt_name
 
 # The events that this is made from.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys, result_values, value_of
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date

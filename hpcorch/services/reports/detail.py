@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch, Submission
 from hpcorch.model.events import CodeFrozen, Event
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
 from hpcorch.services.reports.attempt_history import (
     CHECKPOINT_KINDS,

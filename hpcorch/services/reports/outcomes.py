@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
@@ -15,6 +14,7 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 

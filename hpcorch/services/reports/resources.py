@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import HpcorchError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.leases.owners import LeaseOwner, holders, waiting
 from hpcorch.resources.profile.profile import Enforcement, Profile, Resource
 from hpcorch.services.throttling.state import state_directory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.states import NOT_FINE, RunState
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
 from hpcorch.services.logs.filename_pattern import LOG_KEY, with_logs
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from hpcorch.errors import UnavailableError, UsageError
@@ -12,6 +12,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.reports.throttled_wait import ARRAY_LIMIT, share_of
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
 from hpcorch.services.tending.pending import CURE, retries_to_come

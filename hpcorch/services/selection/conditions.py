@@ -6,11 +6,11 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Run
+from hpcorch.quick_dataclasses import dataclass
 
 RESULT = "result"
 _OWN_KEYS = ("run", "seed", "state")

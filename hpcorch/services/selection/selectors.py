@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hpcorch.errors import NotFoundError, UsageError
@@ -12,6 +11,7 @@ from hpcorch.ledger import LAST, Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import format_time
 from hpcorch.model.states import RunState
+from hpcorch.quick_dataclasses import dataclass
 
 _SELECTOR = re.compile(r"([^/\s]+)(?:/(\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*))?", re.ASCII)
 _ELEMENT = re.compile(r"job=(\d+)_(\d{1,9})", re.ASCII)
