@@ -80,9 +80,9 @@ class CliClient:
         if done.returncode != 0 and _UNKNOWN_ID in done.stderr:
             return []  # squeue fails only if the one id it was asked for is unknown
         rows = squeue.parse(_answer(done))
-        if not (shared := squeue.shared(rows)):
+        if not (merged := squeue.merged_arrays(rows)):
             return rows
-        return squeue.with_own_reasons(rows, squeue.parse(_answer(self._run(commands.squeue_singly(shared)))))
+        return squeue.with_own_reasons(rows, squeue.parse(_answer(self._run(commands.squeue_singly(merged)))))
 
     def accounting(self, job_ids: Iterable[str], since: datetime) -> list[sacct.AccountingRow] | None:
         ids = list(job_ids)

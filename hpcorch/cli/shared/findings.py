@@ -16,5 +16,5 @@ def finding_text(finding: Finding) -> str:
 
 def counted(intact: Mapping[str, int]) -> str:
     """How many of each kind of thing are intact."""
-    texts = (f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in intact.items() if count)
+    texts = (f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in intact.items() if count)
     return ", ".join(texts) or "nothing"

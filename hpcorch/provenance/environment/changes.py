@@ -27,15 +27,22 @@ class Severity(Enum):
 class Difference:
     """One fact that is not as before.
 
-    :param what: section and name, as in ``packages numpy``
+    :param section: of the record, as in ``packages``
+    :param name: within the section, as in ``numpy``
     :param before: None where there was nothing
     :param after: None where there is nothing any more
     """
 
-    what: str
+    section: str
+    name: str
     before: str | None
     after: str | None
     severity: Severity
+
+    @property
+    def what(self) -> str:
+        """Section and name, as in ``packages numpy``."""
+        return f"{self.section} {self.name}"
 
     def __str__(self) -> str:
         if self.before is None:
@@ -45,27 +52,33 @@ class Difference:
         return f"{self.what} was {_short(self.before)} and is {_short(self.after)}"
 
 
-# By section, or by section and name; the latter goes first. Results depend on code that computes and on what it
-# computes with; what only places or names things is a note: it differs from node to node and from run to run.
-_SEVERITIES = {
+# Results depend on code that computes and on what it computes with; what only places or names things is a note: it
+# differs from node to node and from run to run.
+_OF_SECTION = {
     "interpreter": Severity.MINOR,
-    "interpreter version": Severity.MAJOR,
-    "interpreter implementation": Severity.MAJOR,
     "packages": Severity.MAJOR,
     "platform": Severity.MINOR,
-    "platform machine": Severity.MAJOR,
-    "platform cpu": Severity.MAJOR,
-    "platform kernel": Severity.NOTE,
     "slurm": Severity.NOTE,
     "modules": Severity.MAJOR,
     "container": Severity.MAJOR,
     "gpus": Severity.MINOR,
     "variables": Severity.NOTE,
 }
-_MAJOR_GPU = "gpus model"
-_NOTED_GPU = "gpus device"
+# Where a name counts otherwise than its section.
+_SEVERITIES = {
+    ("interpreter", "version"): Severity.MAJOR,
+    ("interpreter", "implementation"): Severity.MAJOR,
+    ("platform", "machine"): Severity.MAJOR,
+    ("platform", "cpu"): Severity.MAJOR,
+    ("platform", "kernel"): Severity.NOTE,
+}
 # Threads and their number change the order of sums.
 _COMPUTING = ("OMP_", "MKL_", "OPENBLAS_", "BLIS_", "CUBLAS_", "CUDNN_", "PYTHONHASHSEED", "NVIDIA_TF32", "TORCH_")
+# Where all names that begin so do.
+_BY_BEGINNING = {
+    "gpus": {"model": Severity.MAJOR, "device": Severity.NOTE},
+    "variables": dict.fromkeys(_COMPUTING, Severity.MAJOR),
+}
 
 
 def differences(before: Environment, after: Environment) -> list[Difference]:
@@ -87,19 +100,20 @@ def _differences(before: dict[str, dict[str, str]], after: dict[str, dict[str, s
             if same_file and name == "executable":
                 continue  # python and python3 are two names of one program
             if old.get(name) != new.get(name):
-                what = f"{section} {name}"
                 yield Difference(
-                    what=what, before=old.get(name), after=new.get(name), severity=_severity(section, what)
+                    section=section,
+                    name=name,
+                    before=old.get(name),
+                    after=new.get(name),
+                    severity=_severity(section, name),
                 )
 
 
-def _severity(section: str, what: str) -> Severity:
-    name = what.removeprefix("variables ")
-    if what.startswith(_MAJOR_GPU) or (section == "variables" and name.startswith(_COMPUTING)):
-        return Severity.MAJOR
-    if what.startswith(_NOTED_GPU):
-        return Severity.NOTE
-    return _SEVERITIES.get(what, _SEVERITIES[section])
+def _severity(section: str, name: str) -> Severity:
+    for beginning, severity in _BY_BEGINNING.get(section, {}).items():
+        if name.startswith(beginning):
+            return severity
+    return _SEVERITIES.get((section, name), _OF_SECTION[section])
 
 
 def _short(text: str | None) -> str:

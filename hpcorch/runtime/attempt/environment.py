@@ -26,7 +26,7 @@ from hpcorch.runtime.context.place import Place
 
 # Of every job its own; the hardware of the login node is not what was asked for.
 _OF_THE_JOB = ("SLURM_", "HPCORCH_", "SUBMITIT_")
-_HARDWARE = ("platform cpu", "platform kernel", "gpus ")
+_HARDWARE = (("platform", "cpu"), ("platform", "kernel"))
 _OWNERS = "owners"  # key beside the sections of the record
 
 
@@ -107,8 +107,8 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
         one
         for one in differences(before, after)
         if one.severity is not Severity.NOTE
-        and not one.what.startswith(_HARDWARE)
-        and one.what.partition(" ")[0] not in frozen.apart
+        and one.section not in ("gpus", *frozen.apart)
+        and (one.section, one.name) not in _HARDWARE
     ]
     for one in telling[: tunables.RECORDED_CHANGES]:
         drift.found(

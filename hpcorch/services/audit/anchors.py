@@ -92,4 +92,4 @@ def examine_anchors(ledger: Ledger, anchors: Iterable[Anchor], exam: Examination
                 " ledger was made anew",
             )
         else:
-            exam.intact["anchors"] += 1
+            exam.intact["anchor"] += 1

@@ -82,7 +82,7 @@ class Audit:
 
     :param anchor: of the ledger; None if it cannot be read
     :param findings: the gravest first
-    :param intact: what kind of thing -> how many are as they were recorded
+    :param intact: kind of thing, as "task file" -> how many are as they were recorded
     :param notices: sentences on what could not be brought up to date
     """
 
@@ -104,7 +104,7 @@ class Audit:
             "ledger": str(self.ledger),
             "anchor": None if self.anchor is None else str(self.anchor),
             "findings": [finding.as_plain() for finding in self.findings],
-            "intact": dict(self.intact),
+            "intact": {f"{kind}s": count for kind, count in self.intact.items()},
             "sweeps": [sweep.as_plain() for sweep in self.sweeps],
             "notices": list(self.notices),
         }
@@ -142,7 +142,7 @@ def audit(
     with _surviving(whole, damaged=damaged):
         anchor = anchor_of(ledger)
         examine_anchors(ledger, against, whole)
-        whole.intact["events"] = 0 if damaged else anchor.events
+        whole.intact["event"] = 0 if damaged else anchor.events
     exams, sweeps = [whole], []
     for summary, selector in chosen:
         exam = Examination(sweep=summary.sweep.id)

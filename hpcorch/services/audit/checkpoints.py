@@ -52,7 +52,7 @@ def _examine(path: Path, fact: CheckpointSaved, found: Found | None, run: Run, e
     except OSError as error:
         exam.error(fact.file, f"the checkpoint of step {fact.step} cannot be read ({error.strerror})", run=run.run)
     else:
-        exam.intact["checkpoints"] += 1
+        exam.intact["checkpoint"] += 1
 
 
 def _examine_part(path: Path, digest: str | None) -> int:

@@ -31,14 +31,14 @@ def examine_files(evidence: Evidence, exam: Examination) -> None:
     launches = {run.launch for run in evidence.runs}
     for launch in evidence.launches.values():
         if launch.first_run in launches:
-            if _same(evidence, launch.manifest, launch.manifest_digest, "manifests", exam):
+            if _same(evidence, launch.manifest, launch.manifest_digest, "manifest", exam):
                 examine_plans(evidence, launch, exam)
             if launch.task_digest:  # a script or command of the user's has none
                 task = Path(launch.manifest).with_name(evidence.place.layout.task(launch.first_run).name)
-                _same(evidence, str(task), launch.task_digest, "task files", exam)
+                _same(evidence, str(task), launch.task_digest, "task file", exam)
     for environment in evidence.environments.values():
         if environment.launch in launches:
-            _same(evidence, environment.file, environment.digest, "environments", exam)
+            _same(evidence, environment.file, environment.digest, "environment", exam)
     _examine_code([code for code in evidence.codes.values() if code.launch in launches], evidence, exam)
     _examine_scripts(evidence, exam)
     _examine_results(evidence, exam)
@@ -71,7 +71,7 @@ def _examine_code(codes: Sequence[CodeFrozen], evidence: Evidence, exam: Examina
     assert evidence.place is not None
     for code in codes:
         if code.diff is not None and code.diff_digest is not None:
-            _same(evidence, code.diff, code.diff_digest, "diffs", exam)
+            _same(evidence, code.diff, code.diff_digest, "diff", exam)
     for digest, code in {code.digest: code for code in codes}.items():
         touched = f"snapshot {digest}"
         try:
@@ -80,7 +80,7 @@ def _examine_code(codes: Sequence[CodeFrozen], evidence: Evidence, exam: Examina
             exam.warn(touched, str(error))
             continue
         if trouble is None:
-            exam.intact["snapshots"] += 1
+            exam.intact["snapshot"] += 1
         else:
             exam.error(touched, trouble)
 
@@ -94,7 +94,7 @@ def _examine_scripts(evidence: Evidence, exam: Examination) -> None:
         if intent.script_digest is None:
             unproven += 1
         else:
-            _same(evidence, intent.script, intent.script_digest, "batch scripts", exam)
+            _same(evidence, intent.script, intent.script_digest, "batch script", exam)
     if unproven:
         exam.note("batch scripts", f"no digest is on record of {unproven} batch script(s): not compared")
 
@@ -108,7 +108,7 @@ def _examine_results(evidence: Evidence, exam: Examination) -> None:
             if fact.result_file is None:
                 continue
             if fact.result_digest is not None:
-                _same(evidence, fact.result_file, fact.result_digest, "result files", exam, run=run.run)
+                _same(evidence, fact.result_file, fact.result_digest, "result file", exam, run=run.run)
             elif _digest(evidence.place.file(fact.result_file) if evidence.place else Path()) is None:
                 exam.error(fact.result_file, "the result is not there, or cannot be read", run=run.run)
             else:

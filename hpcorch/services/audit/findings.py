@@ -44,7 +44,7 @@ class Finding:
 class Examination:
     """What was looked at of one sweep, or of the ledger, and what was found.
 
-    :param intact: what kind of thing -> how many of them are as they were recorded
+    :param intact: kind of thing, as "task file" -> how many of them are as they were recorded
     """
 
     sweep: str | None = None

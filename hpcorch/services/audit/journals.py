@@ -73,7 +73,7 @@ def _examine(
         text = f"{path} ends with {torn} bytes that are no whole line: its writer was killed, or it was changed"
         exam.warn(f"journal {source}", text, run=run)
     else:
-        exam.intact["journals"] += 1
+        exam.intact["journal"] += 1
 
 
 def _has_done_nothing(content: bytes) -> bool:

@@ -93,48 +93,53 @@ class Waiting:
 
     def _wait_for_facts(self, trials: Sequence[Trial]) -> None:
         """Wait for the first one's, then for the others' only as long as the first one waits for the word."""
-        self._until(lambda: self._any_facts(trials), self._deadline)
+        self._look(self._read_facts, trials, self._deadline, until=_any_has_facts)
         # Before the task gives up waiting for it: it gets the word though the other one has not started.
         patience = min(self._deadline, time.monotonic() + tunables.TRIAL_WAIT_S - 15.0)
-        self._until(lambda: _all(self._has_facts, trials), patience)
+        self._look(self._read_facts, trials, patience, until=_all(_has_facts))
 
     def _let_go(self, present: Sequence[Trial]) -> None:
         said = time.time()
         task.write_json(self._folder / task.GO, [trial.name for trial in present])
-        self._until(lambda: _all(lambda trial: self._has_time(trial, said), present), self._deadline)
+        self._look(lambda trial: self._read_time(trial, said), present, self._deadline, until=_all(_has_time))
         if len(present) > 1:
-            self._until(lambda: _all(self._has_fought, present), self._deadline)
+            self._look(self._read_locks, present, self._deadline, until=_all(_has_fought))
         for trial in present:
             trial.is_done = trial.locks is not None or (len(present) == 1 and trial.ahead_s is not None)
 
-    def _any_facts(self, trials: Sequence[Trial]) -> bool:
-        found = [self._has_facts(trial) for trial in trials]
-        return any(found) or all(trial.is_over for trial in trials)
-
-    def _has_facts(self, trial: Trial) -> bool:
+    def _read_facts(self, trial: Trial) -> None:
         trial.started = trial.started or _tail(self._folder / f"{trial.name}.started") or None
         if trial.facts is None and (plain := task.read_json(task.facts_file(self._folder, trial.name))):
             trial.facts = NodeFacts.from_plain(plain)
-        return trial.facts is not None
 
-    def _has_time(self, trial: Trial, said: float) -> bool:
+    def _read_time(self, trial: Trial, said: float) -> None:
         if trial.ahead_s is None:
             node = task.read_json(task.clock_file(self._folder, trial.name))
             if node is not None:
                 heard = time.time()
                 trial.ahead_s, trial.within_s = float(node) - (said + heard) / 2, (heard - said) / 2
-        return trial.ahead_s is not None
 
-    def _has_fought(self, trial: Trial) -> bool:
+    def _read_locks(self, trial: Trial) -> None:
         if trial.locks is None:
             trial.locks = task.read_locks(self._folder, trial.name)
-        return trial.locks is not None
 
-    def _until(self, met: Callable[[], bool], deadline: float) -> None:
+    def _look(
+        self,
+        read: Callable[[Trial], None],
+        trials: Sequence[Trial],
+        deadline: float,
+        *,
+        until: Callable[[Sequence[Trial]], bool],
+    ) -> None:
+        """Read what each trial has written, again and again, until that is enough or the time is over."""
         pauses = Pauses(
             first_s=tunables.TRIAL_FILE_PAUSES_S[0], limit_s=tunables.TRIAL_FILE_PAUSES_S[1], factor=1.1
         )
-        while not met() and time.monotonic() < deadline:
+        while True:
+            for trial in trials:
+                read(trial)
+            if until(trials) or time.monotonic() >= deadline:
+                return
             time.sleep(pauses.take())
             refresh(self._folder, "login")
             if time.monotonic() >= self._next_look:
@@ -153,9 +158,25 @@ class Waiting:
                 trial.over_since = time.monotonic()
 
 
-def _all(has: Callable[[Trial], bool], trials: Sequence[Trial]) -> bool:
-    """Whether all have it, or will never have; each is looked at."""
-    return all([has(trial) or trial.is_over for trial in trials])  # noqa: C419 - not only up to the first that has not
+def _has_facts(trial: Trial) -> bool:
+    return trial.facts is not None
+
+
+def _has_time(trial: Trial) -> bool:
+    return trial.ahead_s is not None
+
+
+def _has_fought(trial: Trial) -> bool:
+    return trial.locks is not None
+
+
+def _any_has_facts(trials: Sequence[Trial]) -> bool:
+    return any(map(_has_facts, trials)) or all(trial.is_over for trial in trials)
+
+
+def _all(has: Callable[[Trial], bool]) -> Callable[[Sequence[Trial]], bool]:
+    """Whether all have it, or will never have."""
+    return lambda trials: all(has(trial) or trial.is_over for trial in trials)
 
 
 def _tail(path: Path) -> str:

@@ -50,7 +50,7 @@ def survey(client: SlurmClient) -> Survey:
     config = client.config()
     settings, ahead_s = _settings(client)
     accounting = ask_accounting(client)
-    known = tried(lambda: partitions.parse_partitions(client.ask(commands.scontrol_partitions())))
+    known = tried(client.partitions)
     limits = {
         one.name: limits_here(client, accounting, known or (), partition=one.name, qos=None, account=None)
         for one in known or ()

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hpcorch.errors import SlurmUnavailableError
-from hpcorch.slurm import commands
-from hpcorch.slurm.answers import limits, partitions
+from hpcorch.slurm.answers import limits
 from hpcorch.slurm.answers.limits import Association, Limits, Qos
 from hpcorch.slurm.answers.partitions import Partition
 from hpcorch.slurm.protocol import SlurmClient
@@ -65,7 +64,7 @@ def user_limits(
     :raises SlurmUnavailableError: the controller does not answer
     """
     accounting = ask_accounting(client) if client.config().enforces_limits else None
-    known = tried(lambda: partitions.parse_partitions(client.ask(commands.scontrol_partitions()))) or ()
+    known = tried(client.partitions) or ()
     found = limits_here(client, accounting, known, partition=partition, qos=qos, account=account)
     memory = client.config().max_job_count
     if found.max_submit is not None and found.max_submit <= memory:

@@ -27,7 +27,8 @@ class QueueRow:
     :param index: the element's index; ``None`` for a job that is no array
     :param submitted_at: in UTC; a requeue changes it
     :param nodes: node list as Slurm writes it, empty before the start
-    :param reason: why it waits, or ``None``; several, joined by commas, where elements share a row (:func:`shared`)
+    :param reason: why it waits, or ``None``; several, joined by commas, where elements are in one row
+        (:func:`merged_arrays`)
     """
 
     job_id: str
@@ -75,7 +76,7 @@ def _rows(
             yield replace(row, job_id=f"{array}_{index}", index=index)
 
 
-def shared(rows: Iterable[QueueRow]) -> list[str]:
+def merged_arrays(rows: Iterable[QueueRow]) -> list[str]:
     """The arrays of which elements that wait for different reasons share a row.
 
     All three releases do that to an array with two or more elements that have no job id of their own yet.

@@ -105,15 +105,15 @@ def test_an_untouched_sweep_is_fine(sweep):
     found = audited(sweep)
     assert (found.findings, found.exit_code) == ([], 0)
     assert found.intact == {
-        "events": 31,
-        "journals": 4,
-        "manifests": 1,
-        "task files": 1,
-        "environments": 1,
-        "diffs": 1,
-        "snapshots": 1,
-        "result files": 1,
-        "checkpoints": 1,
+        "event": 31,
+        "journal": 4,
+        "manifest": 1,
+        "task file": 1,
+        "environment": 1,
+        "diff": 1,
+        "snapshot": 1,
+        "result file": 1,
+        "checkpoint": 1,
     }
 
 
@@ -193,7 +193,7 @@ def test_an_anchor_still_fits_after_more_was_recorded(sweep, tmp_path):
         ledger.ingest(sweep.id, [Segment(source="control", events=(event,), start=0, end=0, rest=0)], lambda _: [])
         assert ledger.head().events == anchor.events + 1
         found = audit(ledger, None, against=[anchor], places=lambda _: None)
-    assert found.intact["anchors"] == 1
+    assert found.intact["anchor"] == 1
     assert not [finding for finding in found.findings if finding.severity is Severity.ERROR]
 
 

@@ -51,7 +51,7 @@ def test_elements_that_share_a_row_get_the_reason_of_each():
     together = squeue.parse(
         f"13_[1-7]|13|13|1-7|PENDING|{times}|JobArrayTaskLimit,JobHeldUser|\n13_0|16|13|0|RUNNING|{times}n1|None|\n"
     )
-    assert squeue.shared(together) == ["13"]
+    assert squeue.merged_arrays(together) == ["13"]
     rows = [f"13_{i}|13|13|{i}|PENDING|{times}|JobArrayTaskLimit|" for i in (1, 3, 4, 6)]
     rows += [f"13_{i}|{raw}|13|{i}|PENDING|{times}|JobHeldUser|" for i, raw in ((2, 14), (5, 15))]
     singly = squeue.parse("\n".join([*rows, f"13_0|16|13|0|RUNNING|{times}n1|None|"]))
@@ -59,11 +59,11 @@ def test_elements_that_share_a_row_get_the_reason_of_each():
     assert [row.index for row in own if row.reason == "JobHeldUser"] == [2, 5]
     assert [row.index for row in own if row.reason == "JobArrayTaskLimit"] == [1, 3, 4, 6, 7]
     assert [(row.index, row.raw_id) for row in own if row.reason is None] == [(0, "16")]
-    assert squeue.shared(own) == []
+    assert squeue.merged_arrays(own) == []
 
 
 def test_a_reason_with_a_comma_of_one_element_is_no_shared_row():
-    assert squeue.shared(squeue.parse("9_1|9|9|1|PENDING|N/A||ReqNodeNotAvail, UnavailableNodes:n1|")) == []
+    assert squeue.merged_arrays(squeue.parse("9_1|9|9|1|PENDING|N/A||ReqNodeNotAvail, UnavailableNodes:n1|")) == []
 
 
 def test_foreign_lines_are_no_queue_rows():
