@@ -17,8 +17,7 @@ from hpcorch.journal.manifest import RecordPlace, digest
 from hpcorch.model.events import EnvironmentFound
 from hpcorch.provenance.code.import_paths import module_files
 from hpcorch.provenance.environment.fingerprint import fingerprint
-from hpcorch.provenance.environment.installed_files import InstalledFiles, Owners
-from hpcorch.provenance.environment.packages import package_folders
+from hpcorch.provenance.environment.packages import InstalledFiles, Owners, package_folders
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog

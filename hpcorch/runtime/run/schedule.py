@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.signals import ASKED_SIGNAL, SignalOwner
 
 

@@ -20,8 +20,7 @@ from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.environment.fingerprint import fingerprint
-from hpcorch.provenance.environment.installed_files import Owners, owners
-from hpcorch.provenance.environment.packages import package_folders
+from hpcorch.provenance.environment.packages import Owners, owners, package_folders
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
 

@@ -15,8 +15,7 @@ import pytest
 from hpcorch.provenance.environment.changes import Severity, differences
 from hpcorch.provenance.environment.containers import container, image_file
 from hpcorch.provenance.environment.fingerprint import fingerprint
-from hpcorch.provenance.environment.installed_files import InstalledFiles, owners
-from hpcorch.provenance.environment.packages import package_folders, packages
+from hpcorch.provenance.environment.packages import InstalledFiles, owners, package_folders, packages
 from hpcorch.provenance.environment.record import Environment, parse_gpus, record, selected_variables
 
 
