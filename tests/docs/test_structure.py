@@ -1,4 +1,4 @@
-"""CONTRIBUTING and the architecture name files and packages that exist, and every package has its line."""
+"""CONTRIBUTING and the architecture name what exists: files, layers, and a line for every package."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def test_every_package_has_a_line_in_the_architecture():
     rows = re.findall(r"^\| `(hpcorch/[\w/]+)` \|", Page("docs/architecture.md").text, re.MULTILINE)
     assert set(rows) - {"hpcorch/_plugin"} == packages
     assert len(rows) == len(set(rows))
+
+
+def test_the_layers_are_those_that_are_checked():
+    project = Page("pyproject.toml").text.partition('containers = ["hpcorch"]')[2]
+    checked = re.findall(r'^  "(.+?)"', project.partition("exhaustive")[0], re.MULTILINE)
+    drawn = Page("docs/architecture.md").text.partition("## Layers")[2].split("```")[1]
+    assert [re.split(r"  +", line)[0] for line in drawn.strip().splitlines()] == checked
 
 
 def test_each_behaviour_of_the_table_is_listed_once():
