@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from hpcorch import api
 from hpcorch.cli.main import COMMANDS, command
 from hpcorch.ledger import Ledger
+from hpcorch.model.keys.fields import Heeds, Key
+from hpcorch.model.keys.kinds import USUAL_POLICIES, Form
+from hpcorch.model.keys.launch_keys import KEYS, names
 from hpcorch.resources.profile import profile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,29 +125,37 @@ def _usage(node: ast.FunctionDef, decorators: set[str]) -> str:
 
 def launcher_keys() -> str:
     """The keys of both launchers."""
-    source = Source("hpcorch/launcher/config.py")
     meaning = "[The guide](../guide/launchers.md) has what they mean; sbatch(1) has the values of Slurm's own."
     parts = ["# Keys of the launchers", meaning]
+    local = names(Heeds.LAUNCH | Heeds.POOL)
+    slurm = names(Heeds.LAUNCH | Heeds.SLURM | Heeds.SBATCH)
     titles = {
-        "CommonConf": "Both launchers",
-        "SlurmConf": "`hydra/launcher=hpcorch_slurm`",
-        "LocalConf": "`hydra/launcher=hpcorch_local`, beside Slurm's",
-        "DriftConf": "Below `drift`",
+        "Both launchers": local & slurm,
+        "`hydra/launcher=hpcorch_slurm`": slurm - local,
+        "`hydra/launcher=hpcorch_local`, beside these": local - slurm,
     }
-    for name, title in titles.items():
+    for title, keys in titles.items():
         rows = [
-            (code(key), code(kind), code(_plain_default(default)), comment)
-            for key, kind, default, comment in source.fields(name)
-            if not key.startswith("_")
+            (code(name), code(_key_type(key)), code(_key_default(key)), key.meaning)
+            for name, key in KEYS.items()
+            if name in keys
         ]
         parts += [f"## {title}", table(("key", "type", "default", ""), rows)]
-    return "\n\n".join(parts)
+    policies = [(code(aspect), code(policy)) for aspect, policy in USUAL_POLICIES.items()]
+    return "\n\n".join([*parts, "## Below `drift`", table(("key", "default"), policies)])
 
 
-def _plain_default(default: str) -> str:
-    return {"None": "null", "True": "true", "False": "false", "field(default_factory=list)": "[]"}.get(
-        default, "{}" if default.startswith("field(") else default.strip("'")
-    )
+def _key_type(key: Key) -> str:
+    kind = key.kind
+    is_optional = kind.form is not Form.ANY and (key.hydra is None or kind.may_be_null)
+    return f"{kind.form.value} | None" if is_optional else kind.form.value
+
+
+def _key_default(key: Key) -> str:
+    if key.hydra == USUAL_POLICIES:
+        return ""  # shown below
+    shown = yaml.safe_dump(key.hydra, default_flow_style=True).removesuffix("...\n").strip().strip("'")
+    return shown if key.local == key.hydra else f"{shown}; locally {key.local}"
 
 
 def commands() -> str:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,24 +30,26 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
+    from hpcorch.model.keys.launch_keys import LaunchKeys
     from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
 
 _LISTED_RUNS = 20
 _GROUP = "hydra/launcher"
-_KEYS = {"hpcorch_slurm": "SlurmConf", "hpcorch_local": "LocalConf"}
+_CONFIGURATIONS = {"hpcorch_slurm": "slurm_configuration", "hpcorch_local": "local_configuration"}
 
 
 class SweepLauncher(Launcher):
     """What both launchers share: one sweep over all launches, planned and frozen before anything runs."""
 
     backend: Backend
+    keys: LaunchKeys
 
     def __init__(self, **params: Any) -> None:
         from omegaconf import OmegaConf
 
-        self.params: dict[str, Any] = {
+        self._params: dict[str, Any] = {
             key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             for key, value in params.items()
         }
@@ -56,18 +58,16 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by the sweeper before its first launch.
 
-        :raises LaunchError: a key is unknown, the sweep directory cannot be written, or the sweeper needs values
-            at once and the keys say to return without them
+        :raises LaunchError: a key is unknown or has a wrong value, the sweep directory cannot be written, or the
+            sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.shared_composer import share_composer
-        from hpcorch.launcher.config import unknown_key
         from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
 
-        if (unknown := unknown_key(self.params)) is not None:
-            raise LaunchError(f"hpcorch: {unknown}")
+        self.keys = _keys(self._params)
         hydra_context, composer = share_composer(hydra_context, _loader(hydra_context), config)
         self._launching = Launching(
-            params=self.params,
+            keys=self.keys,
             backend=self.backend,
             config=config,
             composer=composer,
@@ -76,8 +76,8 @@ class SweepLauncher(Launcher):
         )
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
-        for key in ("detach", "dry_run"):
-            if self.params.get(key) and sweeper != BASIC_SWEEPER:
+        for key, asked in (("detach", self.keys.detach), ("dry_run", self.keys.dry_run)):
+            if asked and sweeper != BASIC_SWEEPER:
                 raise LaunchError(
                     f"hydra.launcher.{key}=true returns before there are results, but the sweeper {sweeper} needs"
                     f" every result to choose the next runs: leave {key} out, and start the program inside tmux or"
@@ -102,7 +102,7 @@ class SweepLauncher(Launcher):
             self._sweep = OpenSweep.prepare(self._launching, client)
         launch = self._sweep.plan(job_overrides, first)
         _announce(launch)
-        if self.params.get("dry_run"):
+        if self.keys.dry_run:
             return self.show(self._sweep, launch)
         return self.execute(self._sweep, self._sweep.record(launch))
 
@@ -122,6 +122,18 @@ class SweepLauncher(Launcher):
     @abstractmethod
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         """Say what would be done, and return handles to runs that are only planned."""
+
+
+def _keys(params: Mapping[str, Any]) -> LaunchKeys:
+    from hpcorch.launcher.config import unknown_key
+    from hpcorch.model.keys.launch_keys import LaunchKeys
+
+    if (unknown := unknown_key(params)) is not None:
+        raise LaunchError(f"hpcorch: {unknown}")
+    try:
+        return LaunchKeys.parse(params)
+    except HpcorchError as error:
+        raise LaunchError(f"hpcorch: {error}") from error
 
 
 def _loader(context: HydraContext) -> ConfigLoaderImpl:
@@ -170,7 +182,7 @@ class SlurmSweepLauncher(SweepLauncher):
     def check(self) -> SlurmClient | None:
         from hpcorch.launcher.slurm import check_slurm
 
-        return check_slurm(self.params)
+        return check_slurm(self.keys)
 
     def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         from hpcorch.launcher.slurm import execute_on_slurm
@@ -192,7 +204,7 @@ class LocalSweepLauncher(SweepLauncher):
     def check(self) -> None:
         from hpcorch.services.local.options import check_local
 
-        check_local(self.params)
+        check_local(self.keys)
 
     def execute(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         from hpcorch.launcher.local import execute_locally
@@ -211,21 +223,20 @@ class _Keys:
         self._name = name
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
-        from omegaconf import OmegaConf
-
-        return OmegaConf.structured(_configuration(self._name))
+        return _configuration(self._name)
 
 
-def _configuration(name: str) -> Any:
+def _configuration(name: str) -> DictConfig:
     from hpcorch.launcher import config
 
-    return getattr(config, name)
+    made: DictConfig = getattr(config, name)()
+    return made
 
 
 def register() -> None:
     """Make both launchers known to Hydra, and ``${hpcorch:...}`` to OmegaConf. Can be repeated."""
     store = ConfigStore.instance()
-    for launcher, name in _KEYS.items():
+    for launcher, name in _CONFIGURATIONS.items():
         node = {} if SHORTCUTS_PROVEN else _configuration(name)
         store.store(group=_GROUP, name=launcher, node=node, provider="hpcorch")
         if SHORTCUTS_PROVEN:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpcorch.model.backends import Backend
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from hpcorch.launcher.composing.compose import Composer
+    from hpcorch.model.keys.launch_keys import LaunchKeys
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -21,11 +21,11 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 class Launching:
     """One invocation of a launcher.
 
-    :param params: the launcher's keys as they were given
+    :param keys: the launcher's, as they were given
     :param config: of the sweeper's own composition, ``hydra`` included
     """
 
-    params: Mapping[str, Any]
+    keys: LaunchKeys
     backend: Backend
     config: DictConfig
     composer: Composer

@@ -26,8 +26,8 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
     :raises SystemExit: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
     launch = planned.frozen.header.launch
-    request = local_request(sweep.params, sweep=sweep.id, launch=launch, runs=[run.run for run in planned.due])
-    if ignored := ignored_locally(sweep.params):
+    request = local_request(sweep.keys, sweep=sweep.id, launch=launch, runs=[run.run for run in planned.due])
+    if ignored := ignored_locally(sweep.keys):
         log.info("This machine has no use for hydra.launcher keys %s; they are ignored", ", ".join(ignored))
     with sweep.ledger() as ledger, progress(f"sweep {sweep.id}") as display:
         reconciler = sweep.reconciler(ledger)

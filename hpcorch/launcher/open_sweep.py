@@ -6,11 +6,11 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
@@ -25,20 +25,20 @@ from hpcorch.launcher.composing.plan import Planner, manifest_bases
 from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.reuse import taken_over
-from hpcorch.launcher.site import Site
+from hpcorch.launcher.site import Settled, Site
 from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.backends import Backend
 from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
+from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.runtime.program.task_function import Task, dump_task
-from hpcorch.services.recording.freeze import FrozenProgram, drift_policies, freeze_program, left_out, run_key
+from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 from hpcorch.services.site.profile import lease_places
 from hpcorch.services.site.project import project_at
 from hpcorch.services.tending.reconcile import Reconciler
-from hpcorch.slurm.sbatch.options import USUAL_DELAY_S, JobOptions
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -52,15 +52,25 @@ _RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLaunch:
-    """The frozen form of one planned, and what its results are rebuilt from."""
+    """The frozen form of a launch, and what its results are rebuilt from.
+
+    :param settled: with what each run asks for
+    :param reused: runs that took over results of others
+    """
 
     frozen: FrozenLaunch
+    settled: Settled
     reused: frozenset[int] = frozenset()
 
     @property
     def due(self) -> list[ManifestRun]:
         """The runs that are to be executed: those that took over no result."""
         return [run for run in self.frozen.runs if run.run not in self.reused]
+
+    @property
+    def asked(self) -> dict[int, LaunchKeys]:
+        """What each of these runs asks for."""
+        return {run.run: self.settled.asked[run.run] for run in self.due}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +79,7 @@ class OpenSweep:
 
     journal: ControlJournal
     ledger_path: Path
-    params: Mapping[str, Any]
+    keys: LaunchKeys
     backend: Backend
     config: DictConfig
     task: Task
@@ -77,7 +87,6 @@ class OpenSweep:
     planner: Planner
     site: Site
     host: str = field(default_factory=socket.gethostname)
-    policies: Mapping[str, str] = field(default_factory=dict)
     _created: bool = False
     _frozen: FrozenProgram | None = None
 
@@ -90,12 +99,12 @@ class OpenSweep:
         """
         cwd = Path.cwd()
         ledger_path = default_ledger(cwd)
-        root_seed: int | None = launching.params.get("seed")
+        root_seed = launching.keys.seed
         layout = SweepLayout(Path(os.path.normpath(cwd / str(launching.config.hydra.sweep.dir))))
         return cls(
             journal=ControlJournal(layout, new_sweep_id()),
             ledger_path=ledger_path,
-            params=launching.params,
+            keys=launching.keys,
             backend=launching.backend,
             config=launching.config,
             task=Task(
@@ -106,7 +115,6 @@ class OpenSweep:
             composer=launching.composer,
             planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
             site=Site.find(project_at(cwd), client),
-            policies=drift_policies(launching.params),
         )
 
     @property
@@ -140,56 +148,46 @@ class OpenSweep:
             self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
         ]
         runs = self.planner.plan(compositions)
-        keys = self.params
+        settled = Settled(keys=self.keys, runs=runs, asked={})
         if self.backend is Backend.SLURM:
-            keys, runs = self.site.settle(self.params, runs)
+            settled = self.site.settle(self.keys, runs)
         task = dump_task(self.task)
-        frozen = None if self.params.get("dry_run") else self._freeze()
-        if frozen is not None:
-            runs = [_with_key(run, frozen) for run in runs]
+        frozen = None if self.keys.dry_run else self._freeze()
         return PlannedLaunch(
             frozen=FrozenLaunch(
-                header=self._header(first, runs, task, keys, frozen),
+                header=self._header(first, settled, task, frozen),
                 bases=manifest_bases(compositions),
-                runs=runs,
+                runs=settled.runs if frozen is None else [_with_key(run, frozen) for run in settled.runs],
                 task=task,
-                options=keys,
+                options=settled.keys.plain(),
                 program=frozen,
-            )
+            ),
+            settled=settled,
         )
 
-    def _header(
-        self,
-        first: int,
-        runs: Sequence[ManifestRun],
-        task: bytes,
-        keys: Mapping[str, Any],
-        frozen: FrozenProgram | None,
-    ) -> ManifestHeader:
-        """:param keys: the launcher's, as the site settles them"""
-        client = self.site.client
-        on_slurm = self.backend is Backend.SLURM
+    def _header(self, first: int, settled: Settled, task: bytes, frozen: FrozenProgram | None) -> ManifestHeader:
+        keys, client = settled.keys, self.site.client
         return ManifestHeader(
             sweep=self.id,
             launch=first,
-            count=len(runs),
+            count=len(settled.runs),
             backend=self.backend,
             job_name=str(self.config.hydra.job.name),
             project=str(self.project),
             cwd=str(Path.cwd()),
             python=sys.executable,
             task_digest=digest(task),
-            compact=bool(self.params.get("compact")),
-            max_num_timeout=int(self.params.get("max_num_timeout") or 0),
-            requeue_while_progress=bool(self.params.get("requeue_while_progress")),
-            signal_delay_s=JobOptions.from_launcher(keys).warned_s if on_slurm else USUAL_DELAY_S,
+            compact=keys.compact,
+            max_num_timeout=keys.max_num_timeout,
+            requeue_while_progress=keys.requeue_while_progress,
+            signal_delay_s=keys.warned_s if self.backend is Backend.SLURM else USUAL_DELAY_S,
             kill_wait_s=client.config().kill_wait_s if client is not None else int(tunables.LOCAL_GRACE_S),
-            leases=lease_places(self.site.profile, keys.get("resources") if on_slurm else {}),
-            throttle_folder=self.site.throttle_folder(keys, runs),
+            leases=lease_places(self.site.profile, keys.resources if self.backend is Backend.SLURM else {}),
+            throttle_folder=self.site.throttle_folder(settled.asked),
             versions=versions_of(*_RECORDED_PACKAGES),
             code=None if frozen is None else frozen.snapshot,
             environment=None if frozen is None else frozen.record_place(self.layout, first),
-            drift=dict(self.policies),
+            drift=dict(keys.drift),
         )
 
     def _freeze(self) -> FrozenProgram:
@@ -199,7 +197,7 @@ class OpenSweep:
             self._frozen = freeze_program(
                 self.task.function,
                 ledger=self.ledger_path,
-                keys=self.params,
+                keys=self.keys,
                 slurm_release=client.config().version if client is not None else None,
             )
             if left := left_out(self._frozen.code.left):
@@ -214,8 +212,7 @@ class OpenSweep:
         """
         with self.ledger() as ledger:  # opened first: a ledger that cannot be written stops the launch here
             if not self._created:
-                reuse = bool(self.params.get("reuse_sweep_dir"))
-                make_room(self.layout, ledger, reuse=reuse)
+                make_room(self.layout, ledger, reuse=self.keys.reuse_sweep_dir)
                 self.journal = create_sweep(self.layout, self._new_sweep())
                 self._set_mode()
                 self._created = True
@@ -225,10 +222,10 @@ class OpenSweep:
         return replace(planned, reused=frozenset(fact.run for fact in reused))
 
     def _reused(self, ledger: Ledger, planned: PlannedLaunch) -> list[RunReused]:
-        if not self.params.get("needed"):
+        if not self.keys.needed:
             return []
         derived = any(run.seed_source == "derived" for run in planned.frozen.runs)
-        if derived and self.params.get("seed") is None and not planned.frozen.header.launch:
+        if derived and self.keys.seed is None and not planned.frozen.header.launch:
             log.warning(
                 "hydra.launcher.needed=true takes over no result of a run whose seed is derived, since each sweep"
                 " draws another root seed: fix it with hydra.launcher.seed=%d",
@@ -292,14 +289,14 @@ class OpenSweep:
     def _new_sweep(self) -> NewSweep:
         return NewSweep(
             id=self.id,
-            name=str(self.params.get("name") or self.config.hydra.job.name),
+            name=self.keys.name or str(self.config.hydra.job.name),
             backend=self.backend,
             project=self.project,
             argv=sys.argv,
             root_seed=self.planner.root_seed,
             cluster=self.site.client.config().cluster if self.site.client is not None else None,
             sweeper=str(self.config.hydra.sweeper._target_),
-            tags=[str(tag) for tag in self.params.get("tags") or []],
+            tags=self.keys.tags,
             versions=versions_of(*_RECORDED_PACKAGES),
         )
 

@@ -12,7 +12,7 @@ from hpcorch.errors import HpcorchError, SubmissionRejectedError
 from hpcorch.model.ids import format_ranges
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
-from hpcorch.services.submission.arrays import ArrayPlan
+from hpcorch.services.submission.request import Request
 from hpcorch.slurm.protocol import SlurmClient
 
 
@@ -20,7 +20,7 @@ from hpcorch.slurm.protocol import SlurmClient
 class Array:
     """An array that would be submitted, with its script. Numbers and tokens in it are not the real ones."""
 
-    portion: ArrayPlan
+    request: Request
     script: str
 
 
@@ -53,13 +53,13 @@ def preview(
 
 
 def _ranges(array: Array) -> str:
-    return format_ranges(array.portion.runs)
+    return format_ranges(array.request.runs)
 
 
 def _submitted(arrays: Sequence[Array], waiting: int) -> Iterator[str]:
     for one in arrays:
-        own = ", ".join(f"{key}={value}" for key, value in one.portion.keys.items())
-        count = len(one.portion.runs)
+        own = ", ".join(f"{key}={value}" for key, value in one.request.changed.items())
+        count = len(one.request.runs)
         yield f"{count} run{'s' * (count != 1)} as one array: {_ranges(one)}{f' ({own})' if own else ''}"
     if waiting:
         yield f"{waiting} runs would follow as Slurm takes them, within your limit of submitted jobs"

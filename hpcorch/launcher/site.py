@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hpcorch.journal.manifest import ManifestRun
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.profile import check_checkout, check_cluster, load_profile
-from hpcorch.services.site.terms import THROTTLES, Share, reckon, terms_of
+from hpcorch.services.site.terms import Share, Terms, reckon, terms_of
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM, JobOptions
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A launch with the pool, the resources and the licences of the site profile in its keys.
+
+    :param keys: of the launch
+    :param runs: with those keys of their own that differ
+    :param asked: run -> what it asks for
+    """
+
+    keys: LaunchKeys
+    runs: Sequence[ManifestRun]
+    asked: Mapping[int, LaunchKeys]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,45 +63,43 @@ class Site:
             log.warning("%s", warning)
         return cls(profile=profile, client=client)
 
-    def settle(
-        self, params: Mapping[str, Any], runs: Sequence[ManifestRun]
-    ) -> tuple[dict[str, Any], list[ManifestRun]]:
-        """The launch's keys, and the runs with those of their own, as they are recorded and submitted.
+    def settle(self, keys: LaunchKeys, runs: Sequence[ManifestRun]) -> Settled:
+        """The launch as it is recorded and submitted.
 
         :raises PolicyError: the sweep with these runs breaks a limit or policy; the text has the numbers
         :raises UsageError: a pool or resource does not exist, a value is none that Slurm can be given, or a
             run could never start
         :raises SlurmUnavailableError: Slurm does not answer
         """
-        common = dict(terms_of(self.profile, params).keys)
-        shares: dict[str, Share] = {}
-        settled = []
-        for run in runs:
-            text = json.dumps(run.launcher, sort_keys=True)
-            share = shares.get(text) or self._share({**params, **run.launcher})
-            shares[text] = replace(share, runs=share.runs + 1)
-            keys = share.terms.keys
-            own = {key: keys.get(key) for key in {**common, **keys} if keys.get(key) != common.get(key)}
-            settled.append(replace(run, launcher=own))
-        launch = 1 + max((share.launch for share in self._shares), default=0)
-        together = [*self._shares, *(replace(share, launch=launch) for share in shares.values())]
-        self.worst, self.caps = reckon(self.profile, together, self.client)
-        self._shares = together
-        return common, settled
+        common = terms_of(self.profile, keys).keys
+        own = {run.run: keys.changed(run.launcher) for run in runs}
+        terms = {asked: self._terms(asked) for asked in dict.fromkeys(own.values())}
+        changes = {asked: terms[asked].keys.changes_since(common) for asked in terms}
+        launch, counts = 1 + max((share.launch for share in self._shares), default=0), Counter(own.values())
+        shares = [Share(runs=counts[asked], terms=terms[asked], launch=launch) for asked in terms]
+        self.worst, self.caps = reckon(self.profile, [*self._shares, *shares], self.client)
+        self._shares += shares
+        return Settled(
+            keys=common,
+            runs=[replace(run, launcher=changes[own[run.run]]) for run in runs],
+            asked={run: terms[asked].keys for run, asked in own.items()},
+        )
 
-    def _share(self, params: Mapping[str, Any]) -> Share:
-        terms = terms_of(self.profile, params)
-        JobOptions.from_launcher(terms.keys).check_warning()
-        return Share(runs=0, terms=terms)
+    def _terms(self, keys: LaunchKeys) -> Terms:
+        terms = terms_of(self.profile, keys)
+        terms.keys.check_warning()
+        return terms
 
-    def throttle_folder(self, keys: Mapping[str, Any], runs: Sequence[ManifestRun]) -> str | None:
-        """Where the user's throttled arrays are on record, if these runs look after them, or may have to."""
-        if self.client is None or not any(_is_counted({**keys, **run.launcher}, len(runs)) for run in runs):
+    def throttle_folder(self, asked: Mapping[int, LaunchKeys]) -> str | None:
+        """Where the user's throttled arrays are on record, if these runs look after them, or may have to.
+
+        :param asked: run -> what it asks for
+        """
+        if self.client is None or not any(_is_counted(keys, len(asked)) for keys in set(asked.values())):
             return None
         return str(state_directory() / self.client.config().cluster)
 
 
-def _is_counted(keys: Mapping[str, Any], runs: int) -> bool:
+def _is_counted(keys: LaunchKeys, runs: int) -> bool:
     """Whether throttles may count a run with these keys: a later array of its sweep may come beside its own."""
-    asked = keys.get("array_parallelism")
-    return bool(keys.get(THROTTLES)) or (asked not in (None, DEFAULT_PARALLELISM) and int(asked) < runs)
+    return bool(keys.throttles) or (keys.asked_parallelism is not None and keys.asked_parallelism < runs)

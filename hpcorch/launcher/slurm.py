@@ -7,16 +7,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
-from hpcorch.model.retries import RetryBudget
-from hpcorch.services.site.terms import THROTTLES
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.services.submission.arrays import ArrayPlan, grouped
 from hpcorch.services.submission.feeding import Feeder, FeedResult
 from hpcorch.services.submission.parallelism import together
@@ -26,7 +25,6 @@ from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import wait_for_runs
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch.options import JobOptions
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -36,49 +34,47 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_slurm(params: Mapping[str, Any]) -> SlurmClient | None:
+def check_slurm(keys: LaunchKeys) -> SlurmClient | None:
     """Refuse wrong keys and a machine without Slurm before anything is composed.
 
     :return: the cluster; None for a dry run on a machine without Slurm
-    :raises UsageError: a key has a value that Slurm cannot be given
+    :raises UsageError: keys contradict each other
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
-    JobOptions.from_launcher(params).check_warning()
-    RetryBudget.parse(params.get("max_retries"))
+    keys.check_warning()
     client = slurm_client()
-    if params.get("dry_run"):
+    if keys.dry_run:
         return client if client.available() else None
     client.config()
     return client
 
 
 def _request(sweep: OpenSweep, planned: PlannedLaunch, portion: ArrayPlan) -> Request:
-    keys = {**planned.frozen.options, **portion.keys}
     return Request(
         sweep=sweep.id,
         launch=planned.frozen.header.launch,
         runs=portion.runs,
-        options=JobOptions.from_launcher(keys),
+        keys=portion.keys,
         environ=os.environ,
         host=sweep.host,
-        log_folder=keys.get("submitit_folder"),
-        changed=portion.keys,
-        throttles=keys.get(THROTTLES) or {},
+        changed=portion.keys.changes_since(planned.settled.keys),
     )
 
 
 def submission_text(sweep: OpenSweep, planned: PlannedLaunch) -> str:
     """What a dry run shows; Slurm is asked where it is, and given nothing."""
-    runs = [(run.run, run.launcher) for run in planned.due]
     client = sweep.site.client
     if client is None:
-        chosen, waiting = grouped(runs), 0
+        chosen, waiting = grouped(planned.asked), 0
     else:
-        chosen, waiting = _feeder(sweep, planned, client).plan(runs)
+        chosen, waiting = _feeder(sweep, planned, client).plan(planned.asked)
     requests = together(_request(sweep, planned, portion) for portion in chosen)
-    scripts = (script_text(sweep.layout, one, number=n, token="0" * 32) for n, one in enumerate(requests))
+    arrays = (
+        Array(request=one, script=script_text(sweep.layout, one, number=number, token="0" * 32))
+        for number, one in enumerate(requests)
+    )
     return preview(
-        [Array(portion=portion, script=script) for portion, script in zip(chosen, scripts, strict=True)],
+        list(arrays),
         waiting=waiting,
         worst=sweep.site.worst,
         caps=sweep.site.caps,
@@ -96,7 +92,7 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
     client = sweep.client
     with sweep.ledger() as ledger:
         try:
-            fed = _feeder(sweep, planned, client).feed([(run.run, run.launcher) for run in planned.due], alone=True)
+            fed = _feeder(sweep, planned, client).feed(planned.asked, alone=True)
         finally:
             sweep.reconciler(ledger).ingest()
         for array in fed.arrays:
@@ -106,7 +102,7 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
         tell = _Telling()
         tell(tend(sweep.reconciler(ledger), client, hurry=True))
         _tell_waiting(sweep, fed)
-        if sweep.params.get("detach"):
+        if sweep.keys.detach:
             log.info("It goes on without this process. Come back with: hpcorch status %s", sweep.id)
             return sweep.handles(planned, ledger)
         return _waited(sweep, planned, ledger, client, tell)
@@ -118,7 +114,7 @@ def _feeder(sweep: OpenSweep, planned: PlannedLaunch, client: SlurmClient) -> Fe
         launch=planned.frozen.header.launch,
         client=client,
         profile=sweep.site.profile,
-        keys=planned.frozen.options,
+        keys=planned.settled.keys,
         request=lambda portion: _request(sweep, planned, portion),
     )
 
@@ -128,7 +124,7 @@ def _tell_waiting(sweep: OpenSweep, fed: FeedResult) -> None:
         return
     if fed.arrays:
         log.info("Sweep %s: %d runs follow as Slurm takes them", sweep.id, fed.waiting)
-    elif sweep.params.get("detach"):
+    elif sweep.keys.detach:
         log.warning(
             "Slurm takes no more jobs of yours now, so nothing of sweep %s is submitted yet: `hpcorch tend %s`, and"
             " every command that asks Slurm, submits what it takes then",

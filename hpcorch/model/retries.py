@@ -11,12 +11,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UsageError
-from hpcorch.model.entities import Launch
 from hpcorch.model.failures import FailureClass
+from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.quick_dataclasses import dataclass
 
 _DOUBLINGS = 30  # beyond these every wait is the longest
@@ -24,9 +25,12 @@ _DOUBLINGS = 30  # beyond these every wait is the longest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBudget:
-    """Failure class -> how many failures of that class are followed by another try."""
+    """How many failures of each class are followed by another try.
 
-    most: Mapping[FailureClass, int]
+    :param most: class -> how many, where it is not 0
+    """
+
+    most: FrozenMapping[FailureClass, int] = field(default_factory=FrozenMapping)
 
     @classmethod
     def parse(cls, value: Any) -> RetryBudget:
@@ -37,10 +41,17 @@ class RetryBudget:
         :raises UsageError: the value has another form
         """
         if value is None:
-            return cls(most={})
+            return cls()
         if isinstance(value, Mapping):
-            return cls(most={_class(name): _count(f"max_retries.{name}", count) for name, count in value.items()})
-        return cls(most=dict.fromkeys(FailureClass, _count("max_retries", value)))
+            most = {_class(name): _count(f"max_retries.{name}", count) for name, count in value.items()}
+        else:
+            most = dict.fromkeys(FailureClass, _count("max_retries", value))
+        return cls(most=FrozenMapping({failure: count for failure, count in most.items() if count}))
+
+    def plain(self) -> int | dict[str, int]:
+        """The key as it is recorded; :meth:`parse` reads it."""
+        counts = {self.of(failure) for failure in FailureClass}
+        return counts.pop() if len(counts) == 1 else {failure.value: n for failure, n in self.most.items()}
 
     def of(self, failure: FailureClass) -> int:
         """How many failures of this class are followed by another try."""
@@ -49,12 +60,7 @@ class RetryBudget:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is ever run again."""
-        return not any(self.most.values())
-
-
-def budget_of(launch: Launch) -> RetryBudget:
-    """How often runs of a launch are run again after failures, by its launcher keys."""
-    return RetryBudget.parse(launch.options.get("max_retries"))
+        return not self.most
 
 
 def _class(name: object) -> FailureClass:

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.quick_dataclasses import dataclass
 
 ANY_GPU = ""
@@ -40,37 +41,36 @@ class Demand:
         return sum(self.gpus.values())
 
 
-def demand_of(options: Mapping[str, Any]) -> Demand:
+def demand_of(keys: LaunchKeys) -> Demand:
     """What a run with these launcher keys occupies. Flags in ``additional_parameters`` win, as they do for sbatch.
 
     :raises UsageError: a number of GPUs, nodes or tasks, or a time, cannot be read
     """
-    flags = {
-        str(key).replace("_", "-"): value for key, value in (options.get("additional_parameters") or {}).items()
-    }
-    nodes = _highest(flags.get("nodes", options.get("nodes") or 1))
-    tasks = nodes * _highest(flags.get("ntasks-per-node", options.get("tasks_per_node") or 1))
+    flags = keys.flags
+    nodes = _highest(flags.get("nodes", keys.nodes))
+    tasks = nodes * _highest(flags.get("ntasks-per-node", keys.tasks_per_node))
     tasks = _highest(flags.get("ntasks", tasks))
-    gpus = _gpus(options, flags, nodes=nodes, tasks=tasks)
-    cpus = tasks * _highest(flags.get("cpus-per-task", options.get("cpus_per_task") or 1))
-    by_gpu = _highest(flags.get("cpus-per-gpu", options.get("cpus_per_gpu") or 0)) * sum(gpus.values())
-    time = parse_minutes(str(flags["time"])) if flags.get("time") else options.get("timeout_min") or None
+    gpus = _gpus(keys, nodes=nodes, tasks=tasks)
+    cpus = tasks * _highest(flags.get("cpus-per-task", keys.cpus_per_task or 1))
+    by_gpu = _highest(flags.get("cpus-per-gpu", keys.cpus_per_gpu or 0)) * sum(gpus.values())
+    time = parse_minutes(str(flags["time"])) if flags.get("time") else keys.timeout_min or None
     return Demand(cpus=max(cpus, by_gpu, 1), walltime_min=time, gpus=gpus)
 
 
-def _gpus(options: Mapping[str, Any], flags: Mapping[str, Any], *, nodes: int, tasks: int) -> dict[str, int]:
+def _gpus(keys: LaunchKeys, *, nodes: int, tasks: int) -> dict[str, int]:
     """The largest of the ways that GPUs are asked for: Slurm takes them as conditions on one number."""
+    flags = keys.flags
     asked = [
-        (flags.get("gpus-per-node", options.get("gpus_per_node")), nodes),
-        (flags.get("gpus-per-task", options.get("gpus_per_task")), tasks),
-        (_gpus_of_gres(flags.get("gres", options.get("gres"))), nodes),
+        (flags.get("gpus-per-node", keys.gpus_per_node), nodes),
+        (flags.get("gpus-per-task", keys.gpus_per_task), tasks),
+        (_gpus_of_gres(flags.get("gres", keys.gres)), nodes),
         (flags.get("gpus"), 1),
     ]
     found = [{kind: count * times for kind, count in parse_gpus(text).items()} for text, times in asked if text]
     return max(found, key=lambda counts: sum(counts.values()), default={})
 
 
-def parse_gpus(value: int | str) -> dict[str, int]:
+def parse_gpus(value: object) -> dict[str, int]:
     """Read ``2``, ``a100``, ``a100:2`` or ``a100:2,h100:1``.
 
     :raises UsageError: it is none of these

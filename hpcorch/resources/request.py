@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.profile.marked import suggestion
 from hpcorch.resources.profile.profile import Enforcement, Kind, Profile, Resource
@@ -26,18 +26,13 @@ class Request:
     leases: Mapping[str, int] = field(default_factory=dict)
 
 
-def resolve(profile: Profile, resources: Mapping[str, Any]) -> Request:
+def resolve(profile: Profile, resources: Mapping[str, int]) -> Request:
     """Look up what ``resources={scratch_io: 2}`` means here.
 
     :param resources: name -> how much of it each run takes
-    :raises UsageError: it is no mapping, the profile has no such resource, a count is no whole number of at least
-        1 or above the capacity, or the system allocates the resource by itself
+    :raises UsageError: the profile has no such resource, a count is 0 or above the capacity, or the system
+        allocates the resource by itself
     """
-    if not isinstance(resources, Mapping):
-        raise UsageError(
-            "hydra.launcher.resources must say how much each run takes of what, such as resources={scratch_io: 1},"
-            f" not {resources!r}."
-        )
     licenses: dict[str, int] = {}
     shares: dict[Enforcement, dict[str, int]] = {Enforcement.THROTTLE: {}, Enforcement.LEASE: {}}
     for name, count in resources.items():
@@ -52,17 +47,17 @@ def resolve(profile: Profile, resources: Mapping[str, Any]) -> Request:
 
 
 def with_licenses(
-    asked: Mapping[str, int] | str | None, added: Mapping[str, int]
-) -> Mapping[str, int] | str | None:
+    asked: FrozenMapping[str, int] | str | None, added: Mapping[str, int]
+) -> FrozenMapping[str, int] | str | None:
     """The launcher's key ``licenses`` together with the licences that ``resources`` stands for.
 
     :raises UsageError: both name one licence, or the key's text offers alternatives, to which nothing can be added
     """
     if not asked or not added:
-        return asked or dict(added) or None
+        return asked or FrozenMapping(added) or None
     if isinstance(asked, Mapping):
         _refuse_twice(set(asked), added)
-        return {**asked, **added}
+        return FrozenMapping({**asked, **added})
     if "|" in asked:
         raise UsageError(
             f"licenses={asked!r} offers alternatives, which Slurm cannot combine with {', '.join(added)} from"
@@ -80,18 +75,16 @@ def most_at_once(profile: Profile, request: Request) -> dict[str, int]:
     return {name: profile.resources[name].capacity // count for name, count in request.throttles.items()}
 
 
-def _known(profile: Profile, name: Any) -> Resource:
+def _known(profile: Profile, name: str) -> Resource:
     if name not in profile.resources:
         cure = "" if profile.source else ", or make a profile with `hpcorch init`"
-        raise UsageError(
-            f"{profile.called} has no resource {name!r}{suggestion(str(name), profile.resources)}{cure}"
-        )
+        raise UsageError(f"{profile.called} has no resource {name!r}{suggestion(name, profile.resources)}{cure}")
     return profile.resources[name]
 
 
-def _check_count(resource: Resource, count: Any) -> None:
+def _check_count(resource: Resource, count: int) -> None:
     name = resource.name
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if count < 1:  # of `hpcorch sbatch`
         raise UsageError(f"resources.{name} must be a whole number of at least 1, not {count!r}.")
     if resource.enforced is Enforcement.SYSTEM:
         how = "ask for it with gpus_per_node or gres" if resource.kind is Kind.GPU else "a run need not ask for it"

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from hpcorch.cli.main import COMMANDS
-from hpcorch.launcher.config import LocalConf, SlurmConf
+from hpcorch.launcher.config import local_configuration, slurm_configuration
 from hpcorch.model.states import AttemptState
 from hpcorch.runtime.run.resolver import VALUES
 from hpcorch.runtime.run.run import Run
@@ -41,7 +40,7 @@ def test_the_first_sweep_runs_as_written(project):
 
 
 def test_every_key_of_the_launchers_is_documented():
-    keys = {*OmegaConf.structured(SlurmConf), *OmegaConf.structured(LocalConf)} - {"_target_"}
+    keys = {*slurm_configuration(), *local_configuration()} - {"_target_"}
     rows = [line.split("|")[1] for line in Page("docs/guide/launchers.md").text.splitlines() if "| `" in line]
     documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
     assert documented == keys

@@ -20,6 +20,8 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
+from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionForm
 from hpcorch.services.actions.control import Control, open_control
 from hpcorch.services.local.pool import LocalPool
@@ -31,11 +33,6 @@ from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.services.tending.local_rounds import run_with_retries
 from hpcorch.services.tending.tend import tend
 from hpcorch.slurm.client import SlurmClient
-from hpcorch.slurm.sbatch.options import JobOptions
-
-_LOCAL_KEYS = frozenset(
-    {"timeout_min", "cpus_per_task", "gpus_per_node", "gres", "slots", "stderr_to_stdout", "submitit_folder"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +166,7 @@ class Retry:
         submitted: list[SubmittedRuns] = []
         try:
             for launch, portion in self._portions(plan):
-                again = replace(self._again(launch, portion.runs), changes={**portion.keys, **self.changes})
+                again = self._again(launch, portion.runs, portion.keys)
                 submitted.append(submit_array(journal, again.request(os.environ), client))
         except HpcorchError as error:
             return submitted, error
@@ -184,7 +181,10 @@ class Retry:
         """
         journal = self.control.reconciler.journal
         with self._decided() as plan:
-            again = [self._again(launch, plan.launches[launch.first_run]) for launch in self._launches(plan)]
+            again = [
+                self._again(launch, plan.launches[launch.first_run], self._keys(launch))
+                for launch in self._launches(plan)
+            ]
             pools = [LocalPool.submit(journal, each.local_request()) for each in again]
             submitted = tuple(
                 SubmittedRuns(launch=pool.request.launch, runs=tuple(pool.request.runs), job_id=pool.id)
@@ -215,29 +215,31 @@ class Retry:
     def _portions(self, plan: RetryPlan) -> Iterator[tuple[Launch, ArrayPlan]]:
         room = SubmitRoom(array_tasks=self.control.client.config().array_tasks)
         for launch in self._launches(plan):
+            keys = LaunchKeys.recorded(launch.options)
             runs = self._ledger.runs(self._sweep, indices=plan.launches[launch.first_run])
-            chosen, _ = portions(((run.run, run.launcher) for run in runs), room, alone=True)
+            asked = {run.run: keys.changed({**run.launcher, **self.changes}) for run in runs}
+            chosen, _ = portions(asked, room, alone=True)
             yield from ((launch, portion) for portion in chosen)
 
     def _launches(self, plan: RetryPlan) -> list[Launch]:
         return [launch for launch in self._ledger.launches(self._sweep) if launch.first_run in plan.launches]
 
     def _checked(self, launch: Launch) -> None:
-        known = _LOCAL_KEYS if self.control.is_local else JobOptions.keys()
+        known = names(Heeds.POOL if self.control.is_local else Heeds.SBATCH)
         for key in self.changes:
             if key not in known:
                 raise UsageError(
                     f"{key!r} is no key that can be changed for a retry; these are: {', '.join(sorted(known))}"
                 )
-        again = self._again(launch, ())
+        keys = self._keys(launch)
         if self.control.is_local:
-            again.local_request()
-        else:
-            JobOptions.from_launcher(again.keys)
+            self._again(launch, (), keys).local_request()
 
-    def _again(self, launch: Launch, runs: Sequence[int]) -> Resubmission:
-        layout = self.control.reconciler.layout
-        return Resubmission(layout=layout, launch=launch, runs=runs, changes=self.changes)
+    def _keys(self, launch: Launch) -> LaunchKeys:
+        return LaunchKeys.recorded(launch.options).changed(self.changes)
+
+    def _again(self, launch: Launch, runs: Sequence[int], keys: LaunchKeys) -> Resubmission:
+        return Resubmission(layout=self.control.reconciler.layout, launch=launch, runs=runs, keys=keys)
 
 
 def open_retry(

@@ -100,7 +100,7 @@ def _options(treatment: Treatment) -> dict[str, Any]:
         "result": None if treatment.result is None else str(treatment.result),
         "grace_s": treatment.grace_s,
         "requeue": treatment.requeue or None,
-        "signal_delay_s": treatment.signal_delay_s if treatment.requeue else None,
+        "signal_delay": treatment.signal_delay_s if treatment.requeue else None,
         "max_requeues": treatment.max_requeues if treatment.requeue else None,
     }
     return {name: value for name, value in given.items() if value is not None}

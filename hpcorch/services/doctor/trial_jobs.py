@@ -13,6 +13,7 @@ from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
 from hpcorch.journal.files import write_whole
 from hpcorch.model.ids import new_token
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.variables import script_exports
 from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.services.doctor import trial as task
@@ -22,7 +23,6 @@ from hpcorch.services.site.user_limits import tried
 from hpcorch.slurm.answers.settings import parse_free_nodes, parse_nodes, show_free_nodes
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
-from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.sbatch.quoting import for_bash, literal_path
 
 NAMES = ("a", "b")
@@ -108,7 +108,7 @@ def script_text(place: Place, name: str, folder: Path, shared: Sequence[Path]) -
         "additional_parameters": {"signal": False},  # it has nothing to save when its time ends
     }
     return sbatch_text(
-        JobOptions.from_mapping(asked),
+        LaunchKeys.parse(asked),
         array=None,
         command=("-u", "-m", task.__name__, str(folder), name, *tried_too),
         log_pattern=literal_path(str(folder / f"{name}.log")),

@@ -6,65 +6,62 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hpcorch.errors import UsageError
-from hpcorch.model.retries import RetryBudget
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.runtime.context.place import cpu_count
 from hpcorch.services.local.pool import LocalRequest
 
 
 def local_request(
-    params: Mapping[str, Any], *, sweep: str, launch: int, runs: Sequence[int], python: str = sys.executable
+    keys: LaunchKeys, *, sweep: str, launch: int, runs: Sequence[int], python: str = sys.executable
 ) -> LocalRequest:
     """What a pool on this machine is to execute, by the launcher's keys.
 
     :raises UsageError: a key asks for what one machine cannot do, or for more than this one has
     """
-    gpus_per_task = _gpus_per_task(params)
+    gpus_per_task = _gpus_per_task(keys)
     return LocalRequest(
         sweep=sweep,
         launch=launch,
         runs=runs,
-        slots=check_local(params),
+        slots=check_local(keys),
         gpus=_visible_gpus(os.environ) if gpus_per_task else (),
         gpus_per_task=gpus_per_task,
         python=python,
         environ=os.environ,
-        timeout_s=60.0 * float(params.get("timeout_min") or 0) or None,
-        log_folder=params.get("submitit_folder"),
-        stderr_to_stdout=bool(params.get("stderr_to_stdout")),
+        timeout_s=60.0 * keys.timeout_min or None,
+        log_folder=keys.submitit_folder,
+        stderr_to_stdout=keys.stderr_to_stdout,
     )
 
 
-def check_local(params: Mapping[str, Any]) -> int:
+def check_local(keys: LaunchKeys) -> int:
     """How many runs may run at once on this machine by these keys.
 
-    :raises UsageError: a run asks for several nodes or tasks, or for more than this machine has, or a key is wrong
+    :raises UsageError: a run asks for several nodes or tasks, or for more than this machine has
     """
-    RetryBudget.parse(params.get("max_retries"))
-    if int(params.get("nodes") or 1) > 1 or int(params.get("tasks_per_node") or 1) > 1:
+    if keys.nodes > 1 or keys.tasks_per_node > 1:
         raise UsageError(
             "hpcorch_local runs one task a run on this machine: leave out nodes and tasks_per_node, or use"
             " hydra/launcher=hpcorch_slurm"
         )
-    slots = params.get("slots")
-    if slots is not None and int(slots) < 1:
-        raise UsageError(f"hydra.launcher.slots={slots} would run nothing: use 1 or more, or leave it out")
+    if keys.slots is not None and keys.slots < 1:
+        raise UsageError(f"hydra.launcher.slots={keys.slots} would run nothing: use 1 or more, or leave it out")
     return _plan_slots(
-        slots=None if slots is None else int(slots),
-        cpus_per_task=max(1, int(params.get("cpus_per_task") or 1)),
-        gpus_per_task=_gpus_per_task(params) or 0,
+        slots=keys.slots,
+        cpus_per_task=keys.cpus_per_task or 1,
+        gpus_per_task=_gpus_per_task(keys) or 0,
         gpus=_visible_gpus(os.environ),
         cpus=cpu_count(),
     )
 
 
-def _gpus_per_task(params: Mapping[str, Any]) -> int | None:
+def _gpus_per_task(keys: LaunchKeys) -> int | None:
     """The count in ``gpus_per_node`` or in ``gres``; no local machine is asked about the type (``a100:2``)."""
-    asked = params.get("gpus_per_node")
+    asked = keys.gpus_per_node
     if asked is None:
-        gpus = [entry for entry in str(params.get("gres") or "").split(",") if entry.split(":")[0] == "gpu"]
+        gpus = [entry for entry in (keys.gres or "").split(",") if entry.split(":")[0] == "gpu"]
         if not gpus:
             return None
         asked = gpus[0] if gpus[0][-1].isdigit() else 1

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import UsageError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
 from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.variables import script_exports
 from hpcorch.provenance.code.code_state import Left, Sources, describe
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
@@ -24,8 +24,6 @@ from hpcorch.provenance.environment.packages import Owners, owners, package_fold
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
 
-ASPECTS = ("code", "configuration", "environment", "inputs")
-POLICIES = ("refuse", "warn", "record")
 _NO_PROJECT = "without git a home directory is no project; `git init` in the project's folder makes it one"
 _LEFT_LISTED = 200
 _LEFT_TOLD = 3
@@ -64,7 +62,7 @@ class FrozenProgram:
 
 
 def freeze_program(
-    function: Callable[..., Any], *, ledger: Path, keys: Mapping[str, Any], slurm_release: str | None
+    function: Callable[..., Any], *, ledger: Path, keys: LaunchKeys, slurm_release: str | None
 ) -> FrozenProgram:
     """Freeze the code that a task function belongs to, and the environment of this process.
 
@@ -147,36 +145,19 @@ def code_folder(function: Callable[..., Any]) -> Path:
     return folder
 
 
-def _job_variables(keys: Mapping[str, Any]) -> dict[str, str]:
+def _job_variables(keys: LaunchKeys) -> dict[str, str]:
     """The environment that jobs start with, as far as it is known at submission."""
     variables = {**os.environ, **script_exports(os.environ)}
     variables.pop("PYTHONSAFEPATH", None)  # a job takes it out of its environment at once
-    cpus = keys.get("cpus_per_task")
-    if cpus is not None:
-        variables.setdefault("OMP_NUM_THREADS", str(cpus))
+    if keys.cpus_per_task is not None:
+        variables.setdefault("OMP_NUM_THREADS", str(keys.cpus_per_task))
     return variables
 
 
-def _set_up(keys: Mapping[str, Any]) -> list[str]:
-    if keys.get("python"):
+def _set_up(keys: LaunchKeys) -> list[str]:
+    if keys.python:
         return _ALL
-    return ["modules", "container", "variables"] if keys.get("setup") else []
-
-
-def drift_policies(keys: Mapping[str, Any]) -> dict[str, str]:
-    """The policy of each aspect.
-
-    :raises UsageError: ``hydra.launcher.drift`` names an aspect or a policy that there is not
-    """
-    given = keys.get("drift") or {}
-    if not isinstance(given, Mapping):
-        raise UsageError(f"hydra.launcher.drift={given!r} is no set of policies: say drift.{ASPECTS[0]}=warn")
-    for aspect, policy in given.items():
-        if aspect not in ASPECTS:
-            raise UsageError(f"hydra.launcher.drift.{aspect} does not exist: there are {', '.join(ASPECTS)}")
-        if policy not in POLICIES:
-            raise UsageError(f"hydra.launcher.drift.{aspect}={policy} is none of {', '.join(POLICIES)}")
-    return {str(aspect): str(policy) for aspect, policy in given.items()}
+    return ["modules", "container", "variables"] if keys.setup else []
 
 
 def record_frozen(frozen: FrozenProgram, layout: SweepLayout, launch: int) -> list[CodeFrozen | EnvironmentFrozen]:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.model.backends import Backend
+from hpcorch.model.frozen_mapping import FrozenMapping
+from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.resources.request import resolve
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.site.profile import check_cluster, load_profile, throttle_capacities
 from hpcorch.services.site.project import project_at
-from hpcorch.services.site.terms import THROTTLES, Share, Terms, reckon
+from hpcorch.services.site.terms import Share, Terms, reckon
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch.options import JobOptions
 
 # One run on one machine is given all of the machine's CPUs and memory.
 _LOCAL_KEYS = frozenset({"gpus_per_node", "gres", "nodes", "tasks_per_node", "timeout_min"})
-# The repetition has logs of its own, and what the launch waited for is over.
-_NOT_AGAIN = frozenset({"submitit_folder"})
-_FLAGS_NOT_AGAIN = frozenset({"begin", "dependency"})
-_ORDER = "singleton"  # the one dependency that is not about certain jobs
 
 
 def usual_backend(original: Original, client: SlurmClient) -> Backend:
@@ -44,48 +43,44 @@ def usual_backend(original: Original, client: SlurmClient) -> Backend:
     return Backend.SLURM if sweep.cluster in (None, here) else Backend.LOCAL
 
 
-def keys_again(original: Original, backend: Backend) -> dict[str, Any]:
+def keys_again(original: Original, backend: Backend) -> LaunchKeys:
     """The launcher's keys for the repetition: the run's own among those of its launch.
 
     Throttled resources that the site profile here does not have are nobody's here, and are left out.
 
     :raises UsageError: the site profile is wrong
     """
-    keys = {**original.options, **original.frozen.run.launcher}
+    asked = original.keys.changed(original.frozen.run.launcher)
     if backend is Backend.LOCAL:
-        return {name: value for name, value in keys.items() if name in _LOCAL_KEYS}
-    kept = {name: value for name, value in keys.items() if name not in _NOT_AGAIN}
-    if kept.get("dependency") != _ORDER:
-        kept.pop("dependency", None)
-    if flags := kept.get("additional_parameters"):
-        kept["additional_parameters"] = {k: v for k, v in flags.items() if k not in _FLAGS_NOT_AGAIN}
-    if throttles := kept.pop(THROTTLES, None):
-        here = throttle_capacities(load_profile(project_at(Path.cwd()), os.environ))
-        if shared := {name: units for name, units in throttles.items() if name in here}:
-            kept[THROTTLES] = shared
-    return kept
+        return LaunchKeys(**{name: getattr(asked, name) for name in _LOCAL_KEYS})
+    # The repetition has logs of its own, and what the launch waited for is over.
+    keys = replace(asked.without_beginning(), submitit_folder=None)
+    if not keys.throttles:
+        return keys
+    here = throttle_capacities(load_profile(project_at(Path.cwd()), os.environ))
+    shared = {name: units for name, units in keys.throttles.items() if name in here}
+    return replace(keys, throttles=FrozenMapping(shared))
 
 
-def check_keys(keys: Mapping[str, Any], changes: Mapping[str, Any], backend: Backend) -> None:
-    """Refuse what cannot be before anything is on disk.
+def changed_keys(keys: LaunchKeys, changes: Mapping[str, Any], backend: Backend) -> LaunchKeys:
+    """The keys with some changed. What cannot be is refused before anything is on disk.
 
     :raises UsageError: a changed key does not exist, or a value cannot be
     """
-    known = _LOCAL_KEYS if backend is Backend.LOCAL else JobOptions.keys()
+    known = _LOCAL_KEYS if backend is Backend.LOCAL else names(Heeds.SBATCH)
     for key in changes:
         if key not in known:
             raise UsageError(
                 f"{key!r} is no key that can be changed for a repetition {_WHERE[backend]}; these are:"
                 f" {', '.join(sorted(known))}"
             )
-    together = {**keys, **changes}
+    changed = keys.changed(changes)
     if backend is Backend.LOCAL:
-        check_local(together)
-    else:
-        JobOptions.from_launcher(together)
+        check_local(changed)
+    return changed
 
 
-def check_site(keys: Mapping[str, Any], client: SlurmClient) -> None:
+def check_site(keys: LaunchKeys, client: SlurmClient) -> None:
     """Refuse a repetition on Slurm that the site profile here would refuse as a launch of one run with these keys.
 
     Its envelope, its policies on partitions and cost, and the limits of the run's pool hold, if it has that pool.
@@ -97,8 +92,8 @@ def check_site(keys: Mapping[str, Any], client: SlurmClient) -> None:
     """
     profile = load_profile(project_at(Path.cwd()), os.environ)
     check_cluster(profile, client)
-    resolve(profile, keys.get(THROTTLES) or {})  # a capacity may be less than it was
-    pool = profile.pools.get(str(keys.get("pool")))
+    resolve(profile, keys.throttles)  # a capacity may be less than it was
+    pool = profile.pools.get(keys.pool or "")
     reckon(profile, [Share(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpcorch.errors import DriftError, RecordError, UsageError
 from hpcorch.journal.archives import problem
@@ -14,6 +13,7 @@ from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.variables import script_exports
 from hpcorch.provenance.environment.changes import Difference, Severity, differences
 from hpcorch.provenance.environment.record import Environment, record
@@ -49,10 +49,10 @@ class Original:
         return f"{self.run.sweep}/{self.run.run}"
 
     @property
-    def options(self) -> dict[str, Any]:
+    def keys(self) -> LaunchKeys:
         """The launcher's keys as they were given."""
         launch = self.evidence.launch(self.run)
-        return {} if launch is None else dict(launch.options)
+        return LaunchKeys() if launch is None else LaunchKeys.recorded(launch.options)
 
     @property
     def has_folder(self) -> bool:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.control import ControlJournal
@@ -17,14 +16,13 @@ from hpcorch.journal.reader import read_segment
 from hpcorch.model.backends import Backend
 from hpcorch.model.events import CONTROL_SOURCE, EnvironmentFrozen, RunReproduced, SweepCreated
 from hpcorch.model.ids import new_sweep_id
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.runtime.attempt.environment import environment_file
 from hpcorch.services.recording.environment import record_environment
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch
 from hpcorch.services.reproduction.original import Original
-from hpcorch.services.site.terms import THROTTLES
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch.options import JobOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,7 @@ class Plan:
 
     original: Original
     layout: SweepLayout
-    keys: Mapping[str, Any]
+    keys: LaunchKeys
     ledger: Path
     client: SlurmClient | None
 
@@ -162,7 +160,7 @@ def _launch(plan: Plan, sweep: str, archive: Path) -> FrozenLaunch:
         bases=[original.frozen.base],
         runs=[again],
         task=task,
-        options=plan.keys,
+        options=plan.keys.plain(),
     )
 
 
@@ -170,7 +168,7 @@ def _header(plan: Plan, sweep: str, archive: Path) -> ManifestHeader:
     original, layout, client = plan.original, plan.layout, plan.client
     header = original.frozen.header
     before = header.environment
-    throttled = client is not None and plan.keys.get(THROTTLES)
+    throttled = client is not None and plan.keys.throttles
     header = replace(
         header,
         sweep=sweep,
@@ -194,5 +192,4 @@ def _header(plan: Plan, sweep: str, archive: Path) -> ManifestHeader:
     )
     if client is None:
         return header
-    delay = JobOptions.from_launcher(plan.keys).warned_s
-    return replace(header, signal_delay_s=delay, kill_wait_s=client.config().kill_wait_s)
+    return replace(header, signal_delay_s=plan.keys.warned_s, kill_wait_s=client.config().kill_wait_s)

@@ -18,11 +18,12 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import RunState
 from hpcorch.services.audit.evidence import find_place, gather
 from hpcorch.services.local.pool import LocalPool
 from hpcorch.services.reproduction.comparison import ComparedValue, Sameness, compare_conditions, compare_outcomes
-from hpcorch.services.reproduction.keys import check_keys, check_site, keys_again, usual_backend
+from hpcorch.services.reproduction.keys import changed_keys, check_site, keys_again, usual_backend
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.reproduction.record import Plan, find_repetition, record_repetition
 from hpcorch.services.submission.resubmission import Resubmission
@@ -38,7 +39,7 @@ class Repetition:
     """The repetition of a run, on record.
 
     :param reconciler: of its sweep, in a ledger that is open for writing
-    :param changes: launcher keys that differ from those on record, if it is submitted now
+    :param changes: launcher keys that differ from those on record, if it is submitted now, as plain values
     :param is_new: nobody had begun it before
     """
 
@@ -102,7 +103,8 @@ class Repetition:
 
     def _again(self) -> Resubmission:
         (launch,) = self.reconciler.ledger.launches(self.sweep)
-        return Resubmission(layout=self.reconciler.layout, launch=launch, runs=[0], changes=self.changes)
+        keys = LaunchKeys.recorded(launch.options).changed(self.changes)
+        return Resubmission(layout=self.reconciler.layout, launch=launch, runs=[0], keys=keys)
 
     @property
     def _run(self) -> Run:
@@ -173,9 +175,9 @@ def open_repetition(
         )
     where = begun or backend or usual_backend(original, client)
     keys = keys_again(original, where)
-    check_keys(keys, changes, where)
+    changed = changed_keys(keys, changes, where)
     if where is Backend.SLURM and found is None:
-        check_site({**keys, **changes}, client)
+        check_site(changed, client)
     plan = Plan(
         original=original,
         layout=layout,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from hpcorch.model.retries import RetryBudget
+from hpcorch.model.frozen_mapping import FrozenMapping
+from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
 from hpcorch.resources.demand import demand_of
 from hpcorch.resources.envelope import Group, WorstCase, check_sweep
 from hpcorch.resources.profile.profile import Pool, Profile
@@ -19,53 +19,43 @@ from hpcorch.resources.request import most_at_once, resolve, with_licenses
 from hpcorch.services.site.profile import LicenseAnswer, ask_licenses
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.line import VARIABLES
-from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM
 
-# Not a key that users set: what their ``resources`` come to, throttle by throttle.
-THROTTLES = "throttles"
-PARALLEL = "array_parallelism"
+_PARALLEL = "array_parallelism"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What some runs, which ask for the same, are submitted with.
 
-    :param keys: the launcher's keys that result; ``throttles`` is resource -> units of each run
+    :param keys: the launcher's keys that result
     :param caps: what keeps runs from running at once -> how many may, each for itself
     """
 
-    keys: Mapping[str, Any]
+    keys: LaunchKeys
     pool: Pool | None
     caps: Mapping[str, int]
 
-    @property
-    def throttles(self) -> Mapping[str, int]:
-        """Throttled resource -> units that each run takes."""
-        throttles: Mapping[str, int] = self.keys.get(THROTTLES) or {}
-        return throttles
 
-
-def terms_of(profile: Profile, keys: Mapping[str, Any]) -> Terms:
+def terms_of(profile: Profile, keys: LaunchKeys) -> Terms:
     """What the profile makes of launcher keys. A key that is set wins over its pool's.
 
     :raises UsageError: the profile has no such pool or resource, or too little of it
     """
-    pool = profile.pool(str(keys["pool"])) if keys.get("pool") is not None else None
-    request = resolve(profile, keys.get("resources") or {})
-    result = dict(keys)
-    if pool is not None:
-        result.update({key: value for key, value in pool.options().items() if result.get(key) is None})
-    if request.licenses:
-        result["licenses"] = with_licenses(keys.get("licenses"), request.licenses)
+    pool = profile.pool(keys.pool) if keys.pool is not None else None
+    request = resolve(profile, keys.resources)
+    decided = {name: value for name, value in pool.options().items() if getattr(keys, name) is None} if pool else {}
+    result = replace(
+        keys.changed(decided),
+        licenses=with_licenses(keys.licenses, request.licenses),
+        throttles=FrozenMapping(request.throttles),
+    )
     caps = dict(most_at_once(profile, request))
-    if keys.get(PARALLEL) is not None:
-        caps[PARALLEL] = int(keys[PARALLEL])
+    if keys.array_parallelism is not None:
+        caps[_PARALLEL] = keys.array_parallelism
     at_once = pool.limits.at_once(demand_of(result).gpu_count) if pool is not None else None
     if pool is not None and at_once:  # a run that is too large for its pool is refused with the numbers
         caps[f"pool {pool.name}"] = at_once
-        result[PARALLEL] = min(at_once, caps.get(PARALLEL, at_once))
-    if request.throttles:
-        result[THROTTLES] = dict(request.throttles)
+        result = replace(result, array_parallelism=min(at_once, caps.get(_PARALLEL, at_once)))
     return Terms(keys=result, pool=pool, caps=caps)
 
 
@@ -93,13 +83,13 @@ def reckon(
     """
     caps: dict[str, int] = {}
     for share in shares:
-        answer = ask_licenses(share.terms.keys.get("licenses"), client) if client is not None else LicenseAnswer()
+        answer = ask_licenses(share.terms.keys.licenses, client) if client is not None else LicenseAnswer()
         own = {**share.terms.caps, **({"licenses": answer.at_once} if answer.at_once is not None else {})}
         for name, count in own.items():
             # Of runs that ask for different amounts the smallest decide how many may be at work at once.
             caps[name] = max(caps.get(name, 0), count)
-    if PARALLEL in caps:
-        caps[PARALLEL] = max(caps[PARALLEL], _by_default(shares, client))
+    if _PARALLEL in caps:
+        caps[_PARALLEL] = max(caps[_PARALLEL], _by_default(shares, client))
     partition = _usual_partition(profile, shares, client)
     groups = [_group(share, partition) for share in shares]
     pools = {share.terms.pool.name: share.terms.pool for share in shares if share.terms.pool is not None}
@@ -115,13 +105,13 @@ def _by_default(shares: Sequence[Share], client: SlurmClient | None) -> int:
     launches: dict[int, int] = {}
     asked = 0
     for share in shares:
-        most = share.terms.caps.get(PARALLEL, 0)
+        most = share.terms.caps.get(_PARALLEL, 0)
         if most == DEFAULT_PARALLELISM:
             arrays = -(-share.runs // client.config().array_tasks) if client is not None else 1
             launches[share.launch] = launches.get(share.launch, 0) + most * arrays
         else:
             asked = max(asked, most)
-    detached = any(share.terms.keys.get("detach") for share in shares)
+    detached = any(share.terms.keys.detach for share in shares)
     # Without it each launch of a sweep waits until the one before it is over.
     default = sum(launches.values()) if detached else max(launches.values(), default=0)
     return default + asked if default else 0
@@ -130,7 +120,7 @@ def _by_default(shares: Sequence[Share], client: SlurmClient | None) -> int:
 def _usual_partition(profile: Profile, shares: Sequence[Share], client: SlurmClient | None) -> str | None:
     """Where Slurm puts jobs that name no partition, if the profile allows that one; asked only if it matters."""
     allowed = profile.policies.partitions
-    if client is None or allowed is None or all(_partition(share.terms.keys) for share in shares):
+    if client is None or allowed is None or all(share.terms.keys.asked_partition for share in shares):
         return None
     usual = os.environ.get(VARIABLES["partition"]) or next(
         (one.name for one in client.partitions() if one.default), None
@@ -138,19 +128,12 @@ def _usual_partition(profile: Profile, shares: Sequence[Share], client: SlurmCli
     return usual if usual in allowed else None
 
 
-def _partition(keys: Mapping[str, Any]) -> str | None:
-    """The partition that the keys name. A flag of sbatch wins over the key."""
-    flags = keys.get("additional_parameters") or {}
-    partition: str | None = flags.get("partition") or keys.get("partition")
-    return partition
-
-
 def _group(share: Share, usual: str | None) -> Group:
     keys = share.terms.keys
-    retries = max(RetryBudget.parse(keys.get("max_retries")).most.values(), default=0)
+    retries = max(keys.max_retries.most.values(), default=0)
     return Group(
         runs=share.runs,
         demand=demand_of(keys),
-        starts=(1 + int(keys.get("max_num_timeout") or 0)) * (1 + retries),
-        partition=_partition(keys) or usual,
+        starts=(1 + keys.max_num_timeout) * (1 + retries),
+        partition=keys.asked_partition or usual,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from hpcorch.model.keys.launch_keys import LaunchKeys
 
 # Jobs of a sweep beside its runs: each of two arrays has a keeper, and those of two that are over may be at work.
 KEEPERS = 4
@@ -17,13 +17,10 @@ _HEADROOM_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayPlan:
-    """Runs that one array executes.
-
-    :param keys: launcher keys in which they differ from the launch's own
-    """
+    """Runs that one array executes, and what each of them asks for."""
 
     runs: tuple[int, ...]
-    keys: Mapping[str, Any]
+    keys: LaunchKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +53,7 @@ class SubmitRoom:
         return None if self.usable is None else max(0, self.usable - self.submitted)
 
 
-def portions(
-    runs: Iterable[tuple[int, Mapping[str, Any]]], room: SubmitRoom, *, alone: bool
-) -> tuple[list[ArrayPlan], int]:
+def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -> tuple[list[ArrayPlan], int]:
     """The arrays to submit now, in order, and how many runs have to wait.
 
     If not all fit, no array takes more than half of what is usable: while one is worked on the next one waits, and
@@ -67,7 +62,7 @@ def portions(
     where nothing seems free: waiting for room does not make any, and Slurm has the last word. Where arrays are
     small there are many: those for whose keepers no room is set aside leave some for them.
 
-    :param runs: (run, launcher keys of its own)
+    :param runs: run -> what it asks for
     :param alone: no array of the sweep is with Slurm
     """
     groups = grouped(runs)
@@ -102,9 +97,9 @@ def _array_size(groups: Iterable[ArrayPlan], room: SubmitRoom) -> int:
     return size
 
 
-def grouped(runs: Iterable[tuple[int, Mapping[str, Any]]]) -> list[ArrayPlan]:
+def grouped(runs: Mapping[int, LaunchKeys]) -> list[ArrayPlan]:
     """Runs that ask for the same, together; groups and runs in the order of their first."""
-    groups: dict[str, tuple[list[int], Mapping[str, Any]]] = {}
-    for run, keys in runs:
-        groups.setdefault(json.dumps(keys, sort_keys=True, default=str), ([], keys))[0].append(run)
-    return [ArrayPlan(runs=tuple(members), keys=keys) for members, keys in groups.values()]
+    groups: dict[LaunchKeys, list[int]] = {}
+    for run, keys in runs.items():
+        groups.setdefault(keys, []).append(run)
+    return [ArrayPlan(runs=tuple(members), keys=keys) for keys, members in groups.items()]

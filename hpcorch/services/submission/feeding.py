@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import SubmitLimitError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.history import ControlHistory
 from hpcorch.model.events import FeedingPlanned
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.user_limits import user_limits
 from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan, SubmitRoom, portions
@@ -32,24 +32,24 @@ class FeedResult:
 class Feeder:
     """Submits runs of one launch.
 
-    :param keys: the launcher's keys of the launch
-    :param request: makes the request for a portion
+    :param keys: of the launch
+    :param request: makes the request for an array
     """
 
     journal: ControlJournal
     launch: int
     client: SlurmClient
     profile: Profile
-    keys: Mapping[str, Any]
+    keys: LaunchKeys
     request: Callable[[ArrayPlan], Request]
 
-    def feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> FeedResult:
+    def feed(self, runs: Mapping[int, LaunchKeys], *, alone: bool) -> FeedResult:
         """Submit what fits. What does not is on record as waiting before anything is submitted.
 
         So are the runs of several arrays: whoever comes next goes on if this process dies between two of them, or
         if Slurm refuses one. Nobody else submits meanwhile.
 
-        :param runs: (run, launcher keys of its own)
+        :param runs: run -> what it asks for
         :param alone: no array of the sweep is with Slurm
         :raises SubmissionRejectedError: Slurm refused a portion for another reason than a limit
         :raises UnavailableError: Slurm does not answer, or it could not be recorded
@@ -57,7 +57,7 @@ class Feeder:
         with self.journal.locked():
             return self._feed(runs, alone=alone)
 
-    def _feed(self, runs: Sequence[tuple[int, Mapping[str, Any]]], *, alone: bool) -> FeedResult:
+    def _feed(self, runs: Mapping[int, LaunchKeys], *, alone: bool) -> FeedResult:
         history = self.journal.history()
         arrays: list[SubmittedRuns] = []
         if self.launch in history.feeding and history.feeding[self.launch] is None and not alone:
@@ -72,7 +72,7 @@ class Feeder:
                 history = self._plan_feeding(limit, history)
             refused = self._submit(chosen, arrays)
             done = {run for array in arrays for run in array.runs}
-            runs = [one for one in runs if one[0] not in done]
+            runs = {run: keys for run, keys in runs.items() if run not in done}
             if not refused:
                 break
             limit = self._limit_that_refused(refused)
@@ -83,7 +83,7 @@ class Feeder:
             room = self._room(limit, history, most=refused // 2)
         return FeedResult(arrays=tuple(arrays), waiting=len(runs))
 
-    def plan(self, runs: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[list[ArrayPlan], int]:
+    def plan(self, runs: Mapping[int, LaunchKeys]) -> tuple[list[ArrayPlan], int]:
         """The arrays that a first feeding would submit now, and how many runs would wait. Nothing is done.
 
         :raises SlurmUnavailableError: Slurm does not answer
@@ -146,15 +146,13 @@ class Feeder:
     def _limit(self) -> int | None:
         """How many jobs the user may have with Slurm, as far as that can be known."""
         keys = self.keys
-        known = user_limits(
-            self.client, partition=keys.get("partition"), qos=keys.get("qos"), account=keys.get("account")
-        )
+        known = user_limits(self.client, partition=keys.partition, qos=keys.qos, account=keys.account)
         limits = (known.max_submit, self._limit_of_pool)
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def _limit_of_pool(self) -> int | None:
-        pool = self.profile.pools.get(str(self.keys.get("pool")))
+        pool = self.profile.pools.get(self.keys.pool or "")
         return pool.limits.max_submitted if pool is not None else None
 
     def _plan_feeding(self, limit: int | None, history: ControlHistory) -> ControlHistory:

@@ -1,4 +1,9 @@
-"""What is asked of Slurm for some runs of a launch, and the batch script that asks for it."""
+"""What is asked of Slurm for some runs of a launch, and the batch script that asks for it.
+
+On its way to sbatch a run is in a manifest, then with those that ask for the same in an
+:class:`~hpcorch.services.submission.arrays.ArrayPlan`, then in a :class:`Request`, which becomes the script's text.
+What it asks for is one :class:`~hpcorch.model.keys.launch_keys.LaunchKeys` all the way.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,11 @@ from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.variables import script_exports
 from hpcorch.services.logs.paths import LogFiles
 from hpcorch.services.throttling.state import own_of, tag
 from hpcorch.slurm.sbatch.executor import sbatch_text
-from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM, JobOptions
 
 _THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch heed it, too
 
@@ -22,40 +27,37 @@ _THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch heed it, too
 class Request:
     """Runs of one launch that one array is to execute; array index i executes ``runs[i]``.
 
-    :param changed: launcher keys in ``options`` that differ from those that the launch was launched with
+    :param keys: what each of them asks for, as sbatch is told it
+    :param changed: the keys that are on record as not the launch's own, as plain values
     :param begin_s: seconds from the submission before which none of them starts
-    :param throttles: throttled resource -> units that each of them takes
     :param beside: other arrays of the sweep may be at work, so that ``array_parallelism`` is counted over all
     """
 
     sweep: str
     launch: int
     runs: Sequence[int]
-    options: JobOptions
+    keys: LaunchKeys
     environ: Mapping[str, str]
     host: str
-    log_folder: str | None = None
-    changed: Mapping[str, Any] | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
     begin_s: int = 0
-    throttles: Mapping[str, int] = field(default_factory=dict)
     beside: bool = False
 
     @property
     def at_once(self) -> int | None:
         """So many runs of the sweep are to be at work at once; None where nobody asked for a number."""
-        asked = self.options.array_parallelism
-        return None if asked == DEFAULT_PARALLELISM else asked
+        return self.keys.asked_parallelism
 
     @property
     def units(self) -> dict[str, int]:
         """What each run takes of all that is counted by throttles."""
         own = {} if self.at_once is None else {own_of(self.sweep): 1}
-        return {**self.throttles, **own}
+        return {**self.keys.throttles, **own}
 
     @property
     def is_throttled(self) -> bool:
         """Whether its array comes held, and starts as far as there is room."""
-        return bool(self.throttles) or self.beside
+        return bool(self.keys.throttles) or self.beside
 
     @property
     def throttle(self) -> dict[str, Any] | None:
@@ -63,11 +65,11 @@ class Request:
         if not self.is_throttled:
             return None
         begin = {"begins_at": time.time() + self.begin_s} if self.begin_s else {}
-        return {"units": self.units, "bound": self.options.array_parallelism, **begin}
+        return {"units": self.units, "bound": self.keys.array_parallelism, **begin}
 
 
 def log_files(layout: SweepLayout, request: Request, number: int) -> LogFiles:
-    return LogFiles(layout=layout, submission=number, folder=request.log_folder)
+    return LogFiles(layout=layout, submission=number, folder=request.keys.submitit_folder)
 
 
 def script_text(layout: SweepLayout, request: Request, *, number: int, token: str) -> str:
@@ -77,7 +79,7 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
     """
     output, error = log_files(layout, request, number).slurm_patterns()
     return sbatch_text(
-        _options(request),
+        _keys(request),
         array=range(len(request.runs)),
         command=(
             "-u",
@@ -99,17 +101,17 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
     )
 
 
-def _options(request: Request) -> JobOptions:
+def _keys(request: Request) -> LaunchKeys:
     """Those of the request. An array says what of it is counted; a throttled one starts with one task at most."""
-    options = request.options
+    keys = request.keys
     if not request.units:
-        return options
-    comment = " ".join(filter(None, [options.comment, tag(request.units, options.array_parallelism)]))
-    options = replace(options, comment=comment)
-    return replace(options, array_parallelism=1) if request.is_throttled else options
+        return keys
+    comment = " ".join(filter(None, [keys.comment, tag(request.units, keys.array_parallelism)]))
+    keys = replace(keys, comment=comment)
+    return replace(keys, array_parallelism=1) if request.is_throttled else keys
 
 
 def _threads(request: Request) -> dict[str, str]:
     """As many threads as CPUs were asked for, on any node: sums of floats depend on how they are shared out."""
-    cpus = request.options.cpus_per_task
+    cpus = request.keys.cpus_per_task
     return {} if cpus is None or _THREADS in request.environ else {_THREADS: str(cpus)}

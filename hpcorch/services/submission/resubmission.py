@@ -5,68 +5,55 @@ from __future__ import annotations
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, read_header
 from hpcorch.model.entities import Launch
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.services.local.options import local_request
 from hpcorch.services.local.pool import LocalRequest
-from hpcorch.services.site.terms import THROTTLES
 from hpcorch.services.submission.request import Request
-from hpcorch.slurm.sbatch.options import JobOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resubmission:
     """Runs of one launch, to be run again.
 
-    :param changes: launcher keys that differ from those of the launch
+    :param keys: what they ask for, as it is recorded: the launch's keys, or some changed
     """
 
     layout: SweepLayout
     launch: Launch
     runs: Sequence[int]
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    keys: LaunchKeys
 
     @property
-    def keys(self) -> dict[str, Any]:
-        """The launcher's keys: as recorded, a relative folder as it was meant, the changes last.
+    def keys_here(self) -> LaunchKeys:
+        """The keys as they are meant here: a relative folder where it was, and the interpreter of the launch.
 
         :raises UnavailableError: the manifest cannot be read
         """
-        folder = self.launch.options.get("submitit_folder")
-        place = {} if folder is None else {"submitit_folder": str(Path(self._header().cwd) / str(folder))}
-        return {**self.launch.options, **place, **self.changes}
-
-    @property
-    def options(self) -> JobOptions:
-        """The same as options for Slurm, with the interpreter that the launch had unless the keys name one.
-
-        :raises UsageError: a key has a value that Slurm cannot be given
-        """
-        options = JobOptions.from_launcher(self.keys)
-        return options if options.python else replace(options, python=shlex.quote(self._header().python))
+        keys = self.keys
+        if keys.submitit_folder is not None:
+            keys = replace(keys, submitit_folder=str(Path(self._header().cwd) / keys.submitit_folder))
+        return keys if keys.python else replace(keys, python=shlex.quote(self._header().python))
 
     def request(self, environ: Mapping[str, str]) -> Request:
         """For Slurm, with this environment for the jobs.
 
-        :raises UsageError: a key has a value that Slurm cannot be given
         :raises UnavailableError: the manifest cannot be read
         """
         return Request(
             sweep=self.launch.sweep,
             launch=self.launch.first_run,
             runs=self.runs,
-            options=self.options,
+            keys=self.keys_here,
             environ=environ,
             host=socket.gethostname(),
-            log_folder=self.keys.get("submitit_folder"),
-            changed=self.changes,
-            throttles=self.keys.get(THROTTLES) or {},
+            changed=self.keys.changes_since(LaunchKeys.recorded(self.launch.options)),
         )
 
     def later_request(self, environ: Mapping[str, str], *, wait_s: int) -> Request:
@@ -78,11 +65,7 @@ class Resubmission:
         :param wait_s: seconds before which nothing starts
         """
         request = self.request(environ)
-        options = request.options
-        flags = {k: v for k, v in options.additional_parameters.items() if k not in ("begin", "dependency")}
-        singleton = options.dependency if options.dependency == "singleton" else None
-        options = replace(options, additional_parameters=flags, dependency=singleton)
-        return replace(request, options=options, begin_s=wait_s)
+        return replace(request, keys=request.keys.without_beginning(), begin_s=wait_s)
 
     def local_request(self) -> LocalRequest:
         """For a pool on this machine.
@@ -91,7 +74,9 @@ class Resubmission:
         :raises UnavailableError: the manifest cannot be read
         """
         launch, python = self.launch, self._header().python
-        return local_request(self.keys, sweep=launch.sweep, launch=launch.first_run, runs=self.runs, python=python)
+        return local_request(
+            self.keys_here, sweep=launch.sweep, launch=launch.first_run, runs=self.runs, python=python
+        )
 
     def _header(self) -> ManifestHeader:
         path = self.layout.manifest(self.launch.first_run)

@@ -7,10 +7,9 @@ Whoever carries a decision out makes it again under the sweep's lock
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.failures import failure_class
 from hpcorch.model.ids import format_time, parse_time
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retries import retry_wait_s
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 from hpcorch.services.observation.attribution import cancelled_runs
@@ -31,14 +31,14 @@ class Resubmit:
 
     :param wait_s: whole seconds from now
     :param reason: why, for people
-    :param changes: launcher keys that their last submission was made with instead of the launch's own
+    :param keys: what their last submission asked for
     """
 
     launch: int
     runs: tuple[int, ...]
     wait_s: int
     reason: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    keys: LaunchKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ def _planned(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | 
     if last is None or failure is None:
         return None
     number = sum(1 for end in ends.values() if failure_class(end) is failure)
-    most = state.budget(run.launch).of(failure)
+    most = state.keys[run.launch].max_retries.of(failure)
     if number > most:
         return None
     reason = f"retry {number} of {most} after {failure.value}"
@@ -184,16 +184,10 @@ def _after_preemption(run: Run, latest: Submission, state: SweepState) -> Planne
     """A run of which Slurm let go when it preempted it. There is no limit: it is no failure of the run."""
     if (run.run, latest.submission) not in state.let_go:
         return None
-    if latest.backend is not Backend.SLURM or _forbids_requeue(run.launch, latest, state):
+    if latest.backend is not Backend.SLURM or state.keys_of(latest).forbids_requeue:
         return None
     reason = "preempted, and not requeued by Slurm"
     return PlannedRetry(run=run.run, number=0, of=0, at=state.now, reason=reason)
-
-
-def _forbids_requeue(launch: int, latest: Submission, state: SweepState) -> bool:
-    keys = {**state.launches[launch].options, **state.history.changed.get(latest.submission, {})}
-    flags = {name.replace("_", "-"): value for name, value in (keys.get("additional_parameters") or {}).items()}
-    return bool(flags.get("no-requeue")) or flags.get("requeue") is False
 
 
 def _begin(last: Attempt, number: int, state: SweepState) -> str:
@@ -215,19 +209,20 @@ def _resubmits(state: SweepState) -> Iterator[Resubmit]:
     """Submissions of what is awaited; few, since runs for the same reason share an array and the longest wait."""
     if state.sweep.backend is not Backend.SLURM or _submitted_just_now(state):
         return
-    groups: dict[tuple[int, str, str], list[PlannedRetry]] = {}
+    asked = {number: state.keys_of(submission) for number, submission in state.history.submissions.items()}
+    groups: dict[tuple[int, str, LaunchKeys], list[PlannedRetry]] = {}
     for candidate in _candidates(state):
         if candidate.was_refused and candidate.retry.at > state.now:
             continue  # Slurm is asked again when the time has come, and is not given a time to begin
-        changes = json.dumps(state.history.changed.get(candidate.latest.submission, {}), sort_keys=True)
-        groups.setdefault((candidate.launch, candidate.retry.reason, changes), []).append(candidate.retry)
-    for (launch, reason, changes), members in sorted(groups.items()):
+        same = (candidate.launch, candidate.retry.reason, asked[candidate.latest.submission])
+        groups.setdefault(same, []).append(candidate.retry)
+    for (launch, reason, keys), members in groups.items():
         yield Resubmit(
             launch=launch,
             runs=tuple(sorted(retry.run for retry in members)),
             wait_s=_wait_s(members, state),
             reason=reason,
-            changes=json.loads(changes),
+            keys=keys,
         )
 
 

@@ -9,7 +9,6 @@ slots.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from hpcorch import tunables
 from hpcorch.journal.control import ControlJournal
@@ -18,14 +17,14 @@ from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Launch, Submission
 from hpcorch.model.events import KeeperSubmitted
+from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import new_token
-from hpcorch.model.retries import budget_of
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import SubmissionState
 from hpcorch.model.variables import script_exports
 from hpcorch.services.submission.parallelism import counts_runs
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
-from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.sbatch.quoting import literal_path
 
 _MEMORY_FLAGS = ("mem", "mem-per-cpu", "mem-per-gpu")
@@ -59,20 +58,19 @@ def _waits(launch: Launch, history: ControlHistory) -> bool:
 
 
 def _is_kept(launch: Launch, later: Collection[int], client: SlurmClient) -> bool:
-    wanted = launch.options.get("keeper")
-    if wanted is not None:
-        return bool(wanted)
+    keys = LaunchKeys.recorded(launch.options)
+    if keys.keeper is not None:
+        return keys.keeper
     if launch.first_run in later:
         return True
-    return not budget_of(launch).is_empty or _may_be_cancelled(launch.options, client)
+    return not keys.max_retries.is_empty or _may_be_cancelled(keys, client)
 
 
-def _may_be_cancelled(keys: Mapping[str, Any], client: SlurmClient) -> bool:
+def _may_be_cancelled(keys: LaunchKeys, client: SlurmClient) -> bool:
     """Whether a partition that the jobs may run in preempts them by CANCEL."""
     if not client.config().preempts:
         return False
-    named = (keys.get("additional_parameters") or {}).get("partition") or keys.get("partition")
-    wanted = set(str(named).split(",")) if named else None
+    wanted = set(keys.asked_partition.split(",")) if keys.asked_partition else None
     return any(
         "CANCEL" in one.preempt_mode
         for one in client.partitions()
@@ -83,30 +81,28 @@ def _may_be_cancelled(keys: Mapping[str, Any], client: SlurmClient) -> bool:
 def submit_keeper(
     journal: ControlJournal,
     submission: Submission,
-    options: JobOptions,
+    keys: LaunchKeys,
     environ: Mapping[str, str],
     client: SlurmClient,
 ) -> str:
     """Submit the keeper of a submission, and record it; its job id.
 
-    :param options: of the submission
+    :param keys: of the submission
     :raises SubmissionRejectedError: Slurm will not take it
     :raises UnavailableError: Slurm does not answer, or the sweep is somebody else's at the moment
     """
     script = journal.layout.keeper_script(submission.submission)
-    text = keeper_script(journal.layout, submission, options, environ)
+    text = keeper_script(journal.layout, submission, keys, environ)
     write_whole(script, text.encode("utf-8", "surrogateescape"))
     job_id = client.submit(script, env=environ).job_id
     journal.append(KeeperSubmitted(submission=submission.submission, job_id=job_id), durable=True)
     return job_id
 
 
-def keeper_script(
-    layout: SweepLayout, submission: Submission, options: JobOptions, environ: Mapping[str, str]
-) -> str:
+def keeper_script(layout: SweepLayout, submission: Submission, keys: LaunchKeys, environ: Mapping[str, str]) -> str:
     """The batch script of a keeper."""
     return sbatch_text(
-        keeper_options(options, after=submission.job_id or ""),
+        keeper_keys(keys, after=submission.job_id or ""),
         array=None,
         command=(
             "-u",
@@ -123,27 +119,25 @@ def keeper_script(
     )
 
 
-def keeper_options(options: JobOptions, *, after: str) -> JobOptions:
+def keeper_keys(keys: LaunchKeys, *, after: str) -> LaunchKeys:
     """What a keeper asks for: to run where the array may, as little as can be, when that job is over.
 
-    :param options: of the array
+    :param keys: of the array
     :param after: the array's job id
     """
-    flags = {
-        name.replace("_", "-"): value for name, value in options.additional_parameters.items() if value is not None
-    }
-    asked = (options.mem_gb, options.mem_per_cpu, options.mem_per_gpu, *(flags.get(name) for name in _MEMORY_FLAGS))
+    flags = {name: value for name, value in keys.flags.items() if value is not None}
+    asked = (keys.mem_gb, keys.mem_per_cpu, keys.mem_per_gpu, *(flags.get(name) for name in _MEMORY_FLAGS))
     place = {name: flags[name] for name in _KEPT_FLAGS if name in flags}
-    return JobOptions(
-        name=f"{options.name}-keeper",
+    return LaunchKeys(
+        name=f"{keys.name}-keeper",
         timeout_min=tunables.KEEPER_LIMIT_MIN,
-        partition=options.partition,
-        qos=options.qos,
-        account=options.account,
-        reservation=options.reservation,
-        setup=options.setup,
-        python=options.python,
+        partition=keys.partition,
+        qos=keys.qos,
+        account=keys.account,
+        reservation=keys.reservation,
+        setup=keys.setup,
+        python=keys.python,
         mem_gb=tunables.KEEPER_MEMORY_GB if any(value is not None for value in asked) else None,
         dependency=f"afterany:{after}",
-        additional_parameters={**place, "signal": None},  # it has nothing to save when its time ends
+        additional_parameters=FrozenMapping({**place, "signal": None}),  # it has nothing to save when its time ends
     )

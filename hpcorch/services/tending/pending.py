@@ -12,7 +12,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Run
-from hpcorch.model.retries import budget_of
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
 
 def _may_fail_again(ledger: Ledger, sweep: str, counts: Mapping[RunState, int]) -> bool:
     return not NOT_FINE.isdisjoint(counts) and any(
-        not budget_of(launch).is_empty for launch in ledger.launches(sweep)
+        not LaunchKeys.recorded(launch.options).max_retries.is_empty for launch in ledger.launches(sweep)
     )
 
 

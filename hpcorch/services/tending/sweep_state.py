@@ -13,7 +13,7 @@ from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
-from hpcorch.model.retries import RetryBudget, budget_of
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
 from hpcorch.services.local.processes import pool_is_gone
 
@@ -25,6 +25,7 @@ WITH_SLURM = frozenset(state for state in RunState if not state.is_final and sta
 class SweepState:
     """A sweep, and those of its runs that somebody may have to do something about.
 
+    :param keys: launch -> its keys
     :param runs: those that are PLANNED, and those that did not end well where their launch has a budget
     :param ends: run -> the last end on record of each of its submissions, by number
     :param let_go: (run, submission) that were preempted and that Slurm did not put back into its queue
@@ -35,7 +36,7 @@ class SweepState:
     """
 
     sweep: Sweep
-    launches: Mapping[int, Launch]
+    keys: Mapping[int, LaunchKeys]
     history: ControlHistory
     runs: Sequence[Run]
     ends: Mapping[int, Mapping[int, Attempt]]
@@ -45,9 +46,9 @@ class SweepState:
     unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
     is_with_slurm: bool = False
 
-    def budget(self, launch: int) -> RetryBudget:
-        """How often runs of a launch are run again after failures."""
-        return budget_of(self.launches[launch])
+    def keys_of(self, submission: Submission) -> LaunchKeys:
+        """What runs of a submission asked for."""
+        return self.keys[submission.launch].changed(self.history.changed.get(submission.submission, {}))
 
 
 def read_state(
@@ -64,18 +65,19 @@ def read_state(
     # No more of the journal than the ledger has, or a run that was submitted again just now would look over.
     sweep = journal.sweep
     history = journal.history(until=ledger.offset(sweep, CONTROL_SOURCE))
-    launches = {launch.first_run: launch for launch in ledger.launches(sweep)}
+    launches = ledger.launches(sweep)
+    keys = {launch.first_run: LaunchKeys.recorded(launch.options) for launch in launches}
     counts = ledger.counts(sweep)
     is_with_slurm = not WITH_SLURM.isdisjoint(counts)
-    kept = keepers_for(launches.values(), history) if keepers_for is not None and is_with_slurm else ()
+    kept = keepers_for(launches, history) if keepers_for is not None and is_with_slurm else ()
     wanted = {RunState.PLANNED}
-    if any(not budget_of(launch).is_empty for launch in launches.values()):
+    if any(not one.max_retries.is_empty for one in keys.values()):
         wanted |= NOT_FINE
     runs = ledger.runs(sweep, states=wanted) if not wanted.isdisjoint(counts) else []
     attempts = ledger.attempts(sweep, runs=[run.run for run in runs]) if runs else []
     return SweepState(
         sweep=ledger.sweep(sweep).sweep,
-        launches=launches,
+        keys=keys,
         history=history,
         runs=runs,
         ends=last_ends(attempts, history, {run.run for run in runs}),

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
@@ -20,6 +19,7 @@ from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.recording.environment import recorded_environment
@@ -145,12 +145,12 @@ class _Tender:
     def _resubmit(self, action: Resubmit) -> None:
         """Submit what ended in one array or in several; one array holds no more than the cluster lets it."""
         room = SubmitRoom(array_tasks=self.client.config().array_tasks)
-        chosen, _ = portions(((run, {}) for run in action.runs), room, alone=True)
+        chosen, _ = portions(dict.fromkeys(action.runs, action.keys), room, alone=True)
         for portion in chosen:
             self._resubmit_array(replace(action, runs=portion.runs))
 
     def _resubmit_array(self, action: Resubmit) -> None:
-        again = self._resubmission(action.launch, action.runs, action.changes)
+        again = self._resubmission(action.launch, action.runs, action.keys)
         request = again.later_request(self._environ, wait_s=action.wait_s)
         try:
             array = submit_array(self.reconciler.journal, request, self.client)
@@ -163,6 +163,7 @@ class _Tender:
         """What Slurm does not take now is offered again by whoever comes next."""
         ledger, sweep = self.reconciler.ledger, self.reconciler.sweep
         begun = not ledger.counts(sweep).keys() <= _NOT_BEGUN
+        keys = self._keys(feed.launch)
 
         def request(portion: ArrayPlan) -> Request:
             again = self._resubmission(feed.launch, portion.runs, portion.keys)
@@ -174,10 +175,10 @@ class _Tender:
             launch=feed.launch,
             client=self.client,
             profile=self._profile,
-            keys=self._launches[feed.launch].options,
+            keys=keys,
             request=request,
         )
-        runs = [(run.run, run.launcher) for run in ledger.runs(sweep, indices=feed.runs)]
+        runs = {run.run: keys.changed(run.launcher) for run in ledger.runs(sweep, indices=feed.runs)}
         try:
             done = feeder.feed(runs, alone=feed.alone)
         except SubmissionRejectedError as error:
@@ -204,10 +205,10 @@ class _Tender:
 
     def _keep(self, keep: Keep, history: ControlHistory) -> None:
         submission = history.submissions[keep.submission]
-        changes = history.changed.get(keep.submission, {})
-        options = self._resubmission(submission.launch, submission.runs, changes).options
+        asked = self._keys(submission.launch).changed(history.changed.get(keep.submission, {}))
+        keys = self._resubmission(submission.launch, submission.runs, asked).keys_here
         try:
-            job_id = submit_keeper(self.reconciler.journal, submission, options, self._environ, self.client)
+            job_id = submit_keeper(self.reconciler.journal, submission, keys, self._environ, self.client)
         except HpcorchError as error:
             number = keep.submission
             what = f"submission {number} has no keeper job, so what it needs later waits for your next command"
@@ -215,10 +216,13 @@ class _Tender:
         else:
             self.keepers[keep.submission] = job_id
 
-    def _resubmission(self, launch: int, runs: Iterable[int], changes: Mapping[str, Any]) -> Resubmission:
+    def _resubmission(self, launch: int, runs: Iterable[int], keys: LaunchKeys) -> Resubmission:
         return Resubmission(
-            layout=self.reconciler.layout, launch=self._launches[launch], runs=tuple(runs), changes=changes
+            layout=self.reconciler.layout, launch=self._launches[launch], runs=tuple(runs), keys=keys
         )
+
+    def _keys(self, launch: int) -> LaunchKeys:
+        return LaunchKeys.recorded(self._launches[launch].options)
 
     @cached_property
     def _launches(self) -> dict[int, Launch]:

@@ -7,12 +7,15 @@ behind them where sbatch must hear ours: what the user said is in ours then, too
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_ranges
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import SubmissionForm
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.throttling.state import tag
@@ -22,6 +25,13 @@ from hpcorch.slurm.sbatch.line import VARIABLES, SbatchLine
 from hpcorch.slurm.sbatch.marks import marked
 
 _POOL_FLAGS = ("partition", "qos", "account", "reservation", "nice")
+# sbatch has no default of ours: no time limit but the partition's, and as many at once as there is room for.
+_NOTHING_SAID = LaunchKeys(timeout_min=0, array_parallelism=None)
+# What a job occupies, and for how long.
+_DEMAND = (
+    *("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "cpus-per-gpu", "time"),
+    *("gpus", "gpus-per-node", "gpus-per-task", "gres"),
+)
 _ENVIRONMENT_AS_IS = frozenset({"NONE", "NIL", "ALL"})
 
 
@@ -30,24 +40,27 @@ class Granted:
     """What the site profile makes of a request.
 
     :param keys: launcher keys that result
-    :param throttles: throttled resource -> units that each element takes
     :param leases: resources that may be leased -> directory, capacity, expiry in seconds
     :param warnings: sentences on what the profile does not like and allows
     """
 
-    keys: Mapping[str, Any]
-    throttles: Mapping[str, int] = field(default_factory=dict)
+    keys: LaunchKeys
     leases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is recorded: the keys that say something."""
+        return self.keys.changes_since(_NOTHING_SAID)
 
     def throttle(self, parallel: int | None) -> dict[str, Any] | None:
         """What is recorded of a request that shares throttled resources.
 
         :param parallel: how many elements its user lets run at once
         """
-        if not self.throttles:
+        if not self.keys.throttles:
             return None
-        return {"units": dict(self.throttles), "bound": self.keys.get("array_parallelism", parallel)}
+        return {"units": dict(self.keys.throttles), "bound": self.keys.array_parallelism or parallel}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,23 +97,23 @@ class ScriptRequest:
             return "wrap"
         return "sbatch" if self.path is None else self.path.name
 
-    def keys(self) -> dict[str, Any]:
-        """As launcher keys, which the site profile judges."""
-        additional = {
-            name: value
-            for name, value in self.values.items()
-            if name in ("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "cpus-per-gpu", "time")
-            or name in ("gpus", "gpus-per-node", "gpus-per-task", "gres")
-        }
-        keys: dict[str, Any] = {key: self.values.get(key) for key in (*_POOL_FLAGS, "licenses")}
-        keys |= {
-            "additional_parameters": additional,
-            "resources": dict(self.asked.resources),
-            "pool": self.asked.pool,
-        }
-        if self.indices is not None:
-            keys["array_parallelism"] = self.parallel
-        return {key: value for key, value in keys.items() if value not in (None, {})}
+    def keys(self) -> LaunchKeys:
+        """As launcher keys, which the site profile judges. What sbatch will refuse is left to sbatch."""
+        values = self.values
+        nice = values.get("nice")
+        return replace(
+            _NOTHING_SAID,
+            partition=values.get("partition"),
+            qos=values.get("qos"),
+            account=values.get("account"),
+            reservation=values.get("reservation"),
+            nice=None if nice is None else _nice(nice),
+            licenses=values.get("licenses"),
+            additional_parameters=FrozenMapping({name: values[name] for name in _DEMAND if name in values}),
+            array_parallelism=self.parallel,
+            pool=self.asked.pool,
+            resources=FrozenMapping(self.asked.resources),
+        )
 
     def config(self, digest: str) -> dict[str, Any]:
         """What is executed, as plain data.
@@ -113,6 +126,11 @@ class ScriptRequest:
             "arguments": list(self.line.arguments),
             "flags": list(self.line.flags),
         }
+
+
+def _nice(text: str) -> int | None:
+    """A value of ``--nice``, which is 100 where it says none (sbatch(1)); None of what is no number."""
+    return int(text or 100) if re.fullmatch(r"(-?\d+)?", text, re.ASCII) else None
 
 
 def merged_values(line: SbatchLine, environ: Mapping[str, str], script: Mapping[str, str]) -> dict[str, str]:
@@ -140,11 +158,12 @@ def command_line(request: ScriptRequest, granted: Granted, token: str) -> list[s
     :param token: marks the submission for ever
     """
     values, line = request.values, request.line
-    ahead = [f"--{key}={granted.keys[key]}" for key in _POOL_FLAGS if key not in values and granted.keys.get(key)]
+    of_pool = {name: getattr(granted.keys, name) for name in _POOL_FLAGS if name not in values}
+    ahead = [f"--{name}={value}" for name, value in of_pool.items() if value]
     comment = values.get("comment", "")
     behind = ["--parsable"]
-    if granted.throttles:
-        comment = " ".join(filter(None, [comment, tag(granted.throttles, request.parallel)]))
+    if granted.keys.throttles:
+        comment = " ".join(filter(None, [comment, tag(granted.keys.throttles, request.parallel)]))
         behind.append("--hold")
     behind.append(f"--comment={marked(comment, token)}")
     behind += _licenses(values, granted)
@@ -157,7 +176,7 @@ def command_line(request: ScriptRequest, granted: Granted, token: str) -> list[s
 
 def _licenses(values: Mapping[str, str], granted: Granted) -> list[str]:
     """Together with those that the user named: of two flags sbatch would heed the last."""
-    licenses = granted.keys.get("licenses")
+    licenses = granted.keys.licenses
     if not licenses or licenses == values.get("licenses"):
         return []
     text = licenses if isinstance(licenses, str) else ",".join(f"{name}:{n}" for name, n in licenses.items())
@@ -168,7 +187,7 @@ def _array(request: ScriptRequest, granted: Granted) -> list[str]:
     """With a limit that is not the user's: a throttled array starts with one element at most."""
     if request.indices is None:
         return []
-    limit = 1 if granted.throttles else granted.keys.get("array_parallelism")
+    limit = 1 if granted.keys.throttles else granted.keys.array_parallelism
     if limit is None or limit == request.parallel:
         return []
     return [f"--array={format_ranges(request.indices)}%{limit}"]

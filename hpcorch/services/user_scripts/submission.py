@@ -118,11 +118,11 @@ class ScriptSubmission:
             argv=["hpcorch", "sbatch", *request.line.words],
             environ=self.relay.environ,
             indices=request.indices,
-            options={**granted.keys, LOG_KEY: log_pattern(request, cwd)},
+            options={**granted.options, LOG_KEY: log_pattern(request, cwd)},
             leases=granted.leases,
             cluster=config.cluster if chosen is None or "," in chosen else chosen,
             slurm_release=config.version,
-            throttle_folder=str(state_directory() / config.cluster) if granted.throttles else None,
+            throttle_folder=str(state_directory() / config.cluster) if granted.keys.throttles else None,
         )
         recorded = record_program(default_ledger(cwd), wrapped)
         self.outcome.sweep = recorded.sweep

@@ -28,17 +28,16 @@ def judge(request: ScriptRequest, project: Path, client: SlurmClient, cwd: Path)
     """
     profile = load_profile(project)
     terms = terms_of(profile, request.keys())
-    if terms.throttles and request.indices is None:
+    if terms.keys.throttles and request.indices is None:
         raise UsageError(
-            f"{', '.join(terms.throttles)} is shared out among the elements of arrays (enforced: throttle): submit"
-            " the script as an array, such as --array=0"
+            f"{', '.join(terms.keys.throttles)} is shared out among the elements of arrays (enforced: throttle):"
+            " submit the script as an array, such as --array=0"
         )
     check_cluster(profile, client)
     warning = check_checkout(profile, cwd)
     reckon(profile, [Share(runs=len(request.indices or [0]), terms=terms)], client)
     return Granted(
         keys=terms.keys,
-        throttles=terms.throttles,
         leases=lease_places(profile, request.asked.resources),
         warnings=[] if warning is None else [warning],
     )

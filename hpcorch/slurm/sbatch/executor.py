@@ -17,11 +17,13 @@ import submitit
 
 from hpcorch.errors import UsageError
 from hpcorch.model.ids import format_ranges, parse_ranges
+from hpcorch.model.keys.kinds import parameter_name
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.slurm import commands
 from hpcorch.slurm.sbatch.marks import marked
-from hpcorch.slurm.sbatch.options import JobOptions, Scalar, check_flag
 from hpcorch.slurm.sbatch.quoting import for_bash, for_directive
 
+Scalar = str | int | float | bool | None
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSED_ON = (
     *("name", "timeout_min", "cpus_per_task", "gpus_per_node", "gpus_per_task", "cpus_per_gpu"),
@@ -31,7 +33,7 @@ _PASSED_ON = (
 
 
 def sbatch_text(
-    options: JobOptions,
+    keys: LaunchKeys,
     *,
     array: range | str | None,
     command: Sequence[str],
@@ -57,12 +59,12 @@ def sbatch_text(
     :param begin_s: seconds from the submission before which nothing starts
     :raises UsageError: a value cannot be written into a batch script
     """
-    executor = ArrayExecutor(Path(log_pattern).parent, options, command=command, exports=exports or {})
-    flags = _array_flags(array, options.array_parallelism)
+    executor = ArrayExecutor(Path(log_pattern).parent, keys, command=command, exports=exports or {})
+    flags = _array_flags(array, keys.array_parallelism)
     flags |= {"output": log_pattern, "hold": hold, "requeue": requeue}
     if begin_s > 0:
         flags["begin"] = f"now+{begin_s}"
-    if error_pattern is not None and not options.stderr_to_stdout:
+    if error_pattern is not None and not keys.stderr_to_stdout:
         flags["error"] = error_pattern
     return executor.script(flags, token)
 
@@ -76,21 +78,21 @@ class ArrayExecutor(submitit.SlurmExecutor):
     def __init__(
         self,
         folder: Path,
-        options: JobOptions,
+        keys: LaunchKeys,
         *,
         command: Sequence[str],
         exports: Mapping[str, str],
     ) -> None:
-        super().__init__(folder, python=options.python or for_bash(sys.executable))
-        self._options = options
+        super().__init__(folder, python=keys.python or for_bash(sys.executable))
+        self._keys = keys
         self._command = tuple(command)
         self._exports = dict(exports)
-        self._additional = {_parameter_name(k): v for k, v in options.additional_parameters.items()}
-        self._uses_srun = bool(options.srun_args) or _task_count(options, self._additional) > 1
+        self._additional = {_parameter_name(k): v for k, v in keys.additional_parameters.items()}
+        self._uses_srun = bool(keys.srun_args) or _task_count(keys, self._additional) > 1
         with warnings.catch_warnings():
             # cpus_per_gpu without gpus_per_task is submitit's warning; Slurm takes it with any GPU request.
             warnings.simplefilter("ignore")
-            self.update_parameters(**self._convert_parameters(_generic_parameters(options, self._additional)))
+            self.update_parameters(**self._convert_parameters(_generic_parameters(keys, self._additional)))
 
     @classmethod
     def affinity(cls) -> int:
@@ -98,9 +100,9 @@ class ArrayExecutor(submitit.SlurmExecutor):
         return 2
 
     def script(self, flags: Mapping[str, Scalar], token: str) -> str:
-        """The batch script, with ``flags`` beside the options' own and the token in its comment."""
+        """The batch script, with ``flags`` beside the keys' own and the token in its comment."""
         self.parameters["additional_parameters"] = self._checked_flags(flags, token)
-        self.parameters["setup"] = [*self._options.setup, *map(_export_line, self._exports.items())]
+        self.parameters["setup"] = [*self._keys.setup, *map(_export_line, self._exports.items())]
         for key in self._removed():
             self.parameters[key] = None
         with warnings.catch_warnings():
@@ -116,10 +118,10 @@ class ArrayExecutor(submitit.SlurmExecutor):
         if not self._uses_srun:
             return f"exec {python}"
         srun = ["srun", "--unbuffered", "--kill-on-bad-exit=1"]
-        cpus = self._additional.get("cpus_per_task", self._options.cpus_per_task)
+        cpus = self._additional.get("cpus_per_task", self._keys.cpus_per_task)
         if cpus is not None:
             srun.append(f"--cpus-per-task={cpus}")  # since 22.05 srun does not take it over from sbatch
-        step = " ".join(["exec", *map(for_bash, [*srun, *self._options.srun_args]), python])
+        step = " ".join(["exec", *map(for_bash, [*srun, *self._keys.srun_args]), python])
         # Tasks of a step write into a pipe; only the script itself sees which file is behind it.
         return f'export HPCORCH_LOG="$(readlink "/proc/$$/fd/1")"\n{step}'
 
@@ -136,19 +138,19 @@ class ArrayExecutor(submitit.SlurmExecutor):
 
     def _checked_flags(self, flags: Mapping[str, Scalar], token: str) -> dict[str, Scalar]:
         """The flags beside submitit's own parameters, the user's last, with what is ``False`` taken away."""
-        delay = f"USR1@{self._options.warned_s}"
+        delay = f"USR1@{self._keys.warned_s}"
         merged: dict[str, Scalar] = {
             "open-mode": "append",
             "signal": delay if self._uses_srun else f"B:{delay}",
-            "licenses": self._options.licenses_text,
-            "reservation": self._options.reservation,
-            "nice": self._options.nice,
+            "licenses": _licenses(self._keys.licenses),
+            "reservation": self._keys.reservation,
+            "nice": self._keys.nice,
             **flags,
         }
         if self._additional.get("no_requeue"):
             merged["requeue"] = False
         merged |= self._additional
-        comment = merged.get("comment", self._options.comment)
+        comment = merged.get("comment", self._keys.comment)
         merged["comment"] = marked(None if comment in (None, False) else str(comment), token)
         return {key: _directive(value) for key, value in merged.items() if value is not None and value is not False}
 
@@ -162,18 +164,18 @@ def _parameter_name(flag: str) -> str:
 
     :raises UsageError: the flag is one that the submission decides itself
     """
-    name = check_flag(flag)
+    name = parameter_name(flag)
     return "open-mode" if name == "open_mode" else name
 
 
-def _generic_parameters(options: JobOptions, additional: Mapping[str, Scalar]) -> dict[str, Any]:
+def _generic_parameters(keys: LaunchKeys, additional: Mapping[str, Scalar]) -> dict[str, Any]:
     """submitit's parameters by its generic names; ``None`` keeps a flag out of the script."""
     # A count of 1 is Slurm's default and some sites refuse it; but --gpus-per-task needs to hear it.
-    several = _task_count(options, additional) > 1 or options.gpus_per_task is not None
-    plain = {key: getattr(options, key) for key in _PASSED_ON}
+    several = _task_count(keys, additional) > 1 or keys.gpus_per_task is not None
+    plain = {key: getattr(keys, key) for key in _PASSED_ON}
     plain |= {
-        "nodes": options.nodes if several else None,
-        "tasks_per_node": options.tasks_per_node if several else None,
+        "nodes": keys.nodes if several else None,
+        "tasks_per_node": keys.tasks_per_node if several else None,
         "wckey": None,
         "use_srun": False,
         "stderr_to_stdout": True,
@@ -183,9 +185,9 @@ def _generic_parameters(options: JobOptions, additional: Mapping[str, Scalar]) -
     return {key: _directive(value) for key, value in plain.items()}
 
 
-def _task_count(options: JobOptions, additional: Mapping[str, Scalar]) -> int:
-    nodes = _count(additional.get("nodes"), options.nodes)
-    per_node = _count(additional.get("ntasks_per_node"), options.tasks_per_node)
+def _task_count(keys: LaunchKeys, additional: Mapping[str, Scalar]) -> int:
+    nodes = _count(additional.get("nodes"), keys.nodes)
+    per_node = _count(additional.get("ntasks_per_node"), keys.tasks_per_node)
     return max(_count(additional.get("ntasks"), 1), nodes * per_node)
 
 
@@ -196,14 +198,14 @@ def _count(value: Scalar, default: int) -> int:
     return int(value) if str(value).isdigit() else 2
 
 
-def _array_flags(array: range | str | None, parallelism: int) -> dict[str, Scalar]:
+def _array_flags(array: range | str | None, parallelism: int | None) -> dict[str, Scalar]:
     """``--array`` with a limit only where it limits something."""
     if array is None:
         return {}
     indices = parse_ranges(array) if isinstance(array, str) else array
     if not indices:
         raise UsageError("An array needs at least one run.")
-    limit = f"%{parallelism}" if parallelism < len(indices) else ""
+    limit = f"%{parallelism}" if parallelism is not None and parallelism < len(indices) else ""
     return {"array": format_ranges(indices) + limit}
 
 
@@ -212,6 +214,13 @@ def _export_line(item: tuple[str, str]) -> str:
     if _ENVIRONMENT_NAME.fullmatch(name) is None:
         raise UsageError(f"{name!r} cannot be the name of an environment variable.")
     return f"export {name}={for_bash(value)}"
+
+
+def _licenses(licenses: Mapping[str, int] | str | None) -> str | None:
+    """The value of ``--licenses``; None for none."""
+    if licenses is None or isinstance(licenses, str):
+        return licenses or None
+    return ",".join(f"{name}:{count}" for name, count in licenses.items()) or None
 
 
 def _directive(value: Any) -> Any:

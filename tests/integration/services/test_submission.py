@@ -27,11 +27,11 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import SubmissionAccepted
 from hpcorch.model.ids import utc_now
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.submit import submit_array
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.slurm.client import CliClient
-from hpcorch.slurm.sbatch.options import JobOptions
 from tests.support.apps import App, make_app
 from tests.support.processes import in_another_process
 from tests.support.sweeps import SweepOnDisk, make_sweep
@@ -89,7 +89,7 @@ class Campaign:
             sweep=self.sweep.id,
             launch=0,
             runs=[run],
-            options=JobOptions(python=str(self.python)),
+            keys=LaunchKeys(python=str(self.python)),
             environ=os.environ,
             host="login1",
         )

@@ -16,13 +16,13 @@ import pytest
 from hpcorch.errors import NotFoundError, SubmissionRejectedError
 from hpcorch.model.ids import new_token
 from hpcorch.model.job_states import JobState
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.client import CliClient, SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
-from hpcorch.slurm.sbatch.options import JobOptions
 from tests.support.waiting import wait_until
 
-# What a rejected value is called, as keys of JobOptions, and a word that the explanation must hold.
+# What a rejected value is called, as launcher keys, and a word that the explanation must hold.
 REJECTED = {
     "licence": ({"licenses": {"nosuchlicence": 1}}, "nosuchlicence"),
     "partition": ({"partition": "nosuchpartition"}, "nosuchpartition"),
@@ -44,7 +44,7 @@ class Scripts:
     def write(self, body: str = "true", *, array: str | None = "0-2", hold: bool = True, **options: object) -> Path:
         self.token = new_token()
         path = self._folder / f"{self.token}.sh"
-        asked = JobOptions.from_mapping({"timeout_min": 5, "python": "bash", **options})
+        asked = LaunchKeys.parse({"timeout_min": 5, "python": "bash", **options})
         pattern = f"{self._folder}/%A_%a.log" if array else f"{self._folder}/%j.log"
         text = sbatch_text(
             asked, array=array, command=("-c", body), log_pattern=pattern, token=self.token, hold=hold

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcorch.errors import PolicyError, UsageError
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.demand import Demand, demand_of, parse_gpus, parse_minutes
 from hpcorch.resources.envelope import Group, check_sweep, worst_case
 from hpcorch.resources.profile.file import parse_profile
@@ -45,7 +46,9 @@ def gpu_runs(runs: int, gpus: int, minutes: int | None = 60, **more: object) -> 
     ],
 )
 def test_what_a_run_occupies_is_read_from_the_launchers_keys(options, gpus, cpus, minutes):
-    assert demand_of(options) == Demand(gpus=gpus, cpus=cpus, walltime_min=minutes)
+    assert demand_of(LaunchKeys.parse({"timeout_min": 0, **options})) == Demand(
+        gpus=gpus, cpus=cpus, walltime_min=minutes
+    )
 
 
 @pytest.mark.parametrize("value", ["many:", "a100:two", ":2", "-1"])

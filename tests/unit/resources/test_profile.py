@@ -153,20 +153,12 @@ def test_a_request_is_sorted_by_who_enforces_it():
         ({"scratchio": 1}, "no resource 'scratchio'; did you mean scratch_io?"),
         ({"scratch_io": 9}, "asks for 9 of scratch_io, whose capacity is 4: no run could ever start"),
         ({"writers": 0}, "resources.writers must be a whole number of at least 1, not 0"),
-        ({"writers": True}, "not True"),
-        ({"writers": "2"}, "not '2'"),
         ({"a100": 1}, "gpus_per_node"),
         ({"files": 1}, "need not ask"),
     ],
 )
 def test_a_request_that_could_never_be_met_is_refused(asked, words):
     with pytest.raises(UsageError, match=words.replace("?", r"\?").replace("(", r"\(")):
-        resolve(parse(RESOURCES), asked)
-
-
-@pytest.mark.parametrize("asked", [["scratch_io"], "scratch_io", 3])
-def test_a_request_that_does_not_say_how_much_of_what_is_refused(asked):
-    with pytest.raises(UsageError, match="such as resources="):
         resolve(parse(RESOURCES), asked)
 
 

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 
 BIG = SubmitRoom(array_tasks=1001)
-RUNS = st.lists(st.integers(0, 2), max_size=400).map(lambda kinds: [(n, {"gpus": k}) for n, k in enumerate(kinds)])
+RUNS = st.lists(st.integers(0, 2), max_size=400).map(
+    lambda kinds: {number: LaunchKeys(nodes=1 + kind) for number, kind in enumerate(kinds)}
+)
 ROOMS = st.builds(
     SubmitRoom,
     array_tasks=st.integers(1, 120),
@@ -19,12 +22,12 @@ ROOMS = st.builds(
 )
 
 
-def runs(count: int, **keys: object):
-    return [(number, keys) for number in range(count)]
+def runs(count: int) -> dict[int, LaunchKeys]:
+    return dict.fromkeys(range(count), LaunchKeys())
 
 
 def test_a_small_sweep_is_one_array():
-    assert portions(runs(3), BIG, alone=True) == ([ArrayPlan(runs=(0, 1, 2), keys={})], 0)
+    assert portions(runs(3), BIG, alone=True) == ([ArrayPlan(runs=(0, 1, 2), keys=LaunchKeys())], 0)
 
 
 def test_an_array_is_not_larger_than_the_cluster_allows():
@@ -34,9 +37,9 @@ def test_an_array_is_not_larger_than_the_cluster_allows():
 
 
 def test_runs_that_ask_for_the_same_share_an_array():
-    mixed = [(0, {"gpus": 1}), (1, {"gpus": 2}), (2, {"gpus": 1})]
-    chosen, _ = portions(mixed, BIG, alone=True)
-    assert chosen == [ArrayPlan(runs=(0, 2), keys={"gpus": 1}), ArrayPlan(runs=(1,), keys={"gpus": 2})]
+    one, two = (LaunchKeys.parse({"licenses": {"matlab": count}}) for count in (1, 2))
+    chosen, _ = portions({0: one, 1: two, 2: one}, BIG, alone=True)
+    assert chosen == [ArrayPlan(runs=(0, 2), keys=one), ArrayPlan(runs=(1,), keys=two)]
 
 
 def test_a_limit_leaves_room_for_other_jobs_and_for_a_third_array():
@@ -56,7 +59,7 @@ def test_the_profile_says_how_much_room_is_left_to_other_jobs():
 def test_something_is_tried_where_nothing_is_free_and_nothing_else_brings_somebody_back():
     room = SubmitRoom(array_tasks=1001, max_submit=4, submitted=9)
     assert portions(runs(3), room, alone=False) == ([], 3)
-    assert portions(runs(3), room, alone=True) == ([ArrayPlan(runs=(0,), keys={})], 2)
+    assert portions(runs(3), room, alone=True) == ([ArrayPlan(runs=(0,), keys=LaunchKeys())], 2)
 
 
 @pytest.mark.parametrize("limit", range(1, 40))
@@ -113,7 +116,7 @@ def test_every_run_is_submitted_once_or_waits_and_no_limit_is_passed(some, room,
     assert len(submitted) == len(set(submitted))
     assert waiting == len(some) - len(submitted)
     assert all(0 < len(one.runs) <= room.array_tasks for one in chosen)
-    assert all(dict(some)[run] == one.keys for one in chosen for run in one.runs)
+    assert all(some[run] == one.keys for one in chosen for run in one.runs)
     if room.free is not None:
         assert len(submitted) + max(0, len(chosen) - 2) <= max(room.free, int(alone))
         if alone and some:

@@ -19,16 +19,17 @@ from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failures import FailureClass
+from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_time
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retries import RetryBudget, retry_wait_s
 from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
 from hpcorch.services.tending.decide import Keep, Resubmit, awaited, decide
-from hpcorch.services.tending.keeper_submission import keeper_options, launches_to_keep
+from hpcorch.services.tending.keeper_submission import keeper_keys, launches_to_keep
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.sweep_state import SweepState
 from hpcorch.slurm.answers.partitions import Partition, parse_partitions
 from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
-from hpcorch.slurm.sbatch.options import JobOptions
 from tests.support.paths import DATA
 from tests.support.sweeps import make_sweep
 
@@ -92,13 +93,9 @@ class World:
         )
 
     def state(self) -> SweepState:
-        launch = Launch(
-            sweep="s", first_run=0, count=self.runs, manifest="m", manifest_digest="", task_digest="",
-            options=self.options, planned_at=self.now,
-        )  # fmt: skip
         return SweepState(
             sweep=replace(SWEEP, backend=self.backend),
-            launches={0: launch},
+            keys={0: LaunchKeys.recorded(self.options)},
             history=ControlHistory(
                 submissions=dict(self.submissions), observed={}, requests=self.requests, changed=self.changed
             ),
@@ -108,6 +105,12 @@ class World:
             let_go=frozenset(self.let_go),
             abandoned=self.abandoned,
         )
+
+    def launch(self) -> Launch:
+        return Launch(
+            sweep="s", first_run=0, count=self.runs, manifest="m", manifest_digest="", task_digest="",
+            options=self.options, planned_at=self.now,
+        )  # fmt: skip
 
     def tend(self, *, refused: bool = False) -> list[Resubmit]:
         done = [action for action in decide(self.state()) if isinstance(action, Resubmit)]
@@ -260,7 +263,7 @@ def test_a_retry_keeps_what_was_changed_by_hand() -> None:
     world.end(0, "NODE_FAIL")
     world.clock += tunables.RETRY_GROUPING_S
     (action,) = world.tend()
-    assert action.changes == {"mem_gb": 8}
+    assert action.keys == LaunchKeys.parse({**world.options, "mem_gb": 8})
 
 
 def test_a_refused_submission_is_tried_later_and_later_and_then_left_to_a_person() -> None:
@@ -326,7 +329,7 @@ class Asked:
     ],
 )
 def test_a_keeper_is_there_only_where_it_is_needed_or_asked_for(options, kept) -> None:
-    launch = World(options=options).state().launches[0]
+    launch = World(options=options).launch()
     assert launches_to_keep([launch], World(options=options).state().history, Asked()) == (
         {0} if kept else frozenset()
     )  # type: ignore[arg-type]
@@ -334,23 +337,23 @@ def test_a_keeper_is_there_only_where_it_is_needed_or_asked_for(options, kept) -
 
 @pytest.mark.parametrize(("count", "kept"), [(2, False), (3, True)])
 def test_a_sweep_of_several_arrays_has_keepers_while_runs_wait_to_be_submitted(count, kept) -> None:
-    state = World(runs=2).state()
-    launch, history = replace(state.launches[0], count=count), replace(state.history, feeding={0: None})
+    world = World(runs=2)
+    launch, history = replace(world.launch(), count=count), replace(world.state().history, feeding={0: None})
     assert launches_to_keep([launch], history, Asked()) == ({0} if kept else frozenset())  # type: ignore[arg-type]
 
 
 def test_a_keeper_asks_for_nothing_but_a_place_to_run() -> None:
-    array = JobOptions(
+    array = LaunchKeys(
         name="train", partition="p", qos="q", account="a", reservation="r", mem_gb=64, gpus_per_node=8, nodes=2,
-        licenses={"scratch": 1}, gres="gpu:1", cpus_per_task=16, timeout_min=600, nodelist="n1",
-        dependency="singleton", additional_parameters={"wckey": "w", "mail-type": "END"},
+        licenses=FrozenMapping({"scratch": 1}), gres="gpu:1", cpus_per_task=16, timeout_min=600, nodelist="n1",
+        dependency="singleton", additional_parameters=FrozenMapping({"wckey": "w", "mail-type": "END"}),
     )  # fmt: skip
-    asked = keeper_options(array, after="7")
-    assert asked == JobOptions(
+    asked = keeper_keys(array, after="7")
+    assert asked == LaunchKeys(
         name="train-keeper", partition="p", qos="q", account="a", reservation="r", mem_gb=0.5, timeout_min=30,
-        dependency="afterany:7", additional_parameters={"wckey": "w", "signal": None},
+        dependency="afterany:7", additional_parameters=FrozenMapping({"wckey": "w", "signal": None}),
     )  # fmt: skip
-    assert keeper_options(replace(array, mem_gb=None), after="7").mem_gb is None
+    assert keeper_keys(replace(array, mem_gb=None), after="7").mem_gb is None
 
 
 @pytest.mark.parametrize("release", ["22.05", "24.11", "26.05"])

@@ -9,6 +9,7 @@ import pytest
 from hpcorch.journal.control import ControlJournal
 from hpcorch.model.backends import Backend
 from hpcorch.model.events import FeedingPlanned
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.profile.profile import Pool, PoolLimits, Profile
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission import feeding
@@ -34,7 +35,7 @@ class Queue:
 def feed(tmp_path, monkeypatch):
     """Feeds eight runs after Slurm refused an array of four by a limit that it does not show; the arrays' sizes."""
 
-    def call(keys: dict[str, object]) -> tuple[list[int], int]:
+    def call(keys: LaunchKeys) -> tuple[list[int], int]:
         sweep = make_sweep(tmp_path, [[f"x={run}"] for run in range(8)], backend=Backend.SLURM)
         refused = SubmissionRecord.next(sweep.journal)
         refused.intend(Intent(launch=0, runs=range(4), backend=Backend.SLURM))
@@ -49,7 +50,7 @@ def feed(tmp_path, monkeypatch):
             keys=keys,
             request=_itself,
         )
-        fed = feeder.feed([(run, {}) for run in range(8)], alone=True)
+        fed = feeder.feed(dict.fromkeys(range(8), keys), alone=True)
         return [len(array.runs) for array in fed.arrays], fed.waiting
 
     return call
@@ -64,11 +65,11 @@ def _itself(portion: ArrayPlan) -> ArrayPlan:
 
 
 def test_after_a_refusal_by_a_limit_that_nobody_sees_arrays_are_smaller(feed):
-    assert feed({}) == ([2, 2, 2, 2], 0)
+    assert feed(LaunchKeys()) == ([2, 2, 2, 2], 0)
 
 
 def test_a_pools_limit_holds_beside_one_that_nobody_sees(feed):
-    assert feed({"pool": "few"}) == ([2, 1], 5)
+    assert feed(LaunchKeys(pool="few")) == ([2, 1], 5)
 
 
 def test_several_arrays_are_on_record_as_waiting_before_the_first_is_submitted(tmp_path, monkeypatch):
@@ -80,6 +81,8 @@ def test_several_arrays_are_on_record_as_waiting_before_the_first_is_submitted(t
         return _submitted(journal, portion, _client)
 
     monkeypatch.setattr(feeding, "submit_array", submit)
-    feeder = Feeder(journal=sweep.journal, launch=0, client=Queue(), profile=Profile(), keys={}, request=_itself)
-    feeder.feed([(0, {}), (1, {"gpus_per_node": 1})], alone=True)
+    feeder = Feeder(
+        journal=sweep.journal, launch=0, client=Queue(), profile=Profile(), keys=LaunchKeys(), request=_itself
+    )
+    feeder.feed({0: LaunchKeys(), 1: LaunchKeys(gpus_per_node=1)}, alone=True)
     assert told == [((0,), {0: None}), ((1,), {0: None})]

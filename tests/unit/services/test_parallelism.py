@@ -11,6 +11,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.job_states import JobState
+from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
 from hpcorch.model.states import SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.resources.shares import Claim, divide
@@ -18,7 +19,6 @@ from hpcorch.services.site.terms import Share, reckon, terms_of
 from hpcorch.services.submission.parallelism import free_arrays, is_beside, throttle_of, together
 from hpcorch.services.submission.request import Request
 from hpcorch.services.throttling.state import Entry, State, own_of, parse_tag, tag
-from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM, JobOptions
 
 OWN = own_of("s")
 
@@ -40,8 +40,8 @@ class Cluster:
 
 
 def request(runs, most, **options):
-    parallel = JobOptions(name="n", array_parallelism=most)
-    return Request(sweep="s", launch=0, runs=range(runs), options=parallel, environ={}, host="h", **options)
+    parallel = LaunchKeys(name="n", array_parallelism=most)
+    return Request(sweep="s", launch=0, runs=range(runs), keys=parallel, environ={}, host="h", **options)
 
 
 def submission(number, runs, state=SubmissionState.RELEASED):
@@ -151,7 +151,7 @@ def bound(*shares, cluster=None):
 
 
 def _share(runs, most, launch=1, **keys):
-    return Share(runs=runs, terms=terms_of(Profile(), {"array_parallelism": most, **keys}), launch=launch)
+    return Share(runs=runs, terms=terms_of(Profile(), LaunchKeys(array_parallelism=most, **keys)), launch=launch)
 
 
 def test_the_default_lets_so_many_run_of_each_array():

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcorch.errors import UsageError
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.services.user_scripts.own_flags import Asked, asked_in_script, take_ours
 from hpcorch.services.user_scripts.request import (
     Granted,
@@ -148,13 +149,13 @@ def test_an_empty_array_is_none():
 
 
 def test_terms_of_a_pool_stand_before_the_users_flags_which_win():
-    granted = Granted(keys={"partition": "night", "qos": "low", "nice": 10})
+    granted = Granted(keys=LaunchKeys(partition="night", qos="low", nice=10))
     argv = given_to_sbatch("--qos=mine", "job.sh", granted=granted)
     assert argv == ["--partition=night", "--nice=10", "--qos=mine", *OURS, "job.sh"]
 
 
 def test_a_throttled_array_comes_held_and_one_element_at_a_time():
-    granted = Granted(keys={"array_parallelism": 4}, throttles={"scratch_io": 1})
+    granted = Granted(keys=LaunchKeys.parse({"array_parallelism": 4, "throttles": {"scratch_io": 1}}))
     argv = given_to_sbatch("--array=1-9:2", "job.sh", granted=granted)
     assert argv[0] == "--array=1-9:2"
     assert {"--hold", "--array=1,3,5,7,9%1"} <= set(argv[1:])
@@ -164,12 +165,12 @@ def test_a_throttled_array_comes_held_and_one_element_at_a_time():
 
 
 def test_a_limit_of_the_profile_that_is_lower_than_the_users_is_told_to_sbatch():
-    argv = given_to_sbatch("--array=0-9%8", "job.sh", granted=Granted(keys={"array_parallelism": 2}))
+    argv = given_to_sbatch("--array=0-9%8", "job.sh", granted=Granted(keys=LaunchKeys(array_parallelism=2)))
     assert argv[-2:] == ["--array=0-9%2", "job.sh"]
 
 
 def test_licences_of_the_profile_are_added_to_the_users():
-    granted = Granted(keys={"licenses": {"scratch": 1, "matlab": 2}})
+    granted = Granted(keys=LaunchKeys.parse({"licenses": {"scratch": 1, "matlab": 2}}))
     assert "--licenses=scratch:1,matlab:2" in given_to_sbatch("-L", "matlab:2", "job.sh", granted=granted)
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcorch.errors import UsageError
+from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.slurm.sbatch.executor import sbatch_text
-from hpcorch.slurm.sbatch.options import JobOptions
 from hpcorch.slurm.sbatch.quoting import directives, for_bash, for_directive, literal_path
 
 # Every key of hydra-submitit-launcher 1.2 and of its 1.4 development version that a submission can show, a value
@@ -50,7 +50,7 @@ def script(array="0-11", **options):
     hold = options.pop("hold", True)
     exports = options.pop("exports", None)
     return sbatch_text(
-        JobOptions.from_mapping(options),
+        LaunchKeys.parse(options),
         array=array,
         command=("-u", "-m", "hpcorch.runtime", "/sweep"),
         log_pattern="/logs/%A_%a.log",
@@ -190,13 +190,13 @@ def test_a_warning_that_was_taken_away_is_not_replaced_by_another(nothing):
 
 def test_a_second_file_takes_errors_only_where_asked():
     def found(**options):
-        asked = JobOptions.from_mapping(options)
+        asked = LaunchKeys.parse(options)
         return directives(
             sbatch_text(asked, array="0", command=(), log_pattern="/l.out", error_pattern="/l.err", token="t")
         )
 
-    assert found()["error"] == "/l.err"
-    assert "error" not in found(stderr_to_stdout=True)
+    assert found(stderr_to_stdout=False)["error"] == "/l.err"
+    assert "error" not in found()
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
@@ -218,34 +218,3 @@ def test_a_percent_sign_in_a_folder_means_itself():
     assert literal_path("/a%j/b") == "/a%%j/b"
     with pytest.raises(UsageError, match="backslash"):
         literal_path("/a\\b")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("timeout_mn", 5, "did you mean 'timeout_min'"),
-        ("wckey", "x", "additional_parameters"),
-        ("nodes", 0, "at least 1"),
-        ("nodes", "two", "whole number"),
-        ("nodes", True, "whole number"),
-        ("mem_gb", -1, "at least 0"),
-        ("partition", ["a"], "must be text"),
-        ("name", "a\nb", "line break"),
-        ("stderr_to_stdout", "yes", "true or false"),
-        ("setup", "module load x", "list of texts"),
-        ("licenses", {"a b": 1}, "name of a licence"),
-        ("licenses", {"scratch": 0}, "licenses.scratch"),
-        ("licenses", 3, "mapping"),
-        ("additional_parameters", {"--mail-type": "END"}, "without dashes"),
-        ("additional_parameters", {"x": ["y"]}, "additional_parameters.x"),
-        ("additional_parameters", {"x": "y\nz"}, "line break"),
-        ("gpus_per_node", -1, "at least 0"),
-    ],
-)
-def test_a_wrong_option_is_named_with_its_cure(key, value, words):
-    with pytest.raises(UsageError, match=words):
-        JobOptions.from_mapping({key: value})
-
-
-def test_none_means_the_default():
-    assert JobOptions.from_mapping({"tasks_per_node": None, "setup": None, "nodes": None}) == JobOptions()

@@ -1,0 +1,1 @@
+"""The launcher's keys: what a user asks of a launch."""

@@ -1,0 +1,182 @@
+"""What the values of launcher keys may be: each kind checks a plain value and makes it hashable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from hpcorch.errors import UsageError
+from hpcorch.model.frozen_mapping import FrozenMapping
+from hpcorch.model.retries import RetryBudget
+from hpcorch.quick_dataclasses import dataclass
+
+# Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.
+_RESERVED = frozenset({"array", "output", "error", "hold", "parsable", "test_only", "wrap"})
+# What a starting run does where something is not as it was at submission. Other code or configuration would make
+# it another run. Packages and machines differ in ways that seldom matter, and stopping a sweep for a note of them
+# would cost more; they are on record. Inputs change on purpose more often than by mistake, so that their user is
+# told.
+USUAL_POLICIES = {"code": "refuse", "configuration": "refuse", "environment": "record", "inputs": "warn"}
+POLICIES = ("refuse", "warn", "record")
+
+
+class Form(Enum):
+    """What Hydra takes for a value, before its kind is checked."""
+
+    WHOLE = "int"
+    NUMBER = "float"
+    TEXT = "str"
+    FLAG = "bool"
+    TEXTS = "list[str]"
+    MAPPING = "dict[str, Any]"
+    ANY = "Any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of value.
+
+    :param check: (key, plain value) -> the value that :class:`.launch_keys.LaunchKeys` has; raises UsageError
+    :param may_be_null: Hydra takes null for it even where that is not the default
+    """
+
+    form: Form
+    check: Callable[[str, Any], Any]
+    may_be_null: bool = False
+
+
+def refusal(key: str, value: object, wanted: str) -> UsageError:
+    """That the value of a key is none that it can have."""
+    return UsageError(f"hydra.launcher.{key} must be {wanted}, not {value!r}.")
+
+
+def whole(minimum: int | None) -> Kind:
+    """A whole number."""
+    wanted = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
+
+    def check(key: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or (minimum is not None and value < minimum):
+            raise refusal(key, value, wanted)
+        return value
+
+    return Kind(form=Form.WHOLE, check=check)
+
+
+def _amount(key: str, value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise refusal(key, value, "a number of at least 0")
+    return value
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise refusal(key, value, "text")
+    if any(character in value for character in "\n\r\0"):
+        raise UsageError(f"hydra.launcher.{key} cannot hold a line break or a NUL character: {value!r}.")
+    return value
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise refusal(key, value, "true or false")
+    return value
+
+
+_count = whole(0).check
+_at_least_one = whole(1).check
+
+
+def _count_or_text(key: str, value: Any) -> int | str:
+    return _text(key, value) if isinstance(value, str) else int(_count(key, value))
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise refusal(key, value, "a list of texts")
+    for item in value:
+        if not isinstance(item, str):
+            raise refusal(key, value, "a list of texts")
+        if "\0" in item or "\r" in item:
+            raise UsageError(f"hydra.launcher.{key} cannot hold a carriage return or a NUL character: {item!r}.")
+    return tuple(value)
+
+
+def _licenses(key: str, value: Any) -> FrozenMapping[str, int] | str:
+    if isinstance(value, str):
+        return _text(key, value)
+    if not isinstance(value, Mapping):
+        raise refusal(key, value, "a mapping of licence names to counts, such as {scratch: 1}, or text")
+    for name, count in value.items():
+        if not isinstance(name, str) or re.fullmatch(r"[^\s,:;|]+", name) is None:
+            raise UsageError(f"hydra.launcher.{key} has {name!r}, which cannot be the name of a licence.")
+        _at_least_one(f"{key}.{name}", count)
+    return FrozenMapping(value)
+
+
+def _amounts(key: str, value: Any) -> FrozenMapping[str, int]:
+    if not isinstance(value, Mapping):
+        raise UsageError(
+            f"hydra.launcher.{key} must say how much each run takes of what, such as {key}={{scratch_io: 1}},"
+            f" not {value!r}."
+        )
+    return FrozenMapping({str(name): _at_least_one(f"{key}.{name}", count) for name, count in value.items()})
+
+
+def _sbatch_flags(key: str, value: Any) -> FrozenMapping[str, str | bool | None]:
+    if not isinstance(value, Mapping):
+        raise refusal(key, value, "a mapping of sbatch's long flags to values, such as {mail-type: END}")
+    return FrozenMapping({flag: _sbatch_flag(key, flag, setting) for flag, setting in value.items()})
+
+
+def _sbatch_flag(key: str, flag: Any, setting: Any) -> str | bool | None:
+    """A number becomes text, as sbatch is given it: 1 is another value than true, which is a bare flag."""
+    if not isinstance(flag, str) or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", flag) is None:
+        raise UsageError(f"{key} has {flag!r}; write the long name of a flag of sbatch, without dashes before it.")
+    parameter_name(flag)
+    if setting is None or isinstance(setting, bool):
+        return setting
+    if isinstance(setting, (int, float)):
+        return str(setting)
+    if isinstance(setting, str):
+        return _text(f"{key}.{flag}", setting)
+    raise refusal(f"{key}.{flag}", setting, "text, a number, true, false or null")
+
+
+def parameter_name(flag: str) -> str:
+    """The name of a flag of sbatch as submitit writes it.
+
+    :raises UsageError: the flag is one that the submission decides itself
+    """
+    name = flag.replace("-", "_")
+    if name in _RESERVED:
+        cure = "use array_parallelism to limit it" if name == "array" else "leave it out"
+        raise UsageError(f"additional_parameters cannot set {flag!r}, which hpcorch decides itself; {cure}.")
+    return name
+
+
+def _policies(key: str, value: Any) -> FrozenMapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"hydra.launcher.{key}={value!r} is no set of policies: say {key}.code=warn")
+    for aspect, policy in value.items():
+        if aspect not in USUAL_POLICIES:
+            raise UsageError(f"hydra.launcher.{key}.{aspect} does not exist: there are {', '.join(USUAL_POLICIES)}")
+        if policy not in POLICIES:
+            raise UsageError(f"hydra.launcher.{key}.{aspect}={policy} is none of {', '.join(POLICIES)}")
+    return FrozenMapping(value)
+
+
+AMOUNT = Kind(form=Form.NUMBER, check=_amount)
+TEXT = Kind(form=Form.TEXT, check=_text)
+FLAG = Kind(form=Form.FLAG, check=_flag)
+COUNT_OR_TEXT = Kind(form=Form.ANY, check=_count_or_text)
+# Users also write 8 for "8".
+MEMORY = Kind(form=Form.TEXT, check=lambda key, value: str(_count_or_text(key, value)))
+TEXTS = Kind(form=Form.TEXTS, check=_texts)
+LICENSES = Kind(form=Form.ANY, check=_licenses)
+AMOUNTS = Kind(form=Form.ANY, check=_amounts)
+SBATCH_FLAGS = Kind(form=Form.MAPPING, check=_sbatch_flags)
+TASKS = Kind(form=Form.WHOLE, check=_at_least_one, may_be_null=True)  # hydra-submitit-launcher takes null for 1
+BUDGET = Kind(form=Form.ANY, check=lambda _, value: RetryBudget.parse(value))
+POLICY = Kind(form=Form.MAPPING, check=_policies)
