@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import Event, kind_of, to_body
 from hpcorch.model.ids import AttemptId, parse_time
 from hpcorch.model.states import AttemptState, RunState
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.json_values import counts_as_plain, metric_as_plain
 from hpcorch.services.reports.attempt_history import CheckpointState, SavedCheckpoint
 from hpcorch.services.reports.tables import duration_s, moment

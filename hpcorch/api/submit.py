@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike, fsdecode
 
 from hpcorch.errors import SubmissionRejectedError, SubmissionUnknownError, UsageError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.user_scripts.own_flags import POOL_FLAG, RESOURCE_FLAG
 from hpcorch.services.user_scripts.relay import Outcome
 from hpcorch.services.user_scripts.sbatch import sbatch

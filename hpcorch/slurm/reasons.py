@@ -7,7 +7,8 @@ Limits have names made of a place, a scope and what is limited, such as ``QOSMax
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hpcorch.errors import UsageError
 from hpcorch.journal.layout import STATE_DIR, snapshots_folder
 from hpcorch.ledger import Ledger
 from hpcorch.model.events import CodeFrozen
+from hpcorch.quick_dataclasses import dataclass
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REFERRED = f"SELECT DISTINCT json_extract(body, '$.digest') FROM v_events WHERE kind = '{CodeFrozen.kind}'"  # noqa: S608

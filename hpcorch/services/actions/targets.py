@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hpcorch.model.actions import Action
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.states import RunState, SubmissionForm
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.array_elements import elements_of
 
 _WAITING = frozenset({RunState.SUBMITTED, RunState.PENDING})

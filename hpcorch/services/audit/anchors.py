@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.findings import Examination
 
 _ANCHOR = re.compile(r"hpcorch-anchor (\d{1,15}) (sha256:[0-9a-f]{64})(?: (\S+))?")

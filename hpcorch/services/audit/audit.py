@@ -11,7 +11,6 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.provenance.environment.record import Environment
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.anchors import Anchor, anchor_of, examine_anchors
 from hpcorch.services.audit.checkpoints import examine_checkpoints, examine_restores
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather

@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from hpcorch.journal.layout import DIR_MODE, LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.journal.reader import read_sweep
 from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model.ids import format_ranges, utc_now
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.anchors import anchor_of
 from hpcorch.services.audit.audit import Audit, audit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, RecordError
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.ledger import Ledger
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.anchors import Anchor
 from hpcorch.services.audit.audit import Audit, audit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.provenance.environment.changes import differences
 from hpcorch.provenance.environment.record import Environment
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.evidence import Evidence, find_place, gather
 from hpcorch.services.audit.runs import inputs_of
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs

@@ -6,7 +6,6 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +29,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.ids import AttemptId
 from hpcorch.provenance.environment.record import Environment
+from hpcorch.quick_dataclasses import dataclass
 
 _F = TypeVar("_F", bound=Fact)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from enum import Enum
 from typing import Any
+
+from hpcorch.quick_dataclasses import dataclass
 
 
 class Severity(Enum):

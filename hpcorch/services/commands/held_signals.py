@@ -9,9 +9,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.signals import Stopped
 
 # Those that ask a command to end. Others that are passed on mean what the command makes of them.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.results import json_form
 
 

@@ -8,12 +8,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE
 from hpcorch.ledger.checking.trial import sqlite_problem
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.doctor.cluster import clock
 from hpcorch.services.doctor.file_systems import Reach, kind_at, reach_of
 from hpcorch.services.doctor.rows import Row, limited, not_ok, ok

@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
@@ -22,6 +21,7 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.files import write_all
 from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lock import exclusive
+from hpcorch.quick_dataclasses import dataclass
 
 
 class HeldError(Exception):

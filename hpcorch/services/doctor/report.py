@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UnavailableError
 from hpcorch.journal.layout import STATE_DIR
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.profile.profile import Enforcement, Profile
 from hpcorch.services.doctor import cluster as doctor_cluster
 from hpcorch.services.doctor import folder as doctor_folder

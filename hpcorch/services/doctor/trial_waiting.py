@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from hpcorch import tunables
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.doctor import trial as task
 from hpcorch.services.doctor.locks import KINDS, LockFight, counted, refresh
 from hpcorch.services.doctor.trial import NodeFacts

@@ -8,11 +8,11 @@ import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.journal.layout import FILE_MODE
+from hpcorch.quick_dataclasses import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

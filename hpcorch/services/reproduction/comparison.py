@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, EnvironmentFound, RunReused
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import DamagedError, read_trailer
 from hpcorch.services.audit.diff import leaves
 from hpcorch.services.audit.evidence import Evidence

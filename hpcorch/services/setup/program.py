@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from hpcorch import tunables
+from hpcorch.quick_dataclasses import dataclass
 
 _NOT_LOOKED_AT = ("test", "tests", "build", "dist", "site-packages", "node_modules", "multirun", "outputs")
 # What programs are called that people sweep over, the likeliest first.

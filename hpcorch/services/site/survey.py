@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.site.user_limits import Accounting, ask_accounting, limits_here, tried
 from hpcorch.slurm import commands
 from hpcorch.slurm.answers import partitions

@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from hpcorch.errors import SlurmUnavailableError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.answers import limits
 from hpcorch.slurm.answers.limits import Association, Limits, Qos
 from hpcorch.slurm.answers.partitions import Partition

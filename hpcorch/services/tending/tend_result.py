@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from hpcorch.errors import HpcorchError
 from hpcorch.model.ids import named_runs
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.submission.submit import SubmittedRuns
 from hpcorch.services.tending.decide import PlannedRetry, Resubmit
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from hpcorch import tunables
 from hpcorch.model.job_states import JobState
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.shares import Claim
 from hpcorch.services.throttling.state import Entry
 from hpcorch.slurm.answers.squeue import QueueRow

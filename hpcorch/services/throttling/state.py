@@ -15,12 +15,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.files import write_whole
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.shares import OWN
 
 STATE_VARIABLE = "HPCORCH_STATE"

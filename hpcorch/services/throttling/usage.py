@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.throttling.queue_view import QueueView, by_user
 from hpcorch.services.throttling.state import Entry, State
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcorch.errors import UsageError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.sbatch.line import directive_lines, options_of, words_of
 
 RESOURCE_FLAG, POOL_FLAG = "--hpcorch-resource", "--hpcorch-pool"

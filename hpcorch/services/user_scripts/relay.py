@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hpcorch import process
 from hpcorch.errors import SlurmUnavailableError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.user_scripts.source import Source
 from hpcorch.slurm.sbatch.program import sbatch_program
 

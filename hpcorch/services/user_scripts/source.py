@@ -7,9 +7,9 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.sbatch.line import SbatchLine
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/stdin", re.ASCII)

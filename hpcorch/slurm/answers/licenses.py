@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcorch.errors import UsageError
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.answers.scontrol import License
 
 _FIRST_WITH_ALTERNATIVES = (26, 5)

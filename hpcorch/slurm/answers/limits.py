@@ -10,7 +10,8 @@ array element counts as one job.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from hpcorch.quick_dataclasses import dataclass
 
 _QOS_FIELDS = "Name,MaxSubmitJobsPU,MaxSubmitJobsPA,GrpSubmitJobs,MaxJobsPU,MaxJobsPA,GrpJobs,Flags"
 _ASSOC_FIELDS = "Account,User,ParentName,Partition,MaxSubmitJobs,GrpSubmitJobs,MaxJobs,GrpJobs,QOS,DefaultQOS"

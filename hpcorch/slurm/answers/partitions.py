@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from hpcorch.quick_dataclasses import dataclass
 
 _FIELDS = re.compile(r"(\w+)=(\S*)")
 _NONE = ("N/A", "(null)", "NONE", "")

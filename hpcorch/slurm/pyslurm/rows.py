@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
 
+from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.array_elements import parse_tasks
 from hpcorch.slurm.states import parse_state
