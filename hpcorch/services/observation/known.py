@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from hpcorch.model.entities import Attempt, Submission
+from hpcorch.journal.history import ControlHistory
+from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import AttemptId
+from hpcorch.model.ids import AttemptId, parse_time
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.states import SubmissionState
 
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
@@ -31,6 +34,11 @@ class KnownAttempts:
     attempts: Mapping[tuple[int, int], Attempt]
     observed: Mapping[AttemptId, JobObserved]
 
+    @property
+    def since(self) -> datetime:
+        """When the first of the submissions was intended. There is at least one."""
+        return min(parse_time(submission.intended_at) for submission in self.submissions.values())
+
     def is_over(self, attempt: AttemptId) -> bool:
         """Whether the scheduler has said that this attempt ended."""
         return attempt in self.observed and self.observed[attempt].job_state.ends_attempt
@@ -38,6 +46,33 @@ class KnownAttempts:
     def with_facts(self, facts: Iterable[JobObserved]) -> KnownAttempts:
         """The same with these facts known, too."""
         return replace(self, observed={**self.observed, **{fact.attempt: fact for fact in facts}})
+
+
+def known_attempts(asked: Iterable[Run], history: ControlHistory, attempts: Iterable[Attempt]) -> KnownAttempts:
+    """What is known of the runs that Slurm is to be asked about.
+
+    :param attempts: of the sweep, as the ledger has them
+    """
+    wanted = {run.submission for run in asked}
+    return KnownAttempts(
+        submissions={
+            submission.job_id: submission
+            for submission in history.submissions.values()
+            if submission.job_id is not None
+            and submission.submission in wanted
+            and submission.state is SubmissionState.RELEASED
+        },
+        attempts=_highest(one for one in attempts if one.pid is not None),
+        observed=history.observed,
+    )
+
+
+def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:
+    """The highest restart of each (run, submission)."""
+    highest: dict[tuple[int, int], Attempt] = {}
+    for attempt in sorted(attempts, key=lambda item: item.restart):
+        highest[attempt.run, attempt.submission] = attempt
+    return highest
 
 
 def is_news(fact: JobObserved, known: KnownAttempts) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
+from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import parse_time
+from hpcorch.model.states import SubmissionState
 from hpcorch.services.recording.submissions import SubmissionRecord
-from hpcorch.services.submission.parallelism import free_arrays, is_own
+from hpcorch.services.submission.parallelism import counts_runs, free_arrays, is_own
 from hpcorch.services.throttling.state import Entry, state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
@@ -51,6 +53,19 @@ def begin(record: SubmissionRecord, client: SlurmClient, throttle: Mapping[str, 
         with suppress(NotFoundError):
             client.release([submission.job_id])
     record.mark_released()
+
+
+def admit_again(
+    throttles: Throttles, layout: SweepLayout, history: ControlHistory, submissions: Collection[int]
+) -> None:
+    """Have arrays of a sweep counted that share throttled resources, should what was known of them be lost."""
+    for number in sorted(history.throttles.keys() & set(submissions)):
+        submission = history.submissions[number]
+        if submission.state is SubmissionState.RELEASED:
+            throttles.admit(throttled(layout, submission, history.throttles[number]))
+    for entry in free_arrays(layout, history) if counts_runs(history) else ():
+        if entry.submission in submissions:
+            throttles.admit(entry)
 
 
 def throttled(layout: SweepLayout, submission: Submission, throttle: Mapping[str, Any]) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING
 
-from hpcorch.errors import UsageError
+from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Sweep
 
@@ -35,4 +35,19 @@ def check_own(sweep: Sweep, client: SlurmClient) -> None:
         raise UsageError(
             f"sweep {sweep.id} is on the cluster {sweep.cluster}, and this machine belongs to {here}, where the"
             f" same job ids are other people's jobs: log in to {sweep.cluster}"
+        )
+
+
+def check_may_ask(sweep: Sweep, client: SlurmClient) -> None:
+    """Only a look of the sweep's owner, at its own cluster, may conclude that a job is absent.
+
+    :raises UnavailableError: this user, or this machine, is another
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    if not is_own(sweep):
+        raise UnavailableError(f"only {sweep.user}, who submitted it, can ask Slurm about all of its jobs")
+    if sweep.cluster is not None and (here := client.config().cluster) != sweep.cluster:
+        raise UnavailableError(
+            f"sweep {sweep.id} is on the cluster {sweep.cluster}, and this machine belongs to {here}, where the"
+            f" same job ids are other jobs: ask from a login node of {sweep.cluster}"
         )

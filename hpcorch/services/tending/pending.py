@@ -18,6 +18,8 @@ from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 if TYPE_CHECKING:
     from hpcorch.services.tending.decide import PlannedRetry
 
+CURE = "correct what it names, and launch the sweep again, since nothing submits what was refused"
+
 
 def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     """Run -> its next try, of runs that nobody may call over yet.
@@ -42,9 +44,6 @@ def _may_fail_again(ledger: Ledger, sweep: str, counts: Mapping[RunState, int]) 
     return not NOT_FINE.isdisjoint(counts) and any(
         not LaunchKeys.recorded(launch.options).max_retries.is_empty for launch in ledger.launches(sweep)
     )
-
-
-CURE = "correct what it names, and launch the sweep again, since nothing submits what was refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +75,6 @@ def refused_runs(ledger: Ledger, summary: SweepSummary, awaited: Collection[int]
     if not summary.counts.get(RunState.PLANNED) or not _was_refused(ledger, sweep):
         return []
     if awaited is None:
-        from hpcorch.services.tending.pending import retries_to_come  # few lists come to this
-
         awaited = retries_to_come(ledger, sweep)
     planned = ledger.runs(sweep, states=[RunState.PLANNED])
     return [run for run in planned if run.submission is None and run.reason and run.run not in awaited]

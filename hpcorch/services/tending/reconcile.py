@@ -13,28 +13,26 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hpcorch import tunables
-from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError, UnavailableError
+from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment, locate, read_sweep
 from hpcorch.ledger.store import Ledger
 from hpcorch.ledger.writing.expansion import manifests_in
-from hpcorch.model.actions import CHECKPOINT_SIGNAL
-from hpcorch.model.entities import SBATCH, Attempt, Run
+from hpcorch.model.entities import SBATCH, Run
 from hpcorch.model.events import JobObserved, SweepCreated
-from hpcorch.model.ids import AttemptId, format_time, parse_time, utc_now
-from hpcorch.model.job_states import JobState
-from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.ids import utc_now
+from hpcorch.model.states import RunState
 from hpcorch.services.local.processes import orphaned
 from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.observation.conclusions import certain, heeded_signals, unexplained_attempts
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
 from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
 from hpcorch.services.observation.hidden_causes import with_memory, with_preemptions
-from hpcorch.services.observation.known import KnownAttempts
+from hpcorch.services.observation.known import KnownAttempts, known_attempts
 from hpcorch.services.submission.settle import settle
-from hpcorch.services.tending.ownership import is_own
+from hpcorch.services.tending.ownership import check_may_ask
 from hpcorch.slurm.client import SlurmClient
 
 # Runs in these states are not over, or nobody knows.
@@ -93,32 +91,20 @@ class Reconciler:
             same ids are other jobs
         """
         self.ingest()
-        self._check_may_ask(client)
+        check_may_ask(self.ledger.sweep(self.sweep).sweep, client)
         if settle(self.journal, client, now=utc_now()):
             self.ingest()
         history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
-        unexplained = _unexplained(attempts, history) if client.config().accounting else frozenset()
+        unexplained = unexplained_attempts(attempts, history) if client.config().accounting else frozenset()
         asked = [*self._runs(_OPEN), *self._over(unexplained)]
-        known = _known(asked, history, attempts)
+        known = known_attempts(asked, history, attempts)
         if not known.submissions:
             self.ingest(note=True)
             return
         curious = any((run.run, run.submission) in unexplained for run in asked)
         facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
-        self._append(_settled(facts, known), known)
+        self._append(certain(facts, known), known)
         self.ingest(note=True)
-
-    def _check_may_ask(self, client: SlurmClient) -> None:
-        """Only a look of the sweep's owner, at its own cluster, may conclude that a job is absent."""
-        sweep = self.ledger.sweep(self.sweep).sweep
-        if not is_own(sweep):
-            raise UnavailableError(f"only {sweep.user}, who submitted it, can ask Slurm about all of its jobs")
-        theirs = sweep.cluster
-        if theirs is not None and (ours := client.config().cluster) != theirs:
-            raise UnavailableError(
-                f"sweep {self.sweep} is on the cluster {theirs}, and this machine belongs to {ours}, where the same"
-                f" job ids are other jobs: ask from a login node of {theirs}"
-            )
 
     def _ask(
         self, client: SlurmClient, known: KnownAttempts, asked: Sequence[Run], *, curious: bool
@@ -135,14 +121,12 @@ class Reconciler:
         if not silent and not curious and not any(map(is_without_detail, shown)):
             return shown
         try:
-            accounted = client.accounting(
-                known.submissions, _earliest(known) - timedelta(seconds=tunables.CLOCK_SKEW_S)
-            )
+            accounted = client.accounting(known.submissions, known.since - timedelta(seconds=tunables.CLOCK_SKEW_S))
         except SlurmUnavailableError:
             # The controller's word counts without the database's.
             if not silent:
                 return shown
-            self._append(_settled(with_preemptions(shown, known, client), known), known)
+            self._append(certain(with_preemptions(shown, known, client), known), known)
             self.ingest()
             raise
         ours = own_accounts(accounted or [], known, str(self.layout.directory))
@@ -173,7 +157,7 @@ class Reconciler:
         facts = list(facts)
         if not facts:
             return
-        heeded = _heeded(known.attempts.values()) if known is not None else frozenset()
+        heeded = heeded_signals(known.attempts.values()) if known is not None else frozenset()
         with self.journal.locked():  # somebody may have asked for an end since Slurm told of it
             self.journal.append(*attributed(facts, self.journal.history().requests, heeded))
 
@@ -186,75 +170,3 @@ def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
     """
     known = ledger.sweep(sweep).sweep
     return Reconciler(ledger, ControlJournal(locate(Path(known.directory), known.id), known.id))
-
-
-def _known(asked: Iterable[Run], history: ControlHistory, attempts: Iterable[Attempt]) -> KnownAttempts:
-    wanted = {run.submission for run in asked}
-    return KnownAttempts(
-        submissions={
-            submission.job_id: submission
-            for submission in history.submissions.values()
-            if submission.job_id is not None
-            and submission.submission in wanted
-            and submission.state is SubmissionState.RELEASED
-        },
-        attempts=_highest(one for one in attempts if one.pid is not None),
-        observed=history.observed,
-    )
-
-
-def _unexplained(attempts: Iterable[Attempt], history: ControlHistory) -> frozenset[tuple[int, int]]:
-    """(run, submission) of attempts of whose end squeue alone has told, or nobody: sacct knows more, if late."""
-    told = {(word.run, word.submission) for word in history.observed.values() if is_without_detail(word)}
-    return frozenset(
-        told
-        | {
-            (attempt.run, attempt.submission)
-            for attempt in attempts
-            if attempt.state is AttemptState.REQUEUED and attempt.slurm_state is None
-        }
-    )
-
-
-def _heeded(attempts: Iterable[Attempt]) -> frozenset[AttemptId]:
-    """Those that ended because they were asked to save a checkpoint and end."""
-    return frozenset(
-        AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
-        for attempt in attempts
-        if attempt.signal == CHECKPOINT_SIGNAL.name
-    )
-
-
-def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:
-    """The highest restart of each (run, submission)."""
-    highest: dict[tuple[int, int], Attempt] = {}
-    for attempt in sorted(attempts, key=lambda item: item.restart):
-        highest[attempt.run, attempt.submission] = attempt
-    return highest
-
-
-def _earliest(known: KnownAttempts) -> datetime:
-    return min(parse_time(submission.intended_at) for submission in known.submissions.values())
-
-
-def _settled(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObserved]:
-    """The facts that can be concluded from now.
-
-    Slurm's COMPLETED about a run without a recorded end means that nobody knows its result. Since a network file
-    system may show the end late, that is concluded only when the settling time has passed since.
-    """
-    latest = format_time(datetime.now(timezone.utc) - timedelta(seconds=tunables.JOURNAL_LATE_S))
-    scripts = {one.submission for one in known.submissions.values() if one.ends_by_slurm}  # Slurm's word is all
-    return [
-        fact
-        for fact in facts
-        if fact.job_state is not JobState.COMPLETED
-        or fact.submission in scripts
-        or (fact.end is not None and fact.end < latest)
-        or _awaits_the_other_ranks(fact, known)
-    ]
-
-
-def _awaits_the_other_ranks(fact: JobObserved, known: KnownAttempts) -> bool:
-    attempt = known.attempts.get((fact.run, fact.submission))
-    return attempt is not None and attempt.state is AttemptState.COMPLETING

@@ -20,16 +20,15 @@ from hpcorch.journal.lock import exclusive
 from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.model.states import RunState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.recording.environment import recorded_environment
 from hpcorch.services.site.profile import load_profile, throttle_capacities
 from hpcorch.services.site.project import project_at
-from hpcorch.services.submission.acceptance import throttled
+from hpcorch.services.submission.acceptance import admit_again
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
 from hpcorch.services.submission.feeding import Feeder
-from hpcorch.services.submission.parallelism import counts_runs, free_arrays
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, submit_array
@@ -192,13 +191,7 @@ class _Tender:
             return
         throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
         alive = {run.submission for run in self.reconciler.ledger.runs(self.reconciler.sweep, states=WITH_SLURM)}
-        for number, submission in history.submissions.items():
-            if number in alive and number in history.throttles and submission.state is SubmissionState.RELEASED:
-                # Once more, should what was known of it be lost.
-                throttles.admit(throttled(self.reconciler.layout, submission, history.throttles[number]))
-        for entry in free_arrays(self.reconciler.layout, history) if counts_runs(history) else ():
-            if entry.submission in alive:
-                throttles.admit(entry)
+        admit_again(throttles, self.reconciler.layout, history, {number for number in alive if number is not None})
         hurry = self.hurry or bool(self.resubmitted or self.fed)
         done = throttles.rebalance(throttle_capacities(self._profile), force=hurry)
         self.troubles.extend(done.troubles)
