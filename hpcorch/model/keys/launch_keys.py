@@ -38,7 +38,7 @@ class LaunchKeys:
     timeout_min: int = key(
         whole(0),
         _EVERY_RUN,
-        "time limit of a run in minutes; 0: the partition's own, or none here",
+        "time limit of a run in minutes; 0: the partition's own limit, or none on this machine",
         default=60,
         local=0,
     )
@@ -49,23 +49,23 @@ class LaunchKeys:
     nodes: int = key(whole(1), _EVERY_RUN, default=1)
     name: str = key(kinds.TEXT, Heeds.LAUNCH | Heeds.SBATCH, default="hpcorch", hydra="${hydra.job.name}")
     stderr_to_stdout: bool = key(kinds.FLAG, _EVERY_RUN, default=True)
-    seed: int | None = key(whole(None), Heeds.LAUNCH, "root seed of the sweep; drawn and recorded if not given")
+    seed: int | None = key(whole(None), Heeds.LAUNCH, "root seed of the sweep; by default drawn and recorded")
     tags: tuple[str, ...] = key(kinds.TEXTS, Heeds.LAUNCH, default=())
     compact: bool = key(
         kinds.FLAG,
         Heeds.LAUNCH,
-        "no .hydra folder and no Hydra log file: 2 files a run instead of 6",
+        "no .hydra folder and no Hydra log file: 2 files per run instead of 6",
         default=False,
     )
-    dry_run: bool = key(kinds.FLAG, Heeds.LAUNCH, "show what would be done, do nothing", default=False)
+    dry_run: bool = key(kinds.FLAG, Heeds.LAUNCH, "show what would be done, and do nothing", default=False)
     max_retries: RetryBudget = key(
         kinds.BUDGET,
         Heeds.LAUNCH,
-        "run a failed run again so often; or by class: {NODE_FAIL: 3, OUT_OF_MEMORY: 0}",
+        "run a failed run again, at most this many times, or by class: {NODE_FAIL: 3, OUT_OF_MEMORY: 0}",
         default=RetryBudget(),
     )
     reuse_sweep_dir: bool = key(
-        kinds.FLAG, Heeds.LAUNCH, "set the record of an earlier sweep in the same directory aside", default=False
+        kinds.FLAG, Heeds.LAUNCH, "set aside the record of an earlier sweep in the same directory", default=False
     )
     drift: FrozenMapping[str, str] = key(kinds.POLICY, Heeds.LAUNCH, default=_NOTHING, hydra=kinds.USUAL_POLICIES)
     needed: bool = key(
@@ -93,13 +93,13 @@ class LaunchKeys:
         whole(0), Heeds.SBATCH, "SIGUSR1 so long before the time limit; null: 120, at most half of it"
     )
     max_num_timeout: int = key(
-        whole(0), Heeds.SLURM, "requeue a run that reaches its time limit at most so often", default=0
+        whole(0), Heeds.SLURM, "requeue a run near its time limit, at most this many times", default=0
     )
     requeue_while_progress: bool = key(
-        kinds.FLAG, Heeds.SLURM, "and beyond that while each attempt saves a later checkpoint", default=False
+        kinds.FLAG, Heeds.SLURM, "and beyond that, as long as each attempt saves a later checkpoint", default=False
     )
     array_parallelism: int | None = key(
-        whole(1), Heeds.SBATCH, "at most so many runs at once", default=DEFAULT_PARALLELISM
+        whole(1), Heeds.SBATCH, "at most this many runs at once", default=DEFAULT_PARALLELISM
     )
     additional_parameters: FrozenMapping[str, str | bool | None] = key(
         kinds.SBATCH_FLAGS,
@@ -112,7 +112,7 @@ class LaunchKeys:
     )
     srun_args: tuple[str, ...] = key(kinds.TEXTS, Heeds.SBATCH, default=(), hydra=None)
     python: str | None = key(
-        kinds.TEXT, Heeds.SBATCH, "shell text that starts Python; this interpreter if not given"
+        kinds.TEXT, Heeds.SBATCH, "shell text that starts Python; by default, the launcher's interpreter"
     )
     pool: str | None = key(
         kinds.TEXT, Heeds.SLURM, "a pool of the site profile: partition, QOS, account and more at once"
@@ -120,17 +120,17 @@ class LaunchKeys:
     resources: FrozenMapping[str, int] = key(
         kinds.AMOUNTS,
         Heeds.SLURM,
-        "what each run takes of the site profile's resources: {scratch_io: 2}",
+        "how much each run takes of the site profile's resources: {scratch_io: 2}",
         default=_NOTHING,
         hydra=None,
     )
     keeper: bool | None = key(
-        kinds.FLAG, Heeds.SLURM, "a small job looks after the sweep when an array is over; null: if needed"
+        kinds.FLAG, Heeds.SLURM, "a small job tends the sweep when an array is over; null: if needed"
     )
     detach: bool = key(
         kinds.FLAG, Heeds.SLURM, "return at once; the results are handles to the runs", default=False
     )
-    slots: int | None = key(whole(None), Heeds.POOL, "runs at once; as many as CPUs and GPUs allow if not given")
+    slots: int | None = key(whole(None), Heeds.POOL, "runs at once; by default, as many as CPUs and GPUs allow")
     throttles: FrozenMapping[str, int] = key(kinds.AMOUNTS, Heeds.NOBODY, default=_NOTHING)
 
     def __repr__(self) -> str:
