@@ -61,11 +61,11 @@ class SweepLauncher(Launcher):
         :raises LaunchError: a key is unknown or has a wrong value, the sweep directory cannot be written, or the
             sweeper needs values at once and the keys say to return without them
         """
-        from hpcorch.launcher.composing.shared_composer import share_composer
+        from hpcorch.launcher.composing.loader import install_composer
         from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
 
         self.keys = _keys(self._params)
-        hydra_context, composer = share_composer(hydra_context, _loader(hydra_context), config)
+        hydra_context, composer = install_composer(hydra_context, _loader(hydra_context), config)
         self._launching = Launching(
             keys=self.keys,
             backend=self.backend,

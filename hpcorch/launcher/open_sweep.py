@@ -32,7 +32,7 @@ from hpcorch.model.backends import Backend
 from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
-from hpcorch.model.seeds import new_root_seed
+from hpcorch.model.seeds import SeedSource, new_root_seed
 from hpcorch.runtime.program.task_function import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
@@ -224,7 +224,7 @@ class OpenSweep:
     def _reused(self, ledger: Ledger, planned: PlannedLaunch) -> list[RunReused]:
         if not self.keys.needed:
             return []
-        derived = any(run.seed_source == "derived" for run in planned.frozen.runs)
+        derived = any(run.seed_source == SeedSource.DERIVED.value for run in planned.frozen.runs)
         if derived and self.keys.seed is None and not planned.frozen.header.launch:
             log.warning(
                 "hydra.launcher.needed=true takes over no result of a run whose seed is derived, since each sweep"

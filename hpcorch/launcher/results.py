@@ -15,6 +15,7 @@ from hpcorch.journal.manifest import FrozenRun, ManifestBase, ManifestHeader, Ma
 from hpcorch.launcher.errors import RunFailedError
 from hpcorch.launcher.returns import CompletedJobReturn, FailedJobReturn, RunHandle, UnfinishedJobReturn
 from hpcorch.ledger.store import Ledger
+from hpcorch.model.outcomes import AttemptOutcome
 from hpcorch.model.states import RunState
 from hpcorch.runtime.attempt.results import decode_error, decode_result
 from hpcorch.runtime.program.call import frozen_config
@@ -85,7 +86,7 @@ class LaunchResults:
         error = RunFailedError(
             (report if others else failure_text(outcome)) + self.hint, run=outcome.run.run, log=outcome.run.log
         )
-        if outcome.end is not None and outcome.end.outcome == "failed":
+        if outcome.end is not None and outcome.end.ended_as is AttemptOutcome.FAILED:
             error.__cause__ = decode_error(outcome.end, run=outcome.run.run, log=outcome.run.log)
         return error
 

@@ -13,7 +13,7 @@ from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.profile import check_checkout, check_cluster, load_profile
-from hpcorch.services.site.terms import Share, Terms, reckon, terms_of
+from hpcorch.services.site.terms import RunsOnTerms, Terms, reckon, terms_of
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -47,7 +47,7 @@ class Site:
     client: SlurmClient | None
     worst: WorstCase | None = None
     caps: Mapping[str, int] = field(default_factory=dict)
-    _shares: list[Share] = field(default_factory=list)
+    _parts: list[RunsOnTerms] = field(default_factory=list)
 
     @classmethod
     def find(cls, project: Path, client: SlurmClient | None) -> Site:
@@ -75,10 +75,10 @@ class Site:
         own = {run.run: keys.changed(run.launcher) for run in runs}
         terms = {asked: self._terms(asked) for asked in dict.fromkeys(own.values())}
         changes = {asked: terms[asked].keys.changes_since(common) for asked in terms}
-        launch, counts = 1 + max((share.launch for share in self._shares), default=0), Counter(own.values())
-        shares = [Share(runs=counts[asked], terms=terms[asked], launch=launch) for asked in terms]
-        self.worst, self.caps = reckon(self.profile, [*self._shares, *shares], self.client)
-        self._shares += shares
+        launch, counts = 1 + max((part.launch for part in self._parts), default=0), Counter(own.values())
+        parts = [RunsOnTerms(runs=counts[asked], terms=terms[asked], launch=launch) for asked in terms]
+        self.worst, self.caps = reckon(self.profile, [*self._parts, *parts], self.client)
+        self._parts += parts
         return Settled(
             keys=common,
             runs=[replace(run, launcher=changes[own[run.run]]) for run in runs],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from hpcorch.quick_dataclasses import dataclass
@@ -13,12 +14,20 @@ from hpcorch.quick_dataclasses import dataclass
 SEED_BITS = 32
 
 
+class SeedSource(str, Enum):
+    """Where a run's seed came from; its value is what is recorded."""
+
+    CONFIG = "config"  # the run's own configuration
+    DERIVED = "derived"  # from the sweep's root seed
+    OFFERED = "offered"  # derived, for a script that may heed it ($HPCORCH_SEED) or not
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A run's seed in [0, 2**32) or as configured, and where it came from: ``config`` or ``derived``."""
+    """A run's seed in [0, 2**32) or as configured, and where it came from."""
 
     value: int
-    source: str
+    source: SeedSource
 
 
 def new_root_seed() -> int:
@@ -40,5 +49,5 @@ def run_seed(config: Mapping[str, Any], *, root_seed: int, config_digest: str, o
     """The seed of a run: ``config["seed"]`` if that is an integer, else derived."""
     configured = config.get("seed")
     if isinstance(configured, int) and not isinstance(configured, bool):
-        return Seed(value=configured, source="config")
-    return Seed(value=derive_seed(root_seed, config_digest, occurrence), source="derived")
+        return Seed(value=configured, source=SeedSource.CONFIG)
+    return Seed(value=derive_seed(root_seed, config_digest, occurrence), source=SeedSource.DERIVED)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from hpcorch.cli.shared.findings import counted, finding_text
 from hpcorch.cli.shared.text import local_time, printable, shell_text, shortened, value_text
 from hpcorch.model.events import CodeFrozen
+from hpcorch.model.seeds import SeedSource
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.services.audit.audit import Audit, SweepAudit
 from hpcorch.services.audit.findings import Finding
@@ -116,7 +117,7 @@ def _row(run: RunAudit) -> str:
     params = " ".join(f"{key}={value_text(value)}" for key, value in one.params.items())
     result = f"taken over from {run.reused_from}" if run.reused_from else value_text(one.result)
     attempts = ", ".join(f"{attempt_name(s.attempt)} {s.attempt.state.value}" for s in run.attempts)
-    seed = f"{one.seed} (offered)" if one.seed_source == "offered" else str(one.seed)
+    seed = f"{one.seed} (offered)" if one.seed_source == SeedSource.OFFERED.value else str(one.seed)
     cells = (str(one.run), params, seed, one.state.value, result or one.error or "", attempts)
     return f"| {' | '.join(map(_cell, cells))} | {_short(one.config_digest)} |"
 

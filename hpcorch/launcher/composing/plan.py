@@ -47,7 +47,7 @@ class Planner:
             changes=dict(composition.changes),
             config_digest=digest,
             seed=seed.value,
-            seed_source=seed.source,
+            seed_source=seed.source.value,
             directory=os.path.normpath(self.cwd / composition.output_dir),
             launcher=dict(composition.launcher),
             node={

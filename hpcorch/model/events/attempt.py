@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpcorch.model.events.base import Fact
+from hpcorch.model.outcomes import AttemptOutcome
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -62,10 +63,10 @@ class DriftFound(Fact):
     """
 
     kind = "drift-found"
-    aspect: str  # code | configuration | environment | inputs
-    severity: str  # note | minor | major
+    aspect: str  # a word of Aspect
+    severity: str  # a word of Severity
     what: str  # such as "packages numpy", "module helpers", or a path
-    policy: str  # refuse | warn | record: what was done about it
+    policy: str  # a word of Policy: what was done about it
     before: str | None = None
     after: str | None = None
 
@@ -98,13 +99,12 @@ class AttemptSignalled(Fact):
 class AttemptEnded(Fact):
     """The attempt is over, in its own words.
 
-    ``outcome`` is one of completed, failed, refused, stopped, skipped, superseded. A result is in ``result``
-    as JSON where it has a JSON form; where that form loses something, ``result_pickle`` (base64) or
-    ``result_file`` (relative to the sweep directory) holds the object itself.
+    A result is in ``result`` as JSON where it has a JSON form; where that form loses something, ``result_pickle``
+    (base64) or ``result_file`` (relative to the sweep directory) holds the object itself.
     """
 
     kind = "attempt-ended"
-    outcome: str
+    outcome: str  # a word of AttemptOutcome
     exit_code: int
     signal: str | None = None
     reason: str | None = None
@@ -118,3 +118,8 @@ class AttemptEnded(Fact):
     working_dir: str | None = None
     task_name: str | None = None
     log_end: int | None = None  # bytes in the log after this attempt
+
+    @property
+    def ended_as(self) -> AttemptOutcome:
+        """What ``outcome`` says; ``UNKNOWN`` if this version does not know the word."""
+        return AttemptOutcome.of(self.outcome)

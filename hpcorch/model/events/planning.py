@@ -65,7 +65,7 @@ class RunPlanned(Fact):
     changes: dict[str, Any]  # dotted path -> value: the task configuration is the base with these applied
     config_digest: str
     seed: int
-    seed_source: str  # config | derived | offered (to the commands of a script, as $HPCORCH_SEED)
+    seed_source: str  # a word of SeedSource
     directory: str  # absolute path of the run's output directory
     launcher: dict[str, Any] | None = None  # launcher keys of its own, where they name swept values
     key: str | None = None  # digest of what determines the result: task configuration, code, seed

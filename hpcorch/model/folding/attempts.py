@@ -29,16 +29,17 @@ from hpcorch.model.folding.stop_rules import Journal
 from hpcorch.model.folding.stops import Verdict, judge
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.outcomes import AttemptOutcome
 from hpcorch.model.states import AttemptState
 
 # What the journal's own last word means.
-_OUTCOMES: Mapping[str, AttemptState] = {
-    "completed": AttemptState.COMPLETED,
-    "failed": AttemptState.FAILED,
-    "refused": AttemptState.REFUSED,
-    "skipped": AttemptState.SKIPPED,
-    "superseded": AttemptState.SUPERSEDED,
-    "stopped": AttemptState.STOPPED,
+_OUTCOMES: Mapping[AttemptOutcome, AttemptState] = {
+    AttemptOutcome.COMPLETED: AttemptState.COMPLETED,
+    AttemptOutcome.FAILED: AttemptState.FAILED,
+    AttemptOutcome.REFUSED: AttemptState.REFUSED,
+    AttemptOutcome.SKIPPED: AttemptState.SKIPPED,
+    AttemptOutcome.SUPERSEDED: AttemptState.SUPERSEDED,
+    AttemptOutcome.STOPPED: AttemptState.STOPPED,
 }
 # What stopped an attempt, where the signal says more than that something did.
 _STOPS: Mapping[str | None, Journal] = {"SIGUSR1": Journal.WARNED, "SIGUSR2": Journal.ASKED}
@@ -129,7 +130,7 @@ def _journal_fact(event: Event) -> dict[str, Any]:
         return {} if fact.result is None else {"result": fact.result}
     if isinstance(fact, AttemptEnded):
         return {
-            "state": _OUTCOMES.get(fact.outcome, AttemptState.LOST),
+            "state": _OUTCOMES.get(fact.ended_as, AttemptState.LOST),
             "ended_at": event.time,
             "exit_code": fact.exit_code,
             "signal": fact.signal,

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retries import RetryBudget
 from hpcorch.quick_dataclasses import dataclass
@@ -18,8 +19,13 @@ _RESERVED = frozenset({"array", "output", "error", "hold", "parsable", "test_onl
 # it another run. Packages and machines differ in ways that seldom matter, and stopping a sweep for a note of them
 # would cost more; they are on record. Inputs change on purpose more often than by mistake, so that their user is
 # told.
-USUAL_POLICIES = {"code": "refuse", "configuration": "refuse", "environment": "record", "inputs": "warn"}
-POLICIES = ("refuse", "warn", "record")
+USUAL_POLICIES = {
+    Aspect.CODE.value: Policy.REFUSE.value,
+    Aspect.CONFIGURATION.value: Policy.REFUSE.value,
+    Aspect.ENVIRONMENT.value: Policy.RECORD.value,
+    Aspect.INPUTS.value: Policy.WARN.value,
+}
+POLICIES = tuple(policy.value for policy in Policy)
 
 
 class Form(Enum):

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
 
+from hpcorch.model.drift import Severity
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
 
 _LONGEST = 200
-
-
-class Severity(Enum):
-    """How much a difference may matter; in rising order of :attr:`rank`."""
-
-    NOTE = "note"
-    MINOR = "minor"
-    MAJOR = "major"
-
-    @property
-    def rank(self) -> int:
-        return list(Severity).index(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,8 @@ def _changes(before: Environment, after: Environment) -> dict[str, dict[str, Any
 
 
 def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: DriftLog) -> None:
-    from hpcorch.provenance.environment.changes import Severity, differences
+    from hpcorch.model.drift import Severity
+    from hpcorch.provenance.environment.changes import differences
 
     telling = [
         one

@@ -18,12 +18,13 @@ from hpcorch.ledger.writing.expansion import expand, source_of
 from hpcorch.ledger.writing.rows import event_content
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, Event, LaunchPlanned, MetricsSummarised
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.outcomes import AttemptOutcome
 from hpcorch.services.audit.evidence import Evidence
 from hpcorch.services.audit.findings import Examination
 
 # A damaged file differs in many lines; the first few tell where.
 _NAMED = 5
-_IDLE = ("skipped", "superseded")
+_IDLE = frozenset({AttemptOutcome.SKIPPED, AttemptOutcome.SUPERSEDED})
 
 
 def examine_journals(evidence: Evidence, exam: Examination) -> None:
@@ -83,7 +84,7 @@ def _has_done_nothing(content: bytes) -> bool:
         facts = [decode(line, sweep="", source="").fact for line in lines]
     except (DamagedLineError, ValueError):
         return False
-    return bool(facts) and isinstance(facts[-1], AttemptEnded) and facts[-1].outcome in _IDLE
+    return bool(facts) and isinstance(facts[-1], AttemptEnded) and facts[-1].ended_as in _IDLE
 
 
 def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:

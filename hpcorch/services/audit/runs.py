@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpcorch.model.drift import Policy, Severity
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import (
     AttemptClaimed,
@@ -177,7 +178,7 @@ def examine_drift(stories: Sequence[AttemptStory], run: Run, exam: Examination) 
         for drift in story.drift:
             was = f"was {drift.before or 'not there'} and was found {drift.after or 'missing'}"
             text = f"{attempt}: drift of the {drift.aspect}: {drift.what} {was} (policy {drift.policy})"
-            if drift.severity == "major" and drift.policy != "refuse":
+            if drift.severity == Severity.MAJOR.value and drift.policy != Policy.REFUSE.value:
                 exam.warn(drift.what, text, run=run.run)
             else:
                 exam.note(drift.what, text, run=run.run)

@@ -21,12 +21,11 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.model.backends import Backend
 from hpcorch.model.config import patched
 from hpcorch.model.ids import format_ranges, new_sweep_id
-from hpcorch.model.seeds import new_root_seed, run_seed
+from hpcorch.model.seeds import SeedSource, new_root_seed, run_seed
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 
 TASK = "task"  # the parameter in which the runs of an array differ
-OFFERED = "offered"  # a seed that a script may heed, by $HPCORCH_SEED, or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +150,7 @@ def _run(wrapped: WrappedProgram, index: int | None, root_seed: int, code: str) 
         changes=params,
         config_digest=config_digest,
         seed=seed.value,
-        seed_source=OFFERED,
+        seed_source=SeedSource.OFFERED.value,
         directory=str(wrapped.cwd),
         node={},
         key=run_key(config_digest=config_digest, code=code, seed=seed.value),

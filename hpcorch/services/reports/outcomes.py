@@ -13,6 +13,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.outcomes import AttemptOutcome
 from hpcorch.model.states import AttemptState, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
@@ -57,7 +58,7 @@ def _reused(layout: SweepLayout) -> dict[int, AttemptEnded]:
     facts = (event.fact for event in segment.events)
     return {
         fact.run: AttemptEnded(
-            outcome="completed",
+            outcome=AttemptOutcome.COMPLETED.value,
             exit_code=0,
             result=fact.result,
             result_pickle=fact.result_pickle,

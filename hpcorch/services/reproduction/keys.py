@@ -19,7 +19,7 @@ from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.site.profile import check_cluster, load_profile, throttle_capacities
 from hpcorch.services.site.project import project_at
-from hpcorch.services.site.terms import Share, Terms, reckon
+from hpcorch.services.site.terms import RunsOnTerms, Terms, reckon
 from hpcorch.slurm.protocol import SlurmClient
 
 # One run on one machine is given all of the machine's CPUs and memory.
@@ -94,7 +94,7 @@ def check_site(keys: LaunchKeys, client: SlurmClient) -> None:
     check_cluster(profile, client)
     resolve(profile, keys.throttles)  # a capacity may be less than it was
     pool = profile.pools.get(keys.pool or "")
-    reckon(profile, [Share(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
+    reckon(profile, [RunsOnTerms(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
 
 
 _WHERE = {Backend.LOCAL: "on this machine", Backend.SLURM: "on Slurm"}

@@ -11,11 +11,12 @@ from hpcorch.errors import DriftError, RecordError, UsageError
 from hpcorch.journal.archives import problem
 from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.ledger import Ledger
+from hpcorch.model.drift import Severity
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.variables import script_exports
-from hpcorch.provenance.environment.changes import Difference, Severity, differences
+from hpcorch.provenance.environment.changes import Difference, differences
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather

@@ -14,6 +14,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, RecordPlace, SnapshotPlace
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.backends import Backend
+from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.events import CONTROL_SOURCE, EnvironmentFrozen, RunReproduced, SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import LaunchKeys
@@ -188,7 +189,11 @@ def _header(plan: Plan, sweep: str, archive: Path) -> ManifestHeader:
             fingerprint=before.fingerprint,
             apart=before.apart,
         ),
-        drift={**header.drift, "environment": "record", "inputs": "warn"},
+        drift={
+            **header.drift,
+            Aspect.ENVIRONMENT.value: Policy.RECORD.value,
+            Aspect.INPUTS.value: Policy.WARN.value,
+        },
     )
     if client is None:
         return header

@@ -60,7 +60,7 @@ def terms_of(profile: Profile, keys: LaunchKeys) -> Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class RunsOnTerms:
     """Runs of a launch that are submitted on the same terms.
 
     :param launch: number of the launch among those of its sweep
@@ -72,7 +72,7 @@ class Share:
 
 
 def reckon(
-    profile: Profile, shares: Sequence[Share], client: SlurmClient | None
+    profile: Profile, parts: Sequence[RunsOnTerms], client: SlurmClient | None
 ) -> tuple[WorstCase, dict[str, int]]:
     """What a sweep can take in the worst case, and what bounds how many of its runs are at work at once.
 
@@ -82,45 +82,45 @@ def reckon(
     :raises SlurmUnavailableError: Slurm does not answer
     """
     caps: dict[str, int] = {}
-    for share in shares:
-        answer = ask_licenses(share.terms.keys.licenses, client) if client is not None else LicenseAnswer()
-        own = {**share.terms.caps, **({"licenses": answer.at_once} if answer.at_once is not None else {})}
+    for part in parts:
+        answer = ask_licenses(part.terms.keys.licenses, client) if client is not None else LicenseAnswer()
+        own = {**part.terms.caps, **({"licenses": answer.at_once} if answer.at_once is not None else {})}
         for name, count in own.items():
             # Of runs that ask for different amounts the smallest decide how many may be at work at once.
             caps[name] = max(caps.get(name, 0), count)
     if _PARALLEL in caps:
-        caps[_PARALLEL] = max(caps[_PARALLEL], _by_default(shares, client))
-    partition = _usual_partition(profile, shares, client)
-    groups = [_group(share, partition) for share in shares]
-    pools = {share.terms.pool.name: share.terms.pool for share in shares if share.terms.pool is not None}
+        caps[_PARALLEL] = max(caps[_PARALLEL], _by_default(parts, client))
+    partition = _usual_partition(profile, parts, client)
+    groups = [_group(part, partition) for part in parts]
+    pools = {part.terms.pool.name: part.terms.pool for part in parts if part.terms.pool is not None}
     worst = check_sweep(profile, groups, caps, next(iter(pools.values())) if len(pools) == 1 else None)
     for name, pool in pools.items() if len(pools) > 1 else ():
-        of_pool = [share for share in shares if share.terms.pool is not None and share.terms.pool.name == name]
-        check_sweep(profile, [_group(share, partition) for share in of_pool], caps, pool)
+        of_pool = [part for part in parts if part.terms.pool is not None and part.terms.pool.name == name]
+        check_sweep(profile, [_group(part, partition) for part in of_pool], caps, pool)
     return worst, caps
 
 
-def _by_default(shares: Sequence[Share], client: SlurmClient | None) -> int:
+def _by_default(parts: Sequence[RunsOnTerms], client: SlurmClient | None) -> int:
     """How many runs may be at work where nobody asked for a number: the default holds for each array by itself."""
     launches: dict[int, int] = {}
     asked = 0
-    for share in shares:
-        most = share.terms.caps.get(_PARALLEL, 0)
+    for part in parts:
+        most = part.terms.caps.get(_PARALLEL, 0)
         if most == DEFAULT_PARALLELISM:
-            arrays = -(-share.runs // client.config().array_tasks) if client is not None else 1
-            launches[share.launch] = launches.get(share.launch, 0) + most * arrays
+            arrays = -(-part.runs // client.config().array_tasks) if client is not None else 1
+            launches[part.launch] = launches.get(part.launch, 0) + most * arrays
         else:
             asked = max(asked, most)
-    detached = any(share.terms.keys.detach for share in shares)
+    detached = any(part.terms.keys.detach for part in parts)
     # Without it each launch of a sweep waits until the one before it is over.
     default = sum(launches.values()) if detached else max(launches.values(), default=0)
     return default + asked if default else 0
 
 
-def _usual_partition(profile: Profile, shares: Sequence[Share], client: SlurmClient | None) -> str | None:
+def _usual_partition(profile: Profile, parts: Sequence[RunsOnTerms], client: SlurmClient | None) -> str | None:
     """Where Slurm puts jobs that name no partition, if the profile allows that one; asked only if it matters."""
     allowed = profile.policies.partitions
-    if client is None or allowed is None or all(share.terms.keys.asked_partition for share in shares):
+    if client is None or allowed is None or all(part.terms.keys.asked_partition for part in parts):
         return None
     usual = os.environ.get(VARIABLES["partition"]) or next(
         (one.name for one in client.partitions() if one.default), None
@@ -128,11 +128,11 @@ def _usual_partition(profile: Profile, shares: Sequence[Share], client: SlurmCli
     return usual if usual in allowed else None
 
 
-def _group(share: Share, usual: str | None) -> Group:
-    keys = share.terms.keys
+def _group(part: RunsOnTerms, usual: str | None) -> Group:
+    keys = part.terms.keys
     retries = max(keys.max_retries.most.values(), default=0)
     return Group(
-        runs=share.runs,
+        runs=part.runs,
         demand=demand_of(keys),
         starts=(1 + keys.max_num_timeout) * (1 + retries),
         partition=keys.asked_partition or usual,

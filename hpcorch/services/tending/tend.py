@@ -90,7 +90,7 @@ class _Tender:
         again: Mapping[int, PlannedRetry] = {}
         try:
             state = self._while_marked(self._state(), patience_s)
-            self._share(state.history)
+            self._rebalance(state.history)
             again = awaited(state)
         except HpcorchError as error:
             self.troubles.append(error)
@@ -185,7 +185,7 @@ class _Tender:
         else:
             self.fed.extend(done.arrays)
 
-    def _share(self, history: ControlHistory) -> None:
+    def _rebalance(self, history: ControlHistory) -> None:
         """Let throttled arrays have what there is room for; whatever sweep they belong to."""
         if not history.throttles:
             return

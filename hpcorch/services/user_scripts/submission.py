@@ -82,9 +82,9 @@ class ScriptSubmission:
             _discard(recorded, default_ledger(cwd))
             self.outcome.sweep = None
         elif throttle is not None:
-            from hpcorch.services.user_scripts.terms import share_out
+            from hpcorch.services.user_scripts.terms import rebalance
 
-            share_out(project, self.client)
+            rebalance(project, self.client)
         self.outcome.exit_code, self.outcome.errors = shell_code(done.returncode), as_text(done.stderr)
         return self.outcome
 

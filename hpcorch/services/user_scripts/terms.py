@@ -12,7 +12,7 @@ from hpcorch.services.site.profile import (
     load_profile,
     throttle_capacities,
 )
-from hpcorch.services.site.terms import Share, reckon, terms_of
+from hpcorch.services.site.terms import RunsOnTerms, reckon, terms_of
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.services.user_scripts.request import Granted, ScriptRequest
@@ -35,7 +35,7 @@ def judge(request: ScriptRequest, project: Path, client: SlurmClient, cwd: Path)
         )
     check_cluster(profile, client)
     warning = check_checkout(profile, cwd)
-    reckon(profile, [Share(runs=len(request.indices or [0]), terms=terms)], client)
+    reckon(profile, [RunsOnTerms(runs=len(request.indices or [0]), terms=terms)], client)
     return Granted(
         keys=terms.keys,
         leases=lease_places(profile, request.asked.resources),
@@ -43,7 +43,7 @@ def judge(request: ScriptRequest, project: Path, client: SlurmClient, cwd: Path)
     )
 
 
-def share_out(project: Path, client: SlurmClient) -> None:
+def rebalance(project: Path, client: SlurmClient) -> None:
     """Let the elements of a throttled array start as far as there is room for them."""
     throttles = Throttles(state_directory(), client.config().cluster, client)
     throttles.rebalance(throttle_capacities(load_profile(project)), force=True)

@@ -85,7 +85,7 @@ def config(folder, sweeper):
 def test_a_sweeper_that_needs_values_may_not_be_left(tmp_path, key, monkeypatch):
     monkeypatch.setattr("hpcorch.launcher.launch._loader", lambda context: None)
     monkeypatch.setattr(
-        "hpcorch.launcher.composing.shared_composer.share_composer", lambda context, loader, config: (context, None)
+        "hpcorch.launcher.composing.loader.install_composer", lambda context, loader, config: (context, None)
     )
     launcher = SlurmSweepLauncher(**{key: True})
     launcher.setup(hydra_context=None, task_function=None, config=config(tmp_path, BASIC_SWEEPER))

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hpcorch.errors import UsageError
-from hpcorch.launcher.composing.shared_composer import SharingLoader
+from hpcorch.launcher.composing.loader import ComposerLoader
 from hpcorch.model.config import patched
 from hpcorch.runtime.program.configuration import digest, fix, raw, task_plain
 from tests.support.composing import Sweep, anatomy, rebuilt, resolvers
@@ -224,7 +224,7 @@ def test_composed_and_rebuilt_run_equals_hydras_own(sweep, overrides):
 def test_what_a_sweeper_validates_equals_hydras_own(sweep, overrides):
     expected, refusal = outcome(sweep.loader.load_sweep_config, sweep.master, overrides)
     found, error = outcome(
-        SharingLoader(sweep.loader, sweep.composer, sweep.master).load_sweep_config, sweep.master, overrides
+        ComposerLoader(sweep.loader, sweep.composer, sweep.master).load_sweep_config, sweep.master, overrides
     )
     assert (type(error), str(error)) == (type(refusal), str(refusal))
     if found is not None:

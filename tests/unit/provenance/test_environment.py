@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.provenance.environment.changes import Severity, differences
+from hpcorch.model.drift import Severity
+from hpcorch.provenance.environment.changes import differences
 from hpcorch.provenance.environment.containers import container, image_file
 from hpcorch.provenance.environment.fingerprint import fingerprint
 from hpcorch.provenance.environment.packages import InstalledFiles, owners, package_folders, packages

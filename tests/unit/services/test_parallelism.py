@@ -15,7 +15,7 @@ from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
 from hpcorch.model.states import SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.resources.shares import Claim, divide
-from hpcorch.services.site.terms import Share, reckon, terms_of
+from hpcorch.services.site.terms import RunsOnTerms, reckon, terms_of
 from hpcorch.services.submission.parallelism import free_arrays, is_beside, throttle_of, together
 from hpcorch.services.submission.request import Request
 from hpcorch.services.throttling.state import Entry, State, own_of, parse_tag, tag
@@ -146,12 +146,14 @@ def test_a_number_of_its_own_costs_a_sweep_nothing_of_what_sweeps_share():
 
 
 def bound(*shares, cluster=None):
-    worst, caps = reckon(Profile(), [_share(*one) for one in shares], cluster or Cluster())
+    worst, caps = reckon(Profile(), [_on_terms(*one) for one in shares], cluster or Cluster())
     return worst.at_once, caps["array_parallelism"]
 
 
-def _share(runs, most, launch=1, **keys):
-    return Share(runs=runs, terms=terms_of(Profile(), LaunchKeys(array_parallelism=most, **keys)), launch=launch)
+def _on_terms(runs, most, launch=1, **keys):
+    return RunsOnTerms(
+        runs=runs, terms=terms_of(Profile(), LaunchKeys(array_parallelism=most, **keys)), launch=launch
+    )
 
 
 def test_the_default_lets_so_many_run_of_each_array():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-class SharingLoader(ConfigLoaderImpl):
+class ComposerLoader(ConfigLoaderImpl):
     """Hydra's loader, except that runs of one sweep are composed from shared bases where that is provably equal."""
 
     def __init__(self, loader: ConfigLoaderImpl, composer: Composer, master_config: DictConfig) -> None:
@@ -42,10 +42,10 @@ class SharingLoader(ConfigLoaderImpl):
         return super().load_sweep_config(master_config, sweep_overrides)
 
 
-def share_composer(
+def install_composer(
     context: HydraContext, loader: ConfigLoaderImpl, master_config: DictConfig
 ) -> tuple[HydraContext, Composer]:
-    """Put a sharing loader into ``context``.
+    """Put a loader into ``context`` that composes runs by a composer of ours.
 
     :param loader: the one in ``context``
     :return: a context as it was before, for the task, and the composer that sweeper and launcher share
@@ -54,5 +54,5 @@ def share_composer(
     composer = Composer(loader, master_config)
     # A subclass may compose in ways that we know nothing of.
     if SHORTCUTS_PROVEN and type(loader) is ConfigLoaderImpl:
-        context.config_loader = SharingLoader(loader, composer, master_config)
+        context.config_loader = ComposerLoader(loader, composer, master_config)
     return own, composer
