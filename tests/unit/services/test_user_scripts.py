@@ -154,6 +154,25 @@ def test_terms_of_a_pool_stand_before_the_users_flags_which_win():
     assert argv == ["--partition=night", "--nice=10", "--qos=mine", *OURS, "job.sh"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "nice"),
+    [(["--nice=7"], 7), (["--nice=-5"], -5), (["--nice"], 100), ([], None), (["--nice=low"], None)],
+)
+def test_a_nice_value_is_read_as_sbatch_reads_it_and_a_wrong_one_is_left_to_sbatch(flags, nice):
+    assert request(*flags, "job.sh").keys().nice == nice
+
+
+def test_what_the_user_of_a_script_asked_for_is_on_record_and_nothing_else():
+    asked = request("--partition=p", "-c4", "--array=0-9%3", "job.sh")
+    options = Granted(keys=asked.keys()).options
+    assert options == {
+        "partition": "p",
+        "additional_parameters": {"cpus-per-task": "4"},
+        "array_parallelism": 3,
+    }
+    assert Granted(keys=request("job.sh").keys()).options == {}
+
+
 def test_a_throttled_array_comes_held_and_one_element_at_a_time():
     granted = Granted(keys=LaunchKeys.parse({"array_parallelism": 4, "throttles": {"scratch_io": 1}}))
     argv = given_to_sbatch("--array=1-9:2", "job.sh", granted=granted)
