@@ -1,17 +1,24 @@
-"""What every test gets: an environment in which no job, cluster or ledger of the person at the keyboard shows."""
+"""What every test gets: an environment in which no job, cluster or ledger of the person at the keyboard shows.
+
+And what every test leaves: nothing, so that one that fails does not fail another.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("tests.support")  # their assertions explain themselves as those of tests do
 
-from tests.support.tuning import Tune  # noqa: E402 - after that
+from tests.support import processes  # noqa: E402 - after that
+from tests.support.tuning import Tune  # noqa: E402
 
 # Slurm's commands and hpcorch take defaults from variables that begin so.
 _FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "HYDRA_", "HPCORCH_LEDGER")
@@ -32,6 +39,28 @@ def signals_as_before() -> Iterator[None]:
     yield
     after = signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert after == before, f"this test left blocked: {sorted(after - before)}"
+
+
+@pytest.fixture(autouse=True)
+def no_processes_left() -> Iterator[None]:
+    """What a test has started ends with it, even if it fails."""
+    yield
+    processes.end_all()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let go of what a failed test had open, which else would be closed in the midst of another, with a warning."""
+    failed_before = item.session.testsfailed
+    result = yield
+    if item.session.testsfailed > failed_before:
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+            if hasattr(sys, name):
+                delattr(sys, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    return result
 
 
 @pytest.fixture

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import processes
 from tests.support.command_line import CommandLine
 from tests.support.paths import FAKE_SLURM
 from tests.support.sweeps import SweepOnDisk, make_sweep
+
+
+@pytest.fixture(autouse=True, scope="session")
+def whole_families() -> None:
+    """What a test's processes leave behind, such as jobs of the fake Slurm, ends with the test, too."""
+    processes.adopt_orphans()
 
 
 @pytest.fixture

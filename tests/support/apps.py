@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger.store import Ledger, SweepSummary
 from hpcorch.model.entities import Attempt, Run
+from tests.support import processes
 
 APP = """
 import os, pathlib, sys, time
@@ -57,10 +58,10 @@ class App:
             timeout=120,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> processes.Program:
         """Launch without waiting; what it says goes into ``output.txt``."""
         with (self.folder / "output.txt").open("wb") as output:
-            return subprocess.Popen(self.command(*arguments), cwd=self.folder, stdout=output, stderr=output)
+            return processes.start(self.command(*arguments), cwd=self.folder, stdout=output, stderr=output)
 
     @property
     def output(self) -> str:

@@ -21,6 +21,7 @@ from hpcorch.services.recording.program_sweep import WrappedProgram, record_prog
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.reconcile import open_reconciler
+from tests.support import processes
 
 HPCORCH = [sys.executable, "-c", "from hpcorch.cli.main import main; main()"]
 PROGRAM = [*HPCORCH, "exec"]
@@ -50,11 +51,11 @@ class Project:
     path: Path
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str | bytes, job: Mapping[str, str] = {}, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | bytes, job: Mapping[str, str] = {}, **options: Any) -> processes.Program:
         """Start ``hpcorch exec`` with these arguments."""
         environ = environment(**{**self.variables, **job})
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        return subprocess.Popen([*PROGRAM, *arguments], cwd=self.path, env=environ, **options)
+        return processes.start([*PROGRAM, *arguments], cwd=self.path, env=environ, **options)
 
     def run(
         self, *arguments: str | bytes, job: Mapping[str, str] = {}, stdin: str | None = None

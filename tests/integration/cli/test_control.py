@@ -16,6 +16,7 @@ import pytest
 import hpcorch as api
 from hpcorch.model import events as ev
 from hpcorch.slurm.client import CliClient
+from tests.support import processes
 from tests.support.apps import App, make_app
 from tests.support.command_line import CommandLine
 from tests.support.paths import FAKE_SLURM
@@ -322,7 +323,7 @@ def test_retry_makes_one_array_a_launch(hpcorch, on_slurm):
 def test_two_retries_at_once_submit_once(hpcorch, on_slurm):
     frail(on_slurm)
     command = [sys.executable, "-c", "from hpcorch.cli.main import main; main()", "retry", "--json"]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [json.loads(one.communicate(timeout=60)[0])["runs"] for one in both]
     assert sorted(answers) == [[], [1, 2]]
     jobs = json.loads((Path(os.environ["FAKE_SLURM_DIR"]) / "jobs.json").read_text())
@@ -429,7 +430,7 @@ def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, tune):
 
 def test_a_process_that_only_has_the_pools_number_is_left_alone(hpcorch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sleeper = subprocess.Popen(["sleep", "60"])
+    sleeper = processes.start(["sleep", "60"])
     sweep = make_sweep(tmp_path)
     sweep.submit([0, 1], job_id=f"{os.uname().nodename}:{sleeper.pid}:1000")
     sweep.ingest()

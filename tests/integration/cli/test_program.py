@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import processes
 from tests.support.sweeps import SWEEP, finished_sweep, make_sweep
 
 PROGRAM = [sys.executable, "-c", "from hpcorch.cli.main import main; main()"]
@@ -37,7 +38,7 @@ def on_a_terminal(arguments: Sequence[str], *, cwd: Path, columns: int = 100) ->
     """What a command shows on a terminal, escape sequences included."""
     ours, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "NO_COLOR": ""}
-    child = subprocess.Popen(
+    child = processes.start(
         [*PROGRAM, *arguments], cwd=cwd, env=environ, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL
     )
     os.close(theirs)
@@ -90,7 +91,7 @@ def test_ctrl_c_ends_following_without_a_word(tmp_path):
     sweep.submit([0, 1])
     sweep.start(0, b"running\n")
     sweep.ingest()
-    child = subprocess.Popen(
+    child = processes.start(
         [*PROGRAM, "logs", "last/0", "-f"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert child.stdout is not None
@@ -103,7 +104,7 @@ def test_ctrl_c_ends_following_without_a_word(tmp_path):
 def test_ctrl_c_ends_a_query_that_would_run_for_ever(tmp_path):
     finished_sweep(tmp_path)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    child = subprocess.Popen(
+    child = processes.start(
         [*PROGRAM, "query", endless], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 30

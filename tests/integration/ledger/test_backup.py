@@ -15,6 +15,7 @@ import pytest
 from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.ledger import Finding, FindingKind, Ledger
 from hpcorch.ledger.writing.rows import digest_of
+from tests.support import processes
 from tests.support.events import SWEEP, make_ledger, small_sweep, tables
 from tests.support.tuning import Tune
 
@@ -69,7 +70,7 @@ def test_place_that_cannot_hold_a_backup_is_a_sentence(path: Path, tmp_path: Pat
 
 def test_backup_while_another_process_writes_is_whole(path: Path, tmp_path: Path, repository: Path) -> None:
     command = [sys.executable, "-c", _WRITER, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=repository) as writer:
+    with processes.start(command, stdout=subprocess.PIPE, text=True, cwd=repository) as writer:
         try:
             assert writer.stdout is not None
             told = {SWEEP}

@@ -18,7 +18,7 @@ from hpcorch.ledger import FindingKind, Ledger
 from hpcorch.ledger.schema.connection import VERSION, connect_writer
 from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
-from tests.support import events
+from tests.support import events, processes
 from tests.support.events import SWEEP, make_ledger, plan_of, segment, small_sweep, tables
 from tests.support.tuning import Tune
 
@@ -235,9 +235,9 @@ while time.monotonic() < until:
 """
 
 
-def hammer(path: Path, name: str, seconds: float, repository: Path, runs: int = 3) -> subprocess.Popen[str]:
+def hammer(path: Path, name: str, seconds: float, repository: Path, runs: int = 3) -> processes.Program:
     command = [sys.executable, "-c", _HAMMER, name, str(path), str(seconds), str(runs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=repository)
+    return processes.start(command, stdout=subprocess.PIPE, text=True, cwd=repository)
 
 
 def test_lock_of_a_writer_that_died_while_making_it_is_taken_over(path: Path, tune: Tune) -> None:

@@ -44,6 +44,7 @@ from hpcorch.provenance.code.import_paths import (
 from hpcorch.provenance.code.signature import files
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
+from tests.support import processes
 
 HOSTILE = [
     b"a b",
@@ -287,7 +288,7 @@ def test_two_who_store_the_same_code_do_no_harm(root, tmp_path):
         "[store(Path(sys.argv[2]) / str(n), sys.argv[3], content) for n in range(20)]"
     )
     argv = [sys.executable, "-c", program, code.archive, tmp_path / "s", code.digest]
-    both = [subprocess.Popen(argv) for _ in range(2)]
+    both = [processes.start(argv) for _ in range(2)]
     assert [one.wait(60) for one in both] == [0, 0]
     for number in range(20):
         folder = tmp_path / "s" / str(number)
@@ -379,9 +380,9 @@ sys.stdin.read()
 """
 
 
-def start(code: FrozenCode, base: Path) -> subprocess.Popen[str]:
+def start(code: FrozenCode, base: Path) -> processes.Program:
     argv = [sys.executable, "-c", UNPACK, str(code.archive), code.digest, str(base)]
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return processes.start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_many_tasks_at_once_unpack_once(root, tmp_path):
@@ -420,7 +421,7 @@ def test_a_task_that_is_killed_while_it_unpacks_leaves_nothing_that_others_trust
     code = frozen(root)
     base = tmp_path / "base"
     argv = [sys.executable, "-c", STOPPED, function, str(count), str(code.archive), code.digest, str(base)]
-    task = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    task = processes.start(argv, stdout=subprocess.PIPE, text=True)
     assert task.stdout is not None
     assert task.stdout.readline() == "stopped\n"
     task.send_signal(signal.SIGKILL)
@@ -481,7 +482,7 @@ def test_a_folder_that_others_could_change_is_not_used(root, tmp_path):
 
 def test_a_file_that_is_written_to_all_the_time_is_archived_as_it_was_read(root, tmp_path):
     program = "import sys\nwhile True:\n    open(sys.argv[1], 'a').write('x')"
-    writing = subprocess.Popen([sys.executable, "-c", program, root / "busy.txt"])
+    writing = processes.start([sys.executable, "-c", program, root / "busy.txt"])
     try:
         while not (root / "busy.txt").exists():
             time.sleep(0.01)

@@ -20,6 +20,7 @@ import pytest
 from hpcorch.errors import LeaseLostError, UsageError
 from hpcorch.resources.leases.lease import LeaseNews, Leases, LeaseStage
 from hpcorch.resources.leases.owners import holders, sharing_problem, waiting
+from tests.support import processes
 from tests.support.paths import REPOSITORY
 
 TRIAL = REPOSITORY / "scripts" / "bench" / "leases.py"
@@ -46,14 +47,14 @@ def leases(directory: Path, *, expiry_s: float = 30, told: list[LeaseNews] | Non
     )
 
 
-def a_holder(directory: Path, rest: str = "time.sleep(60)", *, expiry_s: float = 30) -> subprocess.Popen[str]:
+def a_holder(directory: Path, rest: str = "time.sleep(60)", *, expiry_s: float = 30) -> processes.Program:
     return a_program(HOLDER.format(rest=rest), directory, expiry_s=expiry_s)
 
 
-def a_program(code: str, directory: Path, *, expiry_s: float) -> subprocess.Popen[str]:
+def a_program(code: str, directory: Path, *, expiry_s: float) -> processes.Program:
     """A program that holds the slot."""
     command = [sys.executable, "-c", code, str(directory), str(expiry_s)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = processes.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
@@ -69,10 +70,7 @@ def stages(told: list[LeaseNews]) -> list[LeaseStage]:
 
 def in_fork(act: Callable[[], int]) -> int:
     """The exit code of a fork of this process that does this."""
-    child = os.fork()
-    if child == 0:
-        os._exit(act())
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return processes.exit_code(processes.in_another_process(lambda: os._exit(act())))
 
 
 def test_a_few_contend_and_die(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from hpcorch.runtime.attempt import execute
 from hpcorch.runtime.attempt.results import decode_result
 from hpcorch.runtime.context import signals
 from hpcorch.services.tending.reconcile import Reconciler
+from tests.support import processes
 from tests.support.odd_tasks import APP, NAMES
 from tests.support.paths import FAKE_SLURM
 from tests.support.tuning import Tune
@@ -74,10 +75,8 @@ class Node:
     ) -> Attempt:
         attempt = AttemptId(run=NAMES.index(task), submission=submission, restart=restart)
         log = self.folder / f"{attempt}.log"
-        pid = os.fork()
-        if pid == 0:
-            self._execute(attempt, log, before, environ)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        pid = processes.in_another_process(lambda: self._execute(attempt, log, before, environ))
+        code = processes.exit_code(pid)
         return Attempt(code=code, events=self.events(attempt), log=log)
 
     def _execute(
@@ -286,16 +285,18 @@ def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(
     tune(LOCAL_GRACE_S=0.5)
     child_file = node.count.with_suffix(".child")
     run = NAMES.index(task)
-    launcher = os.fork()
-    if launcher == 0:
-        if os.fork() == 0:
-            os.setsid()
-            os.environ["COUNT_FILE"] = str(node.count)
-            arguments = ["--launch", "0", "--submission", "0", "--runs", str(run), "--task", "0", "--job-id", "p"]
-            os._exit(main([str(node.layout.directory), *arguments]))
+
+    def task_of_a_launcher() -> None:
+        os.setsid()
+        os.environ["COUNT_FILE"] = str(node.count)
+        arguments = ["--launch", "0", "--submission", "0", "--runs", str(run), "--task", "0", "--job-id", "p"]
+        os._exit(main([str(node.layout.directory), *arguments]))
+
+    def launcher() -> None:
+        processes.in_another_process(task_of_a_launcher)
         wait_until(lambda: child_file.exists() and child_file.read_text().endswith("\n"))
-        os._exit(0)
-    assert os.waitpid(launcher, 0)[1] == 0
+
+    assert processes.exit_code(processes.in_another_process(launcher)) == 0
     child = int(child_file.read_text())
     wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
     events = node.events(AttemptId(run=run, submission=0, restart=0))
@@ -306,16 +307,18 @@ def test_a_local_task_that_is_asked_to_end_has_all_the_time_that_its_launcher_gi
     tune: Tune,
 ) -> None:
     tune(LOCAL_GRACE_S=0.0)
-    task = os.fork()
-    if task == 0:
+
+    def task() -> None:
         os.setsid()
         owner = signals.SignalOwner()
         owner.install()
         signals.end_with_parent()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.2)
-        os._exit(7 if owner.stopped_by == "SIGTERM" and len([*Path("/proc/self/task").iterdir()]) == 1 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(task, 0)[1]) == 7
+        assert owner.stopped_by == "SIGTERM"
+        assert len([*Path("/proc/self/task").iterdir()]) == 1, "something waits to kill it"
+
+    assert processes.exit_code(processes.in_another_process(task)) == 0
 
 
 # Claims

@@ -20,6 +20,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
 from hpcorch.model.states import AttemptState, RunState
+from tests.support import processes
 from tests.support.exec_project import PROGRAM, Project, environment, job, of_kind, script_sweep
 from tests.support.waiting import wait_until
 
@@ -50,7 +51,7 @@ def offered(project: Project, *options: str, **where: dict[str, str]) -> dict[st
     return dict(json.loads(done.stdout))
 
 
-def await_line(child: subprocess.Popen[str], line: str) -> None:
+def await_line(child: processes.Program, line: str) -> None:
     assert child.stdout is not None
     assert child.stdout.readline().strip() == line
 

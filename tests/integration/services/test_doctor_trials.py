@@ -23,6 +23,7 @@ from hpcorch.services.doctor.rows import Verdict
 from hpcorch.services.doctor.trial_jobs import Place, choose_place, run_trials
 from hpcorch.services.site.survey import survey
 from hpcorch.slurm.client import CliClient
+from tests.support import processes
 from tests.support.command_line import CommandLine
 from tests.support.paths import FAKE_SLURM
 
@@ -82,13 +83,13 @@ def tried(folder: Path, *, place: Place = ANYWHERE, timeout_s: float = 60, share
 
 def fight(folder: Path, locks: str) -> dict[str, tuple[list[LockFight], int]]:
     """Let two processes fight; by kind how each fared, and the number that was reached."""
-    processes = [
-        subprocess.Popen(
+    fighters = [
+        processes.start(
             [sys.executable, "-c", FIGHT, str(folder), *names, locks], stdout=subprocess.PIPE, text=True
         )
         for names in (("a", "b"), ("b", "a"))
     ]
-    said = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    said = [json.loads(process.communicate(timeout=60)[0]) for process in fighters]
     return {kind: ([LockFight(**one[kind]) for one in said], counted(folder, kind)) for kind in said[0]}
 
 
@@ -185,7 +186,7 @@ def test_a_job_that_slurm_refuses_is_told(slurm, tmp_path, monkeypatch):
 def test_ctrl_c_takes_the_jobs_and_the_folder_away(slurm, project, monkeypatch):
     monkeypatch.setenv("FAKE_SLURM_CPUS", "0")
     program = [sys.executable, "-c", "from hpcorch.cli.main import main; main()", "doctor", "--jobs"]
-    running = subprocess.Popen(program, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    running = processes.start(program, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert running.stderr is not None
     assert "are with Slurm" in running.stderr.readline()
     time.sleep(0.5)  # the wait has begun

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest
 from hpcorch.services.local.processes import orphaned, pool_id
+from tests.support import processes
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.waiting import wait_until
 
@@ -75,7 +75,7 @@ def test_a_pool_is_alive_whatever_happens_to_the_clock_and_gone_once_it_is_a_zom
     name, start = pool_id(os.getpid()).rsplit(":", 1)
     sweep.submit([0, 1], job_id=f"{name}:{int(start) - 2}")
     assert concluded(sweep) == []
-    child = subprocess.Popen(["sleep", "100"])
+    child = processes.start(["sleep", "100"])
     sweep.submit([0, 1], job_id=pool_id(child.pid), number=1)
     assert concluded(sweep) == []
     child.kill()

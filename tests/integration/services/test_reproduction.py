@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.ledger import Ledger
+from tests.support import processes
 from tests.support.apps import App
 
 pytestmark = pytest.mark.programs
@@ -193,7 +194,7 @@ def test_the_same_command_goes_on_with_a_repetition_that_its_maker_left(slurm_ap
 def test_two_commands_at_once_execute_a_repetition_once(app, tmp_path):
     program = Path(sys.executable).with_name("hpcorch")
     words = [program, "reproduce", f"{app.summary().sweep.id}/0", tmp_path / "again"]
-    both = [subprocess.Popen(words, cwd=app.folder, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [processes.start(words, cwd=app.folder, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     codes = sorted(process.returncode for process in both)
     assert codes in ([0, 0], [0, 1]), said

@@ -32,8 +32,8 @@ from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.submit import submit_array
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.slurm.client import CliClient
+from tests.support import processes
 from tests.support.apps import App, make_app
-from tests.support.processes import in_another_process
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.tuning import Tune
 
@@ -310,8 +310,8 @@ class Dying:
 
 def submit_and_die(campaign: Campaign, client: CliClient, run: int, at: int) -> bool:
     """Submit one run in a process that dies at a point; whether it did, or had no such point."""
-    pid = in_another_process(lambda: campaign.submit(run, Dying(client, at)))
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    pid = processes.in_another_process(lambda: campaign.submit(run, Dying(client, at)))
+    return processes.exit_code(pid) < 0
 
 
 def test_wherever_the_launcher_is_killed_a_run_is_executed_once_or_known_to_be_not_submitted(campaign, tune):
@@ -338,8 +338,8 @@ def test_wherever_the_launcher_is_killed_a_run_is_executed_once_or_known_to_be_n
 def test_two_that_settle_at_once_release_one_array_once(campaign):
     with pytest.raises(SubmissionUnknownError):
         campaign.submit(client=Overridden(find_token=raising(SlurmUnavailableError("down."))))
-    pids = [in_another_process(campaign.ask_slurm) for _ in range(2)]
-    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
+    pids = [processes.in_another_process(campaign.ask_slurm) for _ in range(2)]
+    assert [processes.exit_code(pid) for pid in pids] == [0, 0]
     campaign.cluster.wait_until_idle()
     assert campaign.facts() == ["intended", "accepted", "released"]
     assert campaign.cluster.started() == ["1"]

@@ -22,9 +22,9 @@ from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.commands import Submitted
+from tests.support import processes
 from tests.support.apps import App, make_app
 from tests.support.command_line import CommandLine
-from tests.support.processes import in_another_process
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
@@ -152,8 +152,8 @@ def test_a_run_that_will_be_retried_is_not_called_failed(app, command_line):
 def test_two_who_come_by_at_once_submit_once(app, at_once):
     detached(app, "+x=1,2,3", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
     wait_until(lambda: is_over(app, "FAILED"))
-    children = [in_another_process(lambda: come_by(app)) for _ in range(4)]
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    children = [processes.in_another_process(lambda: come_by(app)) for _ in range(4)]
+    assert [processes.exit_code(child) for child in children] == [0] * 4
     assert len(arrays(app)) == 2
     wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"] * 3)
     assert len(arrays(app)) == 2
@@ -171,8 +171,8 @@ class Dies(CliClient):
 def test_a_tender_that_is_killed_in_the_midst_of_submitting_leaves_one_array(app, at_once):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
     wait_until(lambda: is_over(app, "FAILED"))
-    _, code = os.waitpid(in_another_process(lambda: come_by(app, Dies())), 0)
-    assert os.WTERMSIG(code) == signal.SIGKILL
+    killed = processes.in_another_process(lambda: come_by(app, Dies()))
+    assert processes.exit_code(killed) == -signal.SIGKILL
     wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
     assert len(arrays(app)) == 2
     assert [attempt.submission for attempt in app.attempts()] == [0, 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import stat
@@ -27,6 +26,7 @@ from hpcorch.services.reports.throttled_wait import share_of
 from hpcorch.services.throttling.state import parse_tag, read_state, state_directory, tag
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
+from tests.support import processes
 from tests.support.conformance.slurm_client import Scripts
 from tests.support.memory_slurm import Killed, MemorySlurm
 from tests.support.paths import FAKE_SLURM
@@ -483,13 +483,12 @@ def test_what_its_user_holds_does_not_wait_for_its_share(slurm, throttles, submi
 
 def test_who_finds_the_lock_taken_leaves_a_mark_for_its_holder(throttles, submit, tmp_path):
     submit(3)
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path,))
-    holder.start()
+    holder = processes.in_another_process(lambda: _hold(tmp_path))
     wait_until((tmp_path / "held").exists)
     assert not throttles.rebalance(CAP).looked
     assert (tmp_path / "lab" / "throttles.dirty").exists()
     (tmp_path / "go").touch()
-    holder.join()
+    assert processes.exit_code(holder) == 0
     assert throttles.rebalance(CAP).looked
 
 

@@ -19,6 +19,7 @@ import hpcorch
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.slurm.sbatch.program import sbatch_program
 from tests.integration.services.test_submission import FakeCluster
+from tests.support import processes
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(60)]
@@ -317,7 +318,7 @@ def test_a_controller_that_is_down_is_told_by_sbatch_itself(project):
 
 def test_a_command_that_is_killed_before_sbatch_answers_loses_no_job(project, monkeypatch):
     """The job is found by its token at the next look, once."""
-    child = subprocess.Popen(
+    child = processes.start(
         [HPCORCH, "sbatch", "job.sh"],
         cwd=project.folder,
         env={**os.environ, "FAKE_SLURM_SBATCH": "timeout"},
@@ -388,7 +389,7 @@ def test_where_the_quota_is_used_up_nothing_is_submitted(project, room):
 
 def test_two_at_once_are_both_on_record(project):
     children = [
-        subprocess.Popen(
+        processes.start(
             [HPCORCH, "sbatch", "--parsable", "job.sh"],
             cwd=project.folder,
             stdout=subprocess.PIPE,
@@ -400,7 +401,7 @@ def test_two_at_once_are_both_on_record(project):
     assert ids == ["1\n", "2\n", "3\n", "4\n"]
     assert len(project.sweeps()) == len(project.waiting()) == 4
     listed = [
-        subprocess.Popen([HPCORCH, "ls", "--json"], cwd=project.folder, stdout=subprocess.PIPE) for _ in range(2)
+        processes.start([HPCORCH, "ls", "--json"], cwd=project.folder, stdout=subprocess.PIPE) for _ in range(2)
     ]  # both take over
     for child in listed:
         assert len(json.loads(child.communicate(timeout=60)[0])) == 4
@@ -420,7 +421,7 @@ with Ledger.open(Path(sys.argv[1]), write=True, create=True) as ledger:
 def test_a_ledger_that_somebody_else_writes_does_not_hold_it_up(project):
     assert project.sbatch("job.sh").returncode == 0
     ledger = project.folder / ".hpcorch/ledger.db"
-    holder = subprocess.Popen([sys.executable, "-c", LOCKING, str(ledger)], stdout=subprocess.PIPE, text=True)
+    holder = processes.start([sys.executable, "-c", LOCKING, str(ledger)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
@@ -493,7 +494,7 @@ def test_closed_and_broken_streams_lose_no_job(project, closed):
 def test_ctrl_c_at_any_time_leaves_a_job_on_record_or_none(project):
     """Interrupted after 0.05, 0.1, ... seconds, for as long as a whole command takes."""
     for step in range(1, 9):
-        child = subprocess.Popen(
+        child = processes.start(
             [HPCORCH, "sbatch", "--parsable", "job.sh"],
             cwd=project.folder,
             stdout=subprocess.PIPE,
@@ -522,7 +523,7 @@ def test_a_script_that_can_be_read_once_is_submitted_and_recorded(project):
 
 def test_what_cannot_be_recorded_is_said(project):
     os.mkfifo(project.folder / "pipe.sh")
-    writer = subprocess.Popen(["bash", "-c", "printf '#!/bin/sh\\n' > pipe.sh"], cwd=project.folder)
+    writer = processes.start(["bash", "-c", "printf '#!/bin/sh\\n' > pipe.sh"], cwd=project.folder)
     done = project.sbatch("pipe.sh")
     writer.kill()
     writer.wait()
