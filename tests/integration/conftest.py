@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import processes
+from tests.support.apps import App, make_app
 from tests.support.command_line import CommandLine
+from tests.support.fake_cluster import FakeCluster
 from tests.support.paths import FAKE_SLURM
 from tests.support.sweeps import SweepOnDisk, make_sweep
 
@@ -43,11 +45,41 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def hpcorch(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """``hpcorch`` in a project's folder."""
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory is the test's, and what it writes there stays there."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def hpcorch(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """``hpcorch`` within this process."""
     return CommandLine(capsys)
+
+
+@pytest.fixture
+def cluster(fake_slurm: Path) -> FakeCluster:
+    """What the fake Slurm has on record."""
+    return FakeCluster(fake_slurm)
+
+
+@pytest.fixture
+def on_slurm(fake_slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    """An application whose sweeps run on the fake Slurm; the working directory is its project."""
+    monkeypatch.setenv("HPCORCH_STATE", str(tmp_path / "state"))
+    return _project(tmp_path, "hpcorch_slurm", monkeypatch)
+
+
+@pytest.fixture
+def locally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    """An application whose sweeps run as processes of this host; the working directory is its project."""
+    return _project(tmp_path, "hpcorch_local", monkeypatch)
+
+
+def _project(tmp_path: Path, launcher: str, monkeypatch: pytest.MonkeyPatch) -> App:
+    app = make_app(tmp_path / "project", launcher)
+    monkeypatch.chdir(app.folder)
+    return app
 
 
 @pytest.fixture

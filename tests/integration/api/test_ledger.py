@@ -26,8 +26,7 @@ OTHER = "20260102-090000-wxyz"
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch) -> SweepOnDisk:
-    monkeypatch.chdir(tmp_path)
+def sweep(tmp_path) -> SweepOnDisk:
     return finished_sweep(tmp_path)
 
 

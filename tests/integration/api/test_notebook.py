@@ -24,8 +24,7 @@ from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch) -> SweepOnDisk:
-    monkeypatch.chdir(tmp_path)
+def sweep(tmp_path) -> SweepOnDisk:
     return finished_sweep(tmp_path)
 
 

@@ -8,15 +8,12 @@ import pytest
 
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
-from tests.support.command_line import CommandLine
 from tests.support.sweeps import AttemptOnDisk, SweepOnDisk, make_sweep
 
 
-@pytest.fixture
-def hpcorch(capsys, tmp_path, monkeypatch) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def wide(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    return CommandLine(capsys)
 
 
 def tell(attempt: AttemptOnDisk, *facts: ev.Fact) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import hpcorch as api
 from hpcorch.model import events as ev
 from hpcorch.slurm.client import CliClient
 from tests.support import processes
-from tests.support.apps import App, make_app
+from tests.support.apps import App
 from tests.support.command_line import CommandLine
-from tests.support.paths import FAKE_SLURM
 from tests.support.sweeps import SWEEP, finished_sweep, make_sweep
 from tests.support.waiting import wait_until
 
@@ -43,33 +41,9 @@ main()
 """
 
 
-@pytest.fixture
-def slurm(fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLURM_CPUS", "2")
-
-
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str) -> App:
-    app = make_app(tmp_path / "project", launcher)
-    monkeypatch.chdir(app.folder)
-    return app
-
-
-@pytest.fixture
-def on_slurm(slurm, tmp_path, monkeypatch) -> Iterator[App]:
-    yield _project(tmp_path, monkeypatch, "hpcorch_slurm")
-    jobs = Path(os.environ["FAKE_SLURM_DIR"]) / "jobs.json"
-    if jobs.exists():  # what still runs would wait for ever
-        subprocess.run([FAKE_SLURM / "scancel", *json.loads(jobs.read_text())], check=True)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> App:
-    return _project(tmp_path, monkeypatch, "hpcorch_local")
-
-
-@pytest.fixture
-def hpcorch(capsys) -> CommandLine:
-    return CommandLine(capsys)
 
 
 def leave(app: App, *arguments: str) -> None:
@@ -169,8 +143,7 @@ def test_cancel_after_a_checkpoint_asks_what_runs_and_ends_what_waits(hpcorch, o
     assert hpcorch("ledger", "check").code == 0
 
 
-def test_a_run_that_slurm_gave_up_after_a_preemption_can_be_cancelled(hpcorch, slurm, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_that_slurm_gave_up_after_a_preemption_can_be_cancelled(hpcorch, fake_slurm, tmp_path, monkeypatch):
     sweep = make_sweep(tmp_path, backend="slurm", cluster="fake")
     sweep.submit([0, 1], job_id="1", backend="slurm")
     words = {"submission": 0, "witness": "squeue"}
@@ -214,8 +187,7 @@ def test_who_asked_for_what_is_in_the_record(hpcorch, on_slurm):
     assert hpcorch("ledger", "check").code == 0
 
 
-def test_only_ones_own_sweep_on_its_own_cluster(hpcorch, slurm, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_only_ones_own_sweep_on_its_own_cluster(hpcorch, fake_slurm, tmp_path, monkeypatch):
     theirs = make_sweep(tmp_path, backend="slurm", user="alice")
     theirs.submit([0, 1], job_id="1", backend="slurm")
     theirs.ingest()
@@ -230,9 +202,8 @@ def test_only_ones_own_sweep_on_its_own_cluster(hpcorch, slurm, tmp_path, monkey
 
 
 def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
-    hpcorch, slurm, tmp_path, monkeypatch
+    hpcorch, fake_slurm, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(tmp_path)
     sweep = make_sweep(tmp_path, backend="slurm")
     intent = {"submission": 0, "launch": 0, "runs": "0", "token": "f" * 32, "backend": "slurm"}
     sweep.record(
@@ -251,8 +222,7 @@ def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
     assert "it is not over (UNCERTAIN)" in hpcorch("retry", "last/0").err
 
 
-def test_what_slurm_refused_still_says_why_after_it_was_cancelled(hpcorch, slurm, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_slurm_refused_still_says_why_after_it_was_cancelled(hpcorch, fake_slurm, tmp_path, monkeypatch):
     sweep = make_sweep(tmp_path, backend="slurm")
     sweep.submit([0, 1], backend="slurm")
     sweep.record(ev.SubmissionRejected(submission=0, reason="there is no such partition"))
@@ -268,7 +238,6 @@ def test_what_slurm_refused_still_says_why_after_it_was_cancelled(hpcorch, slurm
 
 
 def test_without_slurm_nothing_is_asked_and_the_exit_code_is_3(hpcorch, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nonexistent")
     sweep = make_sweep(tmp_path, backend="slurm")
     sweep.submit([0, 1], job_id="1", backend="slurm")
@@ -376,42 +345,42 @@ def test_a_refused_retry_says_so_and_leaves_the_runs_as_they_were(hpcorch, on_sl
 # Without Slurm --------------------------------------------------------------------------------------------------
 
 
-def test_a_local_sweep_is_cancelled_through_its_pool(hpcorch, here):
-    sweep = here.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
-    wait_until(lambda: started(here, 1, 2))
+def test_a_local_sweep_is_cancelled_through_its_pool(hpcorch, locally):
+    sweep = locally.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
+    wait_until(lambda: started(locally, 1, 2))
     assert hpcorch("cancel", "-y").code == 0
     assert sweep.wait(timeout=30) == 128 + 15
     assert [run["reason"] for run in runs(hpcorch)] == [BY_ME] * 3
 
 
-def test_single_tasks_of_a_local_sweep_are_cancelled_and_the_others_go_on(hpcorch, here):
-    sweep = here.start("x=1,2,3", "wait_for=go", "hydra.launcher.slots=2")
-    wait_until(lambda: started(here, 1, 2))
+def test_single_tasks_of_a_local_sweep_are_cancelled_and_the_others_go_on(hpcorch, locally):
+    sweep = locally.start("x=1,2,3", "wait_for=go", "hydra.launcher.slots=2")
+    wait_until(lambda: started(locally, 1, 2))
     assert hpcorch("cancel", "last/0,2", "-y").code == 0
     wait_until(lambda: runs(hpcorch)[0]["state"] == "CANCELLED")
-    (here.folder / "go").touch()
-    assert sweep.wait(timeout=60) == 1, here.output
+    (locally.folder / "go").touch()
+    assert sweep.wait(timeout=60) == 1, locally.output
     found = runs(hpcorch)
     assert [run["state"] for run in found] == ["CANCELLED", "COMPLETED", "CANCELLED"]
     assert [run["reason"] for run in found] == [BY_ME, None, BY_ME]
-    assert not started(here, 3)
+    assert not started(locally, 3)
 
 
-def test_tasks_of_a_local_sweep_are_asked_to_end_after_a_checkpoint(hpcorch, here):
-    sweep = here.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
-    wait_until(lambda: started(here, 1, 2))
+def test_tasks_of_a_local_sweep_are_asked_to_end_after_a_checkpoint(hpcorch, locally):
+    sweep = locally.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
+    wait_until(lambda: started(locally, 1, 2))
     asked = json.loads(hpcorch("cancel", "--checkpoint", "-y", "--json").out)
     assert (asked["runs"], asked["asked_to_checkpoint"]) == ([0, 1, 2], [0, 1])
-    assert sweep.wait(timeout=60) == 1, here.output
+    assert sweep.wait(timeout=60) == 1, locally.output
     found = runs(hpcorch)
     assert {run["state"] for run in found} == {"CANCELLED"}
     assert [run["reason"] for run in found] == [f"{BY_ME} --checkpoint"] * 2 + [BY_ME]
-    assert not started(here, 3)
+    assert not started(locally, 3)
 
 
-def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, tune):
+def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, locally, tune):
     tune(LOCAL_GRACE_S=0.5)
-    (here.folder / "app.py").write_text(
+    (locally.folder / "app.py").write_text(
         "import pathlib, signal, time, hydra\n"
         "@hydra.main(version_base=None, config_path=None)\n"
         "def main(cfg):\n"
@@ -421,15 +390,14 @@ def test_a_task_that_does_not_heed_the_signal_is_killed(hpcorch, here, tune):
         "        time.sleep(60)\n"
         "main()\n"
     )
-    sweep = here.start("+x=1,2")
-    wait_until(lambda: started(here, 1))
+    sweep = locally.start("+x=1,2")
+    wait_until(lambda: started(locally, 1))
     assert hpcorch("cancel", "last/0", "-y").code == 0
     assert sweep.wait(timeout=30) == 1
     assert [(run["state"], run["reason"]) for run in runs(hpcorch)] == [("CANCELLED", BY_ME), ("COMPLETED", None)]
 
 
 def test_a_process_that_only_has_the_pools_number_is_left_alone(hpcorch, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     sleeper = processes.start(["sleep", "60"])
     sweep = make_sweep(tmp_path)
     sweep.submit([0, 1], job_id=f"{os.uname().nodename}:{sleeper.pid}:1000")
@@ -441,18 +409,17 @@ def test_a_process_that_only_has_the_pools_number_is_left_alone(hpcorch, tmp_pat
 
 
 def test_a_local_sweep_has_no_queue_to_hold_runs_in(hpcorch, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     finished_sweep(tmp_path)
     ran = hpcorch("hold", SWEEP)
     assert (ran.code, "hpcorch retry" in ran.err) == (2, True)
 
 
-def test_a_local_retry_runs_here_and_ends_with_its_runs(hpcorch, here):
-    frail(here)
+def test_a_local_retry_runs_here_and_ends_with_its_runs(hpcorch, locally):
+    frail(locally)
     before = runs(hpcorch)
     still = hpcorch("retry", "-s", "F")
     assert still.code == 1
-    (here.folder / "repaired").touch()
+    (locally.folder / "repaired").touch()
     assert hpcorch("retry", "--set", "slots=1").code == 0
     after = runs(hpcorch)
     assert [run["state"] for run in after] == ["COMPLETED"] * 4

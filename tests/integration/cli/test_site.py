@@ -19,7 +19,6 @@ from hpcorch.services.doctor.report import PROFILE_CHECKS
 from hpcorch.services.site.profile import ask_licenses, check_cluster, read_profile
 from hpcorch.services.site.user_limits import user_limits
 from hpcorch.slurm.client import CliClient
-from tests.support.command_line import CommandLine
 from tests.support.paths import DATA
 
 HYDRA_PROGRAM = """\
@@ -98,11 +97,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(path / "deep" / "er")
     monkeypatch.setattr(doctor_folder, "kind_at", lambda _: "ext4")  # some machines have /tmp in memory
     return path
-
-
-@pytest.fixture
-def hpcorch(capsys):
-    return CommandLine(capsys)
 
 
 def findings(ran) -> dict[str, str]:

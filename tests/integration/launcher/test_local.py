@@ -17,16 +17,11 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.programs
 
 
-@pytest.fixture
-def app(tmp_path) -> App:
-    return make_app(tmp_path / "project", "hpcorch_local")
-
-
-def test_a_failing_run_fails_alone_and_the_error_names_run_log_and_last_lines(app):
-    done = app.launch("x=1,2,3,4", "fail=2", "leave=3", "die=4")
+def test_a_failing_run_fails_alone_and_the_error_names_run_log_and_last_lines(locally):
+    done = locally.launch("x=1,2,3,4", "fail=2", "leave=3", "die=4")
     assert done.returncode == 1
-    assert app.states() == ["COMPLETED", "FAILED", "FAILED", "FAILED"]
-    first, raised, left, died = app.runs()
+    assert locally.states() == ["COMPLETED", "FAILED", "FAILED", "FAILED"]
+    first, raised, left, died = locally.runs()
     assert first.result == 1
     assert raised.error == "ValueError: no good: 2"
     assert left.exit_code == 7
@@ -38,44 +33,44 @@ def test_a_failing_run_fails_alone_and_the_error_names_run_log_and_last_lines(ap
     assert "Error executing job" not in done.stderr
 
 
-def test_a_later_batch_that_hydras_sweeper_will_not_launch_is_explained(app):
-    done = app.launch("x=1,2", "fail=1", "hydra.sweeper.max_batch_size=1")
+def test_a_later_batch_that_hydras_sweeper_will_not_launch_is_explained(locally):
+    done = locally.launch("x=1,2", "fail=1", "hydra.sweeper.max_batch_size=1")
     assert done.returncode == 1
     assert "leave out hydra.sweeper.max_batch_size" in done.stderr
 
 
-def test_several_launches_are_one_sweep(app):
-    done = app.launch("x=1,2,3", "hydra.sweeper.max_batch_size=2")
+def test_several_launches_are_one_sweep(locally):
+    done = locally.launch("x=1,2,3", "hydra.sweeper.max_batch_size=2")
     assert done.returncode == 0, done.stderr
-    assert [run.result for run in app.runs()] == [1, 2, 3]
-    assert [run.launch for run in app.runs()] == [0, 0, 2]
+    assert [run.result for run in locally.runs()] == [1, 2, 3]
+    assert [run.launch for run in locally.runs()] == [0, 0, 2]
 
 
-def test_what_runs_is_what_was_composed_whatever_happens_to_the_yaml_meanwhile(app):
-    sweep = app.start("x=1,2", "wait_for=go", "hydra.launcher.slots=1")
-    wait_until((app.folder / "started-1").exists)
-    (app.folder / "conf" / "config.yaml").write_text("nonsense: true\n")
-    (app.folder / "go").touch()
-    assert sweep.wait(timeout=60) == 0, app.output
-    assert [run.result for run in app.runs()] == [1, 2]
+def test_what_runs_is_what_was_composed_whatever_happens_to_the_yaml_meanwhile(locally):
+    sweep = locally.start("x=1,2", "wait_for=go", "hydra.launcher.slots=1")
+    wait_until((locally.folder / "started-1").exists)
+    (locally.folder / "conf" / "config.yaml").write_text("nonsense: true\n")
+    (locally.folder / "go").touch()
+    assert sweep.wait(timeout=60) == 0, locally.output
+    assert [run.result for run in locally.runs()] == [1, 2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_launcher_stops_its_runs_and_records_it(app, number):
-    sweep = app.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
-    wait_until(lambda: all((app.folder / f"started-{x}").exists() for x in (1, 2)))
+def test_a_stopped_launcher_stops_its_runs_and_records_it(locally, number):
+    sweep = locally.start("x=1,2,3", "wait_for=never", "hydra.launcher.slots=2")
+    wait_until(lambda: all((locally.folder / f"started-{x}").exists() for x in (1, 2)))
     children = psutil.Process(sweep.pid).children(recursive=True)
     sweep.send_signal(number)
     assert sweep.wait(timeout=30) == 128 + number
     assert not any(child.is_running() for child in children)
-    assert app.states() == ["CANCELLED"] * 3
-    assert {run.reason for run in app.runs()} == {f"stopped by {signal.Signals(number).name}"}
-    assert [attempt.signal for attempt in app.attempts()] == ["SIGTERM"] * 2
+    assert locally.states() == ["CANCELLED"] * 3
+    assert {run.reason for run in locally.runs()} == {f"stopped by {signal.Signals(number).name}"}
+    assert [attempt.signal for attempt in locally.attempts()] == ["SIGTERM"] * 2
 
 
-def test_runs_of_a_killed_launcher_do_not_go_on_without_it(app):
-    sweep = app.start("x=1,2", "wait_for=never", "hydra.launcher.slots=2")
-    wait_until(lambda: all((app.folder / f"started-{x}").exists() for x in (1, 2)))
+def test_runs_of_a_killed_launcher_do_not_go_on_without_it(locally):
+    sweep = locally.start("x=1,2", "wait_for=never", "hydra.launcher.slots=2")
+    wait_until(lambda: all((locally.folder / f"started-{x}").exists() for x in (1, 2)))
     children = psutil.Process(sweep.pid).children(recursive=True)
     sweep.kill()
     sweep.wait()
@@ -83,35 +78,35 @@ def test_runs_of_a_killed_launcher_do_not_go_on_without_it(app):
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
-def test_a_run_over_its_time_limit_is_stopped(app):
-    done = app.launch("x=1", "wait_for=never", "hydra.launcher.timeout_min=0.03")
+def test_a_run_over_its_time_limit_is_stopped(locally):
+    done = locally.launch("x=1", "wait_for=never", "hydra.launcher.timeout_min=0.03")
     assert done.returncode != 0
-    done = app.launch("x=1", "wait_for=never", "hydra.launcher.timeout_min=1", "hydra.launcher.dry_run=true")
+    done = locally.launch("x=1", "wait_for=never", "hydra.launcher.timeout_min=1", "hydra.launcher.dry_run=true")
     assert done.returncode == 0
     assert "nothing is started" in done.stdout
 
 
-def test_each_run_sees_only_its_own_gpus(app):
+def test_each_run_sees_only_its_own_gpus(locally):
     flags = ["x=1,2,3,4", "read=CUDA_VISIBLE_DEVICES", "hydra.launcher.gpus_per_node=2", "hydra.launcher.slots=8"]
-    done = app.launch(*flags, env={"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
+    done = locally.launch(*flags, env={"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
     assert done.returncode == 0, done.stderr
-    seen = [run.result for run in app.runs()]
+    seen = [run.result for run in locally.runs()]
     assert all(len(devices.split(",")) == 2 for devices in seen)
     assert {device for devices in seen for device in devices.split(",")} <= {"0", "1", "2", "3"}
 
 
-def test_more_gpus_than_there_are_is_refused_before_anything_is_recorded(app):
-    done = app.launch("x=1", "hydra.launcher.gpus_per_node=2", env={"CUDA_VISIBLE_DEVICES": "0"})
+def test_more_gpus_than_there_are_is_refused_before_anything_is_recorded(locally):
+    done = locally.launch("x=1", "hydra.launcher.gpus_per_node=2", env={"CUDA_VISIBLE_DEVICES": "0"})
     assert done.returncode == 1
     assert "asks for 2 GPU(s), and this machine offers 1" in done.stderr
-    assert not app.ledger.exists()
+    assert not locally.ledger.exists()
 
 
-def test_a_run_leaves_six_files_and_two_in_compact_mode(app):
-    app.launch("x=1,2")
-    assert per_run_files(app) == 6
-    app.launch("x=1,2", "hydra.launcher.compact=true")
-    assert per_run_files(app) == 2
+def test_a_run_leaves_six_files_and_two_in_compact_mode(locally):
+    locally.launch("x=1,2")
+    assert per_run_files(locally) == 6
+    locally.launch("x=1,2", "hydra.launcher.compact=true")
+    assert per_run_files(locally) == 2
 
 
 def per_run_files(app: App) -> int:
@@ -121,23 +116,23 @@ def per_run_files(app: App) -> int:
     return len(files) // 2
 
 
-def test_a_seed_in_the_configuration_is_kept_and_others_are_derived_and_reproducible(app):
-    without = (app.folder / "conf" / "config.yaml").read_text()
-    (app.folder / "conf" / "config.yaml").write_text(without + "seed: 5\n")
-    app.launch("x=1,2", "seed=7,8")
-    assert [(run.seed, run.seed_source) for run in app.runs()] == [(7, "config"), (8, "config")] * 2
-    (app.folder / "conf" / "config.yaml").write_text(without)
-    app.launch("x=1,2,2", "hydra.launcher.seed=11")
-    first = [run.seed for run in app.runs()]
+def test_a_seed_in_the_configuration_is_kept_and_others_are_derived_and_reproducible(locally):
+    without = (locally.folder / "conf" / "config.yaml").read_text()
+    (locally.folder / "conf" / "config.yaml").write_text(without + "seed: 5\n")
+    locally.launch("x=1,2", "seed=7,8")
+    assert [(run.seed, run.seed_source) for run in locally.runs()] == [(7, "config"), (8, "config")] * 2
+    (locally.folder / "conf" / "config.yaml").write_text(without)
+    locally.launch("x=1,2,2", "hydra.launcher.seed=11")
+    first = [run.seed for run in locally.runs()]
     assert len(set(first)) == 3
-    app.launch("x=2,1,2", "hydra.launcher.seed=11")
-    assert [run.seed for run in app.runs()] == [first[1], first[0], first[2]]
-    app.launch("x=1", "read=HPCORCH_SEED", "hydra.launcher.seed=11")
-    (run,) = app.runs()
+    locally.launch("x=2,1,2", "hydra.launcher.seed=11")
+    assert [run.seed for run in locally.runs()] == [first[1], first[0], first[2]]
+    locally.launch("x=1", "read=HPCORCH_SEED", "hydra.launcher.seed=11")
+    (run,) = locally.runs()
     assert run.result == str(run.seed)
 
 
-def test_odd_values_reach_the_task_byte_for_byte(app):
+def test_odd_values_reach_the_task_byte_for_byte(locally):
     values = [
         "it's",
         'say "hi"',
@@ -151,54 +146,54 @@ def test_odd_values_reach_the_task_byte_for_byte(app):
         "x" * 10_000,
     ]
     quoted = ["'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values]
-    done = app.launch(f"value={','.join(quoted)}")
+    done = locally.launch(f"value={','.join(quoted)}")
     assert done.returncode == 0, done.stderr
-    assert [run.result for run in app.runs()] == values
-    assert not (app.folder / "gone").exists()
+    assert [run.result for run in locally.runs()] == values
+    assert not (locally.folder / "gone").exists()
 
 
-def test_a_sweep_directory_of_another_sweep_is_refused_with_the_cure(app):
-    assert app.launch("x=1", "hydra.sweep.dir=out").returncode == 0
-    before = app.summary().sweep.id
-    done = app.launch("x=2", "hydra.sweep.dir=out")
+def test_a_sweep_directory_of_another_sweep_is_refused_with_the_cure(locally):
+    assert locally.launch("x=1", "hydra.sweep.dir=out").returncode == 0
+    before = locally.summary().sweep.id
+    done = locally.launch("x=2", "hydra.sweep.dir=out")
     assert done.returncode == 1
     assert "belongs to another sweep" in done.stderr
-    assert app.summary().sweep.id == before
-    done = app.launch("x=2", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true")
+    assert locally.summary().sweep.id == before
+    done = locally.launch("x=2", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true")
     assert done.returncode == 0, done.stderr
-    assert (app.folder / "out" / ".hpcorch" / "earlier-1" / "control.jsonl").exists()
+    assert (locally.folder / "out" / ".hpcorch" / "earlier-1" / "control.jsonl").exists()
 
 
-def test_the_project_folder_itself_can_be_the_sweep_directory(app):
-    assert app.launch("x=1", "hydra.sweep.dir=.").returncode == 0
-    assert app.launch("x=2", "hydra.sweep.dir=.", "hydra.launcher.reuse_sweep_dir=true").returncode == 0
-    assert [run.result for run in app.runs()] == [2]
+def test_the_project_folder_itself_can_be_the_sweep_directory(locally):
+    assert locally.launch("x=1", "hydra.sweep.dir=.").returncode == 0
+    assert locally.launch("x=2", "hydra.sweep.dir=.", "hydra.launcher.reuse_sweep_dir=true").returncode == 0
+    assert [run.result for run in locally.runs()] == [2]
 
 
-def test_a_task_that_cannot_be_pickled_is_refused_in_a_sentence(app):
-    text = (app.folder / "app.py").read_text()
+def test_a_task_that_cannot_be_pickled_is_refused_in_a_sentence(locally):
+    text = (locally.folder / "app.py").read_text()
     text = text.replace("import hydra\n", "import hydra, threading\nlock = threading.Lock()\n")
-    (app.folder / "app.py").write_text(
+    (locally.folder / "app.py").write_text(
         text.replace("    if cfg.x == cfg.fail", "    lock\n    if cfg.x == cfg.fail")
     )
-    done = app.launch("x=1")
+    done = locally.launch("x=1")
     assert done.returncode == 1
     assert "cannot be pickled" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not app.ledger.exists()
+    assert not locally.ledger.exists()
 
 
-def test_the_scripts_own_folder_is_importable_in_the_run(app):
-    (app.folder / "lib").mkdir()
-    (app.folder / "lib" / "helper.py").write_text("VALUE = 42\n")
-    script = app.folder / "lib" / "app.py"
+def test_the_scripts_own_folder_is_importable_in_the_run(locally):
+    (locally.folder / "lib").mkdir()
+    (locally.folder / "lib" / "helper.py").write_text("VALUE = 42\n")
+    script = locally.folder / "lib" / "app.py"
     script.write_text(
         "import hydra, helper\n@hydra.main(version_base=None)\ndef main(cfg):\n    import helper\n"
         "    return helper.VALUE\nmain()\n"
     )
-    done = App(folder=app.folder / "lib", launcher="hpcorch_local").launch()
+    done = App(folder=locally.folder / "lib", launcher="hpcorch_local").launch()
     assert done.returncode == 0, done.stderr
-    assert [run.result for run in App(app.folder / "lib", "hpcorch_local").runs()] == [42]
+    assert [run.result for run in App(locally.folder / "lib", "hpcorch_local").runs()] == [42]
 
 
 def test_results_that_json_cannot_hold_come_back_as_they_were(tmp_path):
@@ -217,36 +212,36 @@ def test_results_that_json_cannot_hold_come_back_as_they_were(tmp_path):
     assert len(list(app.layout().results.iterdir())) == 1
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(app):
-    done = app.launch("x=1,2")
+def test_progress_is_plain_lines_where_there_is_no_terminal(locally):
+    done = locally.launch("x=1,2")
     lines = [line for line in done.stderr.splitlines() if line.startswith("sweep ")]
     assert lines[-1].endswith(": 2 COMPLETED")
     assert "\x1b" not in done.stderr
 
 
-def test_everything_written_is_private_to_the_user(app):
-    app.launch("x=1")
-    for path in [*app.layout().state.rglob("*"), *Path(app.folder, ".hpcorch").rglob("*")]:
+def test_everything_written_is_private_to_the_user(locally):
+    locally.launch("x=1")
+    for path in [*locally.layout().state.rglob("*"), *Path(locally.folder, ".hpcorch").rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_the_journal_is_checksummed_lines_of_json(app):
-    app.launch("x=1")
-    (journal,) = app.layout().journals.iterdir()
+def test_the_journal_is_checksummed_lines_of_json(locally):
+    locally.launch("x=1")
+    (journal,) = locally.layout().journals.iterdir()
     kinds = [json.loads(line)["kind"] for line in journal.read_text().splitlines()]
     assert kinds == [f"attempt-{step}" for step in ("claimed", "verified", "seeded", "called", "ended")]
 
 
-def test_a_task_file_changed_after_submission_is_refused_as_drift(app):
-    sweep = app.start("x=1,2", "wait_for=go", "hydra.launcher.slots=1")
-    wait_until((app.folder / "started-1").exists)
-    task = next(app.folder.glob("multirun/*/*/.hpcorch/launch-*/task.pkl"))
+def test_a_task_file_changed_after_submission_is_refused_as_drift(locally):
+    sweep = locally.start("x=1,2", "wait_for=go", "hydra.launcher.slots=1")
+    wait_until((locally.folder / "started-1").exists)
+    task = next(locally.folder.glob("multirun/*/*/.hpcorch/launch-*/task.pkl"))
     task.write_bytes(task.read_bytes() + b"x")
-    (app.folder / "go").touch()
+    (locally.folder / "go").touch()
     assert sweep.wait(timeout=60) == 1
-    assert app.states() == ["COMPLETED", "FAILED"]
-    assert app.runs()[1].exit_code == 75
-    assert "was changed after submission" in app.runs()[1].reason
+    assert locally.states() == ["COMPLETED", "FAILED"]
+    assert locally.runs()[1].exit_code == 75
+    assert "was changed after submission" in locally.runs()[1].reason
 
 
 def test_dataclasses_and_enums_of_the_script_are_the_tasks_own(tmp_path):
@@ -272,41 +267,41 @@ def hpcorch(app: App, *arguments: str) -> str:
     return subprocess.run(command, cwd=app.folder, text=True, capture_output=True, timeout=60).stdout
 
 
-def test_a_directory_used_again_keeps_the_records_of_both_sweeps_apart(app):
-    assert app.launch("x=1", "fail=1", "hydra.sweep.dir=out").returncode == 1
-    first = app.summary().sweep.id
-    assert app.launch("x=2,3", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true").returncode == 0
-    assert "about to fail" in hpcorch(app, "logs", first)
-    told = json.loads(hpcorch(app, "status", first, "--refresh", "--json"))
+def test_a_directory_used_again_keeps_the_records_of_both_sweeps_apart(locally):
+    assert locally.launch("x=1", "fail=1", "hydra.sweep.dir=out").returncode == 1
+    first = locally.summary().sweep.id
+    assert locally.launch("x=2,3", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true").returncode == 0
+    assert "about to fail" in hpcorch(locally, "logs", first)
+    told = json.loads(hpcorch(locally, "status", first, "--refresh", "--json"))
     assert [(run["state"], run["result"]) for run in told["runs"]] == [("FAILED", None)]
-    assert [run.result for run in app.runs()] == [2, 3]
+    assert [run.result for run in locally.runs()] == [2, 3]
 
 
-def test_a_directory_whose_runs_are_not_over_is_never_given_away(app):
-    sweep = app.start("x=1", "wait_for=go", "hydra.sweep.dir=out")
-    wait_until((app.folder / "started-1").exists)
-    done = app.launch("x=2", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true")
-    (app.folder / "go").touch()
-    assert sweep.wait(timeout=60) == 0, app.output
+def test_a_directory_whose_runs_are_not_over_is_never_given_away(locally):
+    sweep = locally.start("x=1", "wait_for=go", "hydra.sweep.dir=out")
+    wait_until((locally.folder / "started-1").exists)
+    done = locally.launch("x=2", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true")
+    (locally.folder / "go").touch()
+    assert sweep.wait(timeout=60) == 0, locally.output
     assert done.returncode == 1
     assert "1 runs are not over" in done.stderr
 
 
-def test_a_key_that_no_launcher_has_is_refused_with_a_suggestion(app):
-    done = app.launch("x=1", "+hydra.launcher.max_num_timeouts=1")
+def test_a_key_that_no_launcher_has_is_refused_with_a_suggestion(locally):
+    done = locally.launch("x=1", "+hydra.launcher.max_num_timeouts=1")
     assert done.returncode == 1
     assert "did you mean max_num_timeout?" in done.stderr
 
 
-def test_keys_for_slurm_are_named_and_ignored_on_this_machine(app):
-    done = app.launch(
+def test_keys_for_slurm_are_named_and_ignored_on_this_machine(locally):
+    done = locally.launch(
         "x=1", "hydra.launcher.partition=gpu", "hydra.launcher.gres=gpu:a100:1", env={"CUDA_VISIBLE_DEVICES": "3"}
     )
     assert done.returncode == 0, done.stderr
     assert "no use for hydra.launcher keys partition" in done.stdout + done.stderr
 
 
-def test_standard_error_in_a_file_of_its_own_is_shown_too(app):
-    done = app.launch("x=1", "fail=1", "hydra.launcher.stderr_to_stdout=false")
+def test_standard_error_in_a_file_of_its_own_is_shown_too(locally):
+    done = locally.launch("x=1", "fail=1", "hydra.launcher.stderr_to_stdout=false")
     assert "| ValueError: no good: 1" in done.stderr
-    assert "ValueError: no good: 1" in hpcorch(app, "logs", "last/0")
+    assert "ValueError: no good: 1" in hpcorch(locally, "logs", "last/0")

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.support.apps import App, make_app
+from tests.support.apps import App
 
 pytestmark = pytest.mark.programs
 
@@ -23,12 +23,10 @@ NORMAL = "hydra.launcher.partition=normal"
 
 
 @pytest.fixture
-def app(fake_slurm, tmp_path, monkeypatch) -> App:
-    monkeypatch.setenv("HPCORCH_STATE", str(tmp_path / "state"))
-    made = make_app(tmp_path / "project", "hpcorch_slurm")
-    (made.folder / ".hpcorch").mkdir()
-    (made.folder / ".hpcorch" / "site.yaml").write_text(PROFILE)
-    return made
+def app(on_slurm) -> App:
+    (on_slurm.folder / ".hpcorch").mkdir()
+    (on_slurm.folder / ".hpcorch" / "site.yaml").write_text(PROFILE)
+    return on_slurm
 
 
 def left_behind(app: App) -> list[str]:

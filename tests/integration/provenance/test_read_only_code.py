@@ -15,7 +15,6 @@ from hpcorch.journal.layout import default_ledger
 from hpcorch.provenance.code.live_code import changed_files
 from hpcorch.services.actions.gc import find_garbage
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder
-from tests.support.command_line import CommandLine
 
 
 @pytest.fixture
@@ -56,14 +55,12 @@ def test_code_that_can_be_written_keeps_its_own(code, tmp_path, monkeypatch):
     assert frozen(code, tmp_path / "mine" / "ledger.db").code.archive.parent == code / ".hpcorch" / "snapshots"
 
 
-def test_gc_looks_after_those_beside_a_ledger(code, tmp_path, capsys, monkeypatch):
+def test_gc_looks_after_those_beside_a_ledger(code, tmp_path, hpcorch):
     ledger = tmp_path / "mine" / "ledger.db"
-    monkeypatch.chdir(tmp_path)
-    command_line = CommandLine(capsys)
     # In a process of its own: exec takes over the signals of the one that it runs in.
     program = str(Path(sys.executable).with_name("hpcorch"))
     assert process.run([program, "--ledger", str(ledger), "exec", "--", "true"], timeout_s=60).returncode == 0
-    assert "not in a project's" in command_line("--ledger", str(ledger), "gc").err, "nothing lies beside it"
+    assert "not in a project's" in hpcorch("--ledger", str(ledger), "gc").err, "nothing lies beside it"
     made = frozen(code, ledger)
     os.utime(made.code.archive, (0, 0))
     assert list(find_garbage(ledger).unused) == [made.code.digest]

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from tests.support.apps import App, make_app
-from tests.support.command_line import CommandLine
+from tests.support.apps import App
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
@@ -39,13 +38,10 @@ main()
 
 
 @pytest.fixture
-def app(fake_slurm, tmp_path, monkeypatch) -> App:
+def app(on_slurm, monkeypatch) -> App:
     monkeypatch.setenv("FAKE_SLURM_ARRAY_TASKS", "5")
-    monkeypatch.setenv("HPCORCH_STATE", str(tmp_path / "state"))
-    made = make_app(tmp_path / "project", "hpcorch_slurm")
-    (made.folder / "app.py").write_text(APP)
-    monkeypatch.chdir(made.folder)
-    return made
+    (on_slurm.folder / "app.py").write_text(APP)
+    return on_slurm
 
 
 def sizes(app: App) -> list[int]:
@@ -87,13 +83,12 @@ def test_what_fails_in_several_arrays_is_run_again_in_several(app):
     assert (tries(app), app.states()) == ([2] * 12, ["COMPLETED"] * 12)
 
 
-def test_a_retry_by_hand_is_cut_likewise(app, capsys):
+def test_a_retry_by_hand_is_cut_likewise(app, hpcorch):
     assert app.launch("+x=range(12)", "+fails=true").returncode == 1
-    command_line = CommandLine(capsys)
-    told = command_line("retry", "last")
+    told = hpcorch("retry", "last")
     assert told.code == 0, told.err
     assert sizes(app) == [5, 5, 2] * 2
-    assert command_line("wait", "last").code == 0
+    assert hpcorch("wait", "last").code == 0
     assert tries(app) == [2] * 12
 
 

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,7 +32,8 @@ from hpcorch.services.submission.submit import submit_array
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.slurm.client import CliClient
 from tests.support import processes
-from tests.support.apps import App, make_app
+from tests.support.apps import App
+from tests.support.fake_cluster import FakeCluster
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.tuning import Tune
 
@@ -43,37 +43,6 @@ pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:
 RUNS = 40
 # Stands in for Python in the batch script: what matters here is what starts, and how often.
 COUNTER = '#!/bin/sh\necho "$SLURM_ARRAY_JOB_ID" >> "$FAKE_SLURM_DIR/started"\n'
-
-
-class FakeCluster:
-    """The state of the pretended Slurm."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def jobs(self) -> dict[str, Any]:
-        path = self.folder / "jobs.json"
-        return json.loads(path.read_text()) if path.exists() else {}
-
-    def with_token(self, token: str) -> list[str]:
-        return [name for name, job in self.jobs().items() if token in job["flags"]["comment"]]
-
-    def started(self) -> list[str]:
-        path = self.folder / "started"
-        return sorted(path.read_text().split(), key=int) if path.exists() else []
-
-    def forget(self, job_id: str) -> None:
-        jobs = self.jobs()
-        del jobs[job_id]
-        (self.folder / "jobs.json").write_text(json.dumps(jobs))
-
-    def wait_until_idle(self) -> None:
-        deadline = time.monotonic() + 30
-        while any(
-            t["state"] in ("PENDING", "RUNNING") for job in self.jobs().values() for t in job["tasks"].values()
-        ):
-            assert time.monotonic() < deadline, "the pretended Slurm did not end its jobs in time"
-            time.sleep(0.05)
 
 
 class Campaign:
@@ -114,11 +83,6 @@ class Campaign:
 
 
 @pytest.fixture
-def cluster(fake_slurm: Path) -> FakeCluster:
-    return FakeCluster(fake_slurm)
-
-
-@pytest.fixture
 def campaign(tmp_path: Path, cluster: FakeCluster, tune: Tune) -> Campaign:
     tune(SLURM_SUBMIT_TIMEOUT_S=1.0)
     python = tmp_path / "python"
@@ -154,27 +118,24 @@ def raising(error: HpcorchError) -> Callable[..., Any]:
 # A whole launch
 
 
-@pytest.fixture
-def app(tmp_path: Path, cluster: FakeCluster) -> App:
-    return make_app(tmp_path / "app", "hpcorch_slurm")
-
-
-def test_a_sweep_goes_from_the_command_line_to_its_results(app: App, cluster: FakeCluster) -> None:
-    done = app.launch("x=1,2,3", "fail=2")
+def test_a_sweep_goes_from_the_command_line_to_its_results(on_slurm: App, cluster: FakeCluster) -> None:
+    done = on_slurm.launch("x=1,2,3", "fail=2")
     assert done.returncode == 1
     assert "run 1 (x=2 fail=2) failed: ValueError: no good: 2" in done.stderr
-    assert app.states() == ["COMPLETED", "FAILED", "COMPLETED"]
-    assert [run.job_id for run in app.runs()] == ["1_0", "1_1", "1_2"]
-    assert [attempt.restart for attempt in app.attempts()] == [0, 0, 0]
+    assert on_slurm.states() == ["COMPLETED", "FAILED", "COMPLETED"]
+    assert [run.job_id for run in on_slurm.runs()] == ["1_0", "1_1", "1_2"]
+    assert [attempt.restart for attempt in on_slurm.attempts()] == [0, 0, 0]
 
 
-def test_a_rejected_launch_leaves_with_the_cause_and_nothing_in_the_queue(app: App, cluster: FakeCluster) -> None:
-    done = app.launch("x=1,2", "hydra.launcher.partition=nosuchpartition")
+def test_a_rejected_launch_leaves_with_the_cause_and_nothing_in_the_queue(
+    on_slurm: App, cluster: FakeCluster
+) -> None:
+    done = on_slurm.launch("x=1,2", "hydra.launcher.partition=nosuchpartition")
     assert done.returncode == 1
     assert "nosuchpartition" in done.stderr
     assert "Traceback" not in done.stderr
     assert cluster.jobs() == {}
-    assert app.states() == ["PLANNED", "PLANNED"]
+    assert on_slurm.states() == ["PLANNED", "PLANNED"]
 
 
 # What sbatch may say

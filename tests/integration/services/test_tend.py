@@ -24,7 +24,6 @@ from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.commands import Submitted
 from tests.support import processes
 from tests.support.apps import App, make_app
-from tests.support.command_line import CommandLine
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
@@ -54,11 +53,9 @@ main()
 
 
 @pytest.fixture
-def app(fake_slurm, tmp_path, monkeypatch) -> App:
-    made = make_app(tmp_path / "project", "hpcorch_slurm")
-    (made.folder / "app.py").write_text(APP)
-    monkeypatch.chdir(made.folder)
-    return made
+def app(on_slurm) -> App:
+    (on_slurm.folder / "app.py").write_text(APP)
+    return on_slurm
 
 
 @pytest.fixture
@@ -121,9 +118,9 @@ def test_a_waiting_launcher_reports_a_failure_once_no_retry_is_left(app):
     assert len(arrays(app)) == 2
 
 
-def test_with_nobody_there_the_keeper_submits_the_retry(app, command_line):
+def test_with_nobody_there_the_keeper_submits_the_retry(app, hpcorch):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.mem_gb=1")
-    wait_until(lambda: json.loads(command_line("status", "--json").out)["state"] == "COMPLETED")
+    wait_until(lambda: json.loads(hpcorch("status", "--json").out)["state"] == "COMPLETED")
     assert names(app) == ["app", "app-keeper", "app", "app-keeper"]
     keeper = jobs(app)["2"]["flags"]
     assert keeper["dependency"] == "afterany:1"
@@ -133,19 +130,14 @@ def test_with_nobody_there_the_keeper_submits_the_retry(app, command_line):
     assert "submitted again" in (app.layout().logs / "keeper.log").read_text()
 
 
-@pytest.fixture
-def command_line(capsys) -> CommandLine:
-    return CommandLine(capsys)
-
-
-def test_a_run_that_will_be_retried_is_not_called_failed(app, command_line):
+def test_a_run_that_will_be_retried_is_not_called_failed(app, hpcorch):
     detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
     wait_until(lambda: is_over(app, "FAILED"))
-    told = command_line("status", "last")
+    told = hpcorch("status", "last")
     assert told.code == 0
     assert "will be retried at" in told.out
     assert "(1 of 1)" in told.out
-    assert json.loads(command_line("status", "--json").out)["runs"][0]["retry"]["of"] == 1
+    assert json.loads(hpcorch("status", "--json").out)["runs"][0]["retry"]["of"] == 1
     assert arrays(app) == ["app"], "a look does not submit"
 
 
@@ -229,17 +221,17 @@ def test_what_is_submitted_later_gets_the_environment_of_the_launch(app, at_once
     assert stat.S_IMODE(app.layout().environment.stat().st_mode) == 0o600
 
 
-def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, command_line):
+def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, hpcorch):
     detached(app, "+x=1,2", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
     wait_until(lambda: is_over(app, "FAILED"))
-    told = command_line("tend")
+    told = hpcorch("tend")
     assert told.code == 0
     assert "runs 0-1 of sweep" in told.out
     assert "(retry 1 of 1 after FAILED)" in told.out
-    (again,) = json.loads(command_line("tend", "last", "--json").out)
+    (again,) = json.loads(hpcorch("tend", "last", "--json").out)
     assert again["resubmitted"] == []
     wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"] * 2)
-    assert "nothing to do" in command_line("tend").err
+    assert "nothing to do" in hpcorch("tend").err
 
 
 def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
@@ -257,22 +249,22 @@ def of_all_sweeps(app: App) -> list[str]:
         return [run.state.value for one in ledger.sweeps() for run in ledger.runs(one.sweep.id)]
 
 
-def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, command_line):
+def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, hpcorch):
     (app.folder / ".hpcorch").mkdir()
     (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
     for first in (0, 3, 6):
         detached(app, f"+x=range({first},{first + 3})", "hydra.launcher.pool=few")
     wait_until(lambda: len(list(app.folder.glob("tries-*"))) == 9, timeout_s=120)  # nobody but keepers comes by
-    wait_until(lambda: command_line("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
+    wait_until(lambda: hpcorch("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(9))
 
 
 @pytest.mark.parametrize("limit", ["3", "4", "6"])
-def test_sweeps_that_share_the_smallest_limits_all_end(app, command_line, monkeypatch, limit):
+def test_sweeps_that_share_the_smallest_limits_all_end(app, hpcorch, monkeypatch, limit):
     monkeypatch.setenv("FAKE_SLURM_MAX_SUBMIT", limit)
     for first in (0, 4, 8):
         detached(app, f"+x=range({first},{first + 4})")
-    wait_until(lambda: command_line("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
+    wait_until(lambda: hpcorch("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(12))
 
 
@@ -283,17 +275,17 @@ def test_what_waits_for_room_is_submitted_by_who_waits(app):
     assert app.states() == ["COMPLETED"] * 8
 
 
-def test_what_waits_for_room_says_so_and_can_be_cancelled(app, command_line):
+def test_what_waits_for_room_says_so_and_can_be_cancelled(app, hpcorch):
     detached(app, "+x=range(8)", "+wait_for=go", "hydra.launcher.keeper=false", FAKE_SLURM_MAX_SUBMIT="5")
-    why = command_line("why", "last/7")
+    why = hpcorch("why", "last/7")
     assert "it waits until Slurm takes more jobs of yours" in why.out
-    status = command_line("status", "last").out
+    status = hpcorch("status", "last").out
     assert "it waits until Slurm takes more jobs of yours" in status
     assert "will be retried" not in status
-    told = command_line("tend", "last").out
+    told = hpcorch("tend", "last").out
     assert "runs 4-7 of sweep" in told
     assert "wait until Slurm takes more jobs of yours" in told
-    assert command_line("cancel", "last", "--yes").code == 0
+    assert hpcorch("cancel", "last", "--yes").code == 0
     wait_until(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
     assert len(jobs(app)) == 1
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.apps import App, make_app
-
 pytestmark = pytest.mark.programs
 
 EARLY = {
@@ -14,26 +12,21 @@ EARLY = {
 }
 
 
-@pytest.fixture
-def app(fake_slurm, tmp_path, monkeypatch) -> App:
-    monkeypatch.setenv("HPCORCH_STATE", str(tmp_path / "state"))
-    return make_app(tmp_path / "project", "hpcorch_slurm")
-
-
 @pytest.mark.parametrize("early", EARLY)
 @pytest.mark.parametrize("folder", [None, "logs/%j"])
-def test_the_log_of_a_run_that_failed_before_python_started_is_found(app, hpcorch, monkeypatch, early, folder):
+def test_the_log_of_a_run_that_failed_before_python_started_is_found(on_slurm, hpcorch, early, folder):
     key, written = EARLY[early]
     place = [] if folder is None else [f"hydra.launcher.submitit_folder={folder}"]
-    done = app.launch("x=1", key, *place)
-    (attempt,) = app.attempts()
+    done = on_slurm.launch("x=1", key, *place)
+    (attempt,) = on_slurm.attempts()
     assert attempt.pid is None  # nothing of hpcorch's ran in it
-    job = attempt.job_id or app.runs()[0].job_id
-    here = app.layout().log(0, 0) if folder is None else app.folder / "logs" / f"{job}" / f"{job}_0_log.out"
+    job = attempt.job_id or on_slurm.runs()[0].job_id
+    here = (
+        on_slurm.layout().log(0, 0) if folder is None else on_slurm.folder / "logs" / f"{job}" / f"{job}_0_log.out"
+    )
     assert f"  log: {here}" in done.stderr
     assert written in done.stderr  # its last lines
 
-    monkeypatch.chdir(app.folder)
     assert written in hpcorch("logs", "last/0").out
     assert written in hpcorch("logs", "last").out
     assert written in hpcorch("logs", "last/0", "-f").out
@@ -41,19 +34,17 @@ def test_the_log_of_a_run_that_failed_before_python_started_is_found(app, hpcorc
     assert "`hpcorch logs" in hpcorch("why", "last/0").out
 
 
-def test_a_run_that_slurm_wrote_no_log_for_names_none(app, hpcorch, monkeypatch):
-    app.launch("x=1", "hydra.launcher.python=/nope/python")
-    app.layout().log(0, 0).unlink()
-    monkeypatch.chdir(app.folder)
+def test_a_run_that_slurm_wrote_no_log_for_names_none(on_slurm, hpcorch):
+    on_slurm.launch("x=1", "hydra.launcher.python=/nope/python")
+    on_slurm.layout().log(0, 0).unlink()
     gone = hpcorch("logs", "last/0")
     assert gone.code == 2
     assert "recorded no log file" in gone.err
     assert "log " not in hpcorch("show", "last/0").out
 
 
-def test_a_retry_that_never_began_has_its_own_log(app, hpcorch, monkeypatch):
-    app.launch("x=1", "fail=1")
-    monkeypatch.chdir(app.folder)
+def test_a_retry_that_never_began_has_its_own_log(on_slurm, hpcorch):
+    on_slurm.launch("x=1", "fail=1")
     assert hpcorch("retry", "last", "--set", "python=/nope/python").code == 0
     hpcorch("wait", "last")
     assert "about to fail" in hpcorch("logs", "last/0", "--attempt", "s0.r0").out

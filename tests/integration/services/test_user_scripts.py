@@ -18,8 +18,8 @@ import pytest
 import hpcorch
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.slurm.sbatch.program import sbatch_program
-from tests.integration.services.test_submission import FakeCluster
 from tests.support import processes
+from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(60)]
@@ -78,11 +78,11 @@ class Project:
 
 
 @pytest.fixture
-def project(fake_slurm: Path, tmp_path: Path) -> Project:
+def project(cluster: FakeCluster, tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "job.sh").write_text(SCRIPT)
-    return Project(folder=folder, cluster=FakeCluster(fake_slurm))
+    return Project(folder=folder, cluster=cluster)
 
 
 @pytest.mark.parametrize(
