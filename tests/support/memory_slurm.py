@@ -13,6 +13,7 @@ from hpcorch.model.job_states import JobState
 from hpcorch.services.throttling.state import Entry, tag
 from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
 from hpcorch.slurm.answers.squeue import QueueRow
+from tests.support import entities
 
 
 class Killed(BaseException):
@@ -139,14 +140,5 @@ class MemorySlurm:
 
 def _row(job: str, index: int, task: Task, array: Array) -> QueueRow:
     reason = "JobHeldUser" if task.held else "JobArrayTaskLimit"
-    return QueueRow(
-        job_id=f"{job}_{index}",
-        raw_id=job,
-        array_job_id=job,
-        index=index,
-        state=task.state,
-        submitted_at=None,
-        nodes="",
-        reason=reason if task.state is JobState.PENDING else None,
-        comment=array.comment,
-    )
+    shown = reason if task.state is JobState.PENDING else None
+    return entities.queue_row(job, index, task.state, reason=shown, comment=array.comment)

@@ -18,15 +18,12 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import RecordError, SlurmUnavailableError
 from hpcorch.journal.lock import exclusive
-from hpcorch.model.backends import Backend
-from hpcorch.model.entities import Submission
 from hpcorch.model.job_states import JobState
-from hpcorch.model.states import SubmissionState
 from hpcorch.services.reports.throttled_wait import share_of
 from hpcorch.services.throttling.state import parse_tag, read_state, state_directory, tag
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.client import CliClient
-from tests.support import processes
+from tests.support import entities, processes
 from tests.support.conformance.slurm_client import Scripts
 from tests.support.memory_slurm import Killed, MemorySlurm
 from tests.support.paths import FAKE_SLURM
@@ -471,10 +468,7 @@ def test_what_its_user_holds_does_not_wait_for_its_share(slurm, throttles, submi
     throttles.rebalance(CAP)
     slurm.start()
     throttles.pause([f"{first}_7"])
-    array = Submission(
-        sweep="s", submission=0, launch=0, runs=tuple(range(8)), token="t", backend=Backend.SLURM, script="",
-        job_id=first, state=SubmissionState.RELEASED, intended_at="",
-    )  # fmt: skip
+    array = entities.submission(0, tuple(range(8)), job_id=first)
     assert share_of(array, 7, "JobHeldUser", slurm) is None
     waits = share_of(array, 6, "JobArrayTaskLimit", slurm)
     assert waits is not None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hpcorch.ledger import QueryResult
 from hpcorch.model.entities import Run
-from hpcorch.model.states import RunState
 from hpcorch.services.reports.tables import answer_columns, run_columns
+from tests.support import entities
 
 TYPES = (bool, int, float, str, datetime)
 
@@ -32,22 +32,7 @@ metrics = st.dictionaries(
 
 
 def run(index: int = 0, params: dict[str, Any] | None = None, result: Any = None, **others: Any) -> Run:
-    return Run(
-        sweep="s",
-        run=index,
-        launch=0,
-        base=0,
-        state=RunState.COMPLETED,
-        overrides=(),
-        params=params or {},
-        changes={},
-        config_digest="",
-        seed=others.pop("seed", 7),
-        seed_source="config",
-        directory="",
-        result=result,
-        **others,
-    )
+    return entities.run(index, params=params or {}, result=result, **others)
 
 
 def columns(*runs: Run, **settings: list[Any]) -> dict[str, list[Any]]:

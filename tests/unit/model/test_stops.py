@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved
 from hpcorch.model.failures import FailureClass, failure_class
 from hpcorch.model.folding.stop_rules import RULES, Journal
 from hpcorch.model.folding.stops import find_rule, judge, killed_by
 from hpcorch.model.signals import signal_name
 from hpcorch.model.states import AttemptState
+from tests.support import entities
 
 KILLED, TERMINATED, CRASHED = signal.SIGKILL.value, signal.SIGTERM.value, signal.SIGSEGV.value
 OPEN = tuple(journal for journal in Journal if journal is not Journal.FAILED)
@@ -176,7 +176,7 @@ def test_a_signal_is_told_by_slurm_or_by_the_exit_code_of_a_shell() -> None:
 
 @pytest.mark.parametrize("state", AttemptState)
 def test_what_the_cluster_or_a_person_did_is_no_failure_of_the_run(state: AttemptState) -> None:
-    found = failure_class(Attempt(sweep="s", run=0, submission=0, restart=0, state=state))
+    found = failure_class(entities.attempt(state=state))
     expected = {
         AttemptState.FAILED: FailureClass.FAILED,
         AttemptState.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,

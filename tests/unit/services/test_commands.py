@@ -10,34 +10,22 @@ import pytest
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.run import FoldedRun, fold_run
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
+from hpcorch.model.states import AttemptState, RunState, SubmissionForm
 from hpcorch.services.commands.job import Job, job_here, seconds_left
 from hpcorch.services.commands.own_sweep import Order, sweep_name
 from hpcorch.services.commands.process import Ended
 from hpcorch.services.commands.record import attempt_end
 from hpcorch.services.commands.result_file import Found
 from hpcorch.services.commands.time_limit import Treatment, limits_of
+from tests.support import entities
 from tests.support.events import SWEEP
 
 ATTEMPT = AttemptId(run=0, submission=0, restart=0)
-IN_USERS_JOB = Submission(
-    sweep=SWEEP,
-    submission=0,
-    launch=0,
-    runs=(0,),
-    token="t",
-    backend=Backend.SLURM,
-    script="",
-    state=SubmissionState.RELEASED,
-    intended_at="2026-01-01T00:00:00.000000Z",
-    job_id="41",
-    form=SubmissionForm.SCRIPT_JOB,
-)
+IN_USERS_JOB = entities.submission(sweep=SWEEP, script="", job_id="41", form=SubmissionForm.SCRIPT_JOB)
 SCRIPT = replace(IN_USERS_JOB, script=".hpcorch/submissions/s0.sbatch")
 CLAIMED = ev.AttemptClaimed(host="n1", pid=7, job_id="41")
 

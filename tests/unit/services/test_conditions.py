@@ -8,26 +8,12 @@ import pytest
 
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Run
-from hpcorch.model.states import RunState
 from hpcorch.services.selection.conditions import check_keys, parse_condition
+from tests.support import entities
 
 
 def run(params: dict[str, Any], result: Any = None) -> Run:
-    return Run(
-        sweep="s",
-        run=3,
-        launch=0,
-        base=0,
-        state=RunState.COMPLETED,
-        overrides=(),
-        params=params,
-        changes={},
-        config_digest="",
-        seed=7,
-        seed_source="config",
-        directory="",
-        result=result,
-    )
+    return entities.run(3, params=params, result=result)
 
 
 @pytest.mark.parametrize(

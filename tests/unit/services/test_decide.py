@@ -16,7 +16,7 @@ from hpcorch.errors import UsageError
 from hpcorch.journal.history import ControlHistory
 from hpcorch.ledger import Ledger
 from hpcorch.model.backends import Backend
-from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
+from hpcorch.model.entities import Attempt, Launch, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failures import FailureClass
 from hpcorch.model.frozen_mapping import FrozenMapping
@@ -30,6 +30,7 @@ from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.sweep_state import SweepState
 from hpcorch.slurm.answers.partitions import Partition, parse_partitions
 from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
+from tests.support import entities
 from tests.support.paths import DATA
 from tests.support.sweeps import make_sweep
 
@@ -67,11 +68,10 @@ class World:
 
     def submit(self, runs: tuple[int, ...], *, refused: bool = False) -> None:
         number = len(self.submissions)
-        self.submissions[number] = Submission(
-            sweep="s", submission=number, launch=0, runs=runs, token="t", backend=self.backend, script="",
-            job_id="1", intended_at=self.now,
-            state=SubmissionState.REJECTED if refused else SubmissionState.RELEASED,
-        )  # fmt: skip
+        state = SubmissionState.REJECTED if refused else SubmissionState.RELEASED
+        self.submissions[number] = entities.submission(
+            number, runs, backend=self.backend, job_id="1", intended_at=self.now, state=state
+        )
         if not refused:
             for run in runs:
                 assert self.states.get(run, RunState.PLANNED) not in (RunState.RUNNING, RunState.COMPLETED)
@@ -88,9 +88,8 @@ class World:
             self.let_go.add((run, number))
             return
         self.states[run] = RunState(how)
-        self.ends.setdefault(run, {})[number] = Attempt(
-            sweep="s", run=run, submission=number, restart=0, state=AttemptState(how), ended_at=self.now
-        )
+        ended = entities.attempt(run, AttemptState(how), submission=number, ended_at=self.now)
+        self.ends.setdefault(run, {})[number] = ended
 
     def state(self) -> SweepState:
         return SweepState(
@@ -99,7 +98,7 @@ class World:
             history=ControlHistory(
                 submissions=dict(self.submissions), observed={}, requests=self.requests, changed=self.changed
             ),
-            runs=[planned_run(run, state) for run, state in self.states.items() if state in CONCERNED],
+            runs=[entities.run(run, state) for run, state in self.states.items() if state in CONCERNED],
             ends={run: dict(ends) for run, ends in self.ends.items()},
             now=self.now,
             let_go=frozenset(self.let_go),
@@ -126,13 +125,6 @@ class World:
 
 
 CONCERNED = NOT_FINE | {RunState.PLANNED}
-
-
-def planned_run(index: int, state: RunState) -> Run:
-    return Run(
-        sweep="s", run=index, launch=0, base=0, state=state, overrides=(), params={}, changes={}, config_digest="",
-        seed=0, seed_source="derived", directory="/d",
-    )  # fmt: skip
 
 
 STEPS = st.tuples(st.integers(0, 3), st.sampled_from(ENDS), st.floats(0, 200), st.booleans())

@@ -27,6 +27,7 @@ from hpcorch.slurm.answers.partitions import Partition
 from hpcorch.slurm.answers.scontrol import ClusterConfig
 from hpcorch.slurm.answers.settings import Settings, parse_free_nodes, parse_nodes, parse_settings
 from hpcorch.slurm.answers.squeue import QueueRow
+from tests.support import entities
 
 CONFIG = ClusterConfig(
     cluster="beta", version="24.11.5", max_array_size=1001, min_job_age_s=300, accounting=True, preempts=True
@@ -90,17 +91,7 @@ def by_check(rows: list[Row]) -> dict[str, Row]:
 
 
 def waiting_row(job_id: str, state: JobState, reason: str | None) -> QueueRow:
-    return QueueRow(
-        job_id=job_id,
-        raw_id=job_id,
-        array_job_id=job_id,
-        index=None,
-        state=state,
-        submitted_at=None,
-        nodes="",
-        reason=reason,
-        comment="",
-    )
+    return entities.queue_row(job_id, None, state, reason=reason)
 
 
 def test_a_cluster_that_has_all_is_ok_throughout():

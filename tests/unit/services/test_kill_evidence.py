@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved
-from hpcorch.model.states import AttemptState
 from hpcorch.services.observation.hidden_causes import with_memory
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers import sacct
 from hpcorch.slurm.commands import ACCOUNTING_FIELDS, STEPS_CODE_FIELD
+from tests.support import entities
 
 KILLED = JobObserved(submission=0, run=0, restart=1, state="FAILED", witness="sacct", signal=9)
 # As slurmstepd of 22.05 and 24.11 writes it for a job and for a step, as that of 26.05 does, and the cgroup plugin.
@@ -28,7 +27,7 @@ OVER = [
 
 
 def judged(folder: Path, fact: JobObserved, **values: object) -> JobObserved:
-    attempt = Attempt(sweep="s", run=0, submission=0, restart=1, state=AttemptState.RUNNING)
+    attempt = entities.attempt(restart=1)
     log = folder / "0.log"
     known = KnownAttempts(
         submissions={}, attempts={(0, 0): replace(attempt, **{"log": str(log), **values})}, observed={}

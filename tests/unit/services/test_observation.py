@@ -10,10 +10,9 @@ import pytest
 
 from hpcorch import tunables
 from hpcorch.model import events as ev
-from hpcorch.model.backends import Backend
-from hpcorch.model.entities import Attempt, Submission
+from hpcorch.model.entities import Submission
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import AttemptState, SubmissionForm, SubmissionState
+from hpcorch.model.states import SubmissionForm
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
 from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
@@ -21,32 +20,19 @@ from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.sacct import AccountingRow
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.states import parse_state
+from tests.support import entities
 
 LATE = timedelta(seconds=tunables.SACCT_LATE_S)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 ARRAY = "40"
 # The third run of the array has index 2 and number 7.
-SUBMISSION = Submission(
-    sweep="s",
-    submission=0,
-    launch=0,
-    runs=(5, 6, 7),
-    token="f" * 32,
-    backend=Backend.SLURM,
-    script="",
-    state=SubmissionState.RELEASED,
-    intended_at="2026-01-01T12:00:00.000000Z",
-    job_id=ARRAY,
-)
+SUBMISSION = entities.submission(0, (5, 6, 7), token="f" * 32, script="", job_id=ARRAY)
 
 
 def known(*facts: ev.JobObserved, journals: Iterable[tuple[int, int]] = ()) -> KnownAttempts:
     """KnownAttempts facts, and for each (run, restart) an attempt that a journal speaks of."""
-    attempts = {
-        (run, 0): Attempt(sweep="s", run=run, submission=0, restart=restart, state=AttemptState.RUNNING)
-        for run, restart in journals
-    }
+    attempts = {(run, 0): entities.attempt(run, restart=restart) for run, restart in journals}
     return KnownAttempts(submissions={ARRAY: SUBMISSION}, attempts=attempts, observed={}).with_facts(facts)
 
 
@@ -55,37 +41,12 @@ def said(run: int, state: str, restart: int = 0, witness: str = "squeue", **valu
 
 
 def queued(index: int | None, state: str, **values: object) -> QueueRow:
-    row = QueueRow(
-        job_id=ARRAY if index is None else f"{ARRAY}_{index}",
-        raw_id=ARRAY,
-        array_job_id=ARRAY,
-        index=index,
-        state=parse_state(state),
-        submitted_at=NOW,
-        nodes="" if state == "PENDING" else "n1",
-        reason=None,
-        comment="",
-    )
-    return replace(row, **values)
+    nodes = "" if state == "PENDING" else "n1"
+    return entities.queue_row(ARRAY, index, parse_state(state), **{"submitted_at": NOW, "nodes": nodes, **values})
 
 
 def accounted(index: int | None, state: str, **values: object) -> AccountingRow:
-    row = AccountingRow(
-        job_id=ARRAY if index is None else f"{ARRAY}_{index}",
-        raw_id=ARRAY,
-        array_job_id=ARRAY,
-        index=index,
-        state=parse_state(state),
-        exit_code=0,
-        signal=0,
-        submitted_at=NOW,
-        started_at=NOW,
-        ended_at=NOW,
-        nodes="n1",
-        reason=None,
-        cancelled_by=None,
-    )
-    return replace(row, **values)
+    return entities.accounting_row(ARRAY, index, parse_state(state), NOW, **values)
 
 
 def words(facts: Iterable[ev.JobObserved]) -> list[tuple[int, int, str]]:

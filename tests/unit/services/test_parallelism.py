@@ -5,11 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM
 
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.backends import Backend
-from hpcorch.model.entities import Submission
 from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
 from hpcorch.model.states import SubmissionState
@@ -19,6 +18,7 @@ from hpcorch.services.site.terms import RunsOnTerms, reckon, terms_of
 from hpcorch.services.submission.parallelism import free_arrays, is_beside, throttle_of, together
 from hpcorch.services.submission.request import Request
 from hpcorch.services.throttling.state import Entry, State, own_of, parse_tag, tag
+from tests.support import entities
 
 OWN = own_of("s")
 
@@ -45,18 +45,8 @@ def request(runs, most, **options):
 
 
 def submission(number, runs, state=SubmissionState.RELEASED):
-    return Submission(
-        sweep="s",
-        submission=number,
-        launch=0,
-        runs=tuple(range(runs)),
-        token=f"{number:032}",
-        backend=Backend.SLURM,
-        script="s.sbatch",
-        state=state,
-        intended_at="2026-01-01T12:00:00.000000Z",
-        job_id=None if state in (SubmissionState.INTENDED, SubmissionState.REJECTED) else str(100 + number),
-    )
+    job_id = None if state in (SubmissionState.INTENDED, SubmissionState.REJECTED) else str(100 + number)
+    return entities.submission(number, tuple(range(runs)), state=state, job_id=job_id)
 
 
 def history(*submissions, throttles=None, at_once=2):

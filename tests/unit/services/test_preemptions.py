@@ -8,29 +8,17 @@ from dataclasses import replace
 import pytest
 
 from hpcorch.errors import SlurmUnavailableError
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import SubmissionForm, SubmissionState
+from hpcorch.model.states import SubmissionForm
 from hpcorch.services.observation.hidden_causes import with_preemptions
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.scontrol import ClusterConfig
 from hpcorch.slurm.client import CliClient
+from tests.support import entities
 
-JOB = Submission(
-    sweep="s",
-    submission=0,
-    launch=0,
-    runs=(0,),
-    token="t",
-    backend=Backend.SLURM,
-    script=".hpcorch/submissions/s0.sbatch",
-    state=SubmissionState.RELEASED,
-    intended_at="2026-01-01T00:00:00.000000Z",
-    job_id="41",
-    form=SubmissionForm.SCRIPT_JOB,
-)
+JOB = entities.submission(job_id="41", form=SubmissionForm.SCRIPT_JOB)
 ARRAY = replace(JOB, runs=(2, 3), form=SubmissionForm.SCRIPT_ARRAY)
 START = "2026-01-01T10:00:00"
 FAILED = JobObserved(

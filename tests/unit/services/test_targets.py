@@ -7,47 +7,22 @@ from typing import Any
 import pytest
 
 from hpcorch.model.actions import Action
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.model.states import RunState
 from hpcorch.services.actions.targets import choose, split
 from hpcorch.services.observation.attribution import attributed
 from hpcorch.slurm.array_elements import elements_of
+from tests.support import entities
 
 
 def run(index: int, state: str, submission: int | None = 0) -> Run:
-    return Run(
-        sweep="s",
-        run=index,
-        launch=0,
-        base=0,
-        state=RunState.parse(state),
-        overrides=(),
-        params={},
-        changes={},
-        config_digest="",
-        seed=0,
-        seed_source="derived",
-        directory="",
-        submission=submission,
-    )
+    return entities.run(index, RunState.parse(state), submission=submission)
 
 
 def submission(number: int, runs: tuple[int, ...], job_id: str | None) -> Submission:
-    return Submission(
-        sweep="s",
-        submission=number,
-        launch=0,
-        runs=runs,
-        token="",
-        backend=Backend.SLURM,
-        script="",
-        state=SubmissionState.RELEASED,
-        intended_at="",
-        job_id=job_id,
-    )
+    return entities.submission(number, runs, job_id=job_id)
 
 
 @pytest.mark.parametrize(
