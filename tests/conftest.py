@@ -48,6 +48,14 @@ def no_processes_left() -> Iterator[None]:
     processes.end_all()
 
 
+@pytest.fixture(autouse=True)
+def no_version_of_hydra_chosen() -> Iterator[None]:
+    """Which version Hydra behaves as is a setting of the process, and a test's choice is none of the next one's."""
+    yield
+    if (hydra := sys.modules.get("hydra.version")) is not None:
+        hydra.VersionBase.instance().version_base = hydra._UNSPECIFIED_
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let go of what a failed test had open, which else would be closed in the midst of another, with a warning."""
