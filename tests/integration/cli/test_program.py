@@ -77,7 +77,8 @@ def test_json_on_a_terminal_is_indented(tmp_path):
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
-    sweep = make_sweep(tmp_path, overrides=[[f"x={index}"] for index in range(3000)])
+    rows = [[f"x={index:080}"] for index in range(3000)]  # more than a pipe and its reader's buffer hold
+    sweep = make_sweep(tmp_path, overrides=rows)
     sweep.ingest()
     script = f"{shlex.join([*PROGRAM, 'status', '--limit', '0'])} | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
