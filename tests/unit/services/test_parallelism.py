@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from hpcorch.slurm.sbatch.options import DEFAULT_PARALLELISM
 
 from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
