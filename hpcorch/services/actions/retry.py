@@ -218,7 +218,7 @@ class Retry:
             keys = LaunchKeys.recorded(launch.options)
             runs = self._ledger.runs(self._sweep, indices=plan.launches[launch.first_run])
             asked = {run.run: keys.changed({**run.launcher, **self.changes}) for run in runs}
-            chosen, _ = portions(asked, room, alone=True)
+            chosen = portions(asked, room, alone=True).arrays
             yield from ((launch, portion) for portion in chosen)
 
     def _launches(self, plan: RetryPlan) -> list[Launch]:

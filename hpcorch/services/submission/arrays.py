@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hpcorch.model.keys.launch_keys import LaunchKeys
 
@@ -21,6 +22,13 @@ class ArrayPlan:
 
     runs: tuple[int, ...]
     keys: LaunchKeys
+
+
+class Portions(NamedTuple):
+    """Arrays to submit now, in order, and how many runs have to wait."""
+
+    arrays: list[ArrayPlan]
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +61,8 @@ class SubmitRoom:
         return None if self.usable is None else max(0, self.usable - self.submitted)
 
 
-def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -> tuple[list[ArrayPlan], int]:
-    """The arrays to submit now, in order, and how many runs have to wait.
+def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -> Portions:
+    """What of the runs to submit now, and in which arrays.
 
     If not all fit, no array takes more than half of what is usable: while one is worked on the next one waits, and
     when the first is over there is room for a third. Where less is free, a smaller array is worth it only if it is
@@ -84,7 +92,7 @@ def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -
             left = fits - len(some)
         if rest:
             break
-    return chosen, total - sum(len(portion.runs) for portion in chosen)
+    return Portions(arrays=chosen, waiting=total - sum(len(portion.runs) for portion in chosen))
 
 
 def _array_size(groups: Iterable[ArrayPlan], room: SubmitRoom) -> int:

@@ -13,7 +13,7 @@ from hpcorch.model.events import FeedingPlanned
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.user_limits import user_limits
-from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan, SubmitRoom, portions
+from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan, Portions, SubmitRoom, portions
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.slurm import commands
@@ -83,8 +83,8 @@ class Feeder:
             room = self._room(limit, history, most=refused // 2)
         return FeedResult(arrays=tuple(arrays), waiting=len(runs))
 
-    def plan(self, runs: Mapping[int, LaunchKeys]) -> tuple[list[ArrayPlan], int]:
-        """The arrays that a first feeding would submit now, and how many runs would wait. Nothing is done.
+    def plan(self, runs: Mapping[int, LaunchKeys]) -> Portions:
+        """What a first feeding would submit now. Nothing is done.
 
         :raises SlurmUnavailableError: Slurm does not answer
         """

@@ -144,7 +144,7 @@ class _Tender:
     def _resubmit(self, action: Resubmit) -> None:
         """Submit what ended in one array or in several; one array holds no more than the cluster lets it."""
         room = SubmitRoom(array_tasks=self.client.config().array_tasks)
-        chosen, _ = portions(dict.fromkeys(action.runs, action.keys), room, alone=True)
+        chosen = portions(dict.fromkeys(action.runs, action.keys), room, alone=True).arrays
         for portion in chosen:
             self._resubmit_array(replace(action, runs=portion.runs))
 
