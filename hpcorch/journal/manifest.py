@@ -24,8 +24,8 @@ from typing import IO, Any
 from hpcorch.errors import RecordError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
-from hpcorch.model.backends import Backend
 from hpcorch.model.ids import parse_ranges
+from hpcorch.model.states import Backend
 from hpcorch.quick_dataclasses import dataclass
 
 FORMAT = "hpcorch-manifest"

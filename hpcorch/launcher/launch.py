@@ -19,8 +19,8 @@ from hydra.plugins.launcher import Launcher
 
 from hpcorch.errors import HpcorchError
 from hpcorch.launcher.errors import LaunchError
-from hpcorch.model.backends import Backend
-from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.model.states import Backend
+from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN
 from hpcorch.runtime.run.resolver import register_resolver
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SweepLauncher(Launcher):
         :raises LaunchError: a key is unknown or has a wrong value, the sweep directory cannot be written, or the
             sweeper needs values at once and the keys say to return without them
         """
-        from hpcorch.launcher.composing.loader import install_composer
+        from hpcorch.launcher.composing.compose import install_composer
         from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
 
         self.keys = _keys(self._params)

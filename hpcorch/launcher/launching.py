@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpcorch.model.backends import Backend
+from hpcorch.model.states import Backend
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction

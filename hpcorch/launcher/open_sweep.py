@@ -28,16 +28,15 @@ from hpcorch.launcher.reuse import taken_over
 from hpcorch.launcher.site import Settled, Site
 from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
 from hpcorch.model.seeds import SeedSource, new_root_seed
+from hpcorch.model.states import Backend
 from hpcorch.runtime.program.task_function import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
-from hpcorch.services.site.profile import lease_places
-from hpcorch.services.site.project import project_at
+from hpcorch.services.site.profile import lease_places, project_at
 from hpcorch.services.tending.reconcile import Reconciler
 
 if TYPE_CHECKING:

@@ -16,9 +16,8 @@ from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.services.submission.arrays import ArrayPlan, grouped
+from hpcorch.services.submission.arrays import ArrayPlan, grouped, together
 from hpcorch.services.submission.feeding import Feeder, FeedResult
-from hpcorch.services.submission.parallelism import together
 from hpcorch.services.submission.request import Request, script_text
 from hpcorch.services.tending.tend import tend
 from hpcorch.services.tending.tend_result import TendResult

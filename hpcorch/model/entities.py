@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from hpcorch.model.backends import Backend
-from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
+from hpcorch.model.states import AttemptState, Backend, RunState, SubmissionForm, SubmissionState
 from hpcorch.quick_dataclasses import dataclass
 
 SBATCH, EXEC = WRAPPERS = ("sbatch", "exec")  # commands of ours, where they stand for a sweeper

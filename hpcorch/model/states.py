@@ -1,4 +1,4 @@
-"""The states of runs, attempts, submissions and sweeps.
+"""The states of runs, attempts, submissions and sweeps, and the backends that execute them.
 
 Names are Slurm's where Slurm has one (squeue(1), JOB STATE CODES), with its short codes.
 """
@@ -171,3 +171,22 @@ def sweep_state(counts: Mapping[RunState, int]) -> RunState:
         if counts.get(state, 0):
             return state
     return RunState.PLANNED
+
+
+class Backend(str, Enum):
+    """Its value is what is recorded, and what the command line takes."""
+
+    SLURM = "slurm"
+    LOCAL = "local"  # processes of the machine that the sweep is launched on
+    UNKNOWN = "unknown"  # one of a newer version
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def of(cls, word: str) -> Backend:
+        """The backend that a recorded word stands for; ``UNKNOWN`` if this version does not know it."""
+        return _BY_WORD.get(word, cls.UNKNOWN)
+
+
+_BY_WORD = {backend.value: backend for backend in Backend}

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hpcorch.errors import PolicyError
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.resources.demand import ANY_GPU, Demand
 from hpcorch.resources.profile.profile import Kind, Pool, Profile
+from hpcorch.resources.request import ANY_GPU, Demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,7 @@ from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, S
 from hpcorch.slurm import commands, failures
 from hpcorch.slurm.answers import sacct, scontrol, squeue
 from hpcorch.slurm.answers.partitions import Partition, parse_partitions
-from hpcorch.slurm.commands import Submitted
-from hpcorch.slurm.environment import query_environment, submission_environment
+from hpcorch.slurm.commands import Submitted, query_environment, submission_environment
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.program import sbatch_program
 from hpcorch.slurm.sbatch.quoting import directives

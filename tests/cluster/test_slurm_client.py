@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.slurm.environment import submission_environment
+from hpcorch.slurm.commands import submission_environment
 from tests.support.waiting import wait_until
 
 _TESTS = Path(__file__).parents[1]

@@ -15,8 +15,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, UnionNode, open_dict
 
 from hpcorch.launcher.composing.compose import Composer, Composition
-from hpcorch.runtime.program.configuration import raw, rebuild
-from hpcorch.runtime.program.hydra_versions import register_resolver
+from hpcorch.runtime.program.configuration import raw, rebuild, register_resolver
 from tests.support.composing_schema import register
 from tests.support.paths import DATA
 

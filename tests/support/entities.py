@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.job_states import JobState
-from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.states import AttemptState, Backend, RunState, SubmissionState
 from hpcorch.slurm.answers.sacct import AccountingRow
 from hpcorch.slurm.answers.squeue import QueueRow
 

@@ -12,7 +12,7 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
-from hpcorch.model.backends import Backend
+from hpcorch.model.states import Backend
 
 SWEEP = "20260101-120000-bcdf"
 BYTES = 100  # a line's length, for offsets of segments that are in no file

@@ -15,8 +15,8 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
-from hpcorch.model.backends import Backend
 from hpcorch.model.ids import AttemptId, format_ranges
+from hpcorch.model.states import Backend
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.sweep import FrozenLaunch, record_launch
 from hpcorch.services.tending.reconcile import Reconciler

@@ -17,10 +17,10 @@ from hpcorch.cli.shared.options import (
     selector_argument,
     states_option,
 )
-from hpcorch.cli.shared.progress import CountsLines
+from hpcorch.cli.shared.output import CountsLines
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.ids import format_ranges, named_runs
+from hpcorch.model.states import Backend
 from hpcorch.services.selection.selectors import parse_selector
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The forms that every command's output has: a table for people, JSON, CSV, or ids only.
+"""The forms of every command's output: a table for people, JSON, CSV, ids only; and progress while it waits.
 
 On a terminal tables are drawn by rich; elsewhere they are aligned text, and rich is not loaded.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from hpcorch.cli.shared.text import printable, shortened
+from hpcorch import tunables
+from hpcorch.cli.shared.text import counts_text, printable, shortened
 from hpcorch.model.states import NOT_FINE, RunState
 
 if TYPE_CHECKING:
@@ -113,3 +115,23 @@ def drawn(table: Table) -> RichTable:
     for row in table.rows:
         made.add_row(*map(text, row))
     return made
+
+
+class CountsLines:
+    """Lines of counts: at once on a terminal, elsewhere at most one in ten seconds except for the last."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = ""
+        self._next = 0.0
+
+    def show(self, counts: Mapping[RunState, int]) -> None:
+        """Show the counts now, if they differ from those shown last."""
+        text = counts_text(counts)
+        over = all(state.is_final for state, count in counts.items() if count)
+        early = time.monotonic() < self._next and not sys.stderr.isatty()
+        if text == self._shown or (early and not over):
+            return
+        self._shown = text
+        self._next = time.monotonic() + tunables.PROGRESS_LINE_S
+        note(f"{self._title}: {text}")

@@ -4,24 +4,25 @@ Hydra takes tens of milliseconds for one composition, most of it the same for al
 composes one *base* for each combination of overrides that select configurations; what overrides of values do to
 a base is tried once per override, by Hydra's own code (:mod:`hpcorch.launcher.composing.effects`), and put
 together per run. A run for which equality with Hydra cannot be shown becomes a base of its own: slower, never
-different. With a Hydra for which it has not been shown at all (:mod:`hpcorch.runtime.program.hydra_versions`), that
+different. With a Hydra for which it has not been shown at all (:mod:`hpcorch.runtime.program.configuration`), that
 is every run.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import Overrides
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 
-from hpcorch.errors import UsageError
+from hpcorch.errors import HpcorchError, UsageError
 from hpcorch.launcher.composing.composition import Base, Composition, Parsed
 from hpcorch.launcher.composing.effects import Effect, UnprovableError
 from hpcorch.launcher.composing.scratch import Scratch
-from hpcorch.runtime.program.configuration import plain, task_plain
-from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN, plain, task_plain
 from hpcorch.runtime.program.task_function import dumped
 
 if TYPE_CHECKING:
@@ -30,7 +31,46 @@ if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_repository import CachingConfigRepository
     from hydra.core.override_parser.types import Override
+    from hydra.types import HydraContext
     from omegaconf import DictConfig
+
+
+class ComposerLoader(ConfigLoaderImpl):
+    """Hydra's loader, except that runs of one sweep are composed from shared bases where that is provably equal."""
+
+    def __init__(self, loader: ConfigLoaderImpl, composer: Composer, master_config: DictConfig) -> None:
+        super().__init__(loader.get_search_path())
+        self.repository = loader.repository
+        self._composer = composer
+        self._master = master_config
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """As Hydra's, errors included."""
+        if master_config is self._master:
+            try:
+                config = self._composer.load(sweep_overrides)
+            except HpcorchError:
+                config = None  # legal for Hydra; the launch will say what cannot be frozen
+            if config is not None:
+                return config
+        return super().load_sweep_config(master_config, sweep_overrides)
+
+
+def install_composer(
+    context: HydraContext, loader: ConfigLoaderImpl, master_config: DictConfig
+) -> tuple[HydraContext, Composer]:
+    """Put a loader into ``context`` that composes runs by a composer of ours.
+
+    :param loader: the one in ``context``
+    :return: a context as it was before, for the task, and the composer that sweeper and launcher share
+    """
+    own = copy.copy(context)
+    composer = Composer(loader, master_config)
+    # A subclass may compose in ways that we know nothing of.
+    if SHORTCUTS_PROVEN and type(loader) is ConfigLoaderImpl:
+        context.config_loader = ComposerLoader(loader, composer, master_config)
+    return own, composer
+
 
 __all__ = ["Base", "Composer", "Composition"]
 

@@ -15,8 +15,7 @@ from omegaconf import AnyNode, Node, OmegaConf, ValueNode
 from omegaconf.grammar_visitor import GrammarVisitor
 
 from hpcorch.launcher.composing.interpolation import analyse
-from hpcorch.runtime.program.configuration import raw
-from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN, raw
 
 if TYPE_CHECKING:
     from omegaconf import Container

@@ -9,11 +9,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
-from hpcorch.ledger.schema.queries import QUERIES
-from hpcorch.ledger.writing.chain import GENESIS, link
+from hpcorch.ledger.schema.connection import QUERIES
+from hpcorch.ledger.writing.expansion import RunSpan, SweepKey
+from hpcorch.ledger.writing.ingest import GENESIS, link
 from hpcorch.ledger.writing.projection import fold_span
 from hpcorch.ledger.writing.rows import Row, digest_of
-from hpcorch.ledger.writing.stored import RunSpan, SweepKey
 from hpcorch.ledger.writing.sweep_tables import fact_rows, fold_facts
 from hpcorch.model.states import RunState
 from hpcorch.quick_dataclasses import dataclass

@@ -21,11 +21,10 @@ from hpcorch.ledger.checking.check import (
     check_sweep,
 )
 from hpcorch.ledger.schema.backup import snapshot
-from hpcorch.ledger.schema.connection import connect_reader
-from hpcorch.ledger.schema.queries import QUERIES
+from hpcorch.ledger.schema.connection import QUERIES, connect_reader
+from hpcorch.ledger.writing.expansion import EVERY_RUN, RunSpan, SweepKey, collector_paused
 from hpcorch.ledger.writing.ingest import head
 from hpcorch.ledger.writing.projection import runs_with_events
-from hpcorch.ledger.writing.stored import EVERY_RUN, RunSpan, SweepKey, collector_paused
 
 Part = Callable[[sqlite3.Connection], Iterator[Finding]]
 

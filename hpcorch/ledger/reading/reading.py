@@ -13,10 +13,9 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
 from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
-from hpcorch.ledger.schema.connection import translated
-from hpcorch.ledger.schema.queries import QUERIES
+from hpcorch.ledger.schema.connection import QUERIES, translated
 from hpcorch.ledger.writing import ingest, rows
-from hpcorch.ledger.writing.stored import SweepKey
+from hpcorch.ledger.writing.expansion import SweepKey
 from hpcorch.model.config import patched
 from hpcorch.model.entities import Attempt, Launch, Run, Submission
 from hpcorch.model.events import Event, Fact

@@ -1,4 +1,4 @@
-"""Opening the ledger's file, and SQLite's errors as ours.
+"""Opening the ledger's file, SQLite's errors as ours, and SQL by name from the files in ``sql/``.
 
 Rollback journaling: WAL needs shared memory, so it breaks as soon as a second host opens the file
 (https://sqlite.org/wal.html, section 1). ``synchronous=FULL`` because an event that was reported as stored
@@ -8,6 +8,7 @@ must survive a power cut.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -138,3 +139,25 @@ def _translate(error: sqlite3.Error, path: Path) -> UnavailableError | RecordErr
         f"the ledger {path} is damaged or not a ledger ({text}): keep a copy of the file, then run"
         " `hpcorch ledger check`; sweep directories hold all events and can be read into a new ledger"
     )
+
+
+_FOLDER = Path(__file__).parent / "sql"
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def script(name: str) -> Iterator[str]:
+    """The statements of one file. (``executescript`` would commit the transaction that they belong in.)"""
+    statement = ""
+    for line in (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _named() -> dict[str, str]:
+    parts = _NAME.split((_FOLDER / "queries.sql").read_text(encoding="utf-8"))
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+QUERIES = _named()

@@ -13,8 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from hpcorch.ledger.schema.backup import back_up
-from hpcorch.ledger.schema.connection import APPLICATION_ID, transaction
-from hpcorch.ledger.schema.queries import script
+from hpcorch.ledger.schema.connection import APPLICATION_ID, script, transaction
 
 MIGRATIONS = Migrations("hpcorch-ledger")
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from hpcorch import tunables
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger.schema.connection import transaction
-from hpcorch.ledger.schema.queries import QUERIES
-from hpcorch.ledger.writing.chain import GENESIS, link
-from hpcorch.ledger.writing.expansion import Manifests, expand, source_of
+from hpcorch.ledger.schema.connection import QUERIES, transaction
+from hpcorch.ledger.writing.expansion import (
+    Manifests,
+    StoredEvent,
+    SweepKey,
+    collector_paused,
+    expand,
+    sliced,
+    source_of,
+)
 from hpcorch.ledger.writing.projection import update
 from hpcorch.ledger.writing.rows import Row, attempt_of, event_content, run_of
-from hpcorch.ledger.writing.stored import StoredEvent, SweepKey, collector_paused, sliced
 from hpcorch.model.events import Event, LaunchPlanned
 from hpcorch.model.ids import utc_now
 
@@ -207,3 +213,16 @@ def _move_offsets(connection: sqlite3.Connection, sources: dict[str, _Source], s
     connection.executemany(
         QUERIES["set_offset"], [(source.offset, name in settled, source.key) for name, source in sources.items()]
     )
+
+
+GENESIS = bytes(32)
+
+
+def link(
+    previous: bytes, sweep: str, source: str, source_seq: int, run: int | None, kind: str, time: str, body: str
+) -> bytes:
+    """The hash of an event, 32 bytes.
+
+    NUL separates the parts: JSON text holds none, and neither do names that come from file names.
+    """
+    return sha256(previous + f"{sweep}\0{source}\0{source_seq}\0{run}\0{kind}\0{time}\0{body}".encode()).digest()

@@ -13,10 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcorch import tunables
-from hpcorch.ledger.schema.queries import QUERIES, script
-from hpcorch.ledger.writing.expansion import launch_of
+from hpcorch.ledger.schema.connection import QUERIES, script
+from hpcorch.ledger.writing.expansion import EVERY_RUN, RunSpan, StoredEvent, SweepKey, launch_of, sliced
 from hpcorch.ledger.writing.rows import Row, attempt_of, attempt_row, event_from, run_row
-from hpcorch.ledger.writing.stored import EVERY_RUN, RunSpan, StoredEvent, SweepKey, sliced
 from hpcorch.ledger.writing.sweep_tables import (
     fold_facts,
     put_base,

@@ -9,11 +9,10 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import Event, JobObserved, RunPlanned, RunReused, from_body, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_ranges
-from hpcorch.model.states import AttemptState, RunState, SubmissionForm, SubmissionState
+from hpcorch.model.states import AttemptState, Backend, RunState, SubmissionForm, SubmissionState
 
 Row = tuple[Any, ...]
 

@@ -7,10 +7,9 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hpcorch.ledger.schema.queries import QUERIES
-from hpcorch.ledger.writing.expansion import launch_of
+from hpcorch.ledger.schema.connection import QUERIES
+from hpcorch.ledger.writing.expansion import StoredEvent, SweepKey, launch_of
 from hpcorch.ledger.writing.rows import Row, event_from, submission_from, submission_row, sweep_row
-from hpcorch.ledger.writing.stored import StoredEvent, SweepKey
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import BasePlanned, Event, LaunchPlanned, SweepCreated
 from hpcorch.model.folding.sweep import fold_submissions

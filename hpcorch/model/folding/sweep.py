@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch, Submission, Sweep
 from hpcorch.model.events import (
     Event,
@@ -19,7 +18,7 @@ from hpcorch.model.events import (
     SweepCreated,
 )
 from hpcorch.model.ids import parse_ranges
-from hpcorch.model.states import SubmissionForm, SubmissionState
+from hpcorch.model.states import Backend, SubmissionForm, SubmissionState
 
 
 def fold_sweep(created: Event) -> Sweep:

@@ -1,6 +1,6 @@
 """The call of the user's function, through Hydra's own ``run_job``.
 
-With :mod:`hpcorch.runtime.program.configuration` and :mod:`hpcorch.runtime.program.hydra_versions`, all
+With :mod:`hpcorch.runtime.program.configuration` and :mod:`hpcorch.runtime.program.configuration`, all
 that imports Hydra below the launcher.
 """
 

@@ -28,18 +28,46 @@ import hashlib
 import json
 import math
 import pickle
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from omegaconf import DictConfig, ListConfig, Node, flag_override, open_dict
+import hydra
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf, flag_override, open_dict
 
 from hpcorch.model.config import split_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hydra.core.override_parser.types import Override
     from omegaconf import Container
+
+#: Whether our shortcuts through Hydra and OmegaConf are shown to equal them: only then may they be taken.
+SHORTCUTS_PROVEN: Final = hydra.__version__.startswith("1.3.")
+
+#: What OmegaConf 2.3 calls new is deprecated in 2.4, whose ``register_resolver`` is another function in 2.3.
+register_resolver: Final[Callable[..., None]] = (
+    OmegaConf.register_new_resolver if SHORTCUTS_PROVEN else OmegaConf.register_resolver
+)
+
+
+def override_dirname(written: Any, overrides: Sequence[Override], naming: Mapping[str, Any]) -> str:
+    """What a run's ``hydra.job.override_dirname`` is, interpolations unresolved.
+
+    Hydra 1.3 stores the name when it composes; from 1.4 on the node is a call that makes it when it is read.
+
+    :param written: the node's value in the composed configuration
+    :param overrides: all of the run's but those of Hydra's own node
+    :param naming: ``hydra.job.config.override_dirname``
+    """
+    if not SHORTCUTS_PROVEN:
+        return str(written)
+    from hydra._internal.config_loader_impl import get_overrides_dirname
+
+    return get_overrides_dirname(overrides=list(overrides), **naming)
+
 
 _DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpcorch.runtime.program import hydra_versions
+from hpcorch.runtime.program import configuration as hydra_versions
 
 if TYPE_CHECKING:
     from hpcorch.runtime.run.run import Run

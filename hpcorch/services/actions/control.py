@@ -17,12 +17,11 @@ from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.ledger import Ledger
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState, Witness
-from hpcorch.model.states import RunState
+from hpcorch.model.states import Backend, RunState
 from hpcorch.services.actions.local_processes import ask_locally, check_hosts, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
 from hpcorch.services.observation.attribution import attributed

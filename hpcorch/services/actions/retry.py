@@ -17,12 +17,11 @@ from typing import Any
 
 from hpcorch.errors import HpcorchError, UnavailableError, UsageError
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.fields import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
-from hpcorch.model.states import NOT_FINE, RunState, SubmissionForm
+from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionForm
 from hpcorch.services.actions.control import Control, open_control
 from hpcorch.services.local.pool import LocalPool
 from hpcorch.services.selection.selectors import Selector, select_runs

@@ -17,13 +17,12 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import DIR_MODE, SweepLayout, scripts_folder
 from hpcorch.journal.lock import exclusive
 from hpcorch.journal.writer import JournalWriter
-from hpcorch.model.backends import Backend
 from hpcorch.model.events import (
     AttemptClaimed,
     AttemptEnded,
 )
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import SubmissionForm, SubmissionState
+from hpcorch.model.states import Backend, SubmissionForm, SubmissionState
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.services.commands.job import Job

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcorch.journal.control import ControlJournal
-from hpcorch.model.backends import Backend
 from hpcorch.model.events import AttemptEnded, JobObserved
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.states import Backend
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.observation.attribution import attributed, cancelled_runs

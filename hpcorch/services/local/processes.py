@@ -12,11 +12,11 @@ from itertools import pairwise
 import psutil
 
 from hpcorch import tunables
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.states import Backend
 
 
 def pool_id(pid: int) -> str:

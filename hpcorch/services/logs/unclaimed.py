@@ -12,10 +12,9 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Run, Submission, Sweep
-from hpcorch.model.states import AttemptState
-from hpcorch.services.logs.filename_pattern import log_file
+from hpcorch.model.states import AttemptState, Backend
+from hpcorch.services.logs.paths import log_file
 from hpcorch.slurm.sbatch.quoting import directives
 
 _EXECUTED_NOTHING = (AttemptState.SKIPPED, AttemptState.SUPERSEDED)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
 from hpcorch import tunables
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory
 from hpcorch.model.actions import CHECKPOINT_SIGNAL
 from hpcorch.model.entities import Attempt
 from hpcorch.model.events import JobObserved

@@ -11,7 +11,7 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.squeue import QueueRow
-from hpcorch.slurm.sbatch.marks import TOKEN_PREFIX
+from hpcorch.slurm.sbatch.executor import TOKEN_PREFIX
 
 # Words of Slurm that mean the same to a run.
 _WAITING = frozenset(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, parse_time

@@ -15,7 +15,6 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import digest
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
     SubmissionAccepted,
@@ -25,7 +24,7 @@ from hpcorch.model.events import (
     SubmissionUnknown,
 )
 from hpcorch.model.ids import format_ranges, new_token
-from hpcorch.model.states import SubmissionForm
+from hpcorch.model.states import Backend, SubmissionForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

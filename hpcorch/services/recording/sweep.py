@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import platform
 import socket
@@ -18,10 +19,34 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
-from hpcorch.model.backends import Backend
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
-from hpcorch.services.recording.environment import record_environment
+from hpcorch.model.states import Backend
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
+
+
+def record_environment(layout: SweepLayout, environ: Mapping[str, str]) -> None:
+    """Write down the environment of a sweep's first launch, mode 0600. Later launches change nothing.
+
+    :raises OSError: it cannot be written
+    """
+    if not layout.environment.exists():
+        # Bytes that are no text survive: JSON writes their surrogates as escapes.
+        write_whole(layout.environment, json.dumps(dict(environ), sort_keys=True).encode("ascii"))
+
+
+def recorded_environment(layout: SweepLayout) -> dict[str, str]:
+    """The environment of the sweep's first launch.
+
+    :raises RecordError: it is not there, or is damaged
+    """
+    try:
+        found = json.loads(layout.environment.read_text(encoding="ascii"))
+        return {str(name): str(value) for name, value in found.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise RecordError(
+            f"the environment of the launch cannot be read from {layout.environment} ({error}): without it nothing"
+            " is submitted by itself; `hpcorch retry` uses your shell's"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,9 @@ from datetime import datetime, timedelta, timezone
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import parse_time, utc_now
-from hpcorch.model.states import RunState
+from hpcorch.model.states import Backend, RunState
 from hpcorch.services.json_values import counts_as_plain
 from hpcorch.services.reports.status import StatusReport, report_known
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs

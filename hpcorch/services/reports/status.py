@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
-from hpcorch.model.states import NOT_FINE, RunState
+from hpcorch.model.states import NOT_FINE, Backend, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
-from hpcorch.services.logs.filename_pattern import LOG_KEY, with_logs
+from hpcorch.services.logs.paths import LOG_KEY, with_logs
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs

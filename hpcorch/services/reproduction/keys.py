@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UsageError
-from hpcorch.model.backends import Backend
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys.fields import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
+from hpcorch.model.states import Backend
 from hpcorch.resources.request import resolve
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.original import Original
-from hpcorch.services.site.profile import check_cluster, load_profile, throttle_capacities
-from hpcorch.services.site.project import project_at
+from hpcorch.services.site.profile import check_cluster, load_profile, project_at, throttle_capacities
 from hpcorch.services.site.terms import RunsOnTerms, Terms, reckon
 from hpcorch.slurm.protocol import SlurmClient
 

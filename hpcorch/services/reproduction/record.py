@@ -13,14 +13,13 @@ from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, RecordPlace, SnapshotPlace
 from hpcorch.journal.reader import read_segment
-from hpcorch.model.backends import Backend
 from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.events import CONTROL_SOURCE, EnvironmentFrozen, RunReproduced, SweepCreated
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.states import Backend
 from hpcorch.runtime.attempt.environment import environment_file
-from hpcorch.services.recording.environment import record_environment
-from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch
+from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_environment, record_launch
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient

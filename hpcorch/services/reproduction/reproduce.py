@@ -16,10 +16,9 @@ from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Run
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import RunState
+from hpcorch.model.states import Backend, RunState
 from hpcorch.services.audit.evidence import find_place, gather
 from hpcorch.services.local.pool import LocalPool
 from hpcorch.services.reproduction.comparison import ComparedValue, Sameness, compare_conditions, compare_outcomes

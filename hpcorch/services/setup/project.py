@@ -20,8 +20,7 @@ from hpcorch.services.setup.config import LOCAL, SLURM, config_of, example_confi
 from hpcorch.services.setup.ignore import add_lines, is_checkout
 from hpcorch.services.setup.profile import profile_text, write_profile
 from hpcorch.services.setup.program import Program, find_program
-from hpcorch.services.site.profile import load_profile
-from hpcorch.services.site.project import find_profile, project_profile
+from hpcorch.services.site.profile import find_profile, load_profile, project_profile
 from hpcorch.services.site.survey import survey
 from hpcorch.slurm.protocol import SlurmClient
 

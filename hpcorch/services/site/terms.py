@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
-from hpcorch.resources.demand import demand_of
 from hpcorch.resources.envelope import Group, WorstCase, check_sweep
 from hpcorch.resources.profile.profile import Pool, Profile
-from hpcorch.resources.request import most_at_once, resolve, with_licenses
+from hpcorch.resources.request import demand_of, most_at_once, resolve, with_licenses
 from hpcorch.services.site.profile import LicenseAnswer, ask_licenses
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.line import VARIABLES

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from hpcorch import tunables
 from hpcorch.errors import SubmitLimitError
-from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory, ControlJournal
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.profile.profile import Profile

@@ -6,13 +6,12 @@ from datetime import timedelta
 
 from hpcorch import tunables
 from hpcorch.journal.control import ControlJournal
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import parse_time
-from hpcorch.model.states import SubmissionState
+from hpcorch.model.states import Backend, SubmissionState
 from hpcorch.services.recording.submissions import SubmissionRecord
-from hpcorch.services.submission.acceptance import accept, begin, look_up
-from hpcorch.services.submission.parallelism import throttle_of
+from hpcorch.services.submission.arrays import throttle_of
+from hpcorch.services.submission.submit import accept, begin, look_up
 from hpcorch.slurm.protocol import SlurmClient
 
 

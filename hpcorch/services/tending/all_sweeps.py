@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger, SweepSummary
-from hpcorch.model.backends import Backend
+from hpcorch.model.states import Backend
 from hpcorch.services.tending.ownership import check_own, is_own
 from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import open_reconciler

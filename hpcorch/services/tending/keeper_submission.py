@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from hpcorch import tunables
-from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.control import ControlHistory, ControlJournal
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.history import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Launch, Submission
 from hpcorch.model.events import KeeperSubmitted
@@ -22,7 +21,7 @@ from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import SubmissionState
 from hpcorch.model.variables import script_exports
-from hpcorch.services.submission.parallelism import counts_runs
+from hpcorch.services.submission.arrays import counts_runs
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
 from hpcorch.slurm.sbatch.quoting import literal_path

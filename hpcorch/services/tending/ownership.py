@@ -6,8 +6,8 @@ import getpass
 from typing import TYPE_CHECKING
 
 from hpcorch.errors import UnavailableError, UsageError
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Sweep
+from hpcorch.model.states import Backend
 
 if TYPE_CHECKING:
     from hpcorch.slurm.protocol import SlurmClient

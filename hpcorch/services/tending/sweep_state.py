@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory, ControlJournal
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, AttemptState, Backend, RunState, SubmissionState
 from hpcorch.services.local.processes import pool_is_gone
 
 # States in which Slurm has a run, or may have it.

@@ -15,23 +15,20 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory
 from hpcorch.journal.lock import exclusive
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import RunState
+from hpcorch.model.states import Backend, RunState
 from hpcorch.resources.profile.profile import Profile
-from hpcorch.services.recording.environment import recorded_environment
-from hpcorch.services.site.profile import load_profile, throttle_capacities
-from hpcorch.services.site.project import project_at
-from hpcorch.services.submission.acceptance import admit_again
+from hpcorch.services.recording.sweep import recorded_environment
+from hpcorch.services.site.profile import load_profile, project_at, throttle_capacities
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
 from hpcorch.services.submission.feeding import Feeder
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.resubmission import Resubmission
-from hpcorch.services.submission.submit import SubmittedRuns, submit_array
+from hpcorch.services.submission.submit import SubmittedRuns, admit_again, submit_array
 from hpcorch.services.tending.decide import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import launches_to_keep, submit_keeper
 from hpcorch.services.tending.ownership import is_own

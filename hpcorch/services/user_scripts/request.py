@@ -21,8 +21,8 @@ from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.throttling.state import tag
 from hpcorch.services.user_scripts.own_flags import Asked
 from hpcorch.slurm.array_elements import array_indices
+from hpcorch.slurm.sbatch.executor import marked
 from hpcorch.slurm.sbatch.line import VARIABLES, SbatchLine
-from hpcorch.slurm.sbatch.marks import marked
 
 _POOL_FLAGS = ("partition", "qos", "account", "reservation", "nice")
 # sbatch has no default of ours: no time limit but the partition's, and as many at once as there is room for.

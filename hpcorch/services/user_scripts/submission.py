@@ -14,14 +14,14 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.inbox import taken_over
 from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.ids import new_token, utc_now
+from hpcorch.model.states import Backend
 from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
-from hpcorch.services.logs.filename_pattern import LOG_KEY
+from hpcorch.services.logs.paths import LOG_KEY
 from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
-from hpcorch.services.site.project import find_profile, project_at
+from hpcorch.services.site.profile import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
 from hpcorch.services.user_scripts.request import Granted, ScriptRequest, code_folder, command_line, log_pattern
@@ -171,7 +171,7 @@ class ScriptSubmission:
         if held.throttle is None:
             held.submission.mark_released()
         else:
-            from hpcorch.services.submission.acceptance import begin
+            from hpcorch.services.submission.submit import begin
 
             begin(held.submission, self.client, held.throttle)
 
@@ -189,7 +189,7 @@ class ScriptSubmission:
     ) -> bool:
         """Settle a submission of which sbatch printed no id; whether it certainly does not exist."""
         if done.returncode == 0:  # with --quiet
-            from hpcorch.services.submission.acceptance import look_up
+            from hpcorch.services.submission.submit import look_up
 
             found = look_up(self.client, self.token, utc_now())
             if found:

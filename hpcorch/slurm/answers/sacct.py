@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, parse_state
 from hpcorch.slurm.answers.times import parse_utc
 from hpcorch.slurm.array_elements import parse_tasks
 from hpcorch.slurm.commands import ACCOUNTING_FIELDS, COMMAND_LINE_FIELD, STEPS_CODE_FIELD
-from hpcorch.slurm.states import parse_state
 
 _JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,:-]+)(?:%\d+)?\]))?")
 _SIGNAL_BASE = 128  # as a shell reports what died of a signal

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, parse_state
 from hpcorch.slurm.answers.times import parse_utc
 from hpcorch.slurm.array_elements import parse_tasks
-from hpcorch.slurm.states import parse_state
 
 _COLUMNS = 9
 _LICENSE = re.compile(r"([^\s:,;|()]+)(?::(\d+))?")

@@ -17,10 +17,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Protocol
 
+from hpcorch.model.job_states import parse_state
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.array_elements import parse_tasks
-from hpcorch.slurm.states import parse_state
 
 _JOB_ID = re.compile(r"(\d+)(?:_(\d+))?")
 

@@ -20,7 +20,6 @@ from hpcorch.model.ids import format_ranges, parse_ranges
 from hpcorch.model.keys.kinds import parameter_name
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.slurm import commands
-from hpcorch.slurm.sbatch.marks import marked
 from hpcorch.slurm.sbatch.quoting import for_bash, for_directive
 
 Scalar = str | int | float | bool | None
@@ -228,3 +227,11 @@ def _directive(value: Any) -> Any:
 
 
 __all__ = ["ArrayExecutor", "sbatch_text"]
+
+TOKEN_PREFIX = "hpcorch:"  # noqa: S105 - marks a submission, is no secret
+
+
+def marked(comment: str | None, token: str) -> str:
+    """A comment of the user's with the submission's token behind it."""
+    mark = f"{TOKEN_PREFIX}{token}"
+    return f"{comment} {mark}" if comment else mark

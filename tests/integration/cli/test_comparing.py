@@ -14,7 +14,7 @@ from hydra.core.utils import JobStatus
 
 import hpcorch as api
 from hpcorch.errors import NotFoundError, UsageError
-from hpcorch.launcher.returns import RunHandle
+from hpcorch.launcher.results import RunHandle
 from hpcorch.model.states import RunState
 from tests.support.apps import make_app
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep

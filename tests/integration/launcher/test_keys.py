@@ -12,7 +12,7 @@ from hpcorch.launcher.config import slurm_configuration
 from hpcorch.launcher.errors import LaunchError
 from hpcorch.launcher.launch import SlurmSweepLauncher
 from hpcorch.launcher.launching import BASIC_SWEEPER
-from hpcorch.launcher.returns import RunHandle, UnfinishedJobReturn
+from hpcorch.launcher.results import RunHandle, UnfinishedJobReturn
 from hpcorch.model.states import RunState
 from tests.support.apps import make_app
 
@@ -85,7 +85,7 @@ def config(folder, sweeper):
 def test_a_sweeper_that_needs_values_may_not_be_left(tmp_path, key, monkeypatch):
     monkeypatch.setattr("hpcorch.launcher.launch._loader", lambda context: None)
     monkeypatch.setattr(
-        "hpcorch.launcher.composing.loader.install_composer", lambda context, loader, config: (context, None)
+        "hpcorch.launcher.composing.compose.install_composer", lambda context, loader, config: (context, None)
     )
     launcher = SlurmSweepLauncher(**{key: True})
     launcher.setup(hydra_context=None, task_function=None, config=config(tmp_path, BASIC_SWEEPER))

@@ -13,7 +13,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment, read_segment, read_sweep
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import FindingKind, Ledger, manifests_in
-from hpcorch.ledger.schema.queries import QUERIES
+from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.reports.attempt_history import history_of

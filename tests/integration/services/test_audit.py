@@ -13,7 +13,7 @@ import pytest
 
 from hpcorch.journal.lines import decode, encode
 from hpcorch.ledger import Ledger
-from hpcorch.ledger.writing.chain import GENESIS, link
+from hpcorch.ledger.writing.ingest import GENESIS, link
 from hpcorch.model.events import Event, MetricsLogged
 from hpcorch.services.audit.anchors import anchor_of
 from hpcorch.services.audit.audit import Audit, audit

@@ -11,8 +11,7 @@ from omegaconf.basecontainer import BaseContainer
 
 from hpcorch.errors import UsageError
 from hpcorch.model.config import patched
-from hpcorch.runtime.program.configuration import digest, task_plain
-from hpcorch.runtime.program.hydra_versions import register_resolver
+from hpcorch.runtime.program.configuration import digest, register_resolver, task_plain
 from tests.support.composing import Sweep, rebuilt, resolvers
 
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from hpcorch.launcher.composing import compose
-from hpcorch.runtime.program.hydra_versions import SHORTCUTS_PROVEN
+from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN
 from tests.support.composing import Sweep, rebuilt, resolvers
 
 shared = pytest.mark.skipif(not SHORTCUTS_PROVEN, reason="with this Hydra every run is composed in full")

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import RecordError, UnavailableError
-from hpcorch.ledger.schema.connection import VERSION, translated
+from hpcorch.ledger.schema.connection import QUERIES, VERSION, script, translated
 from hpcorch.ledger.schema.migrations import MIGRATIONS
-from hpcorch.ledger.schema.queries import QUERIES, script
-from hpcorch.ledger.writing import chain
+from hpcorch.ledger.writing import ingest as chain
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import PolicyError, UsageError
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.resources.demand import Demand, demand_of, parse_gpus, parse_minutes
 from hpcorch.resources.envelope import Group, check_sweep, worst_case
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import Profile
+from hpcorch.resources.request import Demand, demand_of, parse_gpus, parse_minutes
 
 
 def profile(text: str) -> Profile:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from hpcorch import tunables
 from hpcorch.errors import UsageError
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory
 from hpcorch.ledger import Ledger
-from hpcorch.model.backends import Backend
 from hpcorch.model.entities import Attempt, Launch, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failures import FailureClass
@@ -23,7 +22,7 @@ from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_time
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retries import RetryBudget, retry_wait_s
-from hpcorch.model.states import NOT_FINE, AttemptState, RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, AttemptState, Backend, RunState, SubmissionState
 from hpcorch.services.tending.decide import Keep, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import keeper_keys, launches_to_keep
 from hpcorch.services.tending.pending import retries_to_come

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from hpcorch.journal.control import ControlJournal
-from hpcorch.model.backends import Backend
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.states import Backend
 from hpcorch.resources.profile.profile import Pool, PoolLimits, Profile
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission import feeding

@@ -12,6 +12,7 @@ from hpcorch import tunables
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.job_states import parse_state
 from hpcorch.model.states import SubmissionForm
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
@@ -19,7 +20,6 @@ from hpcorch.services.observation.from_squeue import from_queue, is_without_deta
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.sacct import AccountingRow
 from hpcorch.slurm.answers.squeue import QueueRow
-from hpcorch.slurm.states import parse_state
 from tests.support import entities
 
 LATE = timedelta(seconds=tunables.SACCT_LATE_S)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hpcorch.journal.history import ControlHistory
+from hpcorch.journal.control import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
@@ -14,7 +14,7 @@ from hpcorch.model.states import SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.resources.shares import Claim, divide
 from hpcorch.services.site.terms import RunsOnTerms, reckon, terms_of
-from hpcorch.services.submission.parallelism import free_arrays, is_beside, throttle_of, together
+from hpcorch.services.submission.arrays import free_arrays, is_beside, throttle_of, together
 from hpcorch.services.submission.request import Request
 from hpcorch.services.throttling.state import Entry, State, own_of, parse_tag, tag
 from tests.support import entities

@@ -6,10 +6,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, parse_state
 from hpcorch.slurm import commands
 from hpcorch.slurm.answers import sacct, scontrol, squeue
-from hpcorch.slurm.states import parse_state
 from tests.support.paths import DATA
 
 DATA = DATA / "slurm"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcorch.slurm.environment import query_environment, submission_environment
+from hpcorch.slurm.commands import query_environment, submission_environment
 
 INSIDE = {
     "HOME": "/home/alice",
