@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from hpcorch.api.submit import submit as submit
     from hpcorch.launcher.collect import collect as collect
     from hpcorch.runtime.context.signals import Stopped as Stopped
-    from hpcorch.runtime.run.run import Checkpoint as Checkpoint
+    from hpcorch.runtime.run.checkpoint import Checkpoint as Checkpoint
     from hpcorch.runtime.run.run import Run as Run
     from hpcorch.runtime.run.run import current_run as current_run
 
 _HOMES = {
-    "Checkpoint": "hpcorch.runtime.run.run",
+    "Checkpoint": "hpcorch.runtime.run.checkpoint",
     "Ledger": "hpcorch.api.ledger",
     "Run": "hpcorch.runtime.run.run",
     "Stopped": "hpcorch.runtime.context.signals",

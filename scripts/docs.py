@@ -22,7 +22,7 @@ import click
 import yaml
 
 from hpcorch import api
-from hpcorch.cli.main import COMMANDS, command
+from hpcorch.cli.command_line import COMMANDS, command
 from hpcorch.ledger import Ledger
 from hpcorch.model.keys.fields import Heeds, Key
 from hpcorch.model.keys.kinds import USUAL_POLICIES, Form
@@ -233,14 +233,14 @@ def _columns(ledger: Path) -> dict[str, list[str]]:
 def run_api() -> str:
     """What a task may ask of its run."""
     run, signals = Source("hpcorch/runtime/run/run.py"), Source("hpcorch/runtime/context/signals.py")
-    errors = Source("hpcorch/errors.py")
+    errors, checkpoint = Source("hpcorch/errors.py"), Source("hpcorch/runtime/run/checkpoint.py")
     about = "`run = hpcorch.current_run()` returns it; outside a job, a stand-in that does nothing."
     parts = ["# The run", about]
     parts += ["## `hpcorch.Run`", markdown(run.docstring("Run"))]
     for usage, docstring in run.methods("Run"):
         parts += [f"### `{usage}`", markdown(docstring)]
-    fields = table(("field", "type"), [(code(n), code(t)) for n, t, *_ in run.fields("Checkpoint")])
-    parts += ["## `hpcorch.Checkpoint`", markdown(run.docstring("Checkpoint")), fields]
+    fields = table(("field", "type"), [(code(n), code(t)) for n, t, *_ in checkpoint.fields("Checkpoint")])
+    parts += ["## `hpcorch.Checkpoint`", markdown(checkpoint.docstring("Checkpoint")), fields]
     parts += ["## `hpcorch.Stopped`", markdown(signals.docstring("Stopped"))]
     for name in ("CheckpointError", "LeaseLostError", "UsageError"):
         parts += [f"## `hpcorch.errors.{name}`", markdown(errors.docstring(name))]

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from hpcorch.slurm.job_environment import is_inside_job
+
 # Fields of squeue that squeue.parse expects; the comment is last, since only it may hold the separator.
 QUEUE_FORMAT = "%i|%A|%F|%K|%T|%V|%N|%r|%k"
 TOKEN_FORMAT = "%F|%k"  # noqa: S105 - a submission's token is no secret
@@ -88,6 +90,11 @@ def squeue_own() -> list[str]:
     return ["squeue", "-h", "-r", "--me", "-o", "%i"]
 
 
+def squeue_time_left(job_id: str) -> list[str]:
+    """Say how long a job or element has until its time limit."""
+    return ["squeue", "-h", "-j", job_id, "-o", "%L"]
+
+
 def squeue_preemptions(job_ids: Iterable[str]) -> list[str]:
     """``ID|START|PREEMPTED`` of these jobs and their elements, the lately finished included.
 
@@ -156,6 +163,16 @@ def scontrol_licenses() -> list[str]:
     return ["scontrol", "-o", "show", "licenses"]
 
 
+def scontrol_job(job_id: str) -> list[str]:
+    """Show a job or an element of an array, on one line."""
+    return ["scontrol", "-o", "show", "job", job_id]
+
+
+def scontrol_version() -> list[str]:
+    """Say the release of Slurm's commands on this machine, without asking the controller: ``slurm 24.11.0``."""
+    return ["scontrol", "--version"]
+
+
 def scontrol_config() -> list[str]:
     """Show the controller's configuration."""
     return ["scontrol", "show", "config"]
@@ -199,7 +216,7 @@ def submission_environment(environ: Mapping[str, str], stated: Collection[str] =
 
     :param stated: long names of the flags that the script has
     """
-    inside_job = "SLURM_JOB_ID" in environ or "SLURM_JOBID" in environ
+    inside_job = is_inside_job(environ)
     overruled = _OVERRULING | {f"SBATCH_{_SBATCH_NAMES.get(s, s.upper().replace('-', '_'))}" for s in stated}
     kept = {}
     for name, value in environ.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -9,17 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from types import ModuleType, SimpleNamespace
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import FrozenRun, ManifestHeader
+from hpcorch.journal.manifest import ManifestHeader
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import SignalOwner
 from hpcorch.runtime.run.active import ActiveRun
-from hpcorch.runtime.run.run import as_current
+from hpcorch.runtime.run.run import Run, as_current
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 CALLS = re.compile(r"^ +run\.(?:log|checkpoint)\(.*\)\n", re.MULTILINE)
@@ -33,11 +34,11 @@ def log_seconds(folder: Path) -> float:
 
     Of the process' own time: on a busy machine the clock on the wall tells of others.
     """
-    with _run(folder) as run:
+    with _run(folder) as (run, active):
         began = time.process_time()
         for step in range(LOGS):
             run.log(step, loss=LOSS)
-        run.close()
+        active.close()
         return (time.process_time() - began) / LOGS
 
 
@@ -53,7 +54,7 @@ def loop_seconds(folder: Path, rounds: int) -> dict[str, list[tuple[float, float
     for number in range(rounds + 1):
         # Interleaved, and each of the two goes first as often: the machine's load meets both alike.
         for name in sorted(loops, reverse=bool(number % 2)):
-            with _run(folder / f"{name}-{number}") as run, as_current(run):
+            with _run(folder / f"{name}-{number}") as (run, _), as_current(run):
                 taken = _train(loops[name])
             if number:  # the first round warms up
                 seconds[name].append(taken)
@@ -89,24 +90,12 @@ def _train(example: Any) -> tuple[float, float]:
 
 
 @contextmanager
-def _run(folder: Path) -> Iterator[ActiveRun]:
+def _run(folder: Path) -> Iterator[tuple[Run, ActiveRun]]:
     """A run as the runtime makes it for a task, in this process."""
     layout = SweepLayout(folder)
     layout.journals.mkdir(parents=True)
     attempt = AttemptId(run=0, submission=0, restart=0)
-    place = Place(
-        layout=layout,
-        launch=0,
-        attempt=attempt,
-        array_task=0,
-        rank=0,
-        tasks=1,
-        host="localhost",
-        job_id=None,
-        array_job_id=None,
-        nodes=None,
-        gpus=None,
-    )
+    place = Place(layout=layout, launch=0, attempt=attempt, host="localhost", array_task=0)
     header = ManifestHeader(
         sweep="bench",
         launch=0,
@@ -118,6 +107,6 @@ def _run(folder: Path) -> Iterator[ActiveRun]:
         python=sys.executable,
         task_digest="",
     )
-    frozen = cast("FrozenRun", SimpleNamespace(header=header))
     with JournalWriter.create(layout.journal(attempt)) as journal:
-        yield ActiveRun(place, frozen, SignalOwner(), journal)
+        active = ActiveRun(place, header, SignalOwner(), journal)
+        yield Run(os.environ, active), active

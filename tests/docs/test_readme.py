@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.cli.main import COMMANDS
+from hpcorch.cli.command_line import COMMANDS
 from hpcorch.launcher.config import local_configuration, slurm_configuration
 from hpcorch.model.states import AttemptState
 from hpcorch.runtime.run.resolver import VALUES

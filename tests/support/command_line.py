@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.cli.main import command
+from hpcorch.cli.command_line import command
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,15 @@ class AttemptSeeded(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptCalled(Fact):
-    """The task function was called."""
+    """The attempt's work begins: the task function is called, or a command is started.
+
+    Ranks other than 0 begin when they see it. The fields are there for a command, of whose ranks 0 decides.
+    """
 
     kind = "attempt-called"
+    step: str | None = None  # of the job, as Slurm numbers its steps: those of a script may run at once
+    warn_at: float | None = None  # seconds since 1970: ranks send their command SIGTERM, near the limit
+    kill_at: float | None = None  # likewise SIGKILL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.place import Place
+from hpcorch.slurm.job_environment import is_inside_job
 
 # Of every job its own; the hardware of the login node is not what was asked for.
 _OF_THE_JOB = ("SLURM_", "HPCORCH_", "SUBMITIT_")
@@ -139,12 +140,13 @@ def look_for_altered_files(drift: DriftLog, installed: InstalledFiles, *, late: 
 
 def _slurm_release() -> str | None:
     """As Slurm's own commands on this node tell, without asking the controller."""
-    if "SLURM_JOB_ID" not in os.environ:
+    if not is_inside_job(os.environ):
         return None
     from hpcorch.process import CommandMissingError, CommandTimeoutError, run
+    from hpcorch.slurm.commands import scontrol_version
 
     try:
-        done = run(["scontrol", "--version"], timeout_s=tunables.JOB_RECORD_TIMEOUT_S)
+        done = run(scontrol_version(), timeout_s=tunables.JOB_RECORD_TIMEOUT_S)
     except (CommandMissingError, CommandTimeoutError):
         return None
     return done.stdout.strip().removeprefix("slurm ") or None if done.returncode == 0 else None

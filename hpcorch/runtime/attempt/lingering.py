@@ -7,13 +7,14 @@ and 24.11). If all tasks end in between, the job is over, by their exit codes, a
 
 from __future__ import annotations
 
-import re
 import time
 
 from hpcorch import process, tunables
 from hpcorch.model.events import AttemptEnded
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.ranks import leader_said
+from hpcorch.slurm.answers.scontrol import parse_is_preempted
+from hpcorch.slurm.commands import scontrol_job
 
 
 def linger(place: Place) -> None:
@@ -41,15 +42,11 @@ def linger_behind(place: Place) -> None:
 
 def _is_preempted(place: Place) -> bool | None:
     """Whether Slurm is preempting the job; None if nobody can say."""
-    if place.array_job_id is None:
+    if place.job is None:
         return False
-    # By element: the raw id of one of them is the array's, and would show them all.
-    argv = ["scontrol", "-o", "show", "job", place.hydra_job_id]
     try:
-        done = process.run(argv, timeout_s=tunables.LINGERING_TIMEOUT_S)
+        # By element: the raw id of one of them is the array's, and would show them all.
+        done = process.run(scontrol_job(place.job.element), timeout_s=tunables.LINGERING_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError):
         return None
-    found = dict(re.findall(r"(JobState|PreemptTime)=(\S+)", done.stdout))
-    if done.returncode != 0 or not found:
-        return None
-    return found.get("JobState") == "RUNNING" and found.get("PreemptTime", "None") != "None"
+    return parse_is_preempted(done.stdout) if done.returncode == 0 else None

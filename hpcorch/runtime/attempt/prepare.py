@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcorch.errors import DriftError, RecordError
-from hpcorch.journal.manifest import FrozenRun, read_run
-from hpcorch.model.events import AttemptVerified, DriftFound, Fact
+from hpcorch.errors import DriftError
+from hpcorch.journal.manifest import FrozenRun, ManifestHeader
+from hpcorch.model.events import AttemptVerified
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.attempt.lifecycle import refusal
 from hpcorch.runtime.context.drift import DriftLog, Recorder
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from hpcorch.runtime.attempt.environment import ComparedEnvironment
-
-
-def _nowhere(_fact: Fact) -> None:
-    """Ranks other than 0 record nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,20 +78,18 @@ class Prepared:
         self.drift.settle()
 
 
-def prepare(place: Place, record: Recorder = _nowhere) -> Prepared:
+def prepare(place: Place, frozen: FrozenRun, environ: Mapping[str, str], record: Recorder) -> Prepared:
     """Load and verify all that a run needs.
 
+    :param environ: the variables that the run is offered
     :param record: writes what is found into the attempt's journal
-    :raises DriftError: the manifest, the task or the configuration is not what was submitted
+    :raises DriftError: the task, its code or its configuration is not what was submitted
     """
-    frozen = _recorded(record, "configuration", "manifest", lambda: _read_frozen(place))
     header = frozen.header
     # Exported before the user's modules are imported: they may read the seed at import time.
-    os.environ.update(run_variables(frozen, place))
+    os.environ.update(environ)
     os.chdir(header.cwd)
-    task_file = _recorded(
-        record, "code", "task file", lambda: read_task(place.layout.task(place.launch), header.task_digest)
-    )
+    task_file = _task_file(place, header, record)
     drift = DriftLog(policies=header.drift, record=record)
     snapshot = None if header.code is None else have_snapshot(header.code, drift, os.environ)
     environment = _compared_environment(frozen, place, drift, task_file)
@@ -115,16 +110,11 @@ def prepare(place: Place, record: Recorder = _nowhere) -> Prepared:
     return prepared
 
 
-def _recorded(record: Recorder, aspect: str, what: str, read: Callable[[], Any]) -> Any:
-    """What ``read`` returns; that it finds drift is put on record."""
+def _task_file(place: Place, header: ManifestHeader, record: Recorder) -> TaskFile:
     try:
-        return read()
+        return read_task(place.layout.task(place.launch), header.task_digest)
     except DriftError as error:
-        record(
-            DriftFound(
-                aspect=aspect, severity="major", what=what, before="as frozen", after=str(error), policy="refuse"
-            )
-        )
+        record(refusal("code", "task file", error))
         raise
 
 
@@ -155,43 +145,3 @@ def _config(frozen: FrozenRun, place: Place, drift: DriftLog) -> DictConfig:
         )
         drift.settle()
     return config
-
-
-def run_variables(frozen: FrozenRun, place: Place) -> dict[str, str]:
-    """What a run's process finds in its environment, for code that imports nothing of ours."""
-    checkpoints = Path(frozen.run.directory) / "checkpoints"
-    return {
-        "HPCORCH_SWEEP": frozen.header.sweep,
-        "HPCORCH_RUN": f"{frozen.header.sweep}/{frozen.run.run}",
-        "HPCORCH_ATTEMPT": str(place.attempt),
-        "HPCORCH_SEED": str(frozen.run.seed),
-        "HPCORCH_RUN_DIR": frozen.run.directory,
-        "HPCORCH_CHECKPOINT_DIR": str(checkpoints),
-        "HPCORCH_RESUME": str(newest_entry(checkpoints) or ""),
-    }
-
-
-def newest_entry(directory: Path) -> Path | None:
-    """The file or directory that was written last, by whatever framework; None if there is none.
-
-    Names that begin with a dot or end in ``.tmp`` or ``.part`` are not finished.
-    """
-    try:
-        entries = [entry for entry in directory.iterdir() if not _is_unfinished(entry.name)]
-        return max(entries, key=lambda entry: entry.stat().st_mtime_ns, default=None)
-    except OSError:
-        return None
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(".") or name.endswith((".tmp", ".part"))
-
-
-def _read_frozen(place: Place) -> FrozenRun:
-    path = place.layout.manifest(place.launch)
-    try:
-        return read_run(path, place.attempt.run)
-    except RecordError as error:
-        raise DriftError(str(error)) from error
-    except FileNotFoundError as error:
-        raise DriftError(f"the manifest {path} is gone: was the sweep directory moved or deleted?") from error

@@ -43,25 +43,29 @@ def claim(place: Place) -> JournalWriter:
 
 def _claimed(place: Place, path: Path) -> JournalWriter:
     journal = JournalWriter.create(path)
-    log = log_file()
-    journal.append(
-        AttemptClaimed(
-            host=place.host,
-            pid=os.getpid(),
-            job_id=place.job_id,
-            array_job_id=place.array_job_id,
-            array_task=place.array_task,
-            log=str(log) if log else None,
-            log_offset=log.stat().st_size if log else None,
-            python=sys.executable,
-            cpus=cpu_count(),
-            gpus=place.gpus,
-            tasks=place.tasks,
-            nodes=place.nodes,
-        ),
-        durable=True,
-    )
+    journal.append(claim_of(place, log_file()), durable=True)
     return journal
+
+
+def claim_of(place: Place, log: Path | None) -> AttemptClaimed:
+    """The first fact of an attempt that this process begins.
+
+    :param log: the file that its output goes to; None of a script, whose commands may write elsewhere
+    """
+    return AttemptClaimed(
+        host=place.host,
+        pid=os.getpid(),
+        job_id=place.job_id,
+        array_job_id=None if place.job is None else place.job.array_id,
+        array_task=place.array_task,
+        log=str(log) if log else None,
+        log_offset=log.stat().st_size if log else None,
+        python=sys.executable,
+        cpus=cpu_count(),
+        gpus=place.gpus,
+        tasks=place.tasks,
+        nodes=None if place.job is None else place.job.nodes,
+    )
 
 
 def earlier_end(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:

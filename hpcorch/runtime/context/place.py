@@ -1,8 +1,4 @@
-"""Where this process stands: which attempt of which run, on which node, as which rank.
-
-The variables are those that slurmstepd sets (sbatch(1) and srun(1), OUTPUT ENVIRONMENT VARIABLES).
-``SLURM_RESTART_COUNT`` is unset at the first start (measured on 22.05, 24.11, 26.05).
-"""
+"""Where this process stands: which attempt of which run, on which node, as which rank."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from hpcorch.errors import UsageError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.slurm.job_environment import Job, job_here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,26 +19,39 @@ class Place:
     """One process of one attempt.
 
     :param launch: index of the first run of the launch that the run belongs to
-    :param rank: 0 leads; other ranks follow
-    :param tasks: number of ranks
+    :param job: that Slurm started the process in; None where it did not
+    :param array_task: the array index, of the submission or of the local pool; None of what is no array
+    :param pool: id of the local pool that started it
     """
 
     layout: SweepLayout
     launch: int
     attempt: AttemptId
-    array_task: int
-    rank: int
-    tasks: int
     host: str
-    job_id: str | None
-    array_job_id: str | None
-    nodes: str | None
-    gpus: str | None
+    job: Job | None = None
+    array_task: int | None = None
+    pool: str | None = None
+    gpus: str | None = None
+
+    @property
+    def rank(self) -> int:
+        """0 leads; other ranks follow."""
+        return 0 if self.job is None else self.job.rank
+
+    @property
+    def tasks(self) -> int:
+        """The number of ranks."""
+        return 1 if self.job is None else self.job.ranks
+
+    @property
+    def job_id(self) -> str | None:
+        """Of this element alone, or of the local pool."""
+        return self.pool if self.job is None else self.job.raw_id
 
     @property
     def hydra_job_id(self) -> str:
         """What ``hydra.job.id`` says: the array element, as in submitit, or the local pool's id and index."""
-        return f"{self.array_job_id or self.job_id or 'job'}_{self.array_task}"
+        return f"{self.pool or 'job'}_{self.array_task}" if self.job is None else self.job.element
 
 
 def find_place(
@@ -54,13 +64,15 @@ def find_place(
     array_task: int | None = None,
     job_id: str | None = None,
 ) -> Place:
-    """The place that the arguments and the environment name.
+    """The place that the arguments of a run's process and the environment name.
 
     :param runs: the run indices of the submission; array index i is the i-th of them
     :param array_task: the array index where no scheduler sets one
+    :param job_id: the local pool's, likewise
     :raises UsageError: the array index is missing or not one of the submission
     """
-    index = array_task if array_task is not None else _integer(environ, "SLURM_ARRAY_TASK_ID")
+    job = None if array_task is not None else job_here(environ)
+    index = array_task if job is None else job.index
     if index is None:
         raise UsageError(
             "neither SLURM_ARRAY_TASK_ID nor --task says which task of the array this is: this program is started"
@@ -68,30 +80,34 @@ def find_place(
         )
     if not 0 <= index < len(runs):
         raise UsageError(f"array index {index} is not one of the {len(runs)} that submission {submission} has")
-    local = array_task is not None
-    attempt = AttemptId(
-        run=runs[index],
-        submission=submission,
-        restart=0 if local else _integer(environ, "SLURM_RESTART_COUNT") or 0,
-    )
     return Place(
         layout=SweepLayout(directory),
         launch=launch,
-        attempt=attempt,
+        attempt=AttemptId(run=runs[index], submission=submission, restart=0 if job is None else job.restart),
+        host=_host_name(job),
+        job=job,
         array_task=index,
-        rank=0 if local else _integer(environ, "SLURM_PROCID") or 0,
-        tasks=1 if local else _integer(environ, "SLURM_STEP_NUM_TASKS") or 1,
-        host=os.uname().nodename if local else environ.get("SLURMD_NODENAME") or os.uname().nodename,
-        job_id=job_id if local else environ.get("SLURM_JOB_ID"),
-        array_job_id=None if local else environ.get("SLURM_ARRAY_JOB_ID"),
-        nodes=None if local else environ.get("SLURM_JOB_NODELIST"),
+        pool=job_id if job is None else None,
         gpus=environ.get("CUDA_VISIBLE_DEVICES"),
     )
 
 
-def _integer(environ: Mapping[str, str], name: str) -> int | None:
-    text = environ.get(name, "")
-    return int(text) if text.isdigit() else None
+def place_in(layout: SweepLayout, attempt: AttemptId, launch: int, job: Job | None) -> Place:
+    """The place of this process in an attempt that a command is, or is a step of."""
+    return Place(
+        layout=layout,
+        launch=launch,
+        attempt=attempt,
+        host=_host_name(job),
+        job=job,
+        array_task=None if job is None else job.index,
+        gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+    )
+
+
+def _host_name(job: Job | None) -> str:
+    """The node as Slurm calls it, or this machine's own name."""
+    return (job.node if job is not None else None) or os.uname().nodename
 
 
 def log_file() -> Path | None:

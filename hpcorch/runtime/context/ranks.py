@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from hpcorch import tunables
 from hpcorch.model.events import Fact
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.place import Place
+
+T = TypeVar("T")
 
 
 def leader_said(place: Place, *kinds: type[Fact], wait_s: float | None = None) -> Fact | None:
@@ -17,16 +20,22 @@ def leader_said(place: Place, *kinds: type[Fact], wait_s: float | None = None) -
 
     :param wait_s: as long as a task may take to begin, by default
     """
-    from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
     def look() -> Fact | None:
         facts = (event.fact for event in read_attempt(place.layout, place.attempt))
         return next((fact for fact in facts if isinstance(fact, kinds)), None)
 
+    return await_leader(look, wait_s=tunables.LEADER_WAIT_S if wait_s is None else wait_s)
+
+
+def await_leader(look: Callable[[], T | None], *, wait_s: float) -> T | None:
+    """What ``look`` finds that rank 0 has left; None if it found nothing within the waiting time."""
+    from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
+
     waiting = Retrying(
         retry=retry_if_result(lambda said: said is None),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
-        stop=stop_after_delay(tunables.LEADER_WAIT_S if wait_s is None else wait_s),
+        stop=stop_after_delay(wait_s),
         sleep=time.sleep,
     )
     try:

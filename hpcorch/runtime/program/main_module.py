@@ -23,6 +23,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hpcorch.errors import DriftError
+from hpcorch.model.programs import RUNTIME
 from hpcorch.quick_dataclasses import dataclass
 
 _MAIN = "__main__"
@@ -100,7 +101,7 @@ def load_main_function(
         if function is None:
             sys.modules[_MAIN] = earlier
     if function is not None:
-        sys.modules.setdefault("hpcorch.runtime.__main__", earlier)
+        sys.modules.setdefault(f"{RUNTIME}.__main__", earlier)
         mark_classes(module)
     return function, problem
 

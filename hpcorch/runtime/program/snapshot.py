@@ -25,6 +25,7 @@ from hpcorch.provenance.code.import_paths import (
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
+from hpcorch.slurm.job_environment import temporary_folders
 
 # Runs before anything is unpacked, and may itself be in the project.
 _OURS = Path(__file__).parents[2]
@@ -157,8 +158,7 @@ def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, s
 
 def node_folders(environ: Mapping[str, str]) -> list[Path]:
     """Folders of this user on the node's own disk, the preferred first."""
-    named = [environ.get("SLURM_TMPDIR"), environ.get("TMPDIR"), "/tmp"]  # noqa: S108 - checked to be the user's own
-    return [Path(name).absolute() / f"hpcorch-{os.getuid()}" for name in dict.fromkeys(named) if name]
+    return [Path(name).absolute() / f"hpcorch-{os.getuid()}" for name in temporary_folders(environ)]
 
 
 def _unpacked(place: SnapshotPlace, bases: Sequence[Path]) -> tuple[UnpackedCode, Path]:

@@ -1,4 +1,4 @@
-"""The run of a process that executes one: what :class:`hpcorch.runtime.run.run.Run` promises, kept."""
+"""What :class:`hpcorch.runtime.run.run.Run` promises, kept in the process that executes the run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import CheckpointError, UsageError
-from hpcorch.journal.manifest import FrozenRun
+from hpcorch.journal.manifest import ManifestHeader
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events
 from hpcorch.model.events import AttemptSeeded, AttemptSignalled, Fact
@@ -26,35 +26,40 @@ from hpcorch.runtime.context.ranks import agreed, leader_said, torch_distributed
 from hpcorch.runtime.context.signals import SignalOwner, Stopped
 from hpcorch.runtime.run import generators
 from hpcorch.runtime.run.arguments import check_schedule, step_number
+from hpcorch.runtime.run.checkpoint import KEEP, Checkpoint, made
 from hpcorch.runtime.run.epochs import Epochs
 from hpcorch.runtime.run.metrics import Metrics, Summary
-from hpcorch.runtime.run.run import KEEP, Checkpoint, Run, T, made
-from hpcorch.runtime.run.schedule import Schedule, time_left
+from hpcorch.runtime.run.schedule import Schedule, TimeLeft
 
 if TYPE_CHECKING:
     from hpcorch.resources.leases.lease import LeaseNews
     from hpcorch.runtime.checkpoint.reading import Restored
     from hpcorch.runtime.checkpoint.store import CheckpointStore
 
+T = TypeVar("T")
 
-class ActiveRun(Run):
-    """The run that this process executes.
+
+class ActiveRun:
+    """What the run of this process does for its task.
 
     :param journal: None on ranks other than 0, which record nothing
     """
 
     def __init__(
-        self, place: Place, frozen: FrozenRun, signals: SignalOwner, journal: JournalWriter | None
+        self, place: Place, header: ManifestHeader, signals: SignalOwner, journal: JournalWriter | None
     ) -> None:
-        super().__init__(os.environ)
+        self._id = f"{header.sweep}/{place.attempt.run}"
         self.rank, self.ranks = place.rank, place.tasks
         self._place = place
         self._signals = signals
         self._journal = journal
         self._lock = threading.Lock()
-        header = frozen.header
         self._drift = header.drift
-        self._time_left = time_left(os.environ, signal_delay_s=header.signal_delay_s, grace_s=header.kill_wait_s)
+        self._time_left = TimeLeft(
+            end=None if place.job is None else place.job.end,
+            signal_delay_s=header.signal_delay_s,
+            grace_s=header.kill_wait_s,
+        )
         self._metrics = Metrics()
         self._flushed_at = self._summarised_at = time.monotonic()
         self._schedule = Schedule(last_step=0, saved_at=time.monotonic())
@@ -64,10 +69,6 @@ class ActiveRun(Run):
         self._saved_step: int | None = None
         self._told_to_stop = False
         self._leases = header.leases
-
-    @property
-    def in_job(self) -> bool:
-        return True
 
     @cached_property
     def _store(self) -> CheckpointStore:
@@ -105,10 +106,9 @@ class ActiveRun(Run):
     def seconds_left(self) -> float | None:
         return self._time_left.seconds(self._signals)
 
-    def seed_everything(self) -> list[str]:
-        libraries = super().seed_everything()
-        self._record(AttemptSeeded(seed=self.seed, libraries=libraries))
-        return libraries
+    def seeded(self, seed: int, libraries: list[str]) -> None:
+        """The task has seeded these libraries again."""
+        self._record(AttemptSeeded(seed=seed, libraries=libraries))
 
     def register_generator(self, name: str, generator: Any) -> None:
         generators.capture({name: generator})  # says at once if it is none
@@ -245,7 +245,7 @@ class ActiveRun(Run):
         with self._signals.stops_raise():
             yield
 
-    def log(self, step: int, /, **metrics: float) -> None:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._metrics.add(step, metrics)
         if time.monotonic() - self._flushed_at >= tunables.METRICS_FLUSH_S:
             self._flush()
@@ -266,7 +266,7 @@ class ActiveRun(Run):
             directory=Path(terms["directory"]),
             capacity=terms["capacity"],
             expiry_s=terms["expiry_s"],
-            run=self.id,
+            run=self._id,
             observer=self._record_lease,
         )
         with leases.hold(terms.get("count", 1) if count is None else count) as lease:
@@ -286,10 +286,6 @@ class ActiveRun(Run):
     def record(self, fact: Fact) -> None:
         """Write a fact of the runtime's own to the journal."""
         self._record(fact)
-
-    def leave(self) -> None:
-        """In a process that the task has forked: be harmless. Journal and checkpoints are the parent's."""
-        self.__class__ = Run  # type: ignore[assignment]
 
     def close(self) -> None:
         """Record what was not recorded yet, when the task is over."""

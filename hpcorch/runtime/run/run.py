@@ -8,34 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.run.checkpoint import KEEP, Checkpoint
 from hpcorch.runtime.run.seeding import seed_libraries
 
 if TYPE_CHECKING:
+    from hpcorch.runtime.run.active import ActiveRun
     from hpcorch.runtime.run.metrics import Summary
 
 T = TypeVar("T")
-
-# One to go on from, and one before it, should the newer one be broken.
-KEEP = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint that was restored.
-
-    :param step: the step at which it was saved
-    :param state: the state that was saved
-    :param files: the directory that :meth:`Run.save_files` filled; do not write to it
-    """
-
-    step: int
-    state: Any
-    files: Path | None = None
 
 
 class Run:
@@ -49,19 +33,26 @@ class Run:
     :ivar ranks: how many tasks the run has
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], active: ActiveRun | None = None) -> None:
+        self._active = active
+        if active is not None:
+            os.register_at_fork(after_in_child=self._leave)
         self.id = environ.get("HPCORCH_RUN", "")
         self.attempt = environ.get("HPCORCH_ATTEMPT", "")
         seed = environ.get("HPCORCH_SEED", "")
         self.seed = int(seed) if seed.isdecimal() else 0
         self.directory = Path(environ.get("HPCORCH_RUN_DIR") or Path.cwd())
-        self.rank = 0
-        self.ranks = 1
+        self.rank = 0 if active is None else active.rank
+        self.ranks = 1 if active is None else active.ranks
+
+    def _leave(self) -> None:
+        """In a process that the task has forked: be harmless. Journal and checkpoints are the parent's."""
+        self._active = None
 
     @property
     def in_job(self) -> bool:
         """Whether this process executes a run. If not, nothing is saved or recorded."""
-        return False
+        return self._active is not None
 
     @property
     def checkpoint_dir(self) -> Path:
@@ -76,7 +67,7 @@ class Run:
 
         :return: name -> ``last``, ``min`` and ``max``, each as ``[step, value]``
         """
-        return {}
+        return {} if self._active is None else self._active.metrics
 
     @property
     def stop_requested(self) -> bool:
@@ -85,12 +76,12 @@ class Run:
         Once you have asked, signals no longer interrupt the task, so ask regularly. A task that was told True and
         returns counts as stopped, not as completed.
         """
-        return False
+        return False if self._active is None else self._active.stop_requested
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds that the process has left at least, as far as is known; None if there is no limit."""
-        return None
+        return None if self._active is None else self._active.seconds_left
 
     def seed_everything(self) -> list[str]:
         """Seed ``random``, NumPy and PyTorch (CPU and CUDA), if they are imported, with the run's seed.
@@ -99,7 +90,10 @@ class Run:
 
         :return: the names of the libraries
         """
-        return seed_libraries(self.seed)
+        libraries = seed_libraries(self.seed)
+        if self._active is not None:
+            self._active.seeded(self.seed, libraries)
+        return libraries
 
     def register_generator(self, name: str, generator: Any) -> None:
         """Save and restore the state of a generator of your own with each checkpoint.
@@ -109,6 +103,8 @@ class Run:
 
         :param generator: of ``numpy.random``, ``random`` or ``torch``
         """
+        if self._active is not None:
+            self._active.register_generator(name, generator)
 
     def restore(self) -> Checkpoint | None:
         """The newest valid checkpoint of the run; None if there is none.
@@ -119,7 +115,7 @@ class Run:
 
         :raises hpcorch.errors.CheckpointError: it is valid, but its content cannot be unpickled here
         """
-        return None
+        return None if self._active is None else self._active.restore()
 
     def save(self, step: int, state: Any = None, *, keep: int = KEEP) -> None:
         """Save a checkpoint, atomically and durably, with the states of the random generators.
@@ -128,6 +124,8 @@ class Run:
         :param keep: how many of the newest checkpoints to keep
         :raises hpcorch.errors.CheckpointError: it could not be saved; earlier checkpoints are intact
         """
+        if self._active is not None:
+            self._active.save(step, state, keep=keep)
 
     @contextmanager
     def save_files(self, step: int, state: Any = None, *, keep: int = KEEP) -> Iterator[Path]:
@@ -138,10 +136,13 @@ class Run:
 
         :raises hpcorch.errors.CheckpointError: it could not be saved; earlier checkpoints are intact
         """
+        if self._active is not None:
+            with self._active.save_files(step, state, keep=keep) as directory:
+                yield directory
+            return
         import tempfile
 
-        del step, state, keep  # what is written is thrown away
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:  # what is written is thrown away
             yield Path(folder)
 
     def checkpoint(
@@ -163,6 +164,8 @@ class Run:
         :param state: as for :meth:`save`; a function is called only when a save is due
         :raises hpcorch.Stopped: the run is to end; catch it only to clean up
         """
+        if self._active is not None:
+            self._active.checkpoint(step, state, every_steps=every_steps, every_minutes=every_minutes, keep=keep)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -172,13 +175,16 @@ class Run:
 
         :raises hpcorch.Stopped: the run is to end
         """
-        yield
+        with nullcontext() if self._active is None else self._active.interruptible():
+            yield
 
     def log(self, step: int, /, **metrics: float) -> None:
         """Record metrics of a step. Takes microseconds; the values are on disk a few seconds later.
 
         :raises hpcorch.errors.UsageError: a value is not a number
         """
+        if self._active is not None:
+            self._active.log(step, metrics)
 
     @contextmanager
     def lease(self, resource: str, count: int | None = None) -> Iterator[Any]:
@@ -192,8 +198,9 @@ class Run:
         :raises hpcorch.errors.UsageError: there is no such resource, or it has fewer slots
         :raises hpcorch.errors.LeaseLostError: this process was stopped for so long that others took the slots
         """
-        del resource, count  # there is nobody to share with
-        yield None
+        # Outside a job there is nobody to share with.
+        with nullcontext() if self._active is None else self._active.lease(resource, count) as lease:
+            yield lease
 
     def batches(self, loader: Iterable[T]) -> Iterator[T]:
         """Iterate over one epoch of data, so that a checkpoint can be saved in the middle of it.
@@ -202,7 +209,7 @@ class Run:
         were done, and continues with the next. The order must be drawn when the iteration begins, as PyTorch's
         DataLoader does, from random generators that are saved with checkpoints.
         """
-        yield from loader
+        return iter(loader) if self._active is None else self._active.batches(loader)
 
     def record_input(self, path: str | os.PathLike[str]) -> str:
         """Record which data the result depends on: a file, or a directory with everything in it.
@@ -214,6 +221,8 @@ class Run:
         :raises hpcorch.errors.NotFoundError: there is nothing at that path
         :raises hpcorch.errors.UnavailableError: it cannot be read, or somebody writes to it
         """
+        if self._active is not None:
+            return self._active.record_input(path)
         from hpcorch.provenance.inputs import digest_input
 
         return f"sha256:{digest_input(Path(path)).digest}"
@@ -238,10 +247,3 @@ def as_current(run: Run) -> Iterator[None]:
         yield
     finally:
         _current = None
-
-
-def made(state: Any) -> Any:
-    """A state, or what a function gives. (A module of PyTorch can be called, too, and is a state.)"""
-    from types import FunctionType, MethodType
-
-    return state() if isinstance(state, (FunctionType, MethodType)) else state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.signals import ASKED_SIGNAL, SignalOwner
@@ -51,9 +50,3 @@ class TimeLeft:
         if signals.stopped_at is not None and signals.stopped_by != ASKED_SIGNAL and signals.warned_at is None:
             bounds.append(signals.stopped_at + self.grace_s - time.monotonic())
         return max(0.0, min(bounds)) if bounds else None
-
-
-def time_left(environ: Mapping[str, str], *, signal_delay_s: float, grace_s: float) -> TimeLeft:
-    """The bounds of a job. ``SLURM_JOB_END_TIME`` is seconds since 1970; older releases do not set it."""
-    end = environ.get("SLURM_JOB_END_TIME", "")
-    return TimeLeft(end=float(end) if end.isdigit() else None, signal_delay_s=signal_delay_s, grace_s=grace_s)

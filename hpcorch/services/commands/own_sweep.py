@@ -17,18 +17,15 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import DIR_MODE, SweepLayout, scripts_folder
 from hpcorch.journal.lock import exclusive
 from hpcorch.journal.writer import JournalWriter
-from hpcorch.model.events import (
-    AttemptClaimed,
-    AttemptEnded,
-)
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import Backend, SubmissionForm, SubmissionState
-from hpcorch.runtime.context.claim import read_attempt
-from hpcorch.runtime.context.output import say
-from hpcorch.services.commands.job import Job
+from hpcorch.runtime.context.claim import claim
+from hpcorch.runtime.context.held_signals import HeldSignals
+from hpcorch.runtime.context.place import Place, place_in
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.program_sweep import WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
+from hpcorch.slurm.job_environment import Job
 
 SWEEPER = "exec"
 _DIGEST_LENGTH = 12
@@ -53,38 +50,23 @@ class Order:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnAttempt:
-    """An attempt of a command's own run, claimed by this process.
-
-    :param journal: open, with its first fact written
-    """
-
-    layout: SweepLayout
-    attempt: AttemptId
-    launch: int
-    journal: JournalWriter
-
-
-def begin_here(ledger: Path, order: Order, claimed: AttemptClaimed) -> OwnAttempt:
-    """Record a command that this machine executes without Slurm.
+def begin_own(ledger: Path, order: Order, job: Job | None, signals: HeldSignals) -> tuple[Place, JournalWriter]:
+    """Record a command, or find what an earlier start of its job recorded of it, and claim its attempt.
 
     :raises RecordError: it cannot be recorded; nothing was executed
     :raises UnavailableError: likewise
+    :raises Stopped: a signal that asks to end arrived before it was recorded
     """
-    recorded = record_program(ledger, _wrapped(order, None))
-    _submit(recorded.journal, None)
-    return _claim(recorded.layout, AttemptId(run=0, submission=0, restart=0), 0, claimed)
+    if job is not None:
+        return _begin_in_job(ledger, order, job, signals)
+    with signals.stops_raise():
+        recorded = record_program(ledger, _wrapped(order, job))
+    _submit(recorded.journal, job)
+    return _claimed(recorded.layout, AttemptId(run=0, submission=0, restart=0), job)
 
 
-def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) -> OwnAttempt:
-    """Record a command in a job, or find what an earlier start of the job recorded of it.
-
-    The k-th time that the job executes one command is the k-th sweep, in each start of the job.
-
-    :raises RecordError: it cannot be recorded; nothing was executed
-    :raises UnavailableError: likewise
-    """
+def _begin_in_job(ledger: Path, order: Order, job: Job, signals: HeldSignals) -> tuple[Place, JournalWriter]:
+    """The k-th time that the job executes one command is the k-th sweep, in each start of the job."""
     folder = scripts_folder(ledger)
     folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
     name, attempt = sweep_name(order, job), attempt_in(job)
@@ -92,13 +74,18 @@ def begin_in_job(ledger: Path, order: Order, job: Job, claimed: AttemptClaimed) 
         for candidate in _candidates(folder / name):
             layout = SweepLayout(candidate)
             if not candidate.exists():
-                recorded = record_program(ledger, _wrapped(order, job), directory=candidate)
+                with signals.stops_raise():
+                    recorded = record_program(ledger, _wrapped(order, job), directory=candidate)
                 _submit(recorded.journal, job)
             elif not _is_open(layout, attempt, job):
                 continue
-            _tell_of_earlier_end(layout, attempt)
-            return _claim(layout, attempt, attempt.run, claimed)
+            return _claimed(layout, attempt, job)
     raise AssertionError("the candidates do not end")
+
+
+def _claimed(layout: SweepLayout, attempt: AttemptId, job: Job | None) -> tuple[Place, JournalWriter]:
+    place = place_in(layout, attempt, attempt.run, job)
+    return place, claim(place)
 
 
 def attempt_in(job: Job) -> AttemptId:
@@ -140,15 +127,6 @@ def _is_open(layout: SweepLayout, attempt: AttemptId, job: Job) -> bool:
     return not layout.journal(attempt).exists()
 
 
-def _tell_of_earlier_end(layout: SweepLayout, attempt: AttemptId) -> None:
-    for restart in reversed(range(attempt.restart)):
-        earlier = AttemptId(run=attempt.run, submission=attempt.submission, restart=restart)
-        ends = [one.fact for one in read_attempt(layout, earlier) if isinstance(one.fact, AttemptEnded)]
-        if ends and ends[-1].outcome == "completed":
-            say(f"attempt {earlier} has completed this command before the job was requeued; it is executed again")
-            return
-
-
 def _wrapped(order: Order, job: Job | None) -> WrappedProgram:
     return WrappedProgram(
         name=order.name,
@@ -181,9 +159,3 @@ def _submit(journal: ControlJournal, job: Job | None) -> None:
             durable=False,
         )
         record.mark_released()
-
-
-def _claim(layout: SweepLayout, attempt: AttemptId, launch: int, claimed: AttemptClaimed) -> OwnAttempt:
-    journal = JournalWriter.create(layout.journal(attempt))
-    journal.append(claimed, durable=True)
-    return OwnAttempt(layout=layout, attempt=attempt, launch=launch, journal=journal)

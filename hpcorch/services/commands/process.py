@@ -9,12 +9,12 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from hpcorch import process, tunables
 from hpcorch.model.signals import EXIT_SIGNAL_BASE, signal_name
+from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.context.held_signals import STOPS, Arrived, HeldSignals
 from hpcorch.runtime.context.output import say
-from hpcorch.services.commands.held_signals import STOPS, Arrived, HeldSignals
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell reports what cannot be started
 
@@ -72,6 +72,7 @@ class Command:
         self._look = look
         self._asked: list[Arrived] = []
         self._warned = False
+        self._may_suspend = False
         self._began = time.monotonic()
         self._child = process.foreground(argv, env=env, blocked=signals.before)
 
@@ -85,6 +86,7 @@ class Command:
             arrived = self._signals.next(self._pause_s())
             if arrived is not None and arrived.number is not signal.SIGCHLD:
                 self._pass_on(arrived)
+            self._suspend_with_it()
             self._mind_the_time()
         self._note_late_stops()
         code = self._child.returncode
@@ -121,8 +123,19 @@ class Command:
             self._send(arrived.number)
             if arrived.number in STOPS and self._grace_s is not None:
                 self._kill_at = min(self._kill_at, time.time() + self._grace_s)
-        if arrived.number is signal.SIGTSTP:
-            os.kill(os.getpid(), signal.SIGSTOP)  # who waits for this process sees the command stopped
+        if arrived.number in (signal.SIGTSTP, signal.SIGCONT):
+            self._may_suspend = arrived.number is signal.SIGTSTP
+
+    def _suspend_with_it(self) -> None:
+        """Stop when the command has stopped at a SIGTSTP, so that who waits for this process sees it stopped.
+
+        It need not: programs handle that signal, and the kernel keeps it from those that no shell would continue.
+        """
+        if not self._may_suspend:
+            return
+        if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None:
+            self._may_suspend = False
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def _mind_the_time(self) -> None:
         if self._look is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import tunables
@@ -24,20 +23,12 @@ from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.provenance.code.live_code import ChangedFile, changed_files
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
-from hpcorch.services.commands.job import Job
+from hpcorch.runtime.context.place import Place, place_in
+from hpcorch.slurm.job_environment import Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptAttempt:
-    """The attempt of a recorded script that this job is."""
-
-    layout: SweepLayout
-    attempt: AttemptId
-    launch: int
-
-
-def script_attempt(environ: Mapping[str, str], job: Job) -> ScriptAttempt | None:
-    """The attempt that this job is; None of a job that `hpcorch sbatch` has not submitted, or not as this one.
+def script_attempt(environ: Mapping[str, str], job: Job) -> Place | None:
+    """The place in the attempt that this job is; None if `hpcorch sbatch` has not submitted it, or not as this one.
 
     If it is not on record under which id Slurm took the submission, as when sbatch was killed before its answer
     came, the first job that says so is believed.
@@ -55,11 +46,8 @@ def script_attempt(environ: Mapping[str, str], job: Job) -> ScriptAttempt | None
         run = submission.run_at(job.index)
         if run is None:
             return None
-        found = ScriptAttempt(
-            layout=layout,
-            attempt=AttemptId(run=run, submission=submission.submission, restart=job.restart),
-            launch=submission.launch,
-        )
+        attempt = AttemptId(run=run, submission=submission.submission, restart=job.restart)
+        found = place_in(layout, attempt, submission.launch, job)
         if submission.job_id is not None:
             return found if submission.job_id == job.id else None
         if time.monotonic() >= deadline:
@@ -75,7 +63,7 @@ def _submission(journal: ControlJournal, token: str) -> Submission | None:
     return next((one for one in submissions if one.token == token), None)
 
 
-def _claimant(found: ScriptAttempt) -> str | None:
+def _claimant(found: Place) -> str | None:
     facts = (event.fact for event in read_attempt(found.layout, found.attempt))
     return next((fact.job_id for fact in facts if isinstance(fact, AttemptClaimed)), None)
 

@@ -6,18 +6,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from hpcorch import tunables
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.events import AttemptSignalled
-from hpcorch.model.ids import AttemptId
-from hpcorch.runtime.attempt.requeue import requeue_element
-from hpcorch.runtime.context.claim import earlier_attempts, read_attempt
+from hpcorch import process, tunables
+from hpcorch.runtime.attempt.requeue import timeouts_before
 from hpcorch.runtime.context.output import say
-from hpcorch.runtime.context.signals import WARNING_SIGNAL
-from hpcorch.services.commands.held_signals import STOPS, HeldSignals
-from hpcorch.services.commands.job import Job, end_of
+from hpcorch.runtime.context.place import Place
 from hpcorch.services.commands.process import Limits
+from hpcorch.slurm.answers.times import seconds_left
+from hpcorch.slurm.commands import squeue_time_left
+from hpcorch.slurm.job_environment import Job
 
 DEFAULT_REQUEUES = 3
 
@@ -59,16 +57,30 @@ class Treatment:
         values = [f"{flag}={value}" for flag, value in given.items() if value is not None]
         return [*leases, *(["--requeue"] if self.requeue else []), *values]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """As the record has it: what is not as it is by itself."""
+        given = {
+            "leases": dict(self.leases) or None,
+            "result": None if self.result is None else str(self.result),
+            "grace_s": self.grace_s,
+            "requeue": self.requeue or None,
+            "signal_delay": self.signal_delay_s if self.requeue else None,
+            "max_requeues": self.max_requeues if self.requeue else None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
-def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attempt: AttemptId) -> Limits:
-    """What bounds the command's life."""
+
+def limits_of(treatment: Treatment, place: Place) -> Limits:
+    """What bounds the life of a command."""
+    job = place.job
     if job is None:
         if treatment.requeue:
             say("--requeue does nothing outside of a Slurm job")
         return Limits(grace_s=tunables.COMMAND_GRACE_S if treatment.grace_s is None else treatment.grace_s)
     if not treatment.requeue:
         return Limits(grace_s=treatment.grace_s)
-    if requeues_before(layout, attempt) >= treatment.max_requeues:
+    if timeouts_before(place.layout, place.attempt) >= treatment.max_requeues:
         say(f"the job was requeued {treatment.max_requeues} times near its time limit, and is not again")
         return Limits(grace_s=treatment.grace_s)
     end = end_of(job)
@@ -79,6 +91,21 @@ def limits_of(treatment: Treatment, job: Job | None, layout: SweepLayout, attemp
     return Limits(
         grace_s=treatment.grace_s, warn_at=end - ahead, kill_at=end - min(tunables.COMMAND_LAST_MOMENT_S, ahead / 4)
     )
+
+
+def end_of(job: Job) -> float | None:
+    """When the job reaches its time limit, by the wall clock; None if it has none, or nobody tells.
+
+    Slurm is asked only where it has not said so in the environment, as older releases do not.
+    """
+    if job.end is not None:
+        return job.end
+    try:
+        done = process.run(squeue_time_left(job.element), timeout_s=tunables.OWN_JOB_TIMEOUT_S)
+    except (process.CommandMissingError, process.CommandTimeoutError):
+        return None
+    left = seconds_left(done.stdout) if done.returncode == 0 else None
+    return None if left is None else time.time() + left
 
 
 def _ahead_s(asked_s: float | None, left_s: float) -> float:
@@ -92,23 +119,3 @@ def _ahead_s(asked_s: float | None, left_s: float) -> float:
         f" {left_s / 2:.0f} s before the time limit"
     )
     return left_s / 2
-
-
-def requeues_before(layout: SweepLayout, attempt: AttemptId) -> int:
-    """How many earlier attempts ended since their time limit was near."""
-    return sum(
-        any(isinstance(e.fact, AttemptSignalled) and e.fact.signal == WARNING_SIGNAL for e in events)
-        for earlier in earlier_attempts(layout, attempt)
-        if earlier.submission == attempt.submission and (events := read_attempt(layout, earlier))
-    )
-
-
-def requeue(job: Job, signals: HeldSignals) -> None:
-    """Put the job back, and wait for Slurm to end it: what comes next in the script is not to begin."""
-    if not requeue_element(job.element):
-        return
-    deadline = time.monotonic() + tunables.REQUEUED_ENDS_S
-    while (left := deadline - time.monotonic()) > 0:
-        arrived = signals.next(left)
-        if arrived is not None and arrived.number in STOPS:
-            return

@@ -22,9 +22,11 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import write_whole
+from hpcorch.model.programs import NODE_TRIAL
 from hpcorch.services.doctor.locks import LockFight, fight, refresh
 from hpcorch.services.site.survey import open_files
 from hpcorch.slurm.client import CliClient
+from hpcorch.slurm.job_environment import job_here, temporary_folders
 
 # What a task or a keeper on the node may need of Slurm.
 _COMMANDS = ("sbatch", "scancel", "scontrol", "squeue")
@@ -100,10 +102,10 @@ def look_around(folder: Path, shared: Sequence[Path]) -> NodeFacts:
     :param shared: further folders that nodes are to see and write
     """
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
-    named = (os.environ.get("SLURM_TMPDIR"), os.environ.get("TMPDIR"))
-    temporary = Path(next(filter(None, named), "/tmp"))  # noqa: S108 - where nodes have it
+    job = job_here(os.environ)
+    temporary = Path(temporary_folders(os.environ)[0])
     return NodeFacts(
-        node=os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        node=(job and job.node) or os.uname().nodename,
         machine=_machine(),
         hello=_text(folder / HELLO),
         folders={str(one): problem for one in shared if (problem := _writing_problem(one)) is not None},
@@ -118,7 +120,7 @@ def look_around(folder: Path, shared: Sequence[Path]) -> NodeFacts:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look around, wait for the word to go on, fight; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hpcorch.services.doctor.trial", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {NODE_TRIAL}", description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of the trial")
     parser.add_argument("name", help="of this task")
     parser.add_argument("--shared", type=Path, action="append", default=[], help="a folder to try; may be repeated")

@@ -14,6 +14,7 @@ from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableErr
 from hpcorch.journal.files import write_whole
 from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.programs import NODE_TRIAL
 from hpcorch.model.variables import script_exports
 from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.services.doctor import trial as task
@@ -110,7 +111,7 @@ def script_text(place: Place, name: str, folder: Path, shared: Sequence[Path]) -
     return sbatch_text(
         LaunchKeys.parse(asked),
         array=None,
-        command=("-u", "-m", task.__name__, str(folder), name, *tried_too),
+        command=("-u", "-m", NODE_TRIAL, str(folder), name, *tried_too),
         log_pattern=literal_path(str(folder / f"{name}.log")),
         token=new_token(),
         exports=script_exports(os.environ),

@@ -22,6 +22,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
+from hpcorch.model.programs import RUNTIME
 from hpcorch.model.signals import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.model.variables import script_exports
 from hpcorch.services.local.journal import PoolRecord
@@ -136,7 +137,7 @@ class LocalPool:
             request.python,
             "-u",
             "-m",
-            "hpcorch.runtime",
+            RUNTIME,
             str(self._layout.directory),
             "--launch",
             str(request.launch),

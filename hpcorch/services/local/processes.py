@@ -16,6 +16,7 @@ from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.programs import RUNTIME
 from hpcorch.model.states import Backend
 
 
@@ -84,6 +85,6 @@ def _task_of(child: psutil.Process, submission: int) -> str | None:
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     given = dict(pairwise(words))
-    if "hpcorch.runtime" not in words or given.get("--submission") != str(submission):
+    if RUNTIME not in words or given.get("--submission") != str(submission):
         return None
     return given.get("--task")

@@ -15,6 +15,7 @@ from typing import Any
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.programs import RUNTIME
 from hpcorch.model.variables import script_exports
 from hpcorch.services.logs.paths import LogFiles
 from hpcorch.services.throttling.state import own_of, tag
@@ -84,7 +85,7 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
         command=(
             "-u",
             "-m",
-            "hpcorch.runtime",
+            RUNTIME,
             str(layout.directory),
             "--launch",
             str(request.launch),

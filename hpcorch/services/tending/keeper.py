@@ -22,6 +22,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
+from hpcorch.model.programs import KEEPER
 from hpcorch.runtime.context.signals import exit_on_termination
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM
@@ -34,7 +35,7 @@ from hpcorch.slurm.protocol import SlurmClient
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look after a sweep; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hpcorch.services.tending.keeper", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {KEEPER}", description=__doc__)
     parser.add_argument("directory", type=Path, help="the sweep directory")
     parser.add_argument("--submission", type=int, required=True, help="the submission whose array is over")
     given = parser.parse_args(arguments)

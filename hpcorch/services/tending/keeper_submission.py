@@ -19,6 +19,7 @@ from hpcorch.model.events import KeeperSubmitted
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.programs import KEEPER
 from hpcorch.model.states import SubmissionState
 from hpcorch.model.variables import script_exports
 from hpcorch.services.submission.arrays import counts_runs
@@ -106,7 +107,7 @@ def keeper_script(layout: SweepLayout, submission: Submission, keys: LaunchKeys,
         command=(
             "-u",
             "-m",
-            "hpcorch.services.tending.keeper",
+            KEEPER,
             str(layout.directory),
             "--submission",
             str(submission.submission),

@@ -93,6 +93,14 @@ def parse_config(text: str) -> ClusterConfig:
     )
 
 
+def parse_is_preempted(text: str) -> bool | None:
+    """Whether ``scontrol -o show job`` shows a job that runs and is being preempted; None if it shows no job."""
+    found = dict(re.findall(r"(JobState|PreemptTime)=(\S+)", text))
+    if not found:
+        return None
+    return found.get("JobState") == "RUNNING" and found.get("PreemptTime", "None") != "None"
+
+
 def _enforces_limits(enforced: str) -> bool:
     """Whether AccountingStorageEnforce has a word that includes limits (slurm.conf(5))."""
     return bool({"limits", "safe", "all"} & set(enforced.lower().split(",")))

@@ -102,6 +102,24 @@ def test_ctrl_c_ends_following_without_a_word(tmp_path):
     assert (child.returncode, out, err) == (130, "", "")
 
 
+def test_ctrl_c_at_any_time_ends_a_command_as_a_shell_has_it(tmp_path):
+    sweep = make_sweep(tmp_path)
+    sweep.submit([0, 1])
+    sweep.start(0)
+    sweep.ingest()
+    begun = [sys.executable, "-c", "import os; os.write(2, b'begun'); from hpcorch.cli.main import main; main()"]
+    for delay_s in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5):
+        child = subprocess.Popen([*begun, "logs", "last/0", "-f"], cwd=tmp_path, stderr=subprocess.PIPE)
+        assert child.stderr is not None
+        assert child.stderr.read(5) == b"begun"
+        time.sleep(delay_s)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
+        # Python itself ends so where the first line of ours has not been executed yet.
+        assert child.returncode in (130, -signal.SIGINT), (delay_s, errors)
+        assert child.returncode != 130 or errors == b""
+
+
 def test_ctrl_c_ends_a_query_that_would_run_for_ever(tmp_path):
     finished_sweep(tmp_path)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"

@@ -27,7 +27,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.__main__ import main
-from hpcorch.runtime.attempt import execute
+from hpcorch.runtime.attempt import function
 from hpcorch.runtime.attempt.results import decode_result
 from hpcorch.runtime.context import signals
 from hpcorch.services.tending.reconcile import Reconciler
@@ -88,7 +88,11 @@ class Node:
             os.dup2(descriptor, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             os.environ.update(
-                SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_JOB_ID="7", COUNT_FILE=str(self.count), **environ
+                SLURM_JOB_ID="7",
+                SLURM_ARRAY_JOB_ID="7",
+                SLURM_ARRAY_TASK_ID="0",
+                COUNT_FILE=str(self.count),
+                **environ,
             )
             os.environ.update({"SLURM_RESTART_COUNT": str(attempt.restart)} if attempt.restart else {})
             before()
@@ -265,13 +269,13 @@ def test_a_signal_while_the_end_is_written_changes_nothing(node: Node) -> None:
 
 def test_a_signal_while_the_users_modules_are_imported_stops_the_run(node: Node) -> None:
     def before() -> None:
-        prepare = execute.prepare
+        prepare = function.prepare
 
-        def interrupted(place: object, record: object) -> object:
+        def interrupted(*arguments: object) -> object:
             os.kill(os.getpid(), signal.SIGTERM)
-            return prepare(place, record)  # type: ignore[arg-type]
+            return prepare(*arguments)  # type: ignore[arg-type]
 
-        execute.prepare = interrupted  # type: ignore[assignment] - this process is a copy
+        function.prepare = interrupted  # type: ignore[assignment] - this process is a copy
 
     done = node.start("counts", before=before)
     assert (done.code, done.end.outcome) == (128 + signal.SIGTERM, "stopped")
@@ -433,7 +437,7 @@ def test_a_follower_ends_as_a_leader_that_does_not_call(node: Node, outcome: str
 @pytest.mark.parametrize(
     ("task", "code"),
     [
-        ("raises-odd", 111),
+        ("raises-odd", 1),
         ("exits-with-words", 1),
         ("stops-itself", 143),
         ("fails-while-stopped", 143),

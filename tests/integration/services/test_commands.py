@@ -26,17 +26,20 @@ from tests.support.waiting import wait_until
 
 PYTHON = sys.executable
 SHOW = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('HPCORCH_')}))"
-# Says that it is ready, and on SIGTERM that it was told; then ends with 3.
+# Says that it is ready, and on SIGTERM that it was told; then ends with 3. It writes without a buffer: a handler
+# that runs while "ready" is still being flushed could not print (RuntimeError: reentrant call, exit code 1).
 PATIENT = """
-import signal, sys, time
+import os, signal, sys, time
 def told(number, frame):
-    print("told", signal.Signals(number).name, flush=True)
+    os.write(1, f"told {signal.Signals(number).name}\\n".encode())
     sys.exit(3)
 signal.signal(signal.SIGTERM, told)
 signal.signal(signal.SIGHUP, told)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 time.sleep(60)
 """
+# The same, ready within milliseconds.
+SWIFT = "trap 'echo told SIGTERM; kill $!; exit 3' TERM; echo ready; sleep 60 >/dev/null & wait"
 
 
 @pytest.fixture
@@ -457,7 +460,7 @@ def scontrol(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_job_is_requeued_near_its_time_limit(project, scontrol):
-    child = project.start("--requeue", "--signal-delay", "3", "--", PYTHON, "-c", PATIENT, job=job(41))
+    child = project.start("--requeue", "--signal-delay", "3", "--", "sh", "-c", SWIFT, job=job(41))
     output, errors = child.communicate(timeout=30)
     assert (output, child.returncode) == ("ready\ntold SIGTERM\n", 3), errors
     assert scontrol.read_text() == "requeue 41\n"
@@ -494,13 +497,13 @@ def read_until(terminal: int, text: str) -> str:
 
 
 COUNTING = """
-import signal, sys, time
+import os, signal, sys, time
 count = 0
 def told(number, frame):
     global count
     count += 1
 signal.signal(signal.SIGINT, told)
-print("ready", sys.stdin.isatty(), flush=True)
+os.write(1, f"ready {sys.stdin.isatty()}\\n".encode())
 line = input()
 time.sleep(0.3)
 print("interrupted", count, line, flush=True)
@@ -529,8 +532,12 @@ def test_ctrl_c_that_ends_the_command_cancels_its_run(project):
     assert (run.state, run.reason) == (RunState.CANCELLED, "stopped by SIGINT")
 
 
+ASKING = "echo ready; read line; echo went on"
+
+
 def test_a_command_is_suspended_and_goes_on_with_exec(project):
-    child = project.start("--", "sh", "-c", "echo ready; read line; echo went on", stdin=subprocess.PIPE)
+    # In a process group of its own, as a shell starts it: the tests' own may be an orphaned one.
+    child = project.start("--", "sh", "-c", ASKING, stdin=subprocess.PIPE, preexec_fn=os.setpgrp)
     await_line(child, "ready")
     child.send_signal(signal.SIGTSTP)
     _, status = os.waitpid(child.pid, os.WUNTRACED)
@@ -540,6 +547,42 @@ def test_a_command_is_suspended_and_goes_on_with_exec(project):
     child.send_signal(signal.SIGCONT)
     output, _ = child.communicate("x\n", timeout=30)
     assert (output, child.returncode) == ("went on\n", 0)
+
+
+def test_exec_is_not_suspended_beside_a_command_that_goes_on(project):
+    """As in a job of Slurm, which no shell would continue: the kernel keeps SIGTSTP from such a process group."""
+    child = project.start("--", "sh", "-c", ASKING, stdin=subprocess.PIPE, start_new_session=True)
+    await_line(child, "ready")
+    child.send_signal(signal.SIGTSTP)
+    output, _ = child.communicate("x\n", timeout=30)
+    assert (output, child.returncode) == ("went on\n", 0)
+
+
+# Signals at any time
+
+TOLD = [PYTHON, "-c", "import os; os.write(2, b'begun'); from hpcorch.cli.main import main; main()", "exec"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def test_a_signal_at_any_time_ends_exec_as_a_shell_has_it_and_leaves_no_attempt_open(project, name):
+    number = signal.Signals[name]
+    for delay_s in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6):
+        child = subprocess.Popen(
+            [*TOLD, "--", "sleep", "60"],
+            cwd=project.path,
+            env=environment(**project.variables),
+            stderr=subprocess.PIPE,
+        )
+        assert child.stderr is not None
+        assert child.stderr.read(5) == b"begun"
+        time.sleep(delay_s)
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode in (128 + number, -number), (delay_s, errors)
+        assert child.returncode == -number or b"Traceback" not in errors
+    for journal in (project.path / ".hpcorch").glob("scripts/*/.hpcorch/journals/*.jsonl"):
+        (layout,) = [one for one in project.sweeps() if one.journals == journal.parent]
+        assert isinstance(project.facts(sweep=layout)[-1], ev.AttemptEnded)
 
 
 # Leases

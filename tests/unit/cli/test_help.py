@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from hpcorch.cli.main import COMMANDS, command
+from hpcorch.cli.command_line import COMMANDS, command
 from tests.support.command_line import CommandLine
 
 

@@ -15,12 +15,14 @@ from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.run import FoldedRun, fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm
-from hpcorch.services.commands.job import Job, job_here, seconds_left
+from hpcorch.runtime.context.place import place_in
+from hpcorch.services.commands.end import attempt_end
 from hpcorch.services.commands.own_sweep import Order, sweep_name
 from hpcorch.services.commands.process import Ended
-from hpcorch.services.commands.record import attempt_end
 from hpcorch.services.commands.result_file import Found
 from hpcorch.services.commands.time_limit import Treatment, limits_of
+from hpcorch.slurm.answers.times import seconds_left
+from hpcorch.slurm.job_environment import Job, job_here
 from tests.support import entities
 from tests.support.events import SWEEP
 
@@ -79,7 +81,8 @@ def test_a_command_is_warned_so_long_before_the_time_limit_as_was_said(
 ) -> None:
     end = time.time() + left
     treatment = Treatment(requeue=True, signal_delay_s=delay)
-    limits = limits_of(treatment, Job(raw_id="41", end=end), SweepLayout(tmp_path), ATTEMPT)
+    place = place_in(SweepLayout(tmp_path), ATTEMPT, 0, Job(raw_id="41", end=end))
+    limits = limits_of(treatment, place)
     assert limits.warn_at == pytest.approx(end - ahead, abs=1)
     assert limits.kill_at is not None
     assert limits.kill_at > limits.warn_at

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.context.hold import blocked_before
 from hpcorch.runtime.context.signals import Stopped
 
 # Those that ask a command to end. Others that are passed on mean what the command makes of them.
@@ -35,17 +36,17 @@ class Arrived:
 class HeldSignals:
     """Holds the signals of this process back from now on. Main thread only, before any other thread starts.
 
-    :ivar before: the signals that were blocked before
+    :ivar before: the signals that were blocked before, which are those of the command
     """
 
     def __init__(self) -> None:
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # ignored, as some callers leave it, no exit code would be kept
+        self.before = blocked_before()
+        self._received: list[str] = []
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some callers leave it, it keeps no exit code
         taken = {number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
         self._stops = taken & STOPS
         self._waited_for = taken | {signal.SIGCHLD}
-        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for)
 
     def next(self, timeout_s: float | None) -> Arrived | None:
         """The next signal; None after so many seconds, or if something else woke the process."""
@@ -60,7 +61,7 @@ class HeldSignals:
 
         :raises Stopped: it arrived
         """
-        handlers = {number: signal.signal(number, _raise) for number in self._stops}
+        handlers = {number: signal.signal(number, self._raise) for number in self._stops}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._stops)
         try:
             yield
@@ -81,6 +82,18 @@ class HeldSignals:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def received(self, name: str) -> None:
+        """Remember a signal that may be why the command ends."""
+        self._received.append(name)
 
-def _raise(number: int, _frame: FrameType | None) -> None:
-    raise Stopped(signal.Signals(number).name)
+    def unrecorded(self) -> list[str]:
+        """The signals that were remembered since the last call."""
+        names, self._received = self._received, []
+        return names
+
+    def _raise(self, number: int, _frame: FrameType | None) -> None:
+        is_first = not self._received  # a second one must not interrupt what the first has begun
+        name = signal.Signals(number).name
+        self.received(name)
+        if is_first:
+            raise Stopped(name)

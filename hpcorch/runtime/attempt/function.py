@@ -1,0 +1,199 @@
+"""The user's function as the work of an attempt: loaded from what was frozen, called in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcorch.errors import DriftError
+from hpcorch.journal.manifest import FrozenRun
+from hpcorch.journal.writer import JournalWriter
+from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptVerified
+from hpcorch.runtime.attempt.ends import ended_by, log_size, stopped
+from hpcorch.runtime.attempt.offer import offered
+from hpcorch.runtime.attempt.prepare import Prepared, prepare
+from hpcorch.runtime.attempt.requeue import timeouts_before
+from hpcorch.runtime.attempt.results import encode_error, encode_result
+from hpcorch.runtime.context.claim import earlier_end, superseded_by, was_asked_to_end
+from hpcorch.runtime.context.drift import Recorder
+from hpcorch.runtime.context.output import say, show_error
+from hpcorch.runtime.context.place import Place
+from hpcorch.runtime.context.signals import ASKED_SIGNAL, SignalOwner
+from hpcorch.runtime.run.run import Run, as_current
+from hpcorch.runtime.run.seeding import seed_libraries
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.attempt.rebalancing import Sharing
+    from hpcorch.runtime.program.call import Called
+    from hpcorch.runtime.run.active import ActiveRun
+
+_EXIT_FAILED = 1
+
+
+class FunctionWork:
+    """A call of the user's function, as one rank of the run.
+
+    :param journal: None on ranks other than 0, which record nothing
+    """
+
+    def __init__(self, place: Place, signals: SignalOwner, journal: JournalWriter | None) -> None:
+        self._place = place
+        self._signals = signals
+        self._journal = journal
+        self._prepared: Prepared | None = None
+        self._run: ActiveRun | None = None
+        self._sharing: Sharing | None = None
+
+    def skipped(self) -> AttemptEnded | None:
+        """Nothing is executed for a run that has ended, or that a later attempt executes; rank 0 decides that."""
+        layout, attempt = self._place.layout, self._place.attempt
+        if self._journal is None:
+            return None
+        if (later := superseded_by(layout, attempt)) is not None:
+            return AttemptEnded(outcome="superseded", exit_code=0, reason=f"attempt {later} has taken over")
+        if (ended := earlier_end(layout, attempt)) is not None:
+            say(f"run {attempt.run} was completed by attempt {ended}; nothing to do")
+            return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
+        if was_asked_to_end(layout, attempt):
+            say(f"run {attempt.run} was asked to end while an earlier attempt ran; nothing is executed")
+            return stopped(ASKED_SIGNAL)
+        return None
+
+    def prepare(self, frozen: FrozenRun, note: Recorder) -> AttemptVerified:
+        """Load the function and its configuration. The folder for checkpoints that it is offered, it makes itself.
+
+        :raises DriftError: they are not what was submitted
+        """
+        environ = offered(frozen, self._place.attempt, Path(frozen.run.directory) / "checkpoints")
+        self._prepared = prepare(self._place, frozen, environ, note)
+        return self._prepared.verified
+
+    def seed(self, seed: int) -> list[str]:
+        """Seed the libraries that the user's modules have imported."""
+        return seed_libraries(seed)
+
+    def call(self) -> AttemptCalled:
+        """Ranks other than 0 need no more than to see it."""
+        return AttemptCalled()
+
+    def execute(self) -> AttemptEnded:
+        """Call the function."""
+        from hpcorch.runtime.program.call import call_task
+        from hpcorch.runtime.run.active import ActiveRun
+
+        prepared = self._prepared
+        assert prepared is not None
+        # With the best progress that it can make: whether it has made it is known when it ends.
+        if self._journal is not None and self._may_requeue(has_progressed=True):
+            self._signals.stop_on_warning()
+        self._share()
+        active = self._run = ActiveRun(self._place, prepared.frozen.header, self._signals, self._journal)
+        prepared.drift.record = active.record
+        run = Run(os.environ, active)
+        with self._signals.stops_raise(), as_current(run):
+            called = call_task(prepared.task, prepared.config)
+        if called.error is not None:
+            self._signals.look_for_stop()
+        if self._journal is not None and self._signals.stopped_by is None:  # who is stopped has no time for it
+            prepared.look(late=True)
+        return self._returned(prepared, active, called)
+
+    def _returned(self, prepared: Prepared, run: ActiveRun, called: Called) -> AttemptEnded:
+        if isinstance(called.error, DriftError):
+            raise called.error
+        if called.error is not None:
+            prepared.explain(called.error)
+            end = self.failed(called.error)
+            return replace(end, working_dir=called.working_dir, task_name=called.task_name)
+        if run.was_told_to_stop:
+            return stopped(self._signals.stopped_by or signal.SIGTERM.name)
+        if self._journal is None:
+            return AttemptEnded(outcome="completed", exit_code=0)  # rank 0 has the result
+        encoded = encode_result(called.value, self._place.layout, self._place.attempt)
+        return AttemptEnded(
+            outcome="completed",
+            exit_code=0,
+            log_end=log_size(),
+            working_dir=called.working_dir,
+            task_name=called.task_name,
+            result=encoded.result,
+            result_pickle=encoded.result_pickle,
+            result_file=encoded.result_file,
+            result_digest=encoded.result_digest,
+        )
+
+    def failed(self, error: BaseException) -> AttemptEnded:
+        """The end that an exception means, which is shown as Python would have shown it.
+
+        What a task raises while it is being stopped is a consequence: a save cut short, a dead worker.
+        """
+        if (meant := ended_by(error)) is not None:
+            return meant
+        show_error(error)
+        encoded = encode_error(error)
+        end = AttemptEnded(
+            outcome="failed",
+            exit_code=exit_code(error),
+            log_end=log_size(),
+            error=encoded.error,
+            traceback=encoded.traceback,
+            error_pickle=encoded.error_pickle,
+        )
+        if self._signals.stopped_by is None:
+            return end
+        stop = stopped(self._signals.stopped_by)
+        return replace(end, outcome=stop.outcome, exit_code=stop.exit_code, signal=stop.signal)
+
+    def close(self, end: AttemptEnded) -> None:  # noqa: ARG002 - the same whatever the end
+        """Record what the task has logged last."""
+        if self._run is None:
+            return
+        try:
+            self._run.close()
+        except Exception as error:  # noqa: BLE001 - the end must be on record, whatever the task has logged
+            say(f"what the task logged last cannot be recorded ({type(error).__name__}: {error})")
+
+    def may_requeue(self) -> bool:
+        """As often as the launch allows, or as long as each attempt saves a later checkpoint."""
+        return self._may_requeue(has_progressed=self._run is not None and self._run.has_progressed)
+
+    def _may_requeue(self, *, has_progressed: bool) -> bool:
+        if self._prepared is None:
+            return False
+        header = self._prepared.frozen.header
+        if header.requeue_while_progress and has_progressed:
+            return True
+        return timeouts_before(self._place.layout, self._place.attempt) < header.max_num_timeout
+
+    def leave(self, end: AttemptEnded, *, requeued: bool) -> None:
+        """See to it that others get what the task has shared with them, and end no sooner than Slurm wants."""
+        if self._sharing is not None:
+            self._sharing.end(look=end.signal is None)  # who was told to stop has no time for it
+        is_stopped = end.outcome == "stopped" and not requeued
+        if self._journal is None and is_stopped:
+            from hpcorch.runtime.attempt.lingering import linger_behind  # few runs come here
+
+            linger_behind(self._place)
+        elif end.signal == signal.SIGTERM.name and self._place.tasks > 1:
+            from hpcorch.runtime.attempt.lingering import linger
+
+            linger(self._place)
+
+    def _share(self) -> None:
+        assert self._prepared is not None
+        folder = self._prepared.frozen.header.throttle_folder
+        if folder is not None and self._journal is not None:
+            from hpcorch.runtime.attempt.rebalancing import Sharing  # most tasks share nothing
+
+            self._sharing = Sharing(Path(folder))
+            self._sharing.begin()
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a task that raised: what it asked for with ``sys.exit(n)``, else 1; never 0."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code & 0xFF or _EXIT_FAILED  # the kernel keeps eight bits
+    return _EXIT_FAILED

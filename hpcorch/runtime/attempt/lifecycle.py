@@ -1,0 +1,189 @@
+"""The life of an attempt, in order: claim, verify, seed, offer checkpoints, work, end, requeue.
+
+Each step is a fact in the journal. What is executed is the attempt's work: the user's function in this process
+(:mod:`hpcorch.runtime.attempt.function`), or a command that ``hpcorch exec`` stands in for
+(:mod:`hpcorch.services.commands.work`). Who starts an attempt claims it first, since only he knows whose journal it
+is: an attempt's own, or the one of a script that has several commands. Ranks other than 0 live the same life with a
+journal that keeps nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from hpcorch.errors import DriftError, RecordError
+from hpcorch.journal.manifest import FrozenRun, read_run
+from hpcorch.model.events import (
+    AttemptCalled,
+    AttemptEnded,
+    AttemptSeeded,
+    AttemptSignalled,
+    AttemptVerified,
+    DriftFound,
+    Fact,
+)
+from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.attempt.requeue import requeue
+from hpcorch.runtime.context.drift import Recorder
+from hpcorch.runtime.context.place import Place
+from hpcorch.runtime.context.signals import WARNING_SIGNAL
+
+
+class Work(Protocol):
+    """What an attempt executes. Each method is called once at most, in this order."""
+
+    def skipped(self) -> AttemptEnded | None:
+        """The end of an attempt that is to execute nothing; None if there is something to do."""
+
+    def prepare(self, frozen: FrozenRun, note: Recorder) -> AttemptVerified | None:
+        """Find what is to be executed, compare it with what was frozen, and take what it needs.
+
+        A signal that asks to end raises meanwhile. What is executed is offered its seed and checkpoints
+        (:func:`hpcorch.runtime.attempt.offer.offered`).
+
+        :param note: writes what is found into the journal
+        :return: what the run was compared with; None if it was not
+        """
+
+    def seed(self, seed: int) -> list[str]:
+        """Seed the random generators of this process; the names of their libraries."""
+
+    def call(self) -> AttemptCalled:
+        """What the other ranks are told as the work begins."""
+
+    def execute(self) -> AttemptEnded:
+        """Do the work, and see to signals until it has ended."""
+
+    def failed(self, error: BaseException) -> AttemptEnded:
+        """The end of an attempt in which a step has raised."""
+
+    def close(self, end: AttemptEnded) -> None:
+        """Give back what is held, and record what is not yet on record, before the end is."""
+
+    def may_requeue(self) -> bool:
+        """Whether an attempt that was stopped near its time limit may go back into the queue."""
+
+    def leave(self, end: AttemptEnded, *, requeued: bool) -> None:
+        """Do what is to be done when the end is on record."""
+
+
+class Journal(Protocol):
+    """Takes facts, as :class:`hpcorch.journal.writer.JournalWriter` does."""
+
+    def append(self, fact: Fact, *, durable: bool = False) -> None:
+        """Write a fact.
+
+        :raises OSError: it cannot be written
+        """
+
+
+class Signals(Protocol):
+    """The owner of this process's signals."""
+
+    def stops_raise(self) -> AbstractContextManager[None]:
+        """Within the block a signal that asks to end raises :class:`hpcorch.runtime.context.signals.Stopped`."""
+
+    def deferred(self) -> AbstractContextManager[None]:
+        """Within the block none raises; one that would have does so at its end."""
+
+    def unrecorded(self) -> list[str]:
+        """The signals that arrived since the last call."""
+
+
+class NoJournal:
+    """Of ranks other than 0: keeps nothing."""
+
+    def append(self, fact: Fact, *, durable: bool = False) -> None:
+        """Write nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt that this process has claimed, or goes along with as another rank. Use once."""
+
+    place: Place
+    journal: Journal
+    signals: Signals
+    work: Work
+
+    def execute(self) -> AttemptEnded:
+        """Execute it; how it ended.
+
+        Every way out that Python can see ends with an ``attempt-ended`` fact; a way that it cannot see (SIGKILL, a
+        dead node) leaves none, and the scheduler is asked instead.
+
+        :raises RecordError: the end cannot be recorded
+        """
+        leader = os.getpid()
+        end = self._end()
+        if os.getpid() != leader:
+            os._exit(end.exit_code)  # a process that the task forked came back from it; its parent records the end
+        self._record(end)
+        near_limit = self.place.rank == 0 and end.signal == WARNING_SIGNAL
+        requeued = near_limit and self.work.may_requeue() and requeue(self.place)
+        self.work.leave(end, requeued=requeued)
+        return end
+
+    def _end(self) -> AttemptEnded:
+        try:
+            end = self._executed()
+        except BaseException as error:  # noqa: BLE001 - whatever went wrong must be on record
+            end = self.work.failed(error)
+        self.work.close(end)
+        return end
+
+    def _executed(self) -> AttemptEnded:
+        work = self.work
+        if (end := work.skipped()) is not None:
+            return end
+        with self.signals.stops_raise():
+            frozen = self._frozen()
+            verified = work.prepare(frozen, self._note)
+        if verified is not None:
+            self.journal.append(verified)
+        self.journal.append(AttemptSeeded(seed=frozen.run.seed, libraries=work.seed(frozen.run.seed)))
+        # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
+        Path(frozen.run.directory).mkdir(parents=True, exist_ok=True)
+        self.journal.append(work.call(), durable=self.place.tasks > 1)
+        return work.execute()
+
+    def _frozen(self) -> FrozenRun:
+        """The run as it was frozen. That it cannot be had is drift.
+
+        :raises DriftError: the manifest is gone, or not what was written
+        """
+        path = self.place.layout.manifest(self.place.launch)
+        try:
+            return read_run(path, self.place.attempt.run)
+        except RecordError as error:
+            problem = DriftError(str(error))
+        except FileNotFoundError:
+            problem = DriftError(f"the manifest {path} is gone: was the sweep directory moved or deleted?")
+        self._note(refusal("configuration", "manifest", problem))
+        raise problem
+
+    def _note(self, fact: Fact) -> None:
+        with self.signals.deferred():
+            self.journal.append(fact)
+
+    def _record(self, end: AttemptEnded) -> None:
+        try:
+            for name in self.signals.unrecorded():
+                self.journal.append(AttemptSignalled(signal=name))
+            self.journal.append(end, durable=True)
+        except OSError as error:
+            path = self.place.layout.journal(self.place.attempt)
+            raise RecordError(
+                f"the attempt ended as {end.outcome}, and that cannot be recorded, because {path} cannot be written"
+                f" ({error.strerror}): it counts as failed. Free space or inodes there, and retry the run"
+            ) from error
+
+
+def refusal(aspect: str, what: str, error: DriftError) -> DriftFound:
+    """The fact that something could not be had as it was frozen, and so nothing is executed."""
+    return DriftFound(
+        aspect=aspect, severity="major", what=what, before="as frozen", after=str(error), policy="refuse"
+    )
