@@ -133,9 +133,10 @@ class Command:
         """
         if not self._may_suspend:
             return
-        if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None:
-            self._may_suspend = False
-            os.kill(os.getpid(), signal.SIGSTOP)
+        with suppress(ChildProcessError):  # it has ended
+            if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None:
+                self._may_suspend = False
+                os.kill(os.getpid(), signal.SIGSTOP)
 
     def _mind_the_time(self) -> None:
         if self._look is not None:

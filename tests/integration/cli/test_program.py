@@ -109,7 +109,7 @@ def test_ctrl_c_at_any_time_ends_a_command_as_a_shell_has_it(tmp_path):
     sweep.ingest()
     begun = [sys.executable, "-c", "import os; os.write(2, b'begun'); from hpcorch.cli.main import main; main()"]
     for delay_s in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5):
-        child = subprocess.Popen([*begun, "logs", "last/0", "-f"], cwd=tmp_path, stderr=subprocess.PIPE)
+        child = processes.start([*begun, "logs", "last/0", "-f"], cwd=tmp_path, stderr=subprocess.PIPE)
         assert child.stderr is not None
         assert child.stderr.read(5) == b"begun"
         time.sleep(delay_s)

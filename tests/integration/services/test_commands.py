@@ -567,7 +567,7 @@ TOLD = [PYTHON, "-c", "import os; os.write(2, b'begun'); from hpcorch.cli.main i
 def test_a_signal_at_any_time_ends_exec_as_a_shell_has_it_and_leaves_no_attempt_open(project, name):
     number = signal.Signals[name]
     for delay_s in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6):
-        child = subprocess.Popen(
+        child = processes.start(
             [*TOLD, "--", "sleep", "60"],
             cwd=project.path,
             env=environment(**project.variables),
