@@ -29,7 +29,8 @@ from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.services.reports.attempt_history import CHECKPOINT_KINDS, history_of
 from hpcorch.services.reports.tables import answer_columns, run_columns
-from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date, take_over
+from hpcorch.services.tending.inbox import take_over
+from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date
 
 
 class Ledger:

@@ -16,8 +16,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import FrozenRun, ManifestBase, ManifestHeader, ManifestRun
 from hpcorch.launcher.errors import RunFailedError
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.outcomes import AttemptOutcome
-from hpcorch.model.states import RunState
+from hpcorch.model.states import AttemptOutcome, RunState
 from hpcorch.runtime.attempt.results import decode_error, decode_result
 from hpcorch.runtime.program.call import frozen_config
 from hpcorch.services.reports.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes

@@ -1,4 +1,4 @@
-"""The states of runs, attempts, submissions and sweeps, and the backends that execute them.
+"""The states of runs, attempts, submissions and sweeps, how attempts end, and the backends that execute them.
 
 Names are Slurm's where Slurm has one (squeue(1), JOB STATE CODES), with its short codes.
 """
@@ -190,3 +190,26 @@ class Backend(str, Enum):
 
 
 _BY_WORD = {backend.value: backend for backend in Backend}
+
+
+class AttemptOutcome(str, Enum):
+    """An attempt's own last word, as ``attempt-ended`` records it. What Slurm says may make another state of it."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUSED = "refused"
+    STOPPED = "stopped"
+    SKIPPED = "skipped"
+    SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"  # a word that this version does not know
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def of(cls, word: str) -> AttemptOutcome:
+        """The outcome that a recorded word stands for; ``UNKNOWN`` if this version does not know it."""
+        return _OUTCOMES.get(word, cls.UNKNOWN)
+
+
+_OUTCOMES = {outcome.value: outcome for outcome in AttemptOutcome}

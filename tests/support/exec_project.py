@@ -18,8 +18,8 @@ from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import Backend, SubmissionForm
 from hpcorch.services.recording.program_sweep import WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
+from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.reconcile import open_reconciler
-from hpcorch.services.tending.refresh import take_over
 from tests.support import processes
 
 HPCORCH = [sys.executable, "-c", "from hpcorch.cli.main import main; main()"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpcorch.model.events.base import Fact
-from hpcorch.model.outcomes import AttemptOutcome
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.quick_dataclasses import dataclass
 
 

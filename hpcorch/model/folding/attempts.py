@@ -29,8 +29,7 @@ from hpcorch.model.folding.stop_rules import Journal
 from hpcorch.model.folding.stops import Verdict, judge
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
-from hpcorch.model.outcomes import AttemptOutcome
-from hpcorch.model.states import AttemptState
+from hpcorch.model.states import AttemptOutcome, AttemptState
 
 # What the journal's own last word means.
 _OUTCOMES: Mapping[AttemptOutcome, AttemptState] = {

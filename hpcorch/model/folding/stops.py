@@ -9,7 +9,7 @@ from itertools import product
 from hpcorch.model.events import JobObserved
 from hpcorch.model.folding.stop_rules import RULES, Journal, Rule, Sign
 from hpcorch.model.job_states import JobState
-from hpcorch.model.signals import EXIT_SIGNAL_BASE, SIGNAL_NUMBERS, signal_name
+from hpcorch.model.processes import EXIT_SIGNAL_BASE, SIGNAL_NUMBERS, signal_name
 from hpcorch.model.states import AttemptState
 from hpcorch.quick_dataclasses import dataclass
 

@@ -8,7 +8,8 @@ import stat
 
 from hpcorch.errors import DriftError
 from hpcorch.model.events import AttemptEnded
-from hpcorch.model.signals import EXIT_SIGNAL_BASE
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.context.claim import SupersededError
 from hpcorch.runtime.context.output import flush, say
 from hpcorch.runtime.context.signals import Stopped
@@ -20,17 +21,20 @@ def ended_by(error: BaseException) -> AttemptEnded | None:
         return stopped(error.name)
     if isinstance(error, SupersededError):
         say(str(error))
-        return AttemptEnded(outcome="superseded", exit_code=0, reason=str(error))
+        return AttemptEnded(outcome=AttemptOutcome.SUPERSEDED.value, exit_code=0, reason=str(error))
     if isinstance(error, DriftError):
         say(str(error))
-        return AttemptEnded(outcome="refused", exit_code=DriftError.exit_code, reason=str(error))
+        return AttemptEnded(outcome=AttemptOutcome.REFUSED.value, exit_code=DriftError.exit_code, reason=str(error))
     return None
 
 
 def stopped(signal_name: str) -> AttemptEnded:
     """The end of an attempt that a signal has asked to end."""
     return AttemptEnded(
-        outcome="stopped", exit_code=signal_exit_code(signal_name), signal=signal_name, log_end=log_size()
+        outcome=AttemptOutcome.STOPPED.value,
+        exit_code=signal_exit_code(signal_name),
+        signal=signal_name,
+        log_end=log_size(),
     )
 
 

@@ -14,6 +14,7 @@ from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import RecordPlace, digest
+from hpcorch.model.drift import Aspect, Severity
 from hpcorch.model.events import EnvironmentFound
 from hpcorch.provenance.code.import_paths import module_files
 from hpcorch.provenance.environment.fingerprint import fingerprint
@@ -76,7 +77,7 @@ def _read(layout: SweepLayout, frozen: RecordPlace, drift: DriftLog) -> tuple[En
             return Environment.from_plain(plain), plain.get(_OWNERS)
     except (OSError, ValueError, RecordError, AttributeError):
         pass
-    drift.found("environment", "record of the environment", before=frozen.digest, after=after)
+    drift.found(Aspect.ENVIRONMENT, "record of the environment", before=frozen.digest, after=after)
     return None
 
 
@@ -101,7 +102,6 @@ def _changes(before: Environment, after: Environment) -> dict[str, dict[str, Any
 
 
 def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: DriftLog) -> None:
-    from hpcorch.model.drift import Severity
     from hpcorch.provenance.environment.changes import differences
 
     telling = [
@@ -113,16 +113,16 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
     ]
     for one in telling[: tunables.RECORDED_CHANGES]:
         drift.found(
-            "environment",
+            Aspect.ENVIRONMENT,
             one.what,
             before=one.before,
             after=one.after,
-            severity=one.severity.value,
+            severity=one.severity,
             sentence=str(one),
         )
     if len(telling) > tunables.RECORDED_CHANGES:
         drift.found(
-            "environment",
+            Aspect.ENVIRONMENT,
             "more",
             before=None,
             after=f"{len(telling) - tunables.RECORDED_CHANGES} further differences",
@@ -134,7 +134,7 @@ def look_for_altered_files(drift: DriftLog, installed: InstalledFiles, *, late: 
     files = module_files(sys.modules).values()
     for name, sentence in sorted(installed.altered(package_folders(sys.path), files).items()):
         drift.found(
-            "environment", f"file {name}", before="as installed", after="changed", sentence=sentence, late=late
+            Aspect.ENVIRONMENT, f"file {name}", before="as installed", after="changed", sentence=sentence, late=late
         )
 
 

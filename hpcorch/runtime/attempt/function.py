@@ -12,8 +12,9 @@ from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptVerified
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.attempt.ends import ended_by, log_size, stopped
-from hpcorch.runtime.attempt.offer import offered
+from hpcorch.runtime.attempt.lifecycle import offered
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
 from hpcorch.runtime.attempt.requeue import timeouts_before
 from hpcorch.runtime.attempt.results import encode_error, encode_result
@@ -22,8 +23,8 @@ from hpcorch.runtime.context.drift import Recorder
 from hpcorch.runtime.context.output import say, show_error
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import ASKED_SIGNAL, SignalOwner
+from hpcorch.runtime.run.generators import seed_libraries
 from hpcorch.runtime.run.run import Run, as_current
-from hpcorch.runtime.run.seeding import seed_libraries
 
 if TYPE_CHECKING:
     from hpcorch.runtime.attempt.rebalancing import Sharing
@@ -53,10 +54,14 @@ class FunctionWork:
         if self._journal is None:
             return None
         if (later := superseded_by(layout, attempt)) is not None:
-            return AttemptEnded(outcome="superseded", exit_code=0, reason=f"attempt {later} has taken over")
+            return AttemptEnded(
+                outcome=AttemptOutcome.SUPERSEDED.value, exit_code=0, reason=f"attempt {later} has taken over"
+            )
         if (ended := earlier_end(layout, attempt)) is not None:
             say(f"run {attempt.run} was completed by attempt {ended}; nothing to do")
-            return AttemptEnded(outcome="skipped", exit_code=0, reason=f"completed by attempt {ended}")
+            return AttemptEnded(
+                outcome=AttemptOutcome.SKIPPED.value, exit_code=0, reason=f"completed by attempt {ended}"
+            )
         if was_asked_to_end(layout, attempt):
             say(f"run {attempt.run} was asked to end while an earlier attempt ran; nothing is executed")
             return stopped(ASKED_SIGNAL)
@@ -111,10 +116,10 @@ class FunctionWork:
         if run.was_told_to_stop:
             return stopped(self._signals.stopped_by or signal.SIGTERM.name)
         if self._journal is None:
-            return AttemptEnded(outcome="completed", exit_code=0)  # rank 0 has the result
+            return AttemptEnded(outcome=AttemptOutcome.COMPLETED.value, exit_code=0)  # rank 0 has the result
         encoded = encode_result(called.value, self._place.layout, self._place.attempt)
         return AttemptEnded(
-            outcome="completed",
+            outcome=AttemptOutcome.COMPLETED.value,
             exit_code=0,
             log_end=log_size(),
             working_dir=called.working_dir,
@@ -135,7 +140,7 @@ class FunctionWork:
         show_error(error)
         encoded = encode_error(error)
         end = AttemptEnded(
-            outcome="failed",
+            outcome=AttemptOutcome.FAILED.value,
             exit_code=exit_code(error),
             log_end=log_size(),
             error=encoded.error,
@@ -172,7 +177,7 @@ class FunctionWork:
         """See to it that others get what the task has shared with them, and end no sooner than Slurm wants."""
         if self._sharing is not None:
             self._sharing.end(look=end.signal is None)  # who was told to stop has no time for it
-        is_stopped = end.outcome == "stopped" and not requeued
+        is_stopped = end.ended_as is AttemptOutcome.STOPPED and not requeued
         if self._journal is None and is_stopped:
             from hpcorch.runtime.attempt.lingering import linger_behind  # few runs come here
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.manifest import FrozenRun, read_run
+from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.events import (
     AttemptCalled,
     AttemptEnded,
@@ -25,11 +26,45 @@ from hpcorch.model.events import (
     DriftFound,
     Fact,
 )
+from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.requeue import requeue
 from hpcorch.runtime.context.drift import Recorder
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
+
+
+def offered(frozen: FrozenRun, attempt: AttemptId, checkpoints: Path) -> dict[str, str]:
+    """The variables of a run: its names, its seed, and where the checkpoints of all its attempts are.
+
+    :param checkpoints: the folder for checkpoints that are not ours
+    """
+    run = frozen.run
+    return {
+        "HPCORCH_SWEEP": frozen.header.sweep,
+        "HPCORCH_RUN": f"{frozen.header.sweep}/{run.run}",
+        "HPCORCH_ATTEMPT": str(attempt),
+        "HPCORCH_SEED": str(run.seed),
+        "HPCORCH_RUN_DIR": run.directory,
+        "HPCORCH_CHECKPOINT_DIR": str(checkpoints),
+        "HPCORCH_RESUME": str(newest_entry(checkpoints) or ""),
+    }
+
+
+def newest_entry(directory: Path) -> Path | None:
+    """The file or directory that was written last, by whatever framework; None if there is none.
+
+    Names that begin with a dot or end in ``.tmp`` or ``.part`` are not finished.
+    """
+    try:
+        entries = [entry for entry in directory.iterdir() if not _is_unfinished(entry.name)]
+        return max(entries, key=lambda entry: entry.stat().st_mtime_ns, default=None)
+    except OSError:
+        return None
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".tmp", ".part"))
 
 
 class Work(Protocol):
@@ -42,7 +77,7 @@ class Work(Protocol):
         """Find what is to be executed, compare it with what was frozen, and take what it needs.
 
         A signal that asks to end raises meanwhile. What is executed is offered its seed and checkpoints
-        (:func:`hpcorch.runtime.attempt.offer.offered`).
+        (:func:`hpcorch.runtime.attempt.lifecycle.offered`).
 
         :param note: writes what is found into the journal
         :return: what the run was compared with; None if it was not
@@ -162,7 +197,7 @@ class Attempt:
             problem = DriftError(str(error))
         except FileNotFoundError:
             problem = DriftError(f"the manifest {path} is gone: was the sweep directory moved or deleted?")
-        self._note(refusal("configuration", "manifest", problem))
+        self._note(refusal(Aspect.CONFIGURATION, "manifest", problem))
         raise problem
 
     def _note(self, fact: Fact) -> None:
@@ -182,8 +217,13 @@ class Attempt:
             ) from error
 
 
-def refusal(aspect: str, what: str, error: DriftError) -> DriftFound:
+def refusal(aspect: Aspect, what: str, error: DriftError) -> DriftFound:
     """The fact that something could not be had as it was frozen, and so nothing is executed."""
     return DriftFound(
-        aspect=aspect, severity="major", what=what, before="as frozen", after=str(error), policy="refuse"
+        aspect=aspect.value,
+        severity=Severity.MAJOR.value,
+        what=what,
+        before="as frozen",
+        after=str(error),
+        policy=Policy.REFUSE.value,
     )

@@ -11,6 +11,7 @@ import time
 
 from hpcorch import process, tunables
 from hpcorch.model.events import AttemptEnded
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.ranks import leader_said
 from hpcorch.slurm.answers.scontrol import parse_is_preempted
@@ -36,7 +37,7 @@ def linger_behind(place: Place) -> None:
     Returns if rank 0 does not stop, or ended otherwise: then the signal was for this rank alone.
     """
     said = leader_said(place, AttemptEnded, wait_s=tunables.LEADER_STOPS_S)
-    if isinstance(said, AttemptEnded) and said.outcome == "stopped":
+    if isinstance(said, AttemptEnded) and said.ended_as is AttemptOutcome.STOPPED:
         time.sleep(tunables.LINGERING_LONGEST_S)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader
+from hpcorch.model.drift import Aspect
 from hpcorch.model.events import AttemptVerified
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.lifecycle import refusal
@@ -114,7 +115,7 @@ def _task_file(place: Place, header: ManifestHeader, record: Recorder) -> TaskFi
     try:
         return read_task(place.layout.task(place.launch), header.task_digest)
     except DriftError as error:
-        record(refusal("code", "task file", error))
+        record(refusal(Aspect.CODE, "task file", error))
         raise
 
 
@@ -137,7 +138,7 @@ def _config(frozen: FrozenRun, place: Place, drift: DriftLog) -> DictConfig:
     found = config_digest(config)
     if found != frozen.run.config_digest:
         drift.found(
-            "configuration",
+            Aspect.CONFIGURATION,
             "composed configuration",
             before=frozen.run.config_digest,
             after=found,

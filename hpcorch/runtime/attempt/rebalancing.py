@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpcorch import process, tunables
-from hpcorch.model.programs import REBALANCE
+from hpcorch.model.processes import REBALANCE
 from hpcorch.resources.throttle_files import ThrottleFiles
 
 

@@ -15,7 +15,7 @@ from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.model.events import AttemptCalled, AttemptEnded
 from hpcorch.model.ids import parse_ranges
-from hpcorch.model.programs import RUNTIME
+from hpcorch.model.processes import RUNTIME
 from hpcorch.runtime.attempt.ends import stopped
 from hpcorch.runtime.attempt.function import FunctionWork
 from hpcorch.runtime.attempt.lifecycle import Attempt, NoJournal

@@ -13,6 +13,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event, Fact
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.context.place import Place, cpu_count, log_file
 
 
@@ -83,7 +84,9 @@ def earlier_end(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
 def _completed_alone(facts: Sequence[Fact]) -> bool:
     """Whether an attempt completed; of several ranks the first cannot say that for the others."""
     several = any(isinstance(fact, AttemptClaimed) and fact.tasks > 1 for fact in facts)
-    return not several and any(isinstance(fact, AttemptEnded) and fact.outcome == "completed" for fact in facts)
+    return not several and any(
+        isinstance(fact, AttemptEnded) and fact.ended_as is AttemptOutcome.COMPLETED for fact in facts
+    )
 
 
 def was_asked_to_end(layout: SweepLayout, attempt: AttemptId) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 
 from hpcorch.errors import DriftError
+from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.events import DriftFound, Fact
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.output import say
@@ -20,7 +21,7 @@ _NAMED = 5
 class DriftLog:
     """The drift of one attempt.
 
-    :param policies: aspect -> refuse, warn or record
+    :param policies: aspect -> policy, as the manifest has them
     :param record: replaced when somebody else owns the journal
     """
 
@@ -30,12 +31,12 @@ class DriftLog:
 
     def found(
         self,
-        aspect: str,
+        aspect: Aspect,
         what: str,
         *,
         before: str | None,
         after: str | None,
-        severity: str = "major",
+        severity: Severity = Severity.MAJOR,
         sentence: str | None = None,
         late: bool = False,
     ) -> None:
@@ -44,17 +45,24 @@ class DriftLog:
         :param sentence: for people; made of the other values by default
         :param late: the task has run with it: there is nothing left to refuse
         """
-        policy = self.policies.get(aspect, "refuse")
-        if late and policy == "refuse":
-            policy = "warn"
+        policy = Policy(self.policies.get(aspect.value, Policy.REFUSE.value))
+        if late and policy is Policy.REFUSE:
+            policy = Policy.WARN
         self.record(
-            DriftFound(aspect=aspect, severity=severity, what=what, before=before, after=after, policy=policy)
+            DriftFound(
+                aspect=aspect.value,
+                severity=severity.value,
+                what=what,
+                before=before,
+                after=after,
+                policy=policy.value,
+            )
         )
         text = sentence or f"{what} was {before or 'not there'} and is {after or 'not there'}"
-        if policy == "refuse":
+        if policy is Policy.REFUSE:
             self._refused.append(text)
-        elif policy == "warn":
-            say(f"drift of the {aspect}: {text}")
+        elif policy is Policy.WARN:
+            say(f"drift of the {aspect.value}: {text}")
 
     def settle(self) -> None:
         """End the attempt if something was found whose policy is to refuse.

@@ -23,7 +23,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from hpcorch.errors import DriftError
-from hpcorch.model.programs import RUNTIME
+from hpcorch.model.processes import RUNTIME
 from hpcorch.quick_dataclasses import dataclass
 
 _MAIN = "__main__"

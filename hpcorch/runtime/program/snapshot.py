@@ -14,6 +14,7 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.manifest import SnapshotPlace
+from hpcorch.model.drift import Aspect, Severity
 from hpcorch.provenance.code.import_paths import (
     Move,
     editable_installs,
@@ -78,7 +79,7 @@ class Snapshot:
             return
         self._told.add(name)
         self.drift.found(
-            "code",
+            Aspect.CODE,
             f"module {name}",
             before=None,
             after=file,
@@ -147,11 +148,13 @@ def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, s
     try:
         unpacked, base = _unpacked(place, node_folders(environ))
     except (DriftError, RecordError) as error:
-        drift.found("code", "snapshot", before=place.digest, after=None, sentence=str(error).rstrip("."))
+        drift.found(Aspect.CODE, "snapshot", before=place.digest, after=None, sentence=str(error).rstrip("."))
         drift.settle()
         return None
     for sentence in unpacked.repaired:
-        drift.found("code", "unpacked snapshot", before=place.digest, after=sentence, severity="note", late=True)
+        drift.found(
+            Aspect.CODE, "unpacked snapshot", before=place.digest, after=sentence, severity=Severity.NOTE, late=True
+        )
     remove_unused(base, days=tunables.UNPACKED_KEEP_DAYS)
     return Snapshot(place=place, unpacked=unpacked, move=Move.of(Path(place.root), unpacked.tree), drift=drift)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from hpcorch.model.drift import Aspect
 from hpcorch.model.events import InputRecorded
 from hpcorch.provenance.digests import DigestCache
 from hpcorch.provenance.inputs import digest_input
@@ -29,7 +30,7 @@ def record_input(path: str | os.PathLike[str], place: Place, drift: DriftLog) ->
     drift.record(InputRecorded(path=found.path, form=found.kind, digest=digest, size=found.size, files=found.files))
     first = _first(found.path, place)
     if first is not None and first != digest:
-        drift.found("inputs", found.path, before=first, after=digest)
+        drift.found(Aspect.INPUTS, found.path, before=first, after=digest)
         drift.settle()
     return digest
 

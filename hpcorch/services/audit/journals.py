@@ -18,7 +18,7 @@ from hpcorch.ledger.writing.expansion import expand, source_of
 from hpcorch.ledger.writing.rows import event_content
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, Event, LaunchPlanned, MetricsSummarised
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.outcomes import AttemptOutcome
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.services.audit.evidence import Evidence
 from hpcorch.services.audit.findings import Examination
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpcorch.model.events import AttemptEnded
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.attempt.ends import log_size
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
 from hpcorch.services.commands.process import Ended
@@ -17,7 +18,7 @@ def attempt_end(ended: Ended, found: Found, *, in_job: bool) -> AttemptEnded:
     stop = WARNING_SIGNAL if ended.warned else ended.asked_by
     if stop is not None and (in_job or ended.exit_code != 0):
         return AttemptEnded(
-            outcome="stopped",
+            outcome=AttemptOutcome.STOPPED.value,
             exit_code=ended.exit_code,
             signal=stop,
             reason="its time limit was near" if ended.warned else None,
@@ -27,11 +28,15 @@ def attempt_end(ended: Ended, found: Found, *, in_job: bool) -> AttemptEnded:
     if ended.exit_code == 0:
         # That a result is missing is worth a word, and makes no failure of what its command calls a success.
         return AttemptEnded(
-            outcome="completed", exit_code=0, reason=found.problem, result=found.result, log_end=log_size()
+            outcome=AttemptOutcome.COMPLETED.value,
+            exit_code=0,
+            reason=found.problem,
+            result=found.result,
+            log_end=log_size(),
         )
     how = f"killed by {ended.signal}" if ended.signal else f"it ended with exit code {ended.exit_code}"
     return AttemptEnded(
-        outcome="failed",
+        outcome=AttemptOutcome.FAILED.value,
         exit_code=ended.exit_code,
         signal=ended.signal,
         reason=how,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from hpcorch import process, tunables
-from hpcorch.model.signals import EXIT_SIGNAL_BASE, signal_name
+from hpcorch.model.processes import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.held_signals import STOPS, Arrived, HeldSignals
 from hpcorch.runtime.context.output import say

@@ -15,11 +15,12 @@ from hpcorch.errors import HpcorchError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader
+from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import AttemptClaimed, DriftFound
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.model.states import SubmissionState
-from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.provenance.code.live_code import ChangedFile, changed_files
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
@@ -93,10 +94,10 @@ def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None])
 
 def _finding(changed: ChangedFile) -> DriftFound:
     return DriftFound(
-        aspect="code",
-        severity="major",
+        aspect=Aspect.CODE.value,
+        severity=Severity.MAJOR.value,
         what=f"file {changed.path}",
-        policy="warn",
+        policy=Policy.WARN.value,
         before=changed.before,
         after=changed.after,
     )

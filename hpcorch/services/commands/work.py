@@ -16,9 +16,10 @@ from hpcorch.journal.manifest import FrozenRun
 from hpcorch.model.events import AttemptCalled, AttemptEnded, CommandEnded, CommandStarted, JobObserved
 from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.states import AttemptOutcome
 from hpcorch.process import CommandMissingError
 from hpcorch.runtime.attempt.ends import ended_by
-from hpcorch.runtime.attempt.offer import offered
+from hpcorch.runtime.attempt.lifecycle import offered
 from hpcorch.runtime.context.claim import earlier_end
 from hpcorch.runtime.context.drift import Recorder
 from hpcorch.runtime.context.held_signals import STOPS, HeldSignals
@@ -123,9 +124,11 @@ class CommandWork:
             return end
         if isinstance(error, HpcorchError):
             say(str(error))
-            return AttemptEnded(outcome="failed", exit_code=error.exit_code, reason=str(error))
+            return AttemptEnded(outcome=AttemptOutcome.FAILED.value, exit_code=error.exit_code, reason=str(error))
         show_error(error)
-        return AttemptEnded(outcome="failed", exit_code=_EXIT_FAILED, reason=f"{type(error).__name__}: {error}")
+        return AttemptEnded(
+            outcome=AttemptOutcome.FAILED.value, exit_code=_EXIT_FAILED, reason=f"{type(error).__name__}: {error}"
+        )
 
     def close(self, end: AttemptEnded) -> None:
         """Give the leases back, and put on record why a command was not started."""
@@ -150,7 +153,7 @@ class CommandWork:
                 arrived = self._signals.next(left)
                 if arrived is not None and arrived.number in STOPS:
                     return
-        elif end.outcome == "stopped" and self._place.job is None:
+        elif end.ended_as is AttemptOutcome.STOPPED and self._place.job is None:
             self._tell_of_stop(end)
 
     def _tell_of_stop(self, end: AttemptEnded) -> None:
@@ -198,4 +201,8 @@ class CommandWork:
 def _not_startable(error: CommandMissingError) -> AttemptEnded:
     is_missing = getattr(error.__cause__, "errno", None) == errno.ENOENT
     say(str(error))
-    return AttemptEnded(outcome="failed", exit_code=NOT_FOUND if is_missing else NOT_EXECUTABLE, reason=str(error))
+    return AttemptEnded(
+        outcome=AttemptOutcome.FAILED.value,
+        exit_code=NOT_FOUND if is_missing else NOT_EXECUTABLE,
+        reason=str(error),
+    )

@@ -22,7 +22,7 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import write_whole
-from hpcorch.model.programs import NODE_TRIAL
+from hpcorch.model.processes import NODE_TRIAL
 from hpcorch.services.doctor.locks import LockFight, fight, refresh
 from hpcorch.services.site.survey import open_files
 from hpcorch.slurm.client import CliClient

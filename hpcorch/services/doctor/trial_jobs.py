@@ -14,8 +14,7 @@ from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableErr
 from hpcorch.journal.files import write_whole
 from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.programs import NODE_TRIAL
-from hpcorch.model.variables import script_exports
+from hpcorch.model.processes import NODE_TRIAL, script_exports
 from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.services.doctor import trial as task
 from hpcorch.services.doctor.trial_waiting import Trial, Trials, Waiting

@@ -22,9 +22,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
-from hpcorch.model.programs import RUNTIME
-from hpcorch.model.signals import EXIT_SIGNAL_BASE, signal_name
-from hpcorch.model.variables import script_exports
+from hpcorch.model.processes import EXIT_SIGNAL_BASE, RUNTIME, script_exports, signal_name
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.task import LocalTask, stop_tasks
 from hpcorch.services.logs.paths import LogFiles

@@ -16,7 +16,7 @@ from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState, Witness
-from hpcorch.model.programs import RUNTIME
+from hpcorch.model.processes import RUNTIME
 from hpcorch.model.states import Backend
 
 

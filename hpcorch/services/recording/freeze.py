@@ -14,7 +14,7 @@ from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
 from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.variables import script_exports
+from hpcorch.model.processes import script_exports
 from hpcorch.provenance.code.code_state import Left, Sources, describe
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look

@@ -13,8 +13,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.outcomes import AttemptOutcome
-from hpcorch.model.states import AttemptState, RunState
+from hpcorch.model.states import AttemptOutcome, AttemptState, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs

@@ -15,7 +15,7 @@ from hpcorch.model.drift import Severity
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.variables import script_exports
+from hpcorch.model.processes import script_exports
 from hpcorch.provenance.environment.changes import Difference, differences
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.checkpoint.file import digest_of

@@ -15,8 +15,7 @@ from typing import Any
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.programs import RUNTIME
-from hpcorch.model.variables import script_exports
+from hpcorch.model.processes import RUNTIME, script_exports
 from hpcorch.services.logs.paths import LogFiles
 from hpcorch.services.throttling.state import own_of, tag
 from hpcorch.slurm.sbatch.executor import sbatch_text

@@ -22,7 +22,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
-from hpcorch.model.programs import KEEPER
+from hpcorch.model.processes import KEEPER
 from hpcorch.runtime.context.signals import exit_on_termination
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM

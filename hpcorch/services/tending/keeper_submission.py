@@ -19,9 +19,8 @@ from hpcorch.model.events import KeeperSubmitted
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.programs import KEEPER
+from hpcorch.model.processes import KEEPER, script_exports
 from hpcorch.model.states import SubmissionState
-from hpcorch.model.variables import script_exports
 from hpcorch.services.submission.arrays import counts_runs
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text

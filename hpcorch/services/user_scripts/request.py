@@ -16,8 +16,8 @@ from typing import Any
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.model.states import SubmissionForm
-from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.throttling.state import tag
 from hpcorch.services.user_scripts.own_flags import Asked
 from hpcorch.slurm.array_elements import array_indices

@@ -16,8 +16,8 @@ from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.ids import new_token, utc_now
+from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.model.states import Backend
-from hpcorch.model.variables import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.services.logs.paths import LOG_KEY
 from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord

@@ -11,7 +11,7 @@ from hpcorch.model.events import JobObserved
 from hpcorch.model.failures import FailureClass, failure_class
 from hpcorch.model.folding.stop_rules import RULES, Journal
 from hpcorch.model.folding.stops import find_rule, judge, killed_by
-from hpcorch.model.signals import signal_name
+from hpcorch.model.processes import signal_name
 from hpcorch.model.states import AttemptState
 from tests.support import entities
 

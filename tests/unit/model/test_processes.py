@@ -6,12 +6,14 @@ import importlib.util
 
 import pytest
 
-from hpcorch.model import programs
+from hpcorch.model import processes
+
+_CONSTANTS = [value for name, value in vars(processes).items() if name.isupper()]
+PROGRAMS = [value for value in _CONSTANTS if str(value).startswith("hpcorch.")]
 
 
-@pytest.mark.parametrize("name", [name for name in vars(programs) if name.isupper()])
-def test_each_program_that_other_processes_start_is_there(name: str) -> None:
-    module = getattr(programs, name)
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_each_program_that_other_processes_start_is_there(module: str) -> None:
     package = importlib.util.find_spec(module)
     assert package is not None
     if package.submodule_search_locations is not None:

@@ -1,0 +1,49 @@
+"""What hpcorch's processes share: the modules that they are started as, exit codes of signals, their environment.
+
+Batch scripts and command lines hold the names of modules. A test sees that each can be started.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+
+RUNTIME = "hpcorch.runtime"
+"""Executes one run: the batch scripts of sweeps and the local pool start it."""
+
+KEEPER = "hpcorch.services.tending.keeper"
+"""Looks after a sweep when an array is over: the batch scripts of keepers start it."""
+
+REBALANCE = "hpcorch.services.throttling.rebalance"
+"""Shares throttled resources among a user's arrays: their tasks start it."""
+
+NODE_TRIAL = "hpcorch.services.doctor.trial"
+"""Looks around on a node: the trial jobs of ``hpcorch doctor --jobs`` start it."""
+
+EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
+SIGNAL_NUMBERS = frozenset(item.value for item in signal.Signals)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    return signal.Signals(number).name if number in SIGNAL_NUMBERS else f"signal {number}"
+
+
+# Of a user's script: the sweep that it is on record as, and the mark of its submission.
+SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
+
+
+def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that every job of ours has before Python starts.
+
+    :param environ: the environment that the job is given
+    """
+    exports = {
+        "SUBMITIT_EXECUTOR": "slurm",  # lets submitit.JobEnvironment() work in the user's code
+        # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
+        "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
+    }
+    if sys.version_info >= (3, 11):
+        exports["PYTHONSAFEPATH"] = "1"  # the working directory cannot shadow our modules
+    return exports

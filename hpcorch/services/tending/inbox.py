@@ -1,0 +1,46 @@
+"""Adding sweeps to the ledger that were recorded while it could not be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.inbox import announced, taken_over
+from hpcorch.journal.layout import SweepLayout
+
+
+def take_over(ledger: Path) -> list[str]:
+    """Have the ledger, which is made if need be, know the sweeps that were announced to it.
+
+    :param ledger: the ledger's file
+    :return: a sentence on each that could not be taken over; it stays announced, unless its directory is gone
+    """
+    try:
+        waiting = announced(ledger)
+    except PermissionError:  # another user's, who takes over what is announced there
+        return []
+    if not waiting:
+        return []
+    from hpcorch.journal.control import ControlJournal
+    from hpcorch.ledger import Ledger  # most looks find nothing, and pay for nothing
+    from hpcorch.services.tending.reconcile import Reconciler
+
+    troubles = []
+    try:
+        with Ledger.open(ledger, write=True, create=True) as writer:
+            for sweep, directory in waiting.items():
+                layout = SweepLayout(directory)
+                if not layout.control.exists():
+                    troubles.append(
+                        f"sweep {sweep} was never taken over, and its record is not in {directory} any more"
+                    )
+                    taken_over(ledger, sweep)
+                    continue
+                try:
+                    Reconciler(writer, ControlJournal(layout, sweep)).ingest()
+                    taken_over(ledger, sweep)
+                except (HpcorchError, OSError) as error:
+                    troubles.append(f"sweep {sweep} in {directory} cannot be taken over yet: {error}")
+    except (HpcorchError, OSError) as error:
+        troubles.append(f"{len(waiting)} new sweep{'s' * (len(waiting) != 1)} cannot be taken over yet: {error}")
+    return troubles
