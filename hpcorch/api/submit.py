@@ -10,7 +10,7 @@ from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.user_scripts.own_flags import POOL_FLAG, RESOURCE_FLAG
 from hpcorch.services.user_scripts.relay import Outcome
 from hpcorch.services.user_scripts.sbatch import sbatch
-from hpcorch.slurm import failures
+from hpcorch.slurm import error_texts as failures
 from hpcorch.slurm.sbatch.line import parse_line
 
 

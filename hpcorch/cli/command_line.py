@@ -13,7 +13,7 @@ import click
 
 from hpcorch.cli.shared.options import Place, examples
 from hpcorch.errors import HpcorchError, UnavailableError
-from hpcorch.runtime.context.hold import hold_signals, release_signals, signals_are_held
+from hpcorch.runtime.context.startup_signals import hold_signals, release_signals, signals_are_held
 
 # Each is the first sentence of the command's own help, which a test holds.
 COMMANDS: Mapping[str, str] = {

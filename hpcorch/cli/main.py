@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcorch.runtime.context.hold import hold_signals
+from hpcorch.runtime.context.startup_signals import hold_signals
 
 
 def main() -> None:

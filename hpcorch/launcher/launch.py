@@ -62,7 +62,7 @@ class SweepLauncher(Launcher):
             sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.compose import install_composer
-        from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
+        from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
 
         self.keys = _keys(self._params)
         hydra_context, composer = install_composer(hydra_context, _loader(hydra_context), config)

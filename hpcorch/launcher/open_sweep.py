@@ -22,7 +22,7 @@ from hpcorch.journal.layout import SweepLayout, default_ledger
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.launcher.composing.compose import Composer
 from hpcorch.launcher.composing.plan import Planner, manifest_bases
-from hpcorch.launcher.launching import BASIC_SWEEPER, Launching
+from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.reuse import taken_over
 from hpcorch.launcher.site import Settled, Site
@@ -36,7 +36,7 @@ from hpcorch.model.states import Backend
 from hpcorch.runtime.program.task_function import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
-from hpcorch.services.site.profile import lease_places, project_at
+from hpcorch.services.site.project_profile import lease_places, project_at
 from hpcorch.services.tending.reconcile import Reconciler
 
 if TYPE_CHECKING:

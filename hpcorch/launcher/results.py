@@ -20,7 +20,7 @@ from hpcorch.model.states import AttemptOutcome, RunState
 from hpcorch.runtime.attempt.results import decode_error, decode_result
 from hpcorch.runtime.program.call import frozen_config
 from hpcorch.services.reports.outcomes import Outcome, failure_report, failure_text, failures, read_outcomes
-from hpcorch.services.tending.pending import retries_to_come
+from hpcorch.services.tending.unsubmitted import retries_to_come
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

@@ -12,7 +12,7 @@ from hpcorch.journal.manifest import ManifestRun
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
-from hpcorch.services.site.profile import check_checkout, check_cluster, load_profile
+from hpcorch.services.site.project_profile import check_checkout, check_cluster, load_profile
 from hpcorch.services.site.terms import RunsOnTerms, Terms, reckon, terms_of
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient

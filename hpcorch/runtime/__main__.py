@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hpcorch.runtime.context.hold import hold_signals
+from hpcorch.runtime.context.startup_signals import hold_signals
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from hpcorch import process, tunables
 from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, SubmissionUnknownError
-from hpcorch.slurm import commands, failures
+from hpcorch.slurm import commands, error_texts
 from hpcorch.slurm.answers import sacct, scontrol, squeue
 from hpcorch.slurm.answers.partitions import Partition, parse_partitions
 from hpcorch.slurm.commands import Submitted, query_environment, submission_environment
@@ -46,7 +46,7 @@ class CliClient:
         except process.CommandTimeoutError as error:
             raise SubmissionUnknownError(f"{error}, so {_NOBODY_KNOWS}") from error
         if done.returncode > 0:
-            raise failures.explain(done.stderr, asked).error()
+            raise error_texts.explain(done.stderr, asked).error()
         if done.returncode < 0:
             raise SubmissionUnknownError(f"sbatch was killed by signal {-done.returncode}, so {_NOBODY_KNOWS}")
         try:
@@ -65,8 +65,8 @@ class CliClient:
         except process.CommandTimeoutError as error:
             raise SlurmUnavailableError(f"Slurm could not be asked: {error}. Try again later.") from error
         if done.returncode != 0:
-            failure = failures.explain(done.stderr, asked)
-            if failure.meaning is not failures.Meaning.UNKNOWN:
+            failure = error_texts.explain(done.stderr, asked)
+            if failure.meaning is not error_texts.Meaning.UNKNOWN:
                 raise failure.error()
             _log.warning("sbatch --test-only gave no clear answer: %s", done.stderr.strip())
         return commands.parse_expected_start(done.stderr)

@@ -27,7 +27,7 @@ from statistics import median
 
 from hpcorch.errors import LeaseLostError
 from hpcorch.resources.leases.lease import LeaseNews, Leases, LeaseStage
-from hpcorch.resources.leases.owners import holders
+from hpcorch.resources.leases.listing import holders
 
 HELD_S = (0.05, 0.6)
 # A slot given back this long ago may not have been noticed yet by the one it is for: it looks every few moments.

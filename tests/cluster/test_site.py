@@ -19,7 +19,7 @@ print(json.dumps([asdict(user_limits(CliClient(), **one)) for one in asked]))
 """
 LICENSES = """
 import sys
-from hpcorch.services.site.profile import ask_licenses
+from hpcorch.services.site.project_profile import ask_licenses
 from hpcorch.slurm.client import CliClient
 print(ask_licenses(sys.argv[1], CliClient()).at_once)
 """

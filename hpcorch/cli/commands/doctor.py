@@ -62,7 +62,7 @@ def command(
     """
     from hpcorch.journal.layout import default_ledger
     from hpcorch.services.doctor.report import JobsWanted, Subject, examine  # loads the way to Slurm
-    from hpcorch.services.site.profile import find_profile, project_at
+    from hpcorch.services.site.project_profile import find_profile, project_at
     from hpcorch.slurm.choose import slurm_client
 
     if pool is not None and not with_jobs:

@@ -94,8 +94,8 @@ def command(
     on to it. It has the streams of this program. The exit code is the command's, or 128 plus the number of the
     signal that ended it.
     """
-    from hpcorch.services.commands.execute import execute
-    from hpcorch.services.commands.time_limit import Treatment
+    from hpcorch.services.exec.execute import execute
+    from hpcorch.services.exec.time_limit import Treatment
 
     treatment = Treatment(
         name=name,

@@ -44,7 +44,7 @@ def command(*, target: Path | None, force: bool, as_json: bool) -> int:
     without Slurm gets no profile, and a configuration that runs on the machine itself.
     """
     from hpcorch.services.setup.project import make_ready  # loads the way to Slurm
-    from hpcorch.services.site.profile import project_at
+    from hpcorch.services.site.project_profile import project_at
     from hpcorch.slurm.choose import slurm_client
 
     if target is not None:
@@ -64,7 +64,7 @@ def command(*, target: Path | None, force: bool, as_json: bool) -> int:
 
 
 def _write_profile(path: Path, *, force: bool, as_json: bool) -> int:
-    from hpcorch.services.setup.profile import profile_text, refuse_to_replace, write_profile
+    from hpcorch.services.setup.first_profile import profile_text, refuse_to_replace, write_profile
     from hpcorch.services.setup.project import summary
     from hpcorch.services.site.survey import survey
     from hpcorch.slurm.choose import slurm_client

@@ -25,7 +25,7 @@ def command(*, as_json: bool) -> int:
     """
     from hpcorch.errors import UnavailableError
     from hpcorch.services.reports.resources import shared_resources  # loads the way to Slurm
-    from hpcorch.services.site.profile import load_profile, project_at
+    from hpcorch.services.site.project_profile import load_profile, project_at
 
     found = shared_resources(load_profile(project_at(Path.cwd())))
     if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys.kinds import Kind
-from hpcorch.model.retries import RetryBudget
+from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.quick_dataclasses import dataclass
 
 

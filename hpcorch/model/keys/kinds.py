@@ -10,7 +10,7 @@ from typing import Any
 from hpcorch.errors import UsageError
 from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.frozen_mapping import FrozenMapping
-from hpcorch.model.retries import RetryBudget
+from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.quick_dataclasses import dataclass
 
 # Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.

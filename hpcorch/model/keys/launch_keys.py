@@ -16,7 +16,7 @@ from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys import kinds
 from hpcorch.model.keys.fields import Heeds, Key, key, plain_value
 from hpcorch.model.keys.kinds import whole
-from hpcorch.model.retries import RetryBudget
+from hpcorch.model.retry_budget import RetryBudget
 
 USUAL_DELAY_S: Final = 120  # hydra-submitit-launcher's
 # Of the runs of one array, unless somebody asks for another number (as hydra-submitit-launcher has it).

@@ -1,4 +1,4 @@
-"""One's own ticket: drawing it, seeing what is ahead, keeping it alive, knowing when it is lost; see leases.py."""
+"""One's own ticket: drawing it, seeing what is ahead, keeping it alive, knowing when it is lost; see lease.py."""
 
 from __future__ import annotations
 

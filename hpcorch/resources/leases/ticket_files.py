@@ -82,7 +82,7 @@ def touch(directory: Path, ticket: Ticket) -> float:
 
 
 def end(directory: Path, ticket: Ticket) -> None:
-    """Give a ticket back. The name stays for a while, see leases.py.
+    """Give a ticket back. The name stays for a while, see lease.py.
 
     :raises OSError: it cannot be renamed; FileNotFoundError if it is gone
     """

@@ -1,4 +1,4 @@
-"""Tickets of a lease: their names, their order, and what follows from a listing of them. Pure; see leases.py."""
+"""Tickets of a lease: their names, their order, and what follows from a listing of them. Pure; see lease.py."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.attempt.ends import ended_by, log_size, stopped
 from hpcorch.runtime.attempt.lifecycle import offered
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
-from hpcorch.runtime.attempt.requeue import timeouts_before
+from hpcorch.runtime.attempt.requeue import may_requeue
 from hpcorch.runtime.attempt.results import encode_error, encode_result
 from hpcorch.runtime.context.claim import earlier_end, superseded_by, was_asked_to_end
 from hpcorch.runtime.context.drift import Recorder
@@ -171,7 +171,7 @@ class FunctionWork:
         header = self._prepared.frozen.header
         if header.requeue_while_progress and has_progressed:
             return True
-        return timeouts_before(self._place.layout, self._place.attempt) < header.max_num_timeout
+        return may_requeue(self._place, most=header.max_num_timeout)
 
     def leave(self, end: AttemptEnded, *, requeued: bool) -> None:
         """See to it that others get what the task has shared with them, and end no sooner than Slurm wants."""

@@ -2,7 +2,7 @@
 
 Each step is a fact in the journal. What is executed is the attempt's work: the user's function in this process
 (:mod:`hpcorch.runtime.attempt.function`), or a command that ``hpcorch exec`` stands in for
-(:mod:`hpcorch.services.commands.work`). Who starts an attempt claims it first, since only he knows whose journal it
+(:mod:`hpcorch.services.exec.work`). Who starts an attempt claims it first, since only he knows whose journal it
 is: an attempt's own, or the one of a script that has several commands. Ranks other than 0 live the same life with a
 journal that keeps nothing.
 """

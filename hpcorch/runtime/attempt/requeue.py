@@ -18,7 +18,15 @@ from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
 
 
-def timeouts_before(layout: SweepLayout, attempt: AttemptId) -> int:
+def may_requeue(place: Place, *, most: int) -> bool:
+    """Whether a job that nears its time limit may go back into the queue.
+
+    :param most: how many times it may in all: ``max_num_timeout`` of a launch, ``--max-requeues`` of a command
+    """
+    return _timeouts_before(place.layout, place.attempt) < most
+
+
+def _timeouts_before(layout: SweepLayout, attempt: AttemptId) -> int:
     """How many earlier attempts of this submission were stopped by the warning before their time limit."""
     earlier = (replace(attempt, restart=restart) for restart in range(attempt.restart))
     return sum(any(_is_warning(event.fact) for event in read_attempt(layout, one)) for one in earlier)

@@ -20,10 +20,10 @@ from hpcorch.runtime.attempt.ends import stopped
 from hpcorch.runtime.attempt.function import FunctionWork
 from hpcorch.runtime.attempt.lifecycle import Attempt, NoJournal
 from hpcorch.runtime.context.claim import claim
-from hpcorch.runtime.context.hold import release_signals
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place, find_place
 from hpcorch.runtime.context.signals import SignalOwner, Stopped, end_group_of_orphan, end_with_parent
+from hpcorch.runtime.context.startup_signals import release_signals
 
 _EXIT_FAILED = 1
 

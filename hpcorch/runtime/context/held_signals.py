@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.runtime.context.hold import blocked_before
 from hpcorch.runtime.context.signals import Stopped
+from hpcorch.runtime.context.startup_signals import blocked_before
 
 # Those that ask a command to end. Others that are passed on mean what the command makes of them.
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})

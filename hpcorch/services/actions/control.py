@@ -27,9 +27,9 @@ from hpcorch.services.actions.targets import Target, Targets, choose, split
 from hpcorch.services.observation.attribution import attributed
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.tending.ownership import check_own
-from hpcorch.services.tending.pending import refused_runs
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
 from hpcorch.services.tending.tend import tend
+from hpcorch.services.tending.unsubmitted import refused_runs
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.choose import slurm_client

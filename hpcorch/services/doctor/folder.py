@@ -19,7 +19,7 @@ from hpcorch.services.doctor.cluster import clock
 from hpcorch.services.doctor.file_systems import Reach, kind_at, reach_of
 from hpcorch.services.doctor.rows import Row, limited, not_ok, ok
 
-# SubmitRoom for a ledger of a hundred thousand runs, and files for the smallest sweeps.
+# Room for a ledger of a hundred thousand runs, and files for the smallest sweeps.
 _LEAST_BYTES = 1 << 30
 _LEAST_FILES = 10_000
 # As many as a launcher with its libraries, journals and logs has open, several times.

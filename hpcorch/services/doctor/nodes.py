@@ -12,7 +12,7 @@ from hpcorch.services.doctor.rows import Row, limited, not_ok, ok, unknown
 from hpcorch.services.doctor.trial import NodeFacts
 from hpcorch.services.doctor.trial_waiting import Trial, Trials
 
-# SubmitRoom to unpack a snapshot of the code and for what libraries leave there.
+# Room to unpack a snapshot of the code and for what libraries leave there.
 _LEAST_TEMPORARY = 500 << 20
 _LOG_CHARACTERS = 300
 _NOT_FOUND = ("No such file", "not found", "Permission denied", "cannot execute", "No module named")

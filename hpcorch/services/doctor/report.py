@@ -23,7 +23,7 @@ from hpcorch.services.doctor import profile as site_checks
 from hpcorch.services.doctor.profile import Problem
 from hpcorch.services.doctor.rows import Row, Verdict, not_ok, ok, unknown, with_verdict
 from hpcorch.services.doctor.trial_jobs import choose_place, run_trials
-from hpcorch.services.site.profile import read_profile
+from hpcorch.services.site.project_profile import read_profile
 from hpcorch.services.site.survey import Survey, open_files, survey
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient

@@ -1,8 +1,11 @@
-"""Whether a job that SIGKILL ended was over its memory limit: the log has Slurm's own words for it.
+"""Causes of an end that Slurm's state does not tell: too much memory, and a preemption.
 
+Whether a job that SIGKILL ended was over its memory limit: the log has Slurm's own words for it.
 The cgroup plugin yields OUT_OF_MEMORY. Where ``JobAcctGatherParams=OverMemoryKill`` guards the limit instead,
 Slurm says FAILED with signal 9, as it does of a process that killed itself, and only slurmstepd's line in the log
 tells the two apart (measured on 22.05, 24.11 and 26.05).
+
+Whether a user's script that ended was being preempted: the controller remembers when it began to be.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from hpcorch.model.states import Backend, RunState
 from hpcorch.services.json_values import counts_as_plain
 from hpcorch.services.reports.status import StatusReport, report_known
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
-from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
 from hpcorch.services.tending.refresh import RefreshResult
 from hpcorch.services.tending.tend import look_after
+from hpcorch.services.tending.unsubmitted import retries_to_come
 from hpcorch.services.tending.wait import looks
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient

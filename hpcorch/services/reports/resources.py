@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcorch.errors import HpcorchError
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.resources.leases.owners import LeaseOwner, holders, waiting
+from hpcorch.resources.leases.listing import LeaseOwner, holders, waiting
 from hpcorch.resources.profile.profile import Enforcement, Profile, Resource
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles

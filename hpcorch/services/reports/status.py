@@ -18,11 +18,11 @@ from hpcorch.services.logs.paths import LOG_KEY, with_logs
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
-from hpcorch.services.tending.pending import CURE, Refusal, refusal_of, retries_to_come
 from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
+from hpcorch.services.tending.unsubmitted import CURE, Refusal, refusal_of, retries_to_come
 
 if TYPE_CHECKING:
-    from hpcorch.services.tending.decide import PlannedRetry
+    from hpcorch.services.tending.due import PlannedRetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

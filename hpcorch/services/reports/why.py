@@ -15,8 +15,8 @@ from hpcorch.model.states import RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.reports.throttled_wait import ARRAY_LIMIT, share_of
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
-from hpcorch.services.tending.pending import CURE, retries_to_come
 from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date
+from hpcorch.services.tending.unsubmitted import CURE, retries_to_come
 from hpcorch.services.throttling.queue_view import HELD
 from hpcorch.slurm import commands
 from hpcorch.slurm.answers.squeue import Waiting, parse_waiting

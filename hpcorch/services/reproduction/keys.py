@@ -17,7 +17,7 @@ from hpcorch.model.states import Backend
 from hpcorch.resources.request import resolve
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.original import Original
-from hpcorch.services.site.profile import check_cluster, load_profile, project_at, throttle_capacities
+from hpcorch.services.site.project_profile import check_cluster, load_profile, project_at, throttle_capacities
 from hpcorch.services.site.terms import RunsOnTerms, Terms, reckon
 from hpcorch.slurm.protocol import SlurmClient
 

@@ -17,10 +17,10 @@ from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.journal.files import write_whole
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.setup.config import LOCAL, SLURM, config_of, example_config
+from hpcorch.services.setup.first_profile import profile_text, write_profile
 from hpcorch.services.setup.ignore import add_lines, is_checkout
-from hpcorch.services.setup.profile import profile_text, write_profile
 from hpcorch.services.setup.program import Program, find_program
-from hpcorch.services.site.profile import find_profile, load_profile, project_profile
+from hpcorch.services.site.project_profile import find_profile, load_profile, project_profile
 from hpcorch.services.site.survey import survey
 from hpcorch.slurm.protocol import SlurmClient
 

@@ -15,7 +15,7 @@ from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
 from hpcorch.resources.envelope import Group, WorstCase, check_sweep
 from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.resources.request import demand_of, most_at_once, resolve, with_licenses
-from hpcorch.services.site.profile import LicenseAnswer, ask_licenses
+from hpcorch.services.site.project_profile import LicenseAnswer, ask_licenses
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.line import VARIABLES
 

@@ -8,11 +8,11 @@ from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.states import Backend
 from hpcorch.services.tending.ownership import check_own, is_own
-from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import open_reconciler
 from hpcorch.services.tending.refresh import may_have_news
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
+from hpcorch.services.tending.unsubmitted import retries_to_come
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 

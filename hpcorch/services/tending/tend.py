@@ -1,6 +1,6 @@
 """Doing what a sweep needs done, by whoever is present: a waiting launcher, a command, a keeper.
 
-What that is :mod:`hpcorch.services.tending.decide` says. Whoever sees something to do leaves a mark and tries the
+What that is :mod:`hpcorch.services.tending.due` says. Whoever sees something to do leaves a mark and tries the
 tending lock; who finds it taken goes on, since its holder looks for marks again after unlocking. The decision is
 made again under the sweep's lock, from everything that is on record, so that it is carried out once.
 """
@@ -22,14 +22,14 @@ from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import Backend, RunState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.recording.sweep import recorded_environment
-from hpcorch.services.site.profile import load_profile, project_at, throttle_capacities
+from hpcorch.services.site.project_profile import load_profile, project_at, throttle_capacities
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
 from hpcorch.services.submission.feeding import Feeder
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, admit_again, submit_array
-from hpcorch.services.tending.decide import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
+from hpcorch.services.tending.due import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import launches_to_keep, submit_keeper
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.services.tending.reconcile import Reconciler

@@ -10,7 +10,7 @@ from hpcorch.errors import HpcorchError
 from hpcorch.model.ids import named_runs
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.submission.submit import SubmittedRuns
-from hpcorch.services.tending.decide import PlannedRetry, Resubmit
+from hpcorch.services.tending.due import PlannedRetry, Resubmit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.model.states import RunState
-from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
+from hpcorch.services.tending.unsubmitted import retries_to_come
 from hpcorch.slurm.client import SlurmClient
 
 

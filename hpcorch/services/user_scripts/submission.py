@@ -21,11 +21,11 @@ from hpcorch.model.states import Backend
 from hpcorch.services.logs.paths import LOG_KEY
 from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
-from hpcorch.services.site.profile import find_profile, project_at
+from hpcorch.services.site.project_profile import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
 from hpcorch.services.user_scripts.request import Granted, ScriptRequest, code_folder, command_line, log_pattern
-from hpcorch.slurm import commands, failures
+from hpcorch.slurm import commands, error_texts
 from hpcorch.slurm.protocol import SlurmClient
 
 _USAGE_ERROR = 255  # getopt did not understand a flag
@@ -195,8 +195,8 @@ class ScriptSubmission:
             if found:
                 self._accepted(commands.Submitted(job_id=found[0]), held)
             return False
-        failure = failures.explain(as_text(done.stderr), self.request.values)
-        if done.returncode == _USAGE_ERROR or failure.meaning is not failures.Meaning.UNKNOWN:
+        failure = error_texts.explain(as_text(done.stderr), self.request.values)
+        if done.returncode == _USAGE_ERROR or failure.meaning is not error_texts.Meaning.UNKNOWN:
             return True
         held.submission.mark_unknown(failure.sentence)
         self.outcome.notices.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcorch.errors import UsageError
-from hpcorch.services.site.profile import (
+from hpcorch.services.site.project_profile import (
     check_checkout,
     check_cluster,
     lease_places,

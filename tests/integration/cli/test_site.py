@@ -16,7 +16,7 @@ from hpcorch.errors import UsageError
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.services.doctor import folder as doctor_folder
 from hpcorch.services.doctor.report import PROFILE_CHECKS
-from hpcorch.services.site.profile import ask_licenses, check_cluster, read_profile
+from hpcorch.services.site.project_profile import ask_licenses, check_cluster, read_profile
 from hpcorch.services.site.user_limits import user_limits
 from hpcorch.slurm.client import CliClient
 from tests.support.paths import DATA

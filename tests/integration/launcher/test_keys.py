@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from hpcorch.launcher.config import slurm_configuration
 from hpcorch.launcher.errors import LaunchError
 from hpcorch.launcher.launch import SlurmSweepLauncher
-from hpcorch.launcher.launching import BASIC_SWEEPER
+from hpcorch.launcher.launch_inputs import BASIC_SWEEPER
 from hpcorch.launcher.results import RunHandle, UnfinishedJobReturn
 from hpcorch.model.states import RunState
 from tests.support.apps import make_app

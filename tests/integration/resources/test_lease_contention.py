@@ -19,7 +19,7 @@ import pytest
 
 from hpcorch.errors import LeaseLostError, UsageError
 from hpcorch.resources.leases.lease import LeaseNews, Leases, LeaseStage
-from hpcorch.resources.leases.owners import holders, sharing_problem, waiting
+from hpcorch.resources.leases.listing import holders, sharing_problem, waiting
 from tests.support import processes
 from tests.support.paths import REPOSITORY
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpcorch.model.events import JobObserved
-from hpcorch.model.failures import FailureClass, failure_class
+from hpcorch.model.failure_classes import FailureClass, failure_class
 from hpcorch.model.folding.stop_rules import RULES, Journal
 from hpcorch.model.folding.stops import find_rule, judge, killed_by
 from hpcorch.model.processes import signal_name

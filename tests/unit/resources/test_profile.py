@@ -11,7 +11,7 @@ from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Kind, Pool, PoolLimits, Profile
 from hpcorch.resources.request import most_at_once, resolve, with_licenses
-from hpcorch.services.site.profile import find_profile, load_profile, project_at, read_profile
+from hpcorch.services.site.project_profile import find_profile, load_profile, project_at, read_profile
 from tests.support.paths import REPOSITORY
 
 EXAMPLES = REPOSITORY / "conf" / "site"

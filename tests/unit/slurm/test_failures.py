@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcorch.errors import SlurmUnavailableError, SubmissionRejectedError, SubmissionUnknownError
-from hpcorch.slurm.failures import Meaning, explain
+from hpcorch.slurm.error_texts import Meaning, explain
 
 PREFIX = "sbatch: error: Batch job submission failed: "
 

@@ -25,7 +25,7 @@ def lease_terms(asked: Mapping[str, int], cwd: Path) -> dict[str, dict[str, Any]
     """
     if not asked:
         return {}
-    from hpcorch.services.site.profile import lease_places, load_profile, project_at
+    from hpcorch.services.site.project_profile import lease_places, load_profile, project_at
 
     profile = load_profile(project_at(cwd))
     places = lease_places(profile, None)

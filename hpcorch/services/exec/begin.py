@@ -22,14 +22,14 @@ from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.claim import claim_of, read_attempt
 from hpcorch.runtime.context.held_signals import HeldSignals
 from hpcorch.runtime.context.place import Place, place_in
-from hpcorch.services.commands.journals import CommandJournal, StepJournal, no_journal
-from hpcorch.services.commands.process import Limits
-from hpcorch.services.commands.script_step import script_attempt
-from hpcorch.services.commands.time_limit import Treatment
+from hpcorch.services.exec.journals import CommandJournal, StepJournal, no_journal
+from hpcorch.services.exec.process import Limits
+from hpcorch.services.exec.script_step import script_attempt
+from hpcorch.services.exec.time_limit import Treatment
 from hpcorch.slurm.job_environment import Job
 
 if TYPE_CHECKING:
-    from hpcorch.services.commands.own_sweep import Order
+    from hpcorch.services.exec.own_sweep import Order
 
 HASH_SEED = "PYTHONHASHSEED"
 
@@ -55,7 +55,7 @@ class Call:
     @property
     def order(self) -> Order:
         """What is recorded of it where it is a sweep of its own."""
-        from hpcorch.services.commands.own_sweep import Order  # steps do without
+        from hpcorch.services.exec.own_sweep import Order  # steps do without
 
         treatment = self.treatment
         return Order(
@@ -100,7 +100,7 @@ def begin_command(call: Call, job: Job | None, signals: HeldSignals) -> Begun:
         path = mine.layout.journal(mine.attempt)
         journal = StepJournal(path, lambda: claim_of(mine, None), ranks=job.ranks)
         return Begun(place=mine, journal=journal, is_step=True, is_first=not journal.is_claimed)
-    from hpcorch.services.commands.own_sweep import begin_own  # steps do without
+    from hpcorch.services.exec.own_sweep import begin_own  # steps do without
 
     place, writer = begin_own(call.ledger_path, call.order, job, signals)
     return Begun(place=place, journal=CommandJournal(writer))
@@ -111,7 +111,7 @@ def _following(call: Call, job: Job, mine: Place | None) -> Begun:
         attempt, launch = mine.attempt, mine.launch
         layout, limits = _led(call, job, attempt, lambda: [mine.layout])
     else:
-        from hpcorch.services.commands.own_sweep import attempt_in, recorded_for
+        from hpcorch.services.exec.own_sweep import attempt_in, recorded_for
 
         attempt = attempt_in(job)
         launch, ledger, order = attempt.run, call.ledger_path, call.order

@@ -16,7 +16,7 @@ from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 
 if TYPE_CHECKING:
-    from hpcorch.services.tending.decide import PlannedRetry
+    from hpcorch.services.tending.due import PlannedRetry
 
 CURE = "correct what it names, and launch the sweep again, since nothing submits what was refused"
 
@@ -30,7 +30,7 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     counts = ledger.counts(sweep)
     if not counts.get(RunState.PLANNED) and not _may_fail_again(ledger, sweep, counts):
         return {}
-    from hpcorch.services.tending.decide import awaited
+    from hpcorch.services.tending.due import awaited
     from hpcorch.services.tending.sweep_state import read_state
 
     try:

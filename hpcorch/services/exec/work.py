@@ -26,13 +26,13 @@ from hpcorch.runtime.context.held_signals import STOPS, HeldSignals
 from hpcorch.runtime.context.output import say, show_error
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import WARNING_SIGNAL, Stopped
-from hpcorch.services.commands.begin import HASH_SEED, Begun, Call
-from hpcorch.services.commands.end import attempt_end
-from hpcorch.services.commands.leases import CommandLeases
-from hpcorch.services.commands.process import NOT_EXECUTABLE, NOT_FOUND, Command, Limits
-from hpcorch.services.commands.result_file import Found, ResultFile
-from hpcorch.services.commands.script_step import look_for_drift
-from hpcorch.services.commands.time_limit import limits_of
+from hpcorch.services.exec.begin import HASH_SEED, Begun, Call
+from hpcorch.services.exec.end import attempt_end
+from hpcorch.services.exec.leases import CommandLeases
+from hpcorch.services.exec.process import NOT_EXECUTABLE, NOT_FOUND, Command, Limits
+from hpcorch.services.exec.result_file import Found, ResultFile
+from hpcorch.services.exec.script_step import look_for_drift
+from hpcorch.services.exec.time_limit import limits_of
 
 _EXIT_FAILED = 1
 

@@ -14,10 +14,10 @@ from hpcorch.runtime.attempt.ends import signal_exit_code
 from hpcorch.runtime.attempt.lifecycle import Attempt
 from hpcorch.runtime.context.held_signals import HeldSignals
 from hpcorch.runtime.context.signals import Stopped
-from hpcorch.services.commands.begin import Call, begin_command
-from hpcorch.services.commands.leases import lease_terms
-from hpcorch.services.commands.time_limit import Treatment
-from hpcorch.services.commands.work import CommandWork
+from hpcorch.services.exec.begin import Call, begin_command
+from hpcorch.services.exec.leases import lease_terms
+from hpcorch.services.exec.time_limit import Treatment
+from hpcorch.services.exec.work import CommandWork
 from hpcorch.slurm.job_environment import job_here
 
 

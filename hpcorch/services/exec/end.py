@@ -6,8 +6,8 @@ from hpcorch.model.events import AttemptEnded
 from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.attempt.ends import log_size
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
-from hpcorch.services.commands.process import Ended
-from hpcorch.services.commands.result_file import Found
+from hpcorch.services.exec.process import Ended
+from hpcorch.services.exec.result_file import Found
 
 
 def attempt_end(ended: Ended, found: Found, *, in_job: bool) -> AttemptEnded:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import process, tunables
-from hpcorch.runtime.attempt.requeue import timeouts_before
+from hpcorch.runtime.attempt.requeue import may_requeue
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
-from hpcorch.services.commands.process import Limits
+from hpcorch.services.exec.process import Limits
 from hpcorch.slurm.answers.times import seconds_left
 from hpcorch.slurm.commands import squeue_time_left
 from hpcorch.slurm.job_environment import Job
@@ -80,7 +80,7 @@ def limits_of(treatment: Treatment, place: Place) -> Limits:
         return Limits(grace_s=tunables.COMMAND_GRACE_S if treatment.grace_s is None else treatment.grace_s)
     if not treatment.requeue:
         return Limits(grace_s=treatment.grace_s)
-    if timeouts_before(place.layout, place.attempt) >= treatment.max_requeues:
+    if not may_requeue(place, most=treatment.max_requeues):
         say(f"the job was requeued {treatment.max_requeues} times near its time limit, and is not again")
         return Limits(grace_s=treatment.grace_s)
     end = end_of(job)

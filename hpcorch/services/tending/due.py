@@ -15,10 +15,10 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.model.entities import Attempt, Run, Submission
-from hpcorch.model.failures import failure_class
+from hpcorch.model.failure_classes import failure_class
 from hpcorch.model.ids import format_time, parse_time
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.retries import retry_wait_s
+from hpcorch.model.retry_budget import retry_wait_s
 from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionState
 from hpcorch.services.observation.attribution import cancelled_runs
 from hpcorch.services.tending.sweep_state import SweepState

@@ -2,8 +2,8 @@
 
 The budget counts failures on record, class by class: a run that failed for the n-th time in one class is run again
 if n is at most that class's number. What Slurm requeued itself is no failure, and neither is what the cluster
-interrupted or somebody cancelled (:func:`hpcorch.model.failures.failure_class`). A retry by hand is not counted and
-resets nothing: what fails after it is a failure like any other.
+interrupted or somebody cancelled (:func:`hpcorch.model.failure_classes.failure_class`). A retry by hand is not
+counted and resets nothing: what fails after it is a failure like any other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UsageError
-from hpcorch.model.failures import FailureClass
+from hpcorch.model.failure_classes import FailureClass
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.quick_dataclasses import dataclass
 

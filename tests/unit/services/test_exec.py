@@ -16,11 +16,11 @@ from hpcorch.model.folding.run import FoldedRun, fold_run
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, RunState, SubmissionForm
 from hpcorch.runtime.context.place import place_in
-from hpcorch.services.commands.end import attempt_end
-from hpcorch.services.commands.own_sweep import Order, sweep_name
-from hpcorch.services.commands.process import Ended
-from hpcorch.services.commands.result_file import Found
-from hpcorch.services.commands.time_limit import Treatment, limits_of
+from hpcorch.services.exec.end import attempt_end
+from hpcorch.services.exec.own_sweep import Order, sweep_name
+from hpcorch.services.exec.process import Ended
+from hpcorch.services.exec.result_file import Found
+from hpcorch.services.exec.time_limit import Treatment, limits_of
 from hpcorch.slurm.answers.times import seconds_left
 from hpcorch.slurm.job_environment import Job, job_here
 from tests.support import entities

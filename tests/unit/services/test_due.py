@@ -17,16 +17,16 @@ from hpcorch.journal.control import ControlHistory
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Launch, Submission, Sweep
 from hpcorch.model.events import ControlRequested
-from hpcorch.model.failures import FailureClass
+from hpcorch.model.failure_classes import FailureClass
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_time
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.retries import RetryBudget, retry_wait_s
+from hpcorch.model.retry_budget import RetryBudget, retry_wait_s
 from hpcorch.model.states import NOT_FINE, AttemptState, Backend, RunState, SubmissionState
-from hpcorch.services.tending.decide import Keep, Resubmit, awaited, decide
+from hpcorch.services.tending.due import Keep, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import keeper_keys, launches_to_keep
-from hpcorch.services.tending.pending import retries_to_come
 from hpcorch.services.tending.sweep_state import SweepState
+from hpcorch.services.tending.unsubmitted import retries_to_come
 from hpcorch.slurm.answers.partitions import Partition, parse_partitions
 from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
 from tests.support import entities
