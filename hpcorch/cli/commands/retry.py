@@ -19,7 +19,7 @@ from hpcorch.cli.shared.options import (
 )
 from hpcorch.cli.shared.output import CountsLines
 from hpcorch.ledger import Ledger
-from hpcorch.model.ids import format_ranges, named_runs
+from hpcorch.model.ids import named_runs
 from hpcorch.model.states import Backend
 from hpcorch.services.selection.selectors import parse_selector
 
@@ -69,6 +69,8 @@ def command(
     with Ledger.open(place.ledger_path(), write=True) as ledger:
         retry = open_retry(ledger, chosen, parse_changes(changes))
         plan = retry.plan()
+        if plan.runs:
+            output.note("retry runs the code of the launch; to run code that you have changed since, launch again")
         if dry_run or not plan.runs:
             _write_plan(plan, as_json=as_json)
             return 0
@@ -81,8 +83,8 @@ def _write_plan(plan: RetryPlan, *, as_json: bool) -> None:
     if as_json:
         output.write_json(plan.as_plain())
     for launch, runs in plan.launches.items() if not as_json else ():
-        how = "here" if plan.backend is Backend.LOCAL else "as one array"
-        output.write(f"would run {format_ranges(runs)} of the launch that began with run {launch} again, {how}")
+        how = "on this machine" if plan.backend is Backend.LOCAL else "as one array"
+        output.write(f"would run again {how}: {named_runs(runs)}, of the launch that began with run {launch}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}")
     tell_passed_over(plan.passed_over)
@@ -92,10 +94,9 @@ def _write_submitted(done: RetryResult, *, as_json: bool) -> int:
     plan = done.plan
     if as_json:
         output.write_json(done.as_plain())
-    if done.submitted:
-        output.note("what runs is the code of the launch; to run code that was changed since, launch again")
     for one in done.submitted if not as_json else ():
-        output.write(f"{named_runs(one.runs)} of sweep {plan.sweep} submitted as array {one.job_id}")
+        how = "run again on this machine" if plan.backend is Backend.LOCAL else f"submitted as array {one.job_id}"
+        output.write(f"{named_runs(one.runs)} of sweep {plan.sweep} {how}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
     tell_passed_over(plan.passed_over)

@@ -263,7 +263,7 @@ def test_retry_runs_what_failed_again_with_the_same_identity(hpcorch, on_slurm):
     assert [run["state"] for run in before] == ["COMPLETED", "FAILED", "FAILED", "COMPLETED"]
     dry = hpcorch("retry", "--dry-run")
     assert dry.code == 0
-    assert "would run 1-2 of the launch that began with run 0 again, as one array" in dry.out
+    assert "would run again as one array: runs 1-2, of the launch that began with run 0" in dry.out
     (on_slurm.folder / "repaired").touch()
     done = json.loads(hpcorch("retry", "--json").out)
     assert done["submitted"] == [{"launch": 0, "runs": [1, 2], "job_id": "2"}]
