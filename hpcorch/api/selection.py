@@ -71,7 +71,9 @@ def the_one(ledger: Ledger, selector: Selectable) -> Run:
     if len(found) != 1:
         named = selector if isinstance(selector, str) else selector.id
         example = one_of(found[0].sweep if found else "last", found)
-        raise UsageError(f"{named!r} selects {len(found)} runs, and one is asked for: name one, such as {example}")
+        raise UsageError(
+            f"{named!r} selects {len(found)} runs, but only one is expected: name one, such as {example}"
+        )
     return found[0]
 
 

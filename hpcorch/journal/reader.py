@@ -104,6 +104,6 @@ def locate(directory: Path, sweep: str) -> SweepLayout:
         if owner(candidate) == sweep:
             return candidate
     raise RecordError(
-        f"the record of sweep {sweep} is not in {directory}: the sweep directory was moved or deleted, or"
-        " is another sweep's now; what the ledger knows of the sweep stays as it was"
+        f"the record of sweep {sweep} is not in {directory}: the sweep directory was moved or deleted, or now"
+        " belongs to another sweep; the ledger keeps what it has recorded of this one"
     )

@@ -28,7 +28,7 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
     launch = planned.frozen.header.launch
     request = local_request(sweep.keys, sweep=sweep.id, launch=launch, runs=[run.run for run in planned.due])
     if ignored := ignored_locally(sweep.keys):
-        log.info("This machine has no use for hydra.launcher keys %s; they are ignored", ", ".join(ignored))
+        log.info("This machine ignores hydra.launcher keys %s", ", ".join(ignored))
     with sweep.ledger() as ledger, progress(f"sweep {sweep.id}") as display:
         reconciler = sweep.reconciler(ledger)
 

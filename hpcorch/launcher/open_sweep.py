@@ -226,8 +226,8 @@ class OpenSweep:
         derived = any(run.seed_source == SeedSource.DERIVED.value for run in planned.frozen.runs)
         if derived and self.keys.seed is None and not planned.frozen.header.launch:
             log.warning(
-                "hydra.launcher.needed=true takes over no result of a run whose seed is derived, since each sweep"
-                " draws another root seed: fix it with hydra.launcher.seed=%d",
+                "hydra.launcher.needed=true cannot reuse a run whose seed is derived, because each sweep draws"
+                " another root seed: fix it with hydra.launcher.seed=%d",
                 self.planner.root_seed,
             )
         try:
@@ -239,7 +239,7 @@ class OpenSweep:
             ) from error
         if reused:
             log.info(
-                "%d of %d runs have completed before; their results are taken over",
+                "%d of %d runs have completed before; their results are reused",
                 len(reused),
                 len(planned.frozen.runs),
             )

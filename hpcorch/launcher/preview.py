@@ -62,7 +62,7 @@ def _submitted(arrays: Sequence[Array], waiting: int) -> Iterator[str]:
         count = len(one.request.runs)
         yield f"{count} run{'s' * (count != 1)} as one array: {_ranges(one)}{f' ({own})' if own else ''}"
     if waiting:
-        yield f"{waiting} runs would follow as Slurm takes them, within your limit of submitted jobs"
+        yield f"{waiting} more runs would be submitted as Slurm accepts them, within your limit on submitted jobs"
 
 
 def _bounded(worst: WorstCase, caps: Mapping[str, int]) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _of(limit: float | None) -> str:
 
 def _starts(arrays: Sequence[Array], client: SlurmClient | None, environ: Mapping[str, str]) -> Iterator[str]:
     if client is None:
-        yield "there is no Slurm here to say when it would start"
+        yield "without Slurm here, the start time is unknown"
         return
     for one in arrays:
         yield f"runs {_ranges(one)}: {_start(one.script, client, environ)}"
@@ -105,11 +105,11 @@ def _start(script: str, client: SlurmClient, environ: Mapping[str, str]) -> str:
     try:
         expected = _expected(script, client, environ)
     except SubmissionRejectedError as error:
-        return f"Slurm would not take them: {error}"
+        return f"Slurm would refuse them: {error}"
     except HpcorchError as error:
         return f"Slurm did not say when the first would start: {error}"
     if expected is None:
-        return "Slurm would take them, and does not say when the first would start"
+        return "Slurm would accept them, but does not say when the first would start"
     return f"the first would start at {expected:%Y-%m-%d %H:%M:%S} if submitted now (sbatch --test-only)"
 
 

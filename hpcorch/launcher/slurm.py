@@ -122,15 +122,15 @@ def _tell_waiting(sweep: OpenSweep, fed: FeedResult) -> None:
     if not fed.waiting:
         return
     if fed.arrays:
-        log.info("Sweep %s: %d runs follow as Slurm takes them", sweep.id, fed.waiting)
+        log.info("Sweep %s: %d more runs will be submitted as Slurm accepts them", sweep.id, fed.waiting)
     elif sweep.keys.detach:
         log.warning(
-            "Slurm takes no more jobs of yours now, so nothing of sweep %s is submitted yet: `hpcorch tend %s`, and"
-            " every command that asks Slurm, submits what it takes then",
+            "Slurm accepts no more of your jobs now, so nothing of sweep %s is submitted yet: `hpcorch tend"
+            " %s` submits its runs when Slurm accepts more",
             *(sweep.id, sweep.id),
         )
     else:
-        log.info("Sweep %s waits until Slurm takes more jobs of yours", sweep.id)
+        log.info("Sweep %s waits until Slurm accepts more of your jobs", sweep.id)
 
 
 class _Telling:
@@ -165,7 +165,9 @@ def _later_launches(sweep: OpenSweep) -> str:
     """What a sweeper that launches launch after launch will not do any more."""
     if not sweep.config.hydra.sweeper.get("max_batch_size"):
         return ""
-    return "Later launches will not be made: with max_batch_size, Hydra launches one batch of runs after another.\n"
+    return (
+        "Later launches are not submitted: with max_batch_size, Hydra launches one batch of runs after another.\n"
+    )
 
 
 class LeftBySignalError(Exception):

@@ -35,7 +35,7 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
     )
     if alive:
         raise RecordError(
-            f"the sweep directory {layout.directory} belongs to sweep {earlier}, of which {alive} runs are not over"
+            f"the sweep directory {layout.directory} belongs to sweep {earlier}; {alive} of its runs are not over"
             " and would go on writing there: wait for them or cancel them, or choose another hydra.sweep.dir"
         )
     layout.set_aside()

@@ -70,7 +70,7 @@ def _class(name: object) -> FailureClass:
     known = list(FailureClass.__members__)
     close = difflib.get_close_matches(text, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"classes are {', '.join(known)}"
-    raise UsageError(f"hydra.launcher.max_retries names {name!r}, which is no class of failure; {hint}")
+    raise UsageError(f"hydra.launcher.max_retries names {name!r}, which is not a class of failure; {hint}")
 
 
 def _count(key: str, value: object) -> int:

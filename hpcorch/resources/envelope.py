@@ -165,7 +165,7 @@ def _above(what: str, value: float | None, name: str, limit: float | None) -> st
     if limit is None or (value is not None and value <= limit):
         return ""
     if value is None:
-        return f"without a time limit nobody can say how many {what}, and {name} is {limit:g}: set timeout_min"
+        return f"without a time limit the number of {what} is unknown, and {name} is {limit:g}: set timeout_min"
     return f"{value:g} {what}, and {name} is {limit:g}"
 
 

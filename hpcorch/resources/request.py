@@ -80,7 +80,7 @@ def parse_gpus(value: object) -> dict[str, int]:
         if not colon:
             kind, count = (ANY_GPU, part.strip()) if part.strip().isdigit() else (part.strip(), "1")
         if not count.isdigit() or (not kind and colon):
-            raise UsageError(f"{value!r} is no number of GPUs: write a count, or type:count such as a100:2.")
+            raise UsageError(f"{value!r} is not a number of GPUs: write a count, or type:count such as a100:2.")
         found[kind] = found.get(kind, 0) + int(count)
     return {kind: count for kind, count in found.items() if count}
 
@@ -101,7 +101,7 @@ def parse_minutes(text: str) -> int | None:
         hour, minute, second = {1: (0, *parts, 0), 2: (0, *parts), 3: tuple(parts)}[len(parts)]
         day = 0
     else:
-        raise UsageError(f"{text!r} is no time limit: write minutes, or days-hours:minutes:seconds.")
+        raise UsageError(f"{text!r} is not a time limit: write minutes, or days-hours:minutes:seconds.")
     return day * 1440 + hour * 60 + minute + (second > 0)
 
 
@@ -121,7 +121,7 @@ def _highest(value: Any) -> int:
     """A count, of which Slurm also takes ranges (``2-4``) where nodes are meant."""
     text = str(value).rpartition("-")[2].strip()
     if not text.isdigit():
-        raise UsageError(f"{value!r} is no number of nodes, tasks or CPUs.")
+        raise UsageError(f"{value!r} is not a number of nodes, tasks or CPUs.")
     return int(text)
 
 
@@ -200,7 +200,7 @@ def _check_count(resource: Resource, count: int) -> None:
     if count < 1:  # of `hpcorch sbatch`
         raise UsageError(f"resources.{name} must be a whole number of at least 1, not {count!r}.")
     if resource.enforced is Enforcement.SYSTEM:
-        how = "ask for it with gpus_per_node or gres" if resource.kind is Kind.GPU else "a run need not ask for it"
+        how = "ask for it with gpus_per_node or gres" if resource.kind is Kind.GPU else "runs need not ask for it"
         raise UsageError(f"{name} is allocated by the system itself (enforced: system): {how}.")
     if count > resource.capacity:
         raise UsageError(
@@ -210,6 +210,4 @@ def _check_count(resource: Resource, count: int) -> None:
 
 def _refuse_twice(asked: set[str], added: Mapping[str, int]) -> None:
     if both := sorted(asked & set(added)):
-        raise UsageError(
-            f"The licence {both[0]} is asked for by licenses and by resources; which count is meant? Leave one out."
-        )
+        raise UsageError(f"The licence {both[0]} is given in both licenses and resources: leave one out.")

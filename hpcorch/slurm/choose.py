@@ -32,5 +32,5 @@ def pyslurm_state(running: str) -> str | None:
     try:
         version = pyslurm_library.check(running)
     except pyslurm_library.PassedOverError as reason:
-        return f"pyslurm is installed, but passed over: {reason}. Slurm's commands are used instead."
+        return f"pyslurm is installed but not used: {reason}. Slurm's commands are used instead."
     return f"pyslurm {version} suits this Slurm: commands that wait ask the queue through it."

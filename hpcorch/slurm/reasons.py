@@ -34,7 +34,7 @@ _PLAIN: dict[str, Explanation] = {
     ),
     "Resources": Explanation(meaning="it is next, and nodes that fit are busy", sooner=_SMALLER),
     "JobArrayTaskLimit": Explanation(
-        meaning="as many runs of its array as may are at work",
+        meaning="its array has reached its limit of running runs",
         sooner="raise array_parallelism, or free what the runs share (`hpcorch resources`)",
     ),
     "Licenses": Explanation(

@@ -151,7 +151,7 @@ def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, s
     ("keys", "reason", "text"),
     [
         (["licenses={scratch: 4}"], "Licenses", "the licences that it asks for are in use"),
-        (["array_parallelism=1"], "JobArrayTaskLimit", "as many runs of its array as may are at work"),
+        (["array_parallelism=1"], "JobArrayTaskLimit", "its array has reached its limit of running runs"),
         (["cpus_per_task=8", "nodelist=n1"], "Resources", "nodes that fit are busy"),
         (["+additional_parameters.begin='now+1hour'"], "BeginTime", "it may not begin before a time"),
     ],
@@ -204,7 +204,7 @@ def tries(project):
 def test_what_was_not_submitted_yet_can_be_cancelled(launch, alice, few, project, states):
     launch("fed", "x=range(14)", "wait=true", few)
     assert states().count("PLANNED") == 6
-    assert "it waits until Slurm takes more jobs of yours" in alice("hpcorch", "why", "last/13").stdout
+    assert "it waits until Slurm accepts more of your jobs" in alice("hpcorch", "why", "last/13").stdout
     assert alice("hpcorch", "cancel", "last", "--yes").returncode == 0
     wait_until(lambda: states() == ["CANCELLED"] * 14)
     assert not (project / "tries-13-1").exists()

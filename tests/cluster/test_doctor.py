@@ -142,4 +142,4 @@ def test_a_place_for_sweeps_that_is_memory_is_refused_and_a_ledger_there_is_told
     finally:
         as_alice.output(["rmdir", str(folder)])
     assert (code, rows["file system"]["verdict"]) == (1, "not ok")
-    assert "no node sees it" in rows["file system"]["found"]
+    assert "nodes cannot see it" in rows["file system"]["found"]

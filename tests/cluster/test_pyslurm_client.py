@@ -79,7 +79,7 @@ def test_pyslurm_keeps_the_promises_of_its_fake(as_alice, workspace):
 def test_without_a_configuration_pyslurm_ends_only_its_trial(as_alice, workspace):
     done = as_alice(["python", "-c", WITHOUT_CONFIGURATION])
     assert done.returncode == 0, done.stderr
-    assert "pyslurm is passed over, and squeue is asked: a trial of it failed" in done.stderr
+    assert "squeue is used instead of pyslurm: a trial of it failed" in done.stderr
 
 
 def test_a_pyslurm_for_another_release_is_passed_over(as_alice, workspace):
@@ -91,4 +91,4 @@ def test_a_pyslurm_for_another_release_is_passed_over(as_alice, workspace):
     done = as_alice(["python", "-c", ASK], env={"PYTHONPATH": str(other)})
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if "pyslurm" in line)
-    assert "pyslurm is passed over, and squeue is asked: 17.11.0.11 is made for another release" in line
+    assert "squeue is used instead of pyslurm: 17.11.0.11 is made for another release" in line

@@ -77,7 +77,7 @@ def test_init_writes_what_the_cluster_says_and_doctor_agrees(hpcorch, as_alice, 
     assert told["resources"].items() >= {"scratch": 4, "matlab": 2, "gpu_a100": 8}.items()
     assert set(told["pools"]) == {"normal", "preempt", "cancelp", "urgent"}
     assert told["profile"] == str(workspace / ".hpcorch" / "site.yaml")
-    assert f"{told['profile']} is true of the cluster" in as_alice(["hpcorch", "doctor"]).stdout
+    assert f"{told['profile']} matches the cluster" in as_alice(["hpcorch", "doctor"]).stdout
     files = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
     assert {path.name for path in files} == {"site.yaml", "config.yaml"}, "it is no git checkout"
     assert "left   .hpcorch/site.yaml" in hpcorch("init").stdout

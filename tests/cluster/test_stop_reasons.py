@@ -45,7 +45,7 @@ SCRIPT = """#!/bin/bash
 srun bash -c 'trap "exit 3" TERM; touch "ready-$SLURM_ARRAY_TASK_ID"; while :; do sleep 0.1; done'
 """
 ASKED = "cancelled by alice with hpcorch cancel --checkpoint"
-PREEMPTED = "preempted: a job that goes first took its place"
+PREEMPTED = "preempted: a job with precedence took its place"
 # 24.11 requeues an element once more, as preempted, when the attempt that follows a preempted one ends by itself.
 REQUEUES_TWICE = (24, 11)
 

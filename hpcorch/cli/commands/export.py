@@ -100,9 +100,7 @@ def _write_table(path: Path, found: QueryResult, form: str) -> None:
             else:
                 json.dump([_object(found, row) for row in rows], file, indent=1)
     except FileExistsError:
-        raise UsageError(
-            f"there is a file at {path} already: remove it, or name another folder with --into"
-        ) from None
+        raise UsageError(f"the file {path} exists already: remove it, or name another folder with --into") from None
 
 
 def _object(found: QueryResult, row: list[Any]) -> dict[str, Any]:

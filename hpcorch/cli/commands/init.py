@@ -75,7 +75,7 @@ def _write_profile(path: Path, *, force: bool, as_json: bool) -> int:
         output.write_json(_plain(path, profile))
     else:
         output.write(printable(f"wrote  {path}: {summary(profile)}"))
-        output.note("edit it to your needs, and look with `hpcorch doctor` whether it is true of the cluster")
+        output.note("edit it, then run `hpcorch doctor` to compare it with the cluster")
     return 0
 
 
@@ -97,7 +97,7 @@ def _lines(ready: Ready) -> Iterator[str]:
     program = ready.program
     if program is None or not program.by_hydra:
         whose = f"{_short(program.path)} is" if program else "there is"
-        yield f"{whose} no program of Hydra's yet: {names[1]} shows what it needs"
+        yield f"{whose} no Hydra program yet: {names[1]} shows what it needs"
     words = f"python {_short(program.path) if program else 'train.py'} -m {ready.swept}"
     if not ready.chosen:
         words += f" hydra/launcher={ready.launcher}"
@@ -106,7 +106,7 @@ def _lines(ready: Ready) -> Iterator[str]:
         f"{words} hydra.launcher.dry_run=true": "shows what would run",
         words: "runs it",
         "hpcorch status last": "how it goes",
-        "hpcorch doctor": "whether all is well here",
+        "hpcorch doctor": "checks the set-up",
     }
     longest = max(map(len, steps))
     for step, meaning in steps.items():

@@ -87,4 +87,4 @@ def rebuild(place: Place, *, as_json: bool) -> None:
     if as_json:
         output.write_json({"ledger": str(path), "runs": runs})
     else:
-        output.write(printable(f"{path}: {runs} runs folded anew from their events"))
+        output.write(printable(f"{path}: {runs} runs rebuilt from their events"))

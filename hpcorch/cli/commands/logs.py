@@ -52,7 +52,7 @@ def command(
     Prints the latest attempt of each selected run: only its own part of the log file. Several runs get headings.
     """
     if follow and (as_json or attempt is not None):
-        raise click.UsageError("--follow goes with neither --json nor --attempt")
+        raise click.UsageError("--follow excludes --json and --attempt")
     chosen = parse_selector(selector, states)
     with Ledger.open(place.ledger_path()) as ledger:
         if follow:

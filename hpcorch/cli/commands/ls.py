@@ -94,7 +94,7 @@ def command(
 
 def _write(found: SweepList, limit: int) -> None:
     if not found.sweeps:
-        output.note("no sweep is like that; `hpcorch ls` without filters lists all")
+        output.note("no sweep matches; `hpcorch ls` without filters lists all")
         return
     output.write_table(
         output.Table(
@@ -104,7 +104,7 @@ def _write(found: SweepList, limit: int) -> None:
         )
     )
     if any(sweep.refusal is not None for sweep in found.sweeps):
-        output.note("what Slurm refused stays PLANNED: `hpcorch status SWEEP` says why, and what to do")
+        output.note("a sweep that Slurm refused stays PLANNED: `hpcorch status SWEEP` says why, and what to do")
     if found.more:
         output.note(f"these are the latest {limit}; --limit 0 lists all")
 

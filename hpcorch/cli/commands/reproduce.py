@@ -132,10 +132,11 @@ def _tell_environment(original: Original) -> None:
     if not original.has_folder:
         folder = original.frozen.header.cwd
         output.note(
-            f"{folder}, where relative paths started, cannot be entered here: they start in the repetition's"
+            f"{folder}, where relative paths started, cannot be entered here, so they start in the"
+            " repetition's directory"
         )
     if original.differences is None:
-        output.note("the environment that the run was submitted in is not on record: it cannot be compared")
+        output.note("no environment is on record for the run, so it is not compared")
         return
     for one in original.differences:
         output.note(f"the environment differs ({one.severity.value}): {one}")
@@ -171,7 +172,7 @@ def _executed_here(repetition: Repetition) -> int:
 
 
 def _tell_found(repetition: Repetition) -> None:
-    output.note(f"sweep {repetition.sweep} repeats {repetition.original.name} there already: it is not run twice")
+    output.note(f"sweep {repetition.sweep} repeats {repetition.original.name} there already; it does not run twice")
 
 
 def _waited(ledger: Ledger, sweep: str, again: str) -> int:
@@ -185,9 +186,7 @@ def _waited(ledger: Ledger, sweep: str, again: str) -> int:
         for counts in Follower(ledger, Selector(sweep=sweep), notify=output.note).looks():
             lines.show(counts)
     except KeyboardInterrupt:
-        output.note(
-            f"stopped waiting; the job of sweep {sweep} goes on. What waits on, and then compares:\n  {again}"
-        )
+        output.note(f"stopped waiting; the job of sweep {sweep} goes on. To wait for it and compare:\n  {again}")
         return _KEYBOARD
     return 0
 

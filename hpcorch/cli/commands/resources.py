@@ -40,7 +40,7 @@ def command(*, as_json: bool) -> int:
         )
     else:
         output.note("there is no site profile with resources here, and the cluster has no licences: `hpcorch init`")
-    output.notes([f"{one.name} could not be looked at: {one.trouble}" for one in found if one.trouble])
+    output.notes([f"{one.name} could not be checked: {one.trouble}" for one in found if one.trouble])
     return UnavailableError.exit_code if any(one.trouble for one in found) else 0
 
 

@@ -98,7 +98,7 @@ def _write_submitted(done: RetryResult, *, as_json: bool) -> int:
         how = "run again on this machine" if plan.backend is Backend.LOCAL else f"submitted as array {one.job_id}"
         output.write(f"{named_runs(one.runs)} of sweep {plan.sweep} {how}")
     if not plan.runs:
-        output.note(f"there is nothing to run again in sweep {plan.sweep}: somebody else has retried it just now")
+        output.note(f"there is nothing to run again in sweep {plan.sweep}: another process has just retried it")
     tell_passed_over(plan.passed_over)
     output.notes(done.notices)
     if done.error is not None:

@@ -56,6 +56,6 @@ def _by_prospect(one: TendResult) -> dict[str, list[int]]:
     prospects: dict[str, list[int]] = {}
     for run, retry in sorted(one.awaited.items()):
         later = f"will be run again, not before {local_time(retry.at)}"
-        what = "wait until Slurm takes more jobs of yours" if retry.is_first else later
+        what = "wait until Slurm accepts more of your jobs" if retry.is_first else later
         prospects.setdefault(what, []).append(run)
     return prospects

@@ -89,7 +89,7 @@ def _tell_unsettled(runs: Sequence[int], sweep: str) -> int:
     if not runs:
         return 0
     output.note(
-        f"of runs {format_ranges(sorted(runs))} nobody knows yet whether Slurm has them: if so, they are held and"
+        f"it is not known yet whether Slurm has runs {format_ranges(sorted(runs))}: if so, they are held and"
         f" do not start. Try again in a few minutes, after `hpcorch status {sweep} --refresh` has settled it"
     )
     return UnavailableError.exit_code

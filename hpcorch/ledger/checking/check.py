@@ -22,7 +22,7 @@ from hpcorch.quick_dataclasses import dataclass
 MAX_FINDINGS = 20
 
 _STATES = {state.value: state for state in RunState}
-_REMEDY = "`hpcorch ledger rebuild` makes the tables anew from the events"
+_REMEDY = "`hpcorch ledger rebuild` rebuilds the tables from the events"
 
 
 class FindingKind(str, Enum):
@@ -62,7 +62,7 @@ def check_chain(connection: sqlite3.Connection, first: int, last: int) -> Iterat
             yield _broken(f"events {expected} to {seq - 1} are missing")
         if link(previous, sweep, source, source_seq, run, kind, time, body) != stored:
             yield _broken(
-                f"event {seq} ({kind} of {sweep}/{source}) is not what was stored, or one before it is not"
+                f"event {seq} ({kind} of {sweep}/{source}) or one before it was changed after it was stored"
             )
         # Going on from what is stored names each altered event once, and not all that follow it.
         previous, expected = stored, seq + 1

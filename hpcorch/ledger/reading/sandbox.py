@@ -52,7 +52,7 @@ def _authorize(
 
 def _hint(text: str, path: Path) -> str:
     if "not authorized" in text:
-        return f"; the ledger {path} is only read here, and changes come from events alone"
+        return f"; queries only read the ledger {path}; only events change it"
     if "no such table" in text or "no such column" in text:
         return "; `SELECT name, sql FROM sqlite_schema` lists tables and views with their columns"
     return ""

@@ -27,7 +27,7 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
         _copy(connection, target)
         sync_directory(target.parent)
     except FileExistsError as error:
-        raise UsageError(f"there is a file at {target} already: name one that does not exist") from error
+        raise UsageError(f"the file {target} exists already: name one that does not exist") from error
     except OSError as error:
         raise UnavailableError(
             f"the backup {target} cannot be written ({error.strerror}): check that its folder exists and is yours"

@@ -43,7 +43,7 @@ class JobObserved(Fact):
     end: str | None = None
     over_memory: bool | None = None  # whether the log of what SIGKILL ended says that it exceeded its memory limit
     cancelled_by: int | None = None  # uid of who cancelled it, as sacct has it
-    preempted: bool | None = None  # of a user's script that ended: whether Slurm had begun to preempt it
+    preempted: bool | None = None  # of a user's script that ended: whether Slurm had started to preempt it
 
     @property
     def attempt(self) -> AttemptId:

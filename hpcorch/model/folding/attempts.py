@@ -102,7 +102,9 @@ def _superseded(attempt: Attempt, later: AttemptId | None) -> Attempt:
     """An attempt of whose end nobody told, and after which Slurm started its element again, was requeued."""
     if attempt.state.is_final or later is None or later.submission != attempt.submission:
         return attempt
-    return replace(attempt, state=AttemptState.REQUEUED, reason="Slurm started it again, and has not said why yet")
+    return replace(
+        attempt, state=AttemptState.REQUEUED, reason="Slurm started it again and has not reported why yet"
+    )
 
 
 def _journal_fact(event: Event) -> dict[str, Any]:

@@ -26,8 +26,8 @@ class Journal(str, Enum):
     ASKED = "stopped by SIGUSR2, the request to save a checkpoint and end"
     LED = "rank 0 of several completed"
     FAILED = "failed"
-    SCRIPT = "a script of the user's, of whose end Slurm alone tells"
-    YIELDED = "ended well after a signal that asked it to end"
+    SCRIPT = "a user's script, whose end only Slurm records"
+    YIELDED = "ended normally after a signal that asked it to end"
 
 
 class Sign(str, Enum):
@@ -39,7 +39,7 @@ class Sign(str, Enum):
     SIGKILL = "SIGKILL killed it"
     CRASH = "a signal that native code dies of killed it"
     SIGNAL = "some other signal killed it"
-    PREEMPTED = "Slurm had begun to preempt it"
+    PREEMPTED = "Slurm had started to preempt it"
     RANKS = "it had several ranks, of which only the first keeps a journal"
     EXIT_CODE = "its exit code is known"
 
@@ -71,24 +71,24 @@ RULES: tuple[Rule, ...] = (
         (JobState.PREEMPTED,),
         None,
         AttemptState.PREEMPTED,
-        "it failed, and for Slurm it was preempted",
+        "it failed, and Slurm records it as preempted",
     ),
     Rule(
         (Journal.ASKED,),
         (JobState.PREEMPTED,),
         None,
         AttemptState.PREEMPTED,
-        "asked by SIGUSR2 to save a checkpoint and end, which it did, and for Slurm it was preempted",
+        "asked by SIGUSR2 to save a checkpoint and end, which it did; Slurm records it as preempted",
     ),
     Rule(
-        _ALL, (JobState.PREEMPTED,), None, AttemptState.PREEMPTED, "preempted: a job that goes first took its place"
+        _ALL, (JobState.PREEMPTED,), None, AttemptState.PREEMPTED, "preempted: a job with precedence took its place"
     ),
     Rule(
         (Journal.WARNED,),
         (JobState.REQUEUED,),
         None,
         AttemptState.REQUEUED,
-        "requeued by itself near its time limit",
+        "requeued by hpcorch near its time limit",
     ),
     Rule(_OPEN, (JobState.REQUEUED,), None, AttemptState.REQUEUED, "requeued by hand, or by the site"),
     Rule(_OPEN, (JobState.NODE_FAIL,), None, AttemptState.NODE_FAIL, "its node failed"),
@@ -118,7 +118,8 @@ RULES: tuple[Rule, ...] = (
         (JobState.FAILED,),
         Sign.SIGUSR2,
         AttemptState.CANCELLED,
-        "asked by SIGUSR2 to save a checkpoint and end, and killed by that signal, since it did not heed it yet",
+        "asked by SIGUSR2 to save a checkpoint and end, and killed by that signal, because the run did not"
+        " handle that signal yet",
     ),
     # Time.
     Rule(_OPEN, (JobState.TIMEOUT,), None, AttemptState.TIMEOUT, "it reached its time limit"),
@@ -142,7 +143,7 @@ RULES: tuple[Rule, ...] = (
         (JobState.FAILED,),
         Sign.SIGUSR1,
         AttemptState.TIMEOUT,
-        "killed by SIGUSR1, the warning before its time limit, since it did not heed it yet",
+        "killed by SIGUSR1, the warning before its time limit, because the run did not handle that signal yet",
     ),
     # A command that hpcorch wraps in a job of the user's own, which went on when the command was over.
     Rule(
@@ -169,10 +170,10 @@ RULES: tuple[Rule, ...] = (
         (JobState.COMPLETED,),
         Sign.PREEMPTED,
         AttemptState.COMPLETED,
-        "it ended well while Slurm preempted it: its log tells whether its work was done",
+        "it ended normally while Slurm preempted it: its log shows whether its work was done",
     ),
     Rule((Journal.SCRIPT,), (JobState.COMPLETED,), None, AttemptState.COMPLETED, None),
-    Rule((Journal.SCRIPT,), (JobState.LOST,), None, AttemptState.LOST, "nobody remembers its end"),
+    Rule((Journal.SCRIPT,), (JobState.LOST,), None, AttemptState.LOST, "Slurm has no record of its end"),
     # It failed, without Slurm's doing.
     Rule(
         (Journal.STOPPED,),
@@ -209,10 +210,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(_OPEN, (JobState.FAILED,), None, AttemptState.FAILED, "it failed and recorded no end (see its log)"),
     # A task that ends well says so itself, so its silence means that nobody knows. Of several ranks the first has
-    # completed: Slurm may say that another failed, and if nobody remembers, nothing contradicts rank 0.
+    # completed: Slurm may say that another failed, and if Slurm has no record, nothing contradicts rank 0.
     Rule((Journal.LED,), (JobState.COMPLETED, JobState.LOST), None, AttemptState.COMPLETED, None),
     Rule(
-        _OPEN, (JobState.COMPLETED,), None, AttemptState.LOST, "Slurm says COMPLETED, and the run recorded no end"
+        _OPEN, (JobState.COMPLETED,), None, AttemptState.LOST, "Slurm says COMPLETED, but the run recorded no end"
     ),
-    Rule(_OPEN, (JobState.LOST,), None, AttemptState.LOST, "nobody remembers its end, and the run recorded none"),
+    Rule(
+        _OPEN,
+        (JobState.LOST,),
+        None,
+        AttemptState.LOST,
+        "Slurm has no record of its end, and the run recorded none",
+    ),
 )

@@ -164,7 +164,7 @@ def parameter_name(flag: str) -> str:
 
 def _policies(key: str, value: Any) -> FrozenMapping[str, str]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"hydra.launcher.{key}={value!r} is no set of policies: say {key}.code=warn")
+        raise UsageError(f"hydra.launcher.{key}={value!r} is not a set of policies: write {key}.code=warn")
     for aspect, policy in value.items():
         if aspect not in USUAL_POLICIES:
             raise UsageError(f"hydra.launcher.{key}.{aspect} does not exist: there are {', '.join(USUAL_POLICIES)}")

@@ -127,7 +127,7 @@ class _Search:
         except FileNotFoundError:
             return  # tracked and deleted: the diff says so
         except OSError as error:
-            self.left[path] = f"it cannot be looked at ({error.strerror})"
+            self.left[path] = f"it cannot be read ({error.strerror})"
             return
         target = self._target(path) if stat.S_ISLNK(status.st_mode) else None
         reason = self._refused(path, status, target, loaded=loaded)
@@ -143,7 +143,7 @@ class _Search:
         if stat.S_ISLNK(status.st_mode):
             return "it is a link that leads out of the project" if target is None else None
         if not stat.S_ISREG(status.st_mode):
-            return "it is no regular file"
+            return "it is not a regular file"
         if status.st_size > self.limits.file_bytes and not loaded:
             return f"it has {status.st_size} bytes, and the limit is {self.limits.file_bytes}"
         if self.total + status.st_size > self.limits.total_bytes:
@@ -214,7 +214,7 @@ def _walked(search: _Search) -> Iterator[str]:
                 return
             path = paths[name]
             if Path(name).suffix.lower() in _DATA:
-                search.left[path] = "it is data by its name, and there is no git to say otherwise"
+                search.left[path] = "it looks like a data file by its name, and the project is not in git"
             elif not name.startswith("."):
                 yield path
 

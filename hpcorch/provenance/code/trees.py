@@ -80,7 +80,7 @@ def _difference(tree: Path, entry: Entry) -> str | None:
             target = to_text(os.fsencode(path.readlink())) if stat.S_ISLNK(mode) else None
             return None if target == entry.target else f"{name} is not the link that was frozen"
         if not stat.S_ISREG(mode):
-            return f"{name} is no regular file any more"
+            return f"{name} is no longer a regular file"
         content = path.read_bytes()
     except FileNotFoundError:
         return f"{name} is gone"

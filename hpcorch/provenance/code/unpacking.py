@@ -63,7 +63,7 @@ def unpack(archive: Path, digest: str, base: Path) -> UnpackedCode:
     :raises UnavailableError: the archive cannot be read, or nothing can be written here
     """
     if not _DIGEST.fullmatch(digest):
-        raise RecordError(f"{digest!r} is no digest of a snapshot")
+        raise RecordError(f"{digest!r} is not the digest of a snapshot")
     try:
         _own_folder(base)
         use = take(base / f"{digest}.use", shared=True, wait_s=tunables.UNPACKING_WAIT_S)

@@ -74,8 +74,8 @@ class Claim:
             self._end_ticket()
             time.sleep(DICE.uniform(0, tunables.LEASE_RETRY_S * 2 ** min(draw, tunables.LEASE_MAX_DOUBLINGS)))
         raise UnavailableError(
-            f"no place in the queue for {self.ticket.resource} could be had in {self._directory} in"
-            f" {tunables.LEASE_MAX_DRAWS} tries: a listing there takes longer than {SCAN_S:g} s or does not"
+            f"cannot join the queue for {self.ticket.resource} in {self._directory} after"
+            f" {tunables.LEASE_MAX_DRAWS} tries: listing the folder takes longer than {SCAN_S:g} s or does not"
             " show files just made; check that file system, or choose another `directory` in the site profile"
         )
 

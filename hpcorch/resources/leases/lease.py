@@ -136,7 +136,7 @@ class Leases:
 
     def refusal(self, error: OSError) -> HpcorchError:
         """What to tell a user whose ticket cannot be written."""
-        what = f"no lease of {self.resource} can be had in {self.directory} ({error.strerror})"
+        what = f"cannot lease {self.resource} in {self.directory} ({error.strerror})"
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return UsageError(
                 f"{what}: make the folder where all nodes see it, `mkdir {self.directory}`, then"

@@ -71,16 +71,16 @@ def waiting(directory: Path) -> list[LeaseOwner]:
 def sharing_problem(directory: Path) -> str | None:
     """Why a directory cannot be shared by a group over all nodes, with what to do; None if nothing is known."""
     if not directory.is_dir():
-        return f"{directory} is no folder: make it where all nodes see it"
+        return f"{directory} is not a folder: create it where all nodes see it"
     if not os.access(directory, os.W_OK | os.X_OK):
-        return f"you may not write in {directory}: its owner can `chgrp GROUP` and `chmod 2770` it"
+        return f"you cannot write in {directory}: its owner can `chgrp GROUP` and `chmod 2770` it"
     if not directory.stat().st_mode & 0o020:
         return f"only its owner may write in {directory}: `chgrp GROUP` and `chmod 2770` it to share the resource"
     mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
     real = directory.resolve()
     kind = next((mounts[path] for path in (real, *real.parents) if path in mounts), None)
     if kind in _OF_ONE_HOST:
-        return f"{directory} is on a file system of this host alone ({kind}): name one that all nodes mount"
+        return f"{directory} is on a file system that only this host sees ({kind}): name one that all nodes mount"
     return None
 
 

@@ -59,7 +59,7 @@ def _named(top: Mapping[str, Marked], key: str, read_one: Callable[[str, Marked]
     found = {}
     for name, value in top[key].mapping().items() if key in top else ():
         if _NAME.fullmatch(name) is None:
-            raise value.error("has a name that cannot be: use letters, digits, '_', '-' and '.'")
+            raise value.error("has an invalid name: use letters, digits, '_', '-' and '.'")
         found[name] = read_one(name, value)
     return found
 
@@ -70,9 +70,9 @@ def _resource(name: str, value: Marked) -> Resource:
     kind = optional(section, "kind", lambda v: v.one_of(Kind), Kind.OTHER)
     for key, owner in _BELONGS.items():
         if key in section and enforced is not owner:
-            raise section[key].error(f"means something only where enforced is {owner.value}")
+            raise section[key].error(f"applies only if enforced is {owner.value}")
     if "gpu_type" in section and kind is not Kind.GPU:
-        raise section["gpu_type"].error("means something only where kind is gpu")
+        raise section["gpu_type"].error("applies only if kind is gpu")
     if enforced is Enforcement.LEASE:
         _needed(value, section, "directory", "a folder in which all its users may write")
     return Resource(

@@ -55,7 +55,7 @@ class Marked:
         found = self.mapping()
         for name, value in found.items():
             if name not in known:
-                raise value.error(f"is not a key that is known here{suggestion(name, known)}")
+                raise value.error(f"is not a known key{suggestion(name, known)}")
         return {name: value for name, value in found.items() if not value.is_null()}
 
     def mapping(self) -> dict[str, Marked]:
@@ -71,7 +71,7 @@ class Marked:
             name = self._name(key)
             if name in found:
                 again = Marked(node=key, file=self.file, key=found[name].key)
-                raise again.error(f"stands here a second time (first on line {found[name].line}); keep one of them")
+                raise again.error(f"is given twice (first on line {found[name].line}); keep one of them")
             found[name] = Marked(node=value, file=self.file, key=f"{self.key}.{name}" if self.key else name)
         return found
 

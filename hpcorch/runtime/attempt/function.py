@@ -159,7 +159,7 @@ class FunctionWork:
         try:
             self._run.close()
         except Exception as error:  # noqa: BLE001 - the end must be on record, whatever the task has logged
-            say(f"what the task logged last cannot be recorded ({type(error).__name__}: {error})")
+            say(f"the last metrics of the task cannot be recorded ({type(error).__name__}: {error})")
 
     def may_requeue(self) -> bool:
         """As often as the launch allows, or as long as each attempt saves a later checkpoint."""

@@ -212,8 +212,8 @@ class Attempt:
         except OSError as error:
             path = self.place.layout.journal(self.place.attempt)
             raise RecordError(
-                f"the attempt ended as {end.outcome}, and that cannot be recorded, because {path} cannot be written"
-                f" ({error.strerror}): it counts as failed. Free space or inodes there, and retry the run"
+                f"the attempt ended as {end.outcome}, but this cannot be recorded: {path} cannot be written"
+                f" ({error.strerror}). It counts as failed: free space or inodes there, and retry the run"
             ) from error
 
 

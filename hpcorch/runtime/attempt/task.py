@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--launch", type=int, required=True, help="first run of the launch")
     parser.add_argument("--submission", type=int, required=True, help="number of the submission")
     parser.add_argument("--runs", type=parse_ranges, required=True, help="run indices, array index 0 first")
-    parser.add_argument("--task", type=int, help="array index, where no scheduler sets one")
-    parser.add_argument("--job-id", help="job id, where no scheduler sets one")
+    parser.add_argument("--task", type=int, help="array index, if no scheduler sets one")
+    parser.add_argument("--job-id", help="job id, if no scheduler sets one")
     return parser
 
 
@@ -91,7 +91,7 @@ def _follow(place: Place, signals: SignalOwner) -> int:
         work.leave(end, requeued=False)
         return end.exit_code
     if said is None:
-        say(f"rank {place.rank} saw nothing of rank 0 for {tunables.LEADER_WAIT_S:g} s and ends")
+        say(f"rank {place.rank} heard nothing from rank 0 for {tunables.LEADER_WAIT_S:g} s and ends")
         return _EXIT_FAILED
     if isinstance(said, AttemptEnded):
         return said.exit_code

@@ -158,15 +158,15 @@ def read_trailer(file: IO[bytes]) -> tuple[Trailer, int]:
     """
     size = file.seek(0, os.SEEK_END)
     if size < _LAST_WIDTH:
-        raise DamagedError("it is torn: it ends before its trailer")
+        raise DamagedError("it is incomplete: it ends before its trailer")
     file.seek(-_LAST_WIDTH, os.SEEK_END)
     last = file.read(_LAST_WIDTH)
     fields = last.split()
     if len(fields) != 3 or fields[0] != FORMAT.encode() or not all(text.isdigit() for text in fields[1:]):
-        raise DamagedError("its last line is not that of a checkpoint: it is torn or was altered")
+        raise DamagedError("its last line is not that of a checkpoint: it is incomplete or was altered")
     start, length = int(fields[1]), int(fields[2])
     if last != _last_line(start, length) or start + length + _LAST_WIDTH != size:
-        raise DamagedError("its size is not what its last line says: it is torn or was altered")
+        raise DamagedError("its size differs from the size in its last line: it is incomplete or was altered")
     file.seek(start)
     return _trailer(file.read(length)), start
 

@@ -184,7 +184,7 @@ def _unpickle(file: IO[bytes], path: Path) -> dict[str, Any]:
         content: dict[str, Any] = load(file)
     except Exception as error:
         raise CheckpointError(
-            f"the checkpoint {path} is whole, and what it holds cannot be made anew here ({type(error).__name__}:"
+            f"the checkpoint {path} is intact, but its content cannot be loaded here ({type(error).__name__}:"
             f" {error}). Bring back the module or class that it needs; or, to begin from scratch, move"
             f" {path.parent} away"
         ) from error

@@ -100,8 +100,8 @@ class CheckpointSaver:
     def _not_saved(self, step: int, error: OSError) -> CheckpointError:
         why = error.strerror or error
         return CheckpointError(
-            f"the checkpoint of step {step} could not be saved in {self._directory} ({why}); those before it are as"
-            " they were. Free space there or in your quota, keep fewer checkpoints, or save less"
+            f"the checkpoint of step {step} could not be saved in {self._directory} ({why}); earlier checkpoints"
+            " are unchanged. Free space there or in your quota, keep fewer checkpoints, or save less"
         )
 
     def _make_directory(self) -> None:
@@ -186,6 +186,6 @@ def _pickle(content: Mapping[str, Any], file: CheckpointWriter, step: int) -> No
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint of step {step} could not be saved, because its state cannot be pickled"
-            f" ({type(error).__name__}: {error}); those before it are as they were. Save values, arrays and state"
-            " dicts, and make open files, locks and the like anew after restoring"
+            f" ({type(error).__name__}: {error}); earlier checkpoints are unchanged. Save values, arrays and state"
+            " dicts, and reopen files, locks and the like after restoring"
         ) from error

@@ -31,13 +31,13 @@ def claim(place: Place) -> JournalWriter:
         return _claimed(place, path)
     except FileExistsError:
         raise RecordError(
-            f"attempt {place.attempt} has been claimed already: {path} exists. Two processes were started for one"
+            f"attempt {place.attempt} is already claimed: {path} exists. Two processes were started for one"
             " attempt; this one does nothing"
         ) from None
     except OSError as error:
         raise RecordError(
             f"attempt {place.attempt} cannot be claimed, because {path} cannot be written ({error.strerror}):"
-            " nothing was executed. See that the node has the sweep directory mounted, writable and with space"
+            " nothing was executed. Check that the node has the sweep directory mounted, writable and with space"
             " left, and submit the run again"
         ) from error
 

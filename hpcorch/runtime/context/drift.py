@@ -74,6 +74,6 @@ class DriftLog:
             named = "; ".join(self._refused[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
             self._refused.clear()
             raise DriftError(
-                f"{named}. Submit the run again to run what is there now, or say with hydra.launcher.drift what may"
+                f"{named}. Submit the run again to run the current state, or say with hydra.launcher.drift what may"
                 " differ"
             )

@@ -67,7 +67,7 @@ def find_place(
     """The place that the arguments of a run's process and the environment name.
 
     :param runs: the run indices of the submission; array index i is the i-th of them
-    :param array_task: the array index where no scheduler sets one
+    :param array_task: the array index if no scheduler sets one
     :param job_id: the local pool's, likewise
     :raises UsageError: the array index is missing or not one of the submission
     """

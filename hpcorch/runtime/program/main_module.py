@@ -164,7 +164,7 @@ def _executed(module: ModuleType, main: MainFunction, file: str) -> str | None:
     except DriftError:
         raise
     except _LaunchesError:
-        return 'it launches the sweep outside of `if __name__ == "__main__":`'
+        return 'it launches the sweep outside `if __name__ == "__main__":`'
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         return f"executing it raised {type(error).__name__}: {error}"
     finally:
@@ -199,7 +199,7 @@ def _looked_up(
     except AttributeError:
         return None, f"it does not define {main.name}"
     if main.wrappers >= len(found):
-        return None, f"{main.name} is another one there"
+        return None, f"{main.name} is a different function there"
     names = {name: getattr(module, name) for name in main.variables if hasattr(module, name)}
     here = _described(names, moved)
     differing = [name for name, value in main.variables.items() if here.get(name) != value]

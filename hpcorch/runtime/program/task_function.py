@@ -87,7 +87,7 @@ def read_task(path: Path, expected_digest: str) -> TaskFile:
     if found != expected_digest:
         raise DriftError(
             f"the task file {path} was changed after submission: frozen {expected_digest}, found {found}. Submit"
-            " the run again to run what is there now"
+            " the run again to run the file as it is now"
         )
     read: TaskFile = pickle.loads(content)  # noqa: S301 - our own file, its digest just compared
     return read

@@ -139,7 +139,7 @@ class ActiveRun:
     def _restored_by_leader(self) -> Restored | None:
         restored, rejected = self._store.newest()
         for one in rejected:
-            say(f"the checkpoint {one.path} is passed over: {one.reason}")
+            say(f"the checkpoint {one.path} is skipped: {one.reason}")
             self._record(events.CheckpointRejected(file=self._place.layout.relative(one.path), reason=one.reason))
         if restored is None:
             self._record(events.CheckpointAbsent(), durable=self.ranks > 1)
@@ -152,7 +152,7 @@ class ActiveRun:
         restored, _ = self._store.newest(like=Path(said.file).name)
         if restored is None:
             raise CheckpointError(
-                f"rank 0 goes on from {said.file}, and this rank's part of it cannot be read: start the run again"
+                f"rank 0 goes on from {said.file}, but this rank's part of it cannot be read: start the run again"
             )
         return restored
 
@@ -255,8 +255,7 @@ class ActiveRun:
         if resource not in self._leases:
             known = ", ".join(self._leases) or "none"
             raise UsageError(
-                f"{resource!r} is no resource that can be leased: at the launch the site profile had {known} that"
-                " leases enforce"
+                f"{resource!r} cannot be leased: at the launch the site profile had {known} that leases enforce"
             )
         from hpcorch.resources.leases.lease import Leases  # most tasks hold none
 
@@ -325,5 +324,5 @@ def _check_alone(every_minutes: float | None) -> None:
     if every_minutes is not None:
         raise UsageError(
             "every_minutes needs ranks that agree on a step, and torch.distributed is not initialised: use"
-            " every_steps, which each rank reaches by itself"
+            " every_steps instead"
         )

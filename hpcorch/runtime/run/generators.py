@@ -84,8 +84,8 @@ def _check_registered(saved: Mapping[str, tuple[str, Any]], registered: Mapping[
     for name in sorted(saved.keys() ^ registered.keys()):
         when, absent = ("now", "in the checkpoint") if name in registered else ("at the save", "now")
         raise CheckpointError(
-            f"the random generator {name!r} was registered {when} and is missing {absent}, so the run would not"
-            " draw the numbers that it would have drawn: register the same generators in each attempt,"
+            f"the random generator {name!r} was registered {when} and is missing {absent}, so the run would"
+            " draw other random numbers than an uninterrupted one: register the same generators in each attempt,"
             " before restoring"
         )
     for name, (kind, _) in saved.items():

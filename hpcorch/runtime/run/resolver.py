@@ -35,7 +35,7 @@ def resolve(name: str) -> Any:
     from hpcorch.runtime.run.run import current_run
 
     if name not in VALUES:
-        raise UsageError(f"${{hpcorch:{name}}} has no meaning; these have: {', '.join(sorted(VALUES))}")
+        raise UsageError(f"${{hpcorch:{name}}} is not defined; these are: {', '.join(sorted(VALUES))}")
     return VALUES[name](current_run())
 
 

@@ -99,8 +99,8 @@ class Control:
         """
         if self.is_local and action is not Action.CANCEL:
             raise UsageError(
-                f"sweep {self.sweep.id} runs on {self.sweep.host} without Slurm, and has no queue in which runs"
-                " could be held: `hpcorch cancel` stops them, `hpcorch retry` runs them again"
+                f"sweep {self.sweep.id} runs on {self.sweep.host} without Slurm, so there is no queue in which"
+                " to hold runs: `hpcorch cancel` stops them, `hpcorch retry` runs them again"
             )
         ledger = self.reconciler.ledger
         submissions = {one.submission: one for one in ledger.submissions(self.sweep.id)}

@@ -228,7 +228,7 @@ class Retry:
         for key in self.changes:
             if key not in known:
                 raise UsageError(
-                    f"{key!r} is no key that can be changed for a retry; these are: {', '.join(sorted(known))}"
+                    f"{key!r} cannot be changed for a retry; keys that can are: {', '.join(sorted(known))}"
                 )
         keys = self._keys(launch)
         if self.control.is_local:
@@ -254,14 +254,14 @@ def open_retry(
     control = open_control(writer, selector, client)
     if control.reconciler.layout.aside is not None:
         raise UsageError(
-            f"the directory {control.sweep.directory} belongs to another sweep now, and the record of"
-            f" {control.sweep.id} was set aside: its runs cannot be run again there; launch them as a new sweep"
+            f"the directory {control.sweep.directory} now belongs to another sweep, and the record of"
+            f" {control.sweep.id} was set aside: launch its runs as a new sweep"
         )
     if any(one.form.is_script for one in writer.submissions(control.sweep.id)):
         again = shlex.join(script_again(control, selector))
         raise UsageError(
-            f"sweep {control.sweep.id} is a script of the user's, or a command in one, and whether it may run again"
-            f" from its start only its user knows: submit it again with `{again}`"
+            f"sweep {control.sweep.id} is a user's script, or a command in one, and hpcorch cannot know whether it"
+            f" can safely run twice: submit it again with `{again}`"
         )
     control.look()
     return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)

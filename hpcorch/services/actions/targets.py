@@ -123,7 +123,7 @@ def _submission_of(run: Run, submissions: Mapping[int, Submission]) -> Submissio
 
 def _why_not(run: Run) -> str:
     if run.state is RunState.PLANNED:
-        return "it is not with Slurm" if _is_given_up(run) else "it was never submitted"
+        return "it is not in Slurm's queue" if _is_given_up(run) else "it was never submitted"
     if run.state.is_final:
         return f"it is over ({run.state.value})"
     return f"it does not wait ({run.state.value})"

@@ -68,8 +68,8 @@ def read_anchors(given: str) -> list[Anchor]:
         return parse_anchors(Path(given).read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise NotFoundError(
-            f"{given!r} is no anchor, and there is no such file ({error.strerror}): give a line that `hpcorch audit"
-            " --anchor` printed, or a file that has some"
+            f"{given!r} is neither an anchor nor a file that can be read ({error.strerror}): give a line that"
+            " `hpcorch audit --anchor` printed, or a file that has some"
         ) from error
 
 
@@ -89,7 +89,7 @@ def examine_anchors(ledger: Ledger, anchors: Iterable[Anchor], exam: Examination
                 touched,
                 f"the chain does not go through the anchor: event {anchor.events} has the hash {found}, and the"
                 f" anchor says {anchor.digest}. Events up to it were changed after the anchor was taken, or the"
-                " ledger was made anew",
+                " ledger was rebuilt",
             )
         else:
             exam.intact["anchor"] += 1

@@ -167,7 +167,7 @@ def _surviving(exam: Examination, *, damaged: bool) -> Iterator[None]:
     except _UNREADABLE as error:
         if not damaged:
             raise
-        exam.error("ledger", f"more of the ledger cannot be read, since it is damaged ({error})")
+        exam.error("ledger", f"the rest of the ledger cannot be read, because it is damaged ({error})")
 
 
 def _chosen(ledger: Ledger, selectors: Sequence[Selector] | None) -> list[tuple[SweepSummary, Selector]]:
@@ -183,7 +183,7 @@ def _audit_sweep(
     evidence = gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
     if place is None:
         exam.warn(
-            sweep.directory, "the record of the sweep is gone, or you may not read it: only the ledger tells of it"
+            sweep.directory, "the record of the sweep is missing or not readable for you: only the ledger has it"
         )
     else:
         examine_journals(evidence, exam)

@@ -134,7 +134,7 @@ def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
     if place is None:
         raise UnavailableError(
             f"the record of sweep {sweep.id} is not in {sweep.directory} any more: without it nothing can be proven"
-            " to others. Put the directory back, from a backup"
+            " to others. Restore the directory from a backup"
         )
     return gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
 
@@ -143,9 +143,7 @@ def _make(directory: Path) -> None:
     try:
         directory.mkdir(mode=DIR_MODE, parents=True)
     except FileExistsError:
-        raise UsageError(
-            f"there is something at {directory} already: name a directory that does not exist"
-        ) from None
+        raise UsageError(f"{directory} exists already: name a directory that does not exist") from None
 
 
 def _copy_record(evidence: Evidence, directory: Path, checkpoints: Checkpoints) -> None:

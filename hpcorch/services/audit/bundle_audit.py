@@ -78,8 +78,8 @@ def _about(directory: Path) -> dict[str, Any]:
         Checkpoints(about["checkpoints"])
     except OSError as error:
         raise NotFoundError(
-            f"{directory} is no bundle ({ABOUT} cannot be read: {error.strerror}): name a directory that `hpcorch"
-            " export bundle` wrote"
+            f"{directory} is not a bundle ({ABOUT} cannot be read: {error.strerror}): name a directory that"
+            " `hpcorch export bundle` wrote"
         ) from error
     except (ValueError, LookupError, TypeError) as error:
         raise RecordError(f"{directory / ABOUT} was changed and cannot be read ({error})") from error
@@ -97,7 +97,7 @@ def examine_sums(directory: Path, exam: Examination) -> None:
     present = {str(path.relative_to(directory)): path for path in sealed_files(directory)}
     for name, digest in listed.items():
         if name not in present:
-            exam.error(name, f"it is listed in {SUMS}, and is not there")
+            exam.error(name, f"it is listed in {SUMS} but missing")
         elif digest_of(present[name]) != f"sha256:{digest}":
             exam.error(name, f"it was changed: its digest is not the one in {SUMS}")
     for name in sorted(present.keys() - listed.keys()):

@@ -74,10 +74,14 @@ def _examine_part(path: Path, digest: str | None) -> int:
 def _missing(evidence: Evidence, fact: CheckpointSaved, run: Run, exam: Examination, *, is_last: bool) -> None:
     killed = any(not evidence.facts(AttemptEnded, str(name)) for name in evidence.attempts(run.run))
     if killed and not is_last:
-        text = "is not there: an attempt that was killed may have removed it before it could say so"
+        text = "is missing: an attempt that was killed may have removed it before recording that"
         exam.note(fact.file, f"the checkpoint of step {fact.step} {text}", run=run.run)
     else:
-        exam.warn(fact.file, f"the checkpoint of step {fact.step} is gone, and nobody removed it", run=run.run)
+        exam.warn(
+            fact.file,
+            f"the checkpoint of step {fact.step} is missing, and no attempt recorded removing it",
+            run=run.run,
+        )
 
 
 def examine_restores(evidence: Evidence, run: Run, exam: Examination) -> None:
@@ -88,11 +92,11 @@ def examine_restores(evidence: Evidence, run: Run, exam: Examination) -> None:
         attempt = f"attempt s{name.submission}.r{name.restart}"
         for restored in evidence.facts(CheckpointRestored, source):
             if digests.get(restored.file, restored.digest) != restored.digest:
-                text = f"went on from {restored.file}, which was not what was saved under that name"
+                text = f"went on from {restored.file}, which differs from what was saved under that name"
                 exam.error(restored.file, f"{attempt} {text}", run=run.run)
             _examine_generators(restored, evidence.facts(AttemptSeeded, source), attempt, run, exam)
         if digests and evidence.facts(CheckpointAbsent, source):
-            text = "began anew, although earlier attempts had saved checkpoints: none was valid"
+            text = "started from the beginning, although earlier attempts had saved checkpoints: none was valid"
             exam.warn(attempt, f"{attempt} {text}", run=run.run)
         digests |= {saved.file: saved.digest for saved in evidence.facts(CheckpointSaved, source)}
 

@@ -109,7 +109,7 @@ def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
     sweep = ledger.sweep(selector.sweep).sweep
     runs = select_runs(ledger, sweep.id, selector, limit=2)
     if len(runs) != 1:
-        raise UsageError(f"two single runs are compared: name each, such as {one_of(sweep.id, runs)}")
+        raise UsageError(f"diff compares two single runs: name each, such as {one_of(sweep.id, runs)}")
     return gather(ledger, sweep, runs, find_place(sweep))
 
 
@@ -161,7 +161,7 @@ def _environment(evidence: Evidence, unknown: list[str]) -> Environment | None:
     frozen = evidence.environment(run)
     found = None if frozen is None else evidence.read_environment(frozen)
     if found is None:
-        unknown.append(f"the environment of {run.sweep}/{run.run} is not on record, or cannot be read any more")
+        unknown.append(f"no readable environment is on record for {run.sweep}/{run.run}")
     return found
 
 

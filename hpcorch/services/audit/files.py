@@ -96,7 +96,7 @@ def _examine_scripts(evidence: Evidence, exam: Examination) -> None:
         else:
             _same(evidence, intent.script, intent.script_digest, "batch script", exam)
     if unproven:
-        exam.note("batch scripts", f"no digest is on record of {unproven} batch script(s): not compared")
+        exam.note("batch scripts", f"{unproven} batch script(s) have no digest on record and were not compared")
 
 
 def _examine_results(evidence: Evidence, exam: Examination) -> None:
@@ -112,4 +112,4 @@ def _examine_results(evidence: Evidence, exam: Examination) -> None:
             elif _digest(evidence.place.file(fact.result_file) if evidence.place else Path()) is None:
                 exam.error(fact.result_file, "the result is not there, or cannot be read", run=run.run)
             else:
-                exam.note(fact.result_file, "no digest is on record of the result: it is not compared", run=run.run)
+                exam.note(fact.result_file, "the result has no digest on record and was not compared", run=run.run)

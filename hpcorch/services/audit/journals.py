@@ -60,7 +60,7 @@ def _examine(
         exam.error(f"journal {source}", f"the journal {path} cannot be read ({error.strerror})", run=run)
         return
     if not stored and _has_done_nothing(content):
-        exam.note(f"journal {source}", "it tells of an attempt that came when the run was over", run=run)
+        exam.note(f"journal {source}", "it records an attempt that started after the run was over", run=run)
         return
     troubles = list(_troubles(content, source, evidence.sweep.id, stored, over=over))
     for text in troubles[:_NAMED]:
@@ -71,7 +71,7 @@ def _examine(
     if troubles:
         return
     if torn and over:
-        text = f"{path} ends with {torn} bytes that are no whole line: its writer was killed, or it was changed"
+        text = f"{path} ends with {torn} bytes of an incomplete line: its writer was killed, or it was changed"
         exam.warn(f"journal {source}", text, run=run)
     else:
         exam.intact["journal"] += 1
@@ -104,10 +104,13 @@ def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Even
         if not event.fact.archived:
             logged.update(line + b"\n")
         elif isinstance(event.fact, MetricsSummarised) and event.fact.logged not in (None, _text(logged)):
-            yield f"metrics that were logged before line {number} were changed: its digest of them is another"
+            yield (
+                f"metrics that were logged before line {number} were changed: their digest differs from the"
+                " recorded one"
+            )
     missing = sorted(number for number in stored if number >= len(lines))
     if missing:
-        yield f"the ledger has events {missing[0]} to {missing[-1]} of it, which are not there any more"
+        yield f"the ledger has events {missing[0]} to {missing[-1]} of it, which are missing now"
 
 
 def _text(digest: hashlib._Hash) -> str:

@@ -133,7 +133,7 @@ def examine_frozen(evidence: Evidence, exam: Examination) -> None:
     if evidence.sweep.is_wrapped:
         exam.note(
             evidence.sweep.name,
-            "a user's script or command: what it used of the code and environment on record is not known",
+            "a user's script or command: it is not known which of the recorded code and environment it used",
         )
 
 
@@ -194,8 +194,9 @@ def examine_hardware(evidence: Evidence, stories: Sequence[AttemptStory], run: R
         for what, before, after in _different(evidence, saver, story):
             attempt = f"attempt {attempt_name(story.attempt)}"
             text = (
-                f"{attempt} went on from a checkpoint of {attempt_name(saver.attempt)} elsewhere: {what} was"
-                f" {before or 'not set'} and is {after or 'not set'}; equal bits are promised on equal hardware"
+                f"{attempt} went on from a checkpoint of {attempt_name(saver.attempt)} on other hardware: {what}"
+                f" was {before or 'not set'} and is {after or 'not set'}; equal bits are promised on equal"
+                " hardware"
             )
             exam.warn(attempt, text, run=run.run)
 

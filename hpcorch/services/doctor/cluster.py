@@ -25,7 +25,7 @@ _HIDDEN = {
     "nodes": "of nodes, so `hpcorch init` finds no GPUs",
     "partitions": "of partitions that you may not use",
     "reservations": "of reservations that you may not use, so a pool's cannot be checked",
-    "accounts": "of others' accounts, so limits of a whole account may be lower than is told",
+    "accounts": "of others' accounts, so limits of a whole account may be lower than shown",
 }
 
 
@@ -35,13 +35,15 @@ def slurm(facts: Survey) -> Row:
     told = f"Slurm {version} answers{f', cluster {facts.config.cluster}' if facts.config.cluster else ''}"
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None:
-        return unknown(name, f"Slurm answers, and its release {version!r} is none that is known here")
+        return unknown(name, f"Slurm answers, but hpcorch does not know its release {version!r}")
     release = (int(found[1]), int(found[2]))
     if release < OLDEST:
         return not_ok(name, f"{told}; hpcorch needs 22.05 or later", "ask for a newer Slurm, or use hpcorch_local")
     if release > NEWEST:
         cure = "read what `hpcorch status --refresh` says of a first small sweep before a large one"
-        return limited(name, f"{told}, which is newer than hpcorch was tried on (22.05 to 26.05)", cure)
+        return limited(
+            name, f"{told}, which is newer than the releases that hpcorch was tested with (22.05 to 26.05)", cure
+        )
     return ok(name, told)
 
 
@@ -78,7 +80,7 @@ def limits(facts: Survey) -> Row:
     if not known:
         return ok(name, f"{told}; no other limit is known")
     lowest = min(known.values(), key=lambda one: one.max_submit or 0)
-    return ok(name, f"{told}; you may have {lowest.source}; larger sweeps are fed to Slurm bit by bit")
+    return ok(name, f"{told}; you may have {lowest.source}; larger sweeps are submitted in parts")
 
 
 def _which(config: ClusterConfig) -> str:
@@ -89,7 +91,7 @@ def array_tasks(facts: Survey) -> Row:
     """A limit beside MaxArraySize, within which sweeps are cut into arrays."""
     name, tasks = "array tasks", facts.config.max_array_tasks
     if tasks is None or tasks >= facts.config.max_array_size:
-        return ok(name, "SchedulerParameters limits no array further")
+        return ok(name, "SchedulerParameters sets no lower limit")
     told = f"SchedulerParameters has max_array_tasks={tasks}"
     if tasks < 1:
         return not_ok(name, f"{told}: no job arrays", "ask the administrators to allow job arrays")
@@ -101,8 +103,8 @@ def private_data(facts: Survey) -> Row:
     name, hidden = "private data", facts.settings.private_data
     told = [words for word, words in _HIDDEN.items() if word in hidden]
     if not told:
-        return ok(name, "you see what `resources` and `why` ask of the cluster")
-    cure = "nothing needs doing: your own runs are seen in full; for the rest ask the administrators"
+        return ok(name, "you can see everything that `resources` and `why` need")
+    cure = "no action is needed: you see your own runs in full; for the rest ask the administrators"
     return limited(name, f"PrivateData is {','.join(sorted(hidden))}: you do not see all {'; '.join(told)}", cure)
 
 
@@ -110,7 +112,7 @@ def preemption(facts: Survey) -> Row:
     """What becomes of runs when others go first."""
     name = "preemption"
     if not facts.config.preempts:
-        return ok(name, "no job is preempted here")
+        return ok(name, "this cluster preempts no jobs")
     modes = {one.name: one.preempt_mode or facts.settings.preempt_mode for one in facts.partitions or ()}
     cancelled = sorted(partition for partition, mode in modes.items() if "CANCEL" in mode)
     suspended = sorted(partition for partition, mode in modes.items() if "SUSPEND" in mode)
@@ -119,7 +121,7 @@ def preemption(facts: Survey) -> Row:
         return limited(name, f"what is preempted in {', '.join(suspended)} is suspended", cure)
     if cancelled:
         cure = (
-            "nothing needs doing: the array's keeper job runs them again; save checkpoints"
+            "no action is needed: the array's keeper job runs them again; save checkpoints"
             " (docs/guide/checkpoints.md)"
         )
         return limited(name, f"what is preempted in {', '.join(cancelled)} is cancelled, not requeued", cure)
@@ -144,7 +146,7 @@ def ending(facts: Survey) -> Row:
 def controller_clock(facts: Survey) -> Row:
     """The controller's clock beside this host's."""
     if facts.ahead_s is None:
-        return unknown("clock", "the controller does not say what time it has")
+        return unknown("clock", "the controller does not report its time")
     return clock("clock", "the controller", facts.ahead_s)
 
 

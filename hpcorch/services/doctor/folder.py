@@ -124,15 +124,15 @@ def _kind(facts: FolderFacts, *, of_nodes: bool, tried: bool) -> Row:
     name, kind, reach = "file system", facts.kind or "of an unknown kind", reach_of(facts.kind)
     told = f"{facts.folder} is on {kind}"
     if reach is Reach.MEMORY and of_nodes:
-        return not_ok(name, f"{told}, the memory of this host: no node sees it", _ELSEWHERE)
+        return not_ok(name, f"{told}, the memory of this host: nodes cannot see it", _ELSEWHERE)
     if reach is Reach.MEMORY:
-        return limited(name, f"{told}: gone when the host is started anew", "move the project to a disk")
+        return limited(name, f"{told}: its files are lost when the host restarts", "move the project to a disk")
     if reach is Reach.SHARED or tried or not of_nodes:
         return ok(name, told)
     if reach is Reach.DISK:
-        cure = f"see with `hpcorch doctor --jobs` whether nodes see it; if not, {_ELSEWHERE}"
+        cure = f"run `hpcorch doctor --jobs` to check that nodes see it; if not, {_ELSEWHERE}"
         return limited(name, f"{told}, a disk of this host", cure)
-    return limited(name, told, "see with `hpcorch doctor --jobs` whether nodes see it and locks hold there")
+    return limited(name, told, "run `hpcorch doctor --jobs` to check that nodes see it and that locks work")
 
 
 def _space(facts: FolderFacts) -> Row:
@@ -149,7 +149,7 @@ def _space(facts: FolderFacts) -> Row:
 
 def _sqlite(facts: FolderFacts) -> Row:
     if facts.sqlite is None:
-        return ok("ledger locks", "SQLite's locks keep a second process out, and let it in afterwards")
+        return ok("ledger locks", "SQLite's locks keep a second process out while the file is locked")
     cure = (
         "set $HPCORCH_LEDGER to a file on a file system with locks (ask for a mount with `flock` or a lock service)"
     )
@@ -163,7 +163,7 @@ def _writing_problem(trials: Path) -> str | None:
             write_whole(path, content)
         second.hardlink_to(path)
         if second.read_bytes() != b"twice":
-            return "what was written is not what is read"
+            return "what is read differs from what was written"
     except OSError as error:
         return _words(error)
     return None

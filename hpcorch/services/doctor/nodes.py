@@ -29,9 +29,9 @@ _ANOTHER_FOLDER = "have sweeps and ledger on another file system (hydra.sweep.di
 _LOCK_CURES = {
     "lease": f"{_ANOTHER_FOLDER}, or tell the administrators of it",
     "creation": f"{_ANOTHER_FOLDER}, or tell the administrators of it",
-    "link": "nothing needs doing for hpcorch, which does without; other programs may need them",
+    "link": "no action is needed for hpcorch, which does without; other programs may need them",
     "fcntl": "use the ledger from one login host at a time, or have it on another file system ($HPCORCH_LEDGER)",
-    "flock": "nothing needs doing for hpcorch, which does without; other programs may need a mount with `flock`",
+    "flock": "no action is needed for hpcorch, which does without; other programs may need a mount with `flock`",
 }
 
 
@@ -39,8 +39,8 @@ def not_submitted() -> Row:
     """The row where nobody asked for trial jobs."""
     return unknown(
         "compute nodes",
-        "no job was submitted, so interpreter, folders, clocks and locks of compute nodes were not looked at",
-        "`hpcorch doctor --jobs` looks, with two jobs of one CPU for a minute",
+        "no job was submitted, so interpreter, folders, clocks and locks of compute nodes were not checked",
+        "`hpcorch doctor --jobs` checks them with two one-CPU jobs of a minute",
     )
 
 
@@ -59,7 +59,7 @@ def _troubles(trials: Trials) -> Iterator[Row]:
     """What kept jobs from looking."""
     if trials.refused is not None:
         cure = "name a pool in which you may run with --pool, or correct the profile's pools"
-        yield not_ok("trial jobs", f"a trial job was not taken: {trials.refused.rstrip('.')}", cure)
+        yield not_ok("trial jobs", f"Slurm refused a trial job: {trials.refused.rstrip('.')}", cure)
     for trial in trials.trials:
         if trial.facts is None:
             yield _trouble(trial)
@@ -72,7 +72,8 @@ def _trouble(trial: Trial) -> Row:
     if trial.over_since is not None:
         return not_ok(
             "folder on nodes",
-            f"job {trial.job_id} ended ({state}) without a word in the ledger's folder: its node does not see it",
+            f"job {trial.job_id} ended ({state}) and wrote nothing in the ledger's folder: its node does not see"
+            " that folder",
             f"{_ANOTHER_FOLDER}: one that all nodes mount under the same path",
         )
     reason = f", {trial.row.reason}" if trial.row and trial.row.reason else ""
@@ -94,8 +95,8 @@ def _without_python(trial: Trial) -> Row:
             "have the virtual environment where all nodes see it and you may read it, or name what starts Python"
             " there with hydra.launcher.python and .setup (modules, containers)",
         )
-    cure = "mend what it says, and try again"
-    return not_ok("interpreter", f"Python failed on node {trial.started}: {said or 'without a word'}", cure)
+    cure = "fix what it reports, and try again"
+    return not_ok("interpreter", f"Python failed on node {trial.started}: {said or 'it printed nothing'}", cure)
 
 
 _Looked = Sequence[tuple[Trial, NodeFacts]]
@@ -109,9 +110,9 @@ def _folder(trials: Trials, looked: _Looked) -> Row:
     blind = [facts for _, facts in looked if facts.hello != trials.hello]
     if blind:
         does = "do" if len(blind) > 1 else "does"
-        told = f"{_nodes(blind)} {does} not read what this host wrote in the ledger's folder"
+        told = f"{_nodes(blind)} {does} not see what this host wrote in the ledger's folder"
         return not_ok("folder on nodes", told, _ANOTHER_FOLDER)
-    return ok("folder on nodes", f"{_nodes(facts for _, facts in looked)} and this host read what the other wrote")
+    return ok("folder on nodes", f"{_nodes(facts for _, facts in looked)} and this host see each other's files")
 
 
 def _shared(_: Trials, looked: _Looked) -> Row:
@@ -163,7 +164,7 @@ def _temporary(_: Trials, looked: _Looked) -> Row:
 def _clocks(_: Trials, looked: _Looked) -> Row:
     known = [(facts.node, one.ahead_s, one.within_s) for one, facts in looked if one.ahead_s is not None]
     if not known:
-        return unknown("node clocks", "no node told its time before the trial was over")
+        return unknown("node clocks", "no node reported its time before the trial was over")
     node, ahead_s, within_s = max(known, key=lambda one: abs(one[1]) - one[2])
     return clock("node clocks", node, ahead_s, within_s=within_s)
 
@@ -175,7 +176,9 @@ def _locks(trials: Trials) -> Iterator[Row]:
     if len(fighters) < len(trials.trials) or len(fighters) < 2 or _same_node(fighters):
         cure = "try again when two nodes are free, or in a pool with --pool that has two"
         yield unknown(
-            name, "no two nodes ran trial jobs at the same time, so nobody knows whether locks hold", cure
+            name,
+            "no two nodes ran trial jobs at the same time, so it is not known whether locks work between nodes",
+            cure,
         )
         return
     held = []
@@ -198,9 +201,9 @@ def _lock(kind: str, fighters: Sequence[Trial], number: int) -> Row | None:
     turns = sum(one.turns for one in fought)
     wrong = None
     if error is not None:
-        wrong = f"{called} cannot be had between nodes ({error.lower()})"
+        wrong = f"{called} cannot be taken between nodes ({error.lower()})"
     elif turns > number:
-        wrong = f"{called} do not hold between nodes ({turns - number} of {turns} turns overlapped)"
+        wrong = f"{called} do not work between nodes ({turns - number} of {turns} turns overlapped)"
     if wrong is None:
         met = len(fought) == len(fighters) and any(one.waits for one in fought)
         return None if met else unknown("locks", f"{called}: the nodes did not meet", "try again")

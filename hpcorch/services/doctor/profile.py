@@ -29,7 +29,7 @@ def cluster(profile: Profile, facts: Survey) -> Iterator[Problem]:
     """A profile for another cluster."""
     if profile.cluster is not None and facts.config.cluster and profile.cluster != facts.config.cluster:
         yield Problem(
-            f"the profile is about cluster {profile.cluster}, and this is {facts.config.cluster}",
+            f"the profile describes cluster {profile.cluster}, but this is {facts.config.cluster}",
             "name this cluster's profile with $HPCORCH_SITE, or write one with `hpcorch init`",
         )
 
@@ -61,12 +61,12 @@ def lease_folders(profile: Profile, _: Survey) -> Iterator[Problem]:
         folder = Path(resource.directory or "")
         if not folder.is_dir():
             yield Problem(
-                f"resource {resource.name} keeps its leases in {folder}, which is no folder",
+                f"resource {resource.name} keeps its leases in {folder}, which is not a folder",
                 "make it on a file system that all nodes share, or name another in `directory`",
             )
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield Problem(
-                f"resource {resource.name} keeps its leases in {folder}, where you may not write",
+                f"resource {resource.name} keeps its leases in {folder}, which you cannot write to",
                 "ask its owner to let your group write there (chmod g+rwx), or name another in `directory`",
             )
 
@@ -175,7 +175,7 @@ def _partition(pool: Pool, name: str, known: Mapping[str, Partition]) -> Iterato
         return
     if not known[name].up:
         yield Problem(
-            f"pool {pool.name} is in partition {name}, which is closed (not UP)",
+            f"pool {pool.name} is in partition {name}, which is not UP",
             "use another pool until the administrators open it again",
         )
     longest, allowed = pool.limits.max_walltime_min, known[name].max_minutes

@@ -137,7 +137,7 @@ def profile_rows(profile: Profile, facts: Survey | None) -> list[Row]:
         for check in PROFILE_CHECKS
         for problem in check.problems(profile, facts)
     ]
-    return rows or [ok("profile", f"{profile.source} is true of the cluster: {len(PROFILE_CHECKS)} checks")]
+    return rows or [ok("profile", f"{profile.source} matches the cluster: {len(PROFILE_CHECKS)} checks")]
 
 
 def _folder_and_nodes(
@@ -178,7 +178,7 @@ def _nodes(
     if jobs is None:
         return [doctor_nodes.not_submitted()]
     if folder is None:
-        return [unknown("compute nodes", "no job was submitted, since none could write down what it finds")]
+        return [unknown("compute nodes", "no job was submitted, because no job could write its findings")]
     place = choose_place(profile, facts, client, jobs.pool)
     shared = list(_shared_folders(profile))
     trials = run_trials(place, client, folder, shared=shared, timeout_s=jobs.timeout_s, tell=jobs.tell)

@@ -24,7 +24,7 @@ class Row:
     """One thing that was looked at. ``found`` and ``cure`` are phrases without a full stop.
 
     :param check: what was looked at, in a word or three
-    :param cure: what to do; empty where nothing needs doing
+    :param cure: what to do; empty where no action is needed
     """
 
     check: str

@@ -45,7 +45,7 @@ def _no_lease(profile: Profile, name: str, known: Collection[str]) -> str:
     if resource is None:
         return f"{profile.called} has no such resource; {others}"
     if resource.enforced is Enforcement.SYSTEM:
-        return f"nobody asks for {name} by name, which the system enforces; {others}"
+        return f"{name} cannot be leased, because the system itself allocates it; {others}"
     by = {Enforcement.LICENSE: "licences of Slurm enforce", Enforcement.THROTTLE: "throttles of arrays enforce"}
     return (
         f"{by[resource.enforced]} {name}, so that it is asked for with the job:"

@@ -36,7 +36,7 @@ class ResultFile:
             if self._mark() == self._before is not None:
                 return self._none("the command did not write it: what is there was there before")
             if not stat.S_ISREG(self._path.stat().st_mode):  # a pipe would be waited for without end
-                return self._none("it is no regular file")
+                return self._none("it is not a regular file")
             with self._path.open("rb") as file:
                 content = file.read(tunables.INLINE_RESULT_BYTES + 1)
         except FileNotFoundError:
@@ -50,7 +50,7 @@ class ResultFile:
         try:
             return Found(result=json_form(json.loads(content)))
         except (ValueError, RecursionError) as error:
-            return self._none(f"it is no JSON ({error})")
+            return self._none(f"it is not valid JSON ({error})")
 
     def _none(self, why: str) -> Found:
         return Found(problem=f"there is no result in {self._path}: {why}")

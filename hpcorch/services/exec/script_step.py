@@ -89,7 +89,7 @@ def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None])
     if changed:
         more = len(changed) - _TOLD
         named = ", ".join(one.path for one in changed[:_TOLD]) + (f" and {more} more" if more > 0 else "")
-        say(f"drift of the code: {named} changed since the script was submitted; it runs what is there now")
+        say(f"drift of the code: {named} changed since the script was submitted; the script runs the current code")
 
 
 def _finding(changed: ChangedFile) -> DriftFound:

@@ -89,5 +89,5 @@ def _silence(
         ]
     if not ran and accounting:
         return [replace(word, state=JobState.CANCELLED.value, reason="cancelled while it waited")]
-    reason = "Slurm has forgotten the job, nobody remembers its end, and the run recorded none"
+    reason = "Slurm has forgotten the job, and the run recorded no end"
     return [replace(word, state=JobState.LOST.value, reason=reason)]

@@ -77,7 +77,7 @@ _BY_ITSELF = frozenset({JobState.COMPLETED, JobState.FAILED})
 
 
 def with_preemptions(facts: Sequence[JobObserved], known: KnownAttempts, client: SlurmClient) -> list[JobObserved]:
-    """The same facts; those of a script that ended by itself say so if Slurm had begun to preempt it.
+    """The same facts; those of a script that ended by itself say so if Slurm had started to preempt it.
 
     At most one request, and none where no script ended or the cluster preempts nobody. Where Slurm does not answer,
     its word on the end counts.

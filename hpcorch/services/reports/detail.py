@@ -113,7 +113,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
         )
     if len(status.runs) != 1:
         raise UsageError(
-            f"{len(status.runs)} runs are selected, and one can be shown at a time: name one, such as"
+            f"{len(status.runs)} runs are selected, but only one can be shown at a time: name one, such as"
             f" {one_of(sweep, [report.run for report in status.runs])}, or see them together with `hpcorch status`"
         )
     run = status.runs[0]

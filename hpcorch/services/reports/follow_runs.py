@@ -106,7 +106,7 @@ class Follower:
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 states = ", ".join(f"{count} {state}" for state, count in counts_as_plain(counts).items())
-                raise UnavailableError(f"the time is over, and the runs are not: {states}")
+                raise UnavailableError(f"timed out; these runs are not over: {states}")
 
     def _counts(self) -> Mapping[RunState, int]:
         return count_selected(self._ledger, self._sweep.id, self._selector)

@@ -139,8 +139,8 @@ class StatusReport:
             return None
         sweep = self.sweep.summary.sweep.id
         return (
-            f"{uncertain} runs are UNCERTAIN, because a submission was left half-done, or a run was stopped and"
-            f" Slurm has not been asked why: `hpcorch status {sweep} --refresh` asks, and settles it"
+            f"{uncertain} runs are UNCERTAIN, because a submission was interrupted, or a run was stopped and"
+            f" Slurm has not been asked why: `hpcorch status {sweep} --refresh` asks now"
         )
 
     def as_plain(self) -> dict[str, Any]:

@@ -34,14 +34,19 @@ def share_of(submission: Submission, run: int, reason: str | None, client: Slurm
         return None  # it is the user's own array_parallelism
     if _is_own(uses, entry):
         return Explanation(
-            meaning=f"as many runs of its sweep as may are at work ({entry.bound} at once, over all of its arrays)",
-            sooner="it starts when one of them ends; `hpcorch retry` takes another array_parallelism",
+            meaning=(
+                f"its sweep has reached its limit of running runs ({entry.bound} at once, over all of its arrays)"
+            ),
+            sooner=(
+                "it starts when one of them ends; to change the limit, use `hpcorch retry` with another"
+                " array_parallelism"
+            ),
         )
     short = [use for use in uses if _is_short(use, entry)] or uses
     if not any(_is_short(use, entry) for use in uses):
         return Explanation(
-            meaning=f"it waits for its share of {_names(short)}, and there is room by now",
-            sooner=f"whoever looks next lets it start: `hpcorch tend {submission.sweep}` does",
+            meaning=f"it waits for its share of {_names(short)}, which is free now",
+            sooner=f"`hpcorch tend {submission.sweep}` lets it start",
         )
     told = "; ".join(_told(use, submission.sweep) for use in short)
     return Explanation(

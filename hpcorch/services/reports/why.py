@@ -71,7 +71,7 @@ def explain_run(ledger: Ledger, selector: Selector, client: SlurmClient | None =
     runs = select_runs(ledger, summary.sweep.id, selector)
     if len(runs) != 1:
         raise UsageError(
-            f"{len(runs)} runs are selected, and one can be explained at a time: name one, such as"
+            f"{len(runs)} runs are selected, but only one can be explained at a time: name one, such as"
             f" {one_of(summary.sweep.id, runs)}"
         )
     known = _Known(ledger=ledger, run=runs[0], client=client or slurm_client())
@@ -127,10 +127,10 @@ def _planned(known: _Known) -> Why:
     if run.reason is not None and run.submission is None:
         return Why(run=run, reason=run.reason, meaning="Slurm refused its submission", sooner=CURE)
     if run.reason is not None:
-        return Why(run=run, reason=run.reason, meaning="Slurm was not given it again: see the reason")
+        return Why(run=run, reason=run.reason, meaning="it was not submitted again: see the reason")
     return Why(
         run=run,
-        meaning="it has not been submitted: its launcher ended before, or Slurm takes no more jobs of yours now",
+        meaning="it has not been submitted: its launcher ended first, or Slurm accepts no more of your jobs now",
         sooner=f"`hpcorch tend {run.sweep}` submits what may be submitted",
     )
 
@@ -139,8 +139,8 @@ def _uncertain(known: _Known) -> Why:
     return Why(
         run=known.run,
         reason=known.run.reason,
-        meaning="it is not settled yet what became of its submission or of its last attempt",
-        sooner="nothing is lost: Slurm is asked again at each look, and minutes settle it",
+        meaning="hpcorch does not know yet what became of its submission or its last attempt",
+        sooner="nothing is lost: hpcorch asks Slurm again at the next command, and usually knows within minutes",
         since=known.waiting_since,
     )
 
@@ -180,7 +180,7 @@ def _asked(known: _Known) -> Waiting:
 def _running(known: _Known) -> Why:
     run = known.run
     where = f" on {run.node}" if run.node else ""
-    word = "is held in memory (suspended)" if run.state is RunState.SUSPENDED else "is at work"
+    word = "is suspended, and stays in memory" if run.state is RunState.SUSPENDED else "is running"
     return Why(run=run, meaning=f"it {word}{where}", since=run.started_at)
 
 

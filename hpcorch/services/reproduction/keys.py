@@ -70,7 +70,7 @@ def changed_keys(keys: LaunchKeys, changes: Mapping[str, Any], backend: Backend)
     for key in changes:
         if key not in known:
             raise UsageError(
-                f"{key!r} is no key that can be changed for a repetition {_WHERE[backend]}; these are:"
+                f"{key!r} cannot be changed for a repetition {_WHERE[backend]}; keys that can are:"
                 f" {', '.join(sorted(known))}"
             )
     changed = keys.changed(changes)

@@ -84,7 +84,7 @@ def record_repetition(plan: Plan, environ: Mapping[str, str]) -> ControlJournal:
     try:
         journal = create_sweep(plan.layout, _new_sweep(plan))
     except RecordError as error:
-        reason = "it is no folder"
+        reason = "it is not a folder"
         if isinstance(error.__cause__, OSError):
             reason = f"{error.__cause__.strerror}: {error.__cause__.filename or plan.layout.directory}"
         elif plan.layout.directory.is_dir():

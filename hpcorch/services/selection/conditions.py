@@ -59,7 +59,7 @@ def parse_condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"{text!r} is no condition: write a key, = != < <= > or >=, and a value, as in 'result>=0.9'"
+            f"{text!r} is not a condition: write a key, = != < <= > or >=, and a value, as in 'result>=0.9'"
         )
     return Condition(key=match[1], relation=match[2], value=match[3])
 

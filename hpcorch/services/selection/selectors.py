@@ -52,8 +52,8 @@ def parse_selector(text: str, states: str | None = None) -> Selector:
         return Selector(sweep=f"job={element[1]}", states=chosen, element=(element[1], int(element[2])))
     if several := _SEVERAL_ELEMENTS.fullmatch(text):
         raise UsageError(
-            f"{text!r} is no single element of an array: job={several[1]}_3 selects one, job={several[1]} the sweep"
-            f" of all, and job={several[1]}/3-5,9 some of its runs"
+            f"{text!r} is not a single element of an array: job={several[1]}_3 selects one, job={several[1]} the"
+            f" sweep of all, and job={several[1]}/3-5,9 some of its runs"
         )
     match = _SELECTOR.fullmatch(text)
     if match is None:

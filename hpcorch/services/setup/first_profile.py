@@ -60,7 +60,7 @@ def refuse_to_replace(path: Path, *, force: bool) -> None:
     """
     if path.exists() and not force:
         raise UsageError(
-            f"{path} is there already, and it may have your changes: look what has changed on the cluster with"
+            f"{path} exists already and may contain your changes: to see what has changed on the cluster, run"
             " `hpcorch doctor`, or replace it with --force."
         )
 

@@ -46,7 +46,7 @@ def find_profile(project: Path, environ: Mapping[str, str] | None = None) -> Pat
         path = Path(named).expanduser().absolute()
         if not path.is_file():
             raise NotFoundError(
-                f"${SITE_VARIABLE} names {path}, which is no file: correct or unset it, or make one with"
+                f"${SITE_VARIABLE} names {path}, which is not a file: correct or unset it, or create one with"
                 f" `hpcorch init --output {path}`"
             )
         return path
@@ -107,7 +107,7 @@ def check_cluster(profile: Profile, client: SlurmClient) -> None:
     here = client.config().cluster
     if profile.cluster is not None and here and profile.cluster != here:
         raise UsageError(
-            f"The site profile {profile.source} is about cluster {profile.cluster}, but this is {here}: name the"
+            f"The site profile {profile.source} describes cluster {profile.cluster}, but this is {here}: name the"
             f" right one with ${SITE_VARIABLE}, or write one with `hpcorch init`."
         )
 
@@ -127,7 +127,7 @@ def check_checkout(profile: Profile, folder: Path) -> str | None:
     if policy is CleanGit.WARN:
         return f"The checkout has uncommitted changes: {shown}"
     raise PolicyError(
-        f"{profile.called} wants a clean git checkout (policies.clean_git: refuse), and there are uncommitted"
+        f"{profile.called} requires a clean git checkout (policies.clean_git: refuse), but there are uncommitted"
         f" changes: {shown}. Commit or stash them; nothing was submitted"
     )
 

@@ -160,8 +160,8 @@ def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> s
             begin(record, client, throttle)
         except UnavailableError as error:
             raise SubmissionUnknownError(
-                f"{error} Whether the array exists, and may start, is not settled: `hpcorch status --refresh"
-                f" {request.sweep}` looks again and settles it. Nothing runs twice: if it exists, it is held"
+                f"{error} It is not known whether the array exists: `hpcorch status --refresh {request.sweep}`"
+                " finds out. Nothing runs twice: if the array exists, it is held"
             ) from error
     return job_id
 

@@ -101,7 +101,7 @@ def awaited(state: SweepState) -> dict[int, PlannedRetry]:
 
 
 def _for_room(run: int, state: SweepState) -> PlannedRetry:
-    reason = "it waits until Slurm takes more jobs of yours"
+    reason = "it waits until Slurm accepts more of your jobs"
     return PlannedRetry(run=run, number=0, of=0, at=state.now, reason=reason, is_first=True)
 
 

@@ -66,8 +66,8 @@ def keep(layout: SweepLayout, submission: int, client: SlurmClient, ledger_path:
         while not _is_settled(reconciler, submission, client):
             if time.monotonic() >= deadline:
                 raise UnavailableError(
-                    f"runs of sweep {sweep} are left as they are, since Slurm did not settle them in time: `hpcorch"
-                    " tend` goes on with it"
+                    f"runs of sweep {sweep} stay as they are, since Slurm did not answer about them in time:"
+                    " `hpcorch tend` goes on with it"
                 )
             time.sleep(pauses.take())
 

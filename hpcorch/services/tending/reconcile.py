@@ -69,7 +69,7 @@ class Reconciler:
         except FileNotFoundError as error:
             raise RecordError(
                 f"the record of sweep {self.sweep} is not at {self.layout.state}: the sweep directory was moved or"
-                " deleted; what the ledger knows of it stays as it was"
+                " deleted; the ledger keeps what it has recorded"
             ) from error
         if note or any(segment.end > segment.start for segment in segments):
             looked = note or not self._is_script(segments)

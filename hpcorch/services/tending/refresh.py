@@ -64,7 +64,7 @@ def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh:
                     troubles[summary.sweep.id] = error
     except UnavailableError as error:
         return RefreshResult(
-            notices=(f"shown as the ledger has it: {error}",), exit_code=error.exit_code if refresh else 0
+            notices=(f"shown as last recorded in the ledger: {error}",), exit_code=error.exit_code if refresh else 0
         )
     return RefreshResult(
         times=times,
@@ -103,7 +103,7 @@ def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[st
 
 def _notices(troubles: Mapping[str, HpcorchError | OSError]) -> tuple[str, ...]:
     named = [
-        f"sweep {sweep} is shown as the ledger has it: {error}"
+        f"sweep {sweep} is shown as last recorded in the ledger: {error}"
         for sweep, error in list(troubles.items())[:_NAMED_TROUBLES]
     ]
     rest = len(troubles) - len(named)

@@ -201,7 +201,10 @@ class _Tender:
             job_id = submit_keeper(self.reconciler.journal, submission, keys, self._environ, self.client)
         except HpcorchError as error:
             number = keep.submission
-            what = f"submission {number} has no keeper job, so what it needs later waits for your next command"
+            what = (
+                f"submission {number} has no keeper job, so later retries and submissions wait for your next"
+                " command"
+            )
             self.troubles.append(type(error)(f"{what}: {error}"))
         else:
             self.keepers[keep.submission] = job_id

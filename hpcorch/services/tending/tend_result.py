@@ -66,7 +66,7 @@ class TendResult:
     @property
     def sentences_of_trouble(self) -> list[str]:
         """What could not be done."""
-        return [f"sweep {self.sweep} could not be looked after: {error}" for error in self.troubles]
+        return [f"sweep {self.sweep} could not be tended: {error}" for error in self.troubles]
 
     @property
     def sentences(self) -> list[str]:

@@ -18,7 +18,7 @@ from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
 if TYPE_CHECKING:
     from hpcorch.services.tending.due import PlannedRetry
 
-CURE = "correct what it names, and launch the sweep again, since nothing submits what was refused"
+CURE = "correct what it names, and launch the sweep again, since refused runs are not submitted again"
 
 
 def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:

@@ -180,7 +180,7 @@ def on_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnavailableError(
-            f"what is known of throttled arrays cannot be read or written at {error.filename or path}"
+            f"the state of throttled arrays cannot be read or written at {error.filename or path}"
             f" ({error.strerror}): free space there, or name another folder with ${STATE_VARIABLE}, the same for"
             " all your sweeps"
         ) from error

@@ -74,7 +74,7 @@ def asked_in_script(script: bytes) -> Asked:
     return asked
 
 
-_IN_SCRIPT = f"which is nothing that {_WORD} lines may say: they have --resource NAME=COUNT and --pool NAME"
+_IN_SCRIPT = f"which {_WORD} lines do not have: they have --resource NAME=COUNT and --pool NAME"
 
 
 def _ours(word: str, line: str) -> str:
@@ -87,5 +87,5 @@ def _ours(word: str, line: str) -> str:
 def _resource(text: str) -> dict[str, int]:
     name, _, count = text.partition("=")
     if not name or not re.fullmatch(r"\d*", count, re.ASCII):
-        raise UsageError(f"{text!r} is no amount of a resource: write NAME=COUNT, such as scratch_io=1")
+        raise UsageError(f"{text!r} is not an amount of a resource: write NAME=COUNT, such as scratch_io=1")
     return {name: int(count or 1)}

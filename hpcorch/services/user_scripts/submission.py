@@ -200,8 +200,7 @@ class ScriptSubmission:
             return True
         held.submission.mark_unknown(failure.sentence)
         self.outcome.notices.append(
-            f"whether the job exists is not settled: `hpcorch status --refresh {held.recorded.sweep}` looks, and"
-            " settles it"
+            f"it is not known whether the job exists: `hpcorch status --refresh {held.recorded.sweep}` finds out"
         )
         return False
 

@@ -30,7 +30,7 @@ def judge(request: ScriptRequest, project: Path, client: SlurmClient, cwd: Path)
     terms = terms_of(profile, request.keys())
     if terms.keys.throttles and request.indices is None:
         raise UsageError(
-            f"{', '.join(terms.keys.throttles)} is shared out among the elements of arrays (enforced: throttle):"
+            f"{', '.join(terms.keys.throttles)} is shared among the elements of arrays (enforced: throttle):"
             " submit the script as an array, such as --array=0"
         )
     check_cluster(profile, client)

@@ -77,7 +77,7 @@ class PyslurmClient(CliClient):
             self._library = self._library or pyslurm_library.load(running)
             return rows(_records(self._library), ids)
         except CannotTellError as reason:
-            _log.debug("squeue is asked this time, not pyslurm: %s", reason)
+            _log.debug("squeue is used this time instead of pyslurm: %s", reason)
         except PassedOverError as reason:
             self._pass_over(reason)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a foreign library, squeue can be asked
@@ -86,7 +86,7 @@ class PyslurmClient(CliClient):
 
     def _pass_over(self, reason: object) -> None:
         self._passed_over = True
-        _log.info("pyslurm is passed over, and squeue is asked: %s", reason)
+        _log.info("squeue is used instead of pyslurm: %s", reason)
 
 
 def _records(library: ModuleType) -> list[Record]:

@@ -68,7 +68,7 @@ class _Asked:
         for one in job_ids:
             match = _JOB_ID.fullmatch(one)
             if match is None:
-                raise CannotTellError(f"{one!r} is no id of a job or of one element")
+                raise CannotTellError(f"{one!r} is not the id of a job or of one element")
             if match[2] is None:
                 jobs.add(int(match[1]))
             else:

@@ -218,7 +218,7 @@ def test_errors_are_the_command_lines_sentences(sweep, command_line, selector, w
     ("ask", "said"),
     [
         (lambda ledger: ledger.runs(state="GONE"), "'GONE' is not a state"),
-        (lambda ledger: ledger.runs(where="lr"), "'lr' is no condition"),
+        (lambda ledger: ledger.runs(where="lr"), "'lr' is not a condition"),
         (lambda ledger: ledger.sweeps(since="yesterday"), "'yesterday' is not a time"),
         (lambda ledger: ledger.run("last"), "'last' selects 2 runs"),
         (lambda ledger: ledger.query("DELETE FROM runs"), "only read"),
@@ -275,7 +275,7 @@ def test_refresh_says_if_slurm_does_not_answer(sweep, monkeypatch):
     waiting.ingest()
     monkeypatch.setenv("PATH", "/nowhere")
     ledger = hpcorch.Ledger()
-    with pytest.raises(UnavailableError, match=f"sweep {OTHER} is shown as the ledger has it"):
+    with pytest.raises(UnavailableError, match=f"sweep {OTHER} is shown as last recorded in the ledger"):
         ledger.refresh("last")
     with pytest.raises(UnavailableError):
         ledger.refresh()

@@ -213,7 +213,7 @@ def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
     sweep.ingest()
     ran = hpcorch("cancel", "-y")
     assert ran.code == 3
-    assert "of runs 0 nobody knows yet whether Slurm has them" in ran.err
+    assert "it is not known yet whether Slurm has runs 0" in ran.err
     assert "cancel run 1 of sweep" in ran.out
     assert "(not submitted yet)" in ran.out
     (run,) = json.loads(hpcorch("status", "last/1", "--json").out)["runs"]

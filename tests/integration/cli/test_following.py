@@ -64,7 +64,7 @@ def test_wait_concludes_that_the_pool_is_gone(hpcorch, tmp_path):
 def test_wait_gives_up_on_what_cannot_be_followed(hpcorch, sweep):
     late = hpcorch("wait", "--timeout", "0.1")
     assert late.code == 3
-    assert "the time is over, and the runs are not: 2 SUBMITTED" in late.err
+    assert "timed out; these runs are not over: 2 SUBMITTED" in late.err
     shutil.rmtree(sweep.layout.directory)
     gone = hpcorch("wait")
     assert gone.code == 3

@@ -104,6 +104,6 @@ def test_ledger_backup_copies_and_overwrites_nothing(hpcorch, sweep, tmp_path):
     assert hpcorch("--ledger", str(target), "ledger", "check", "--deep").code == 0
     again = hpcorch("ledger", "backup", "--json", str(target))
     assert (again.code, again.out) == (2, "")
-    assert f"there is a file at {target} already" in again.err
+    assert f"the file {target} exists already" in again.err
     other = json.loads(hpcorch("ledger", "backup", "--json", str(tmp_path / "other.db")).out)
     assert other["head"] == json.loads(hpcorch("ledger", "check", "--json").out)["head"]

@@ -113,15 +113,15 @@ def test_drift_other_hardware_and_fresh_random_states_are_findings(hpcorch, tmp_
     assert "packages numpy was 1 and was found 2 (policy warn)" in text
     assert "platform cpu was as at submission and is another" in text
     assert "went on without the random state of random" in text
-    assert "went on from gone.ckpt, which was not what was saved under that name" in text
-    assert "the checkpoint of step 1 is gone, and nobody removed it" in text
+    assert "went on from gone.ckpt, which differs from what was saved under that name" in text
+    assert "the checkpoint of step 1 is missing, and no attempt recorded removing it" in text
 
 
 def test_audit_of_a_sweep_whose_directory_is_gone_says_so(hpcorch, sweep):
     shutil.rmtree(sweep.layout.directory)
     ran = hpcorch("audit", "--all")
     assert ran.code == 1
-    assert "only the ledger tells of it" in ran.out
+    assert "only the ledger has it" in ran.out
 
 
 def test_a_record_that_was_set_aside_is_audited_where_it_is_now(hpcorch, sweep, tmp_path):
@@ -152,7 +152,7 @@ def test_a_batch_script_that_was_changed_is_named_and_one_without_a_digest_is_a_
     script.write_text("#!/bin/bash\n")
     text = hpcorch("audit").out
     assert f"ERROR {sweep.id}: {sweep.layout.relative(script)}" in text
-    assert "no digest is on record of 1 batch script" in text
+    assert "1 batch script(s) have no digest on record" in text
 
 
 def test_a_requeued_attempt_that_found_its_run_over_is_only_a_note(hpcorch, sweep):
@@ -217,7 +217,7 @@ def test_tables_are_written_as_csv_and_json_and_never_over_a_file(hpcorch, sweep
     assert [row["run"] for row in json.loads((tmp_path / "runs.json").read_text())] == [0, 1]
     again = hpcorch("export", "json", "runs")
     assert again.code == 2
-    assert "there is a file at runs.json already" in again.err
+    assert "the file runs.json exists already" in again.err
     assert hpcorch("export", "csv", "nonsense").code == 2
 
 

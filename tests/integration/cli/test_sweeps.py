@@ -71,7 +71,7 @@ def test_ls_says_that_there_are_more_and_when_there_are_none(hpcorch, tmp_path):
     assert "--limit 0 lists all" in hpcorch("ls", "-n", "1").err
     nothing = hpcorch("ls", "--name", "nothing")
     assert (nothing.code, nothing.out) == (0, "")
-    assert "no sweep is like that" in nothing.err
+    assert "no sweep matches" in nothing.err
 
 
 def test_ls_takes_over_news_before_it_filters(hpcorch, tmp_path):
@@ -93,7 +93,7 @@ def test_ls_lists_the_others_when_one_sweep_directory_is_gone(hpcorch, tmp_path)
     ran = hpcorch("ls")
     assert ran.code == 0
     assert len(ran.out.splitlines()) == 3
-    assert f"sweep {OTHER} is shown as the ledger has it" in ran.err
+    assert f"sweep {OTHER} is shown as last recorded in the ledger" in ran.err
 
 
 # status -----------------------------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ def test_keys_for_slurm_are_named_and_ignored_on_this_machine(locally):
         "x=1", "hydra.launcher.partition=gpu", "hydra.launcher.gres=gpu:a100:1", env={"CUDA_VISIBLE_DEVICES": "3"}
     )
     assert done.returncode == 0, done.stderr
-    assert "no use for hydra.launcher keys partition" in done.stdout + done.stderr
+    assert "ignores hydra.launcher keys partition" in done.stdout + done.stderr
 
 
 def test_standard_error_in_a_file_of_its_own_is_shown_too(locally):

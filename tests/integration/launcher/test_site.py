@@ -131,7 +131,7 @@ def test_a_checkout_with_uncommitted_changes_is_refused_where_the_site_wants_a_c
         subprocess.run(["git", *words], cwd=app.folder, check=True)
     done = app.launch("x=1")
     assert done.returncode == 1
-    assert "wants a clean git checkout (policies.clean_git: refuse)" in done.stderr
+    assert "requires a clean git checkout (policies.clean_git: refuse)" in done.stderr
     assert left_behind(app) == []
 
 
@@ -166,4 +166,4 @@ def test_a_dry_run_shows_each_array_of_a_sweep_with_swept_requests(app):
 def test_a_dry_run_says_what_slurm_would_refuse(app):
     done = app.launch("x=1", "hydra.launcher.qos=nosuch", NORMAL, "hydra.launcher.dry_run=true")
     assert done.returncode == 0, done.stderr
-    assert "# runs 0: Slurm would not take them: Slurm rejected the submission: there is no such QOS" in done.stdout
+    assert "# runs 0: Slurm would refuse them: Slurm rejected the submission: there is no such QOS" in done.stdout

@@ -413,7 +413,7 @@ def test_an_end_that_cannot_be_written_is_no_success(node: Node) -> None:
     done = node.start("counts", before=before)
     assert done.code == 1
     assert done.end is None
-    assert "ended as completed, and that cannot be recorded" in done.log.read_text()
+    assert "ended as completed, but this cannot be recorded" in done.log.read_text()
     assert "Traceback" not in done.log.read_text()
 
 

@@ -307,7 +307,7 @@ def test_a_broken_checkpoint_is_passed_over_and_recorded(node):
     assert second.one(ev.CheckpointRejected).file == first.all(ev.CheckpointSaved)[-1].file
     assert second.one(ev.CheckpointRestored).step == 3
     assert second.one(ev.AttemptEnded).result == undisturbed.one(ev.AttemptEnded).result
-    assert "is passed over" in second.log
+    assert "is skipped" in second.log
 
 
 def test_a_forked_process_cannot_touch_what_its_parent_saved_and_recorded(node):
@@ -352,7 +352,7 @@ def test_a_name_that_has_no_meaning_is_refused_in_a_sentence(template, tmp_path)
         text=True,
         capture_output=True,
     )
-    assert "has no meaning; these have:" in done.stderr
+    assert "is not defined; these are:" in done.stderr
 
 
 def test_the_ledger_shows_where_each_attempt_began(node):

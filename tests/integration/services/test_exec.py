@@ -213,9 +213,9 @@ def test_results_are_read_from_json(project):
     [
         ("true", "was there before"),
         ("rm out.json", "did not write it"),
-        ("echo '{' > out.json", "no JSON"),
+        ("echo '{' > out.json", "not valid JSON"),
         ("head -c 40000 /dev/zero > out.json", "more than 32768 bytes"),
-        ("rm out.json; mkfifo out.json", "no regular file"),
+        ("rm out.json; mkfifo out.json", "not a regular file"),
     ],
 )
 def test_a_result_that_cannot_be_had_is_told_and_changes_no_exit_code(project, write, sentence):
@@ -364,7 +364,7 @@ def test_a_step_of_a_script_without_its_result_is_a_finding(project):
     for words in (["--", "true"], ["--result", "out.json", "--", "sh", "-c", "echo { > out.json"]):
         project.run(*words, job={**exported, **job(41)})
     project.recorded()
-    assert "no JSON" in project.hpcorch("show", "last/0").stdout
+    assert "not valid JSON" in project.hpcorch("show", "last/0").stdout
     findings = json.loads(project.hpcorch("audit", "last", "--json").stdout)["findings"]
     warned = [one["text"] for one in findings if one["severity"] == "warning"]
     assert len(warned) == 1

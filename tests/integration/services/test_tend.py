@@ -271,20 +271,20 @@ def test_sweeps_that_share_the_smallest_limits_all_end(app, hpcorch, monkeypatch
 def test_what_waits_for_room_is_submitted_by_who_waits(app):
     done = app.launch("+x=range(8)", "hydra.launcher.keeper=false", env={"FAKE_SLURM_MAX_SUBMIT": "5"})
     assert done.returncode == 0, done.stderr
-    assert "4 runs follow as Slurm takes them" in done.stdout + done.stderr
+    assert "4 more runs will be submitted as Slurm accepts them" in done.stdout + done.stderr
     assert app.states() == ["COMPLETED"] * 8
 
 
 def test_what_waits_for_room_says_so_and_can_be_cancelled(app, hpcorch):
     detached(app, "+x=range(8)", "+wait_for=go", "hydra.launcher.keeper=false", FAKE_SLURM_MAX_SUBMIT="5")
     why = hpcorch("why", "last/7")
-    assert "it waits until Slurm takes more jobs of yours" in why.out
+    assert "it waits until Slurm accepts more of your jobs" in why.out
     status = hpcorch("status", "last").out
-    assert "it waits until Slurm takes more jobs of yours" in status
+    assert "it waits until Slurm accepts more of your jobs" in status
     assert "will be retried" not in status
     told = hpcorch("tend", "last").out
     assert "runs 4-7 of sweep" in told
-    assert "wait until Slurm takes more jobs of yours" in told
+    assert "wait until Slurm accepts more of your jobs" in told
     assert hpcorch("cancel", "last", "--yes").code == 0
     wait_until(lambda: app.states() == ["CANCELLED"] * 8 if _asked(app) else False)
     assert len(jobs(app)) == 1

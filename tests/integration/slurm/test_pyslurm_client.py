@@ -1,4 +1,4 @@
-"""The client over a pretended pyslurm: the shared cases, and every way in which pyslurm is passed over."""
+"""The client over a pretended pyslurm: the shared cases, and every case in which squeue is used instead."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_pyslurm_is_passed_over_for_good_with_a_line_in_the_log_if_it(install,
     with caplog.at_level("INFO", "hpcorch.slurm"):
         assert by_id(client.queue([job])) == by_id(CliClient().queue([job]))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "pyslurm is passed over" in line
+    assert "squeue is used instead of pyslurm" in line
     assert word in line
     before = imports(site)
     assert len(client.queue([job])) == 3
@@ -185,5 +185,5 @@ def test_extension_modules_that_come_later_are_loaded_as_ever(install, job):
 def test_people_are_told_whether_pyslurm_suits(install):
     site = install("24.11.3")
     assert "24.11.3 suits this Slurm" in pyslurm_state("24.11.5")
-    assert "passed over: 24.11.3 is made for another release" in pyslurm_state("25.11.2")
+    assert "not used: 24.11.3 is made for another release" in pyslurm_state("25.11.2")
     assert imports(site) == 0

@@ -128,7 +128,7 @@ def test_a_machine_names_the_keys_that_it_has_no_use_for():
         ("resources", 3, "such as resources="),
         ("resources", {"writers": True}, r"resources\.writers must be a whole number of at least 1, not True"),
         ("resources", {"writers": "2"}, "not '2'"),
-        ("drift", "record", "say drift.code=warn"),
+        ("drift", "record", "write drift.code=warn"),
         ("drift", {"cod": "warn"}, "drift.cod does not exist: there are code, configuration"),
         ("drift", {"code": "ignore"}, "drift.code=ignore is none of refuse, warn, record"),
         ("max_retries", {"NODE_FAILED": 1}, "did you mean NODE_FAIL"),

@@ -26,11 +26,11 @@ def said(state: str, **values: Any) -> JobObserved:
 
 # What the journal may say, what Slurm says, how the attempt ended, words of the reason.
 CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
-    (NOT_LED[:2], said("PREEMPTED"), AttemptState.PREEMPTED, "preempted: a job that goes first took its place"),
+    (NOT_LED[:2], said("PREEMPTED"), AttemptState.PREEMPTED, "preempted: a job with precedence took its place"),
     (tuple(Journal), said("PREEMPTED"), AttemptState.PREEMPTED, "preempted"),
-    ((Journal.FAILED,), said("PREEMPTED"), AttemptState.PREEMPTED, "it failed, and for Slurm"),
-    ((Journal.ASKED,), said("PREEMPTED"), AttemptState.PREEMPTED, "which it did, and for Slurm"),
-    ((Journal.WARNED,), said("REQUEUED"), AttemptState.REQUEUED, "by itself near its time limit"),
+    ((Journal.FAILED,), said("PREEMPTED"), AttemptState.PREEMPTED, "it failed, and Slurm records it as preempted"),
+    ((Journal.ASKED,), said("PREEMPTED"), AttemptState.PREEMPTED, "which it did; Slurm records it as preempted"),
+    ((Journal.WARNED,), said("REQUEUED"), AttemptState.REQUEUED, "by hpcorch near its time limit"),
     (NOT_LED[:2], said("REQUEUED"), AttemptState.REQUEUED, "by hand, or by the site"),
     (OPEN, said("NODE_FAIL"), AttemptState.NODE_FAIL, "its node failed"),
     (OPEN, said("BOOT_FAIL"), AttemptState.BOOT_FAIL, "did not boot"),
@@ -47,7 +47,7 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.ASKED,), said("COMPLETED", exit_code=0), AttemptState.CANCELLED, "which it did"),
     ((Journal.ASKED,), said("LOST"), AttemptState.CANCELLED, "which it did"),
     ((Journal.ASKED,), said("FAILED", reason="cancelled by a"), AttemptState.CANCELLED, "cancelled by a"),
-    ((Journal.NOTHING,), said("FAILED", signal=12), AttemptState.CANCELLED, "did not heed it yet"),
+    ((Journal.NOTHING,), said("FAILED", signal=12), AttemptState.CANCELLED, "did not handle that signal yet"),
     ((Journal.NOTHING,), said("FAILED", signal=10), AttemptState.TIMEOUT, "the warning before its time limit"),
     ((Journal.NOTHING, Journal.STOPPED, Journal.WARNED), said("TIMEOUT"), AttemptState.TIMEOUT, "its time limit"),
     (OPEN, said("DEADLINE"), AttemptState.DEADLINE, "the deadline"),
@@ -89,7 +89,7 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.LED,), said("COMPLETED", exit_code=0), AttemptState.COMPLETED, ""),
     ((Journal.LED,), said("LOST"), AttemptState.COMPLETED, ""),
     ((Journal.NOTHING,), said("COMPLETED", exit_code=0), AttemptState.LOST, "recorded no end"),
-    (NOT_LED[:3], said("LOST"), AttemptState.LOST, "nobody remembers"),
+    (NOT_LED[:3], said("LOST"), AttemptState.LOST, "Slurm has no record"),
     ((Journal.WARNED,), said("COMPLETED", exit_code=0), AttemptState.TIMEOUT, "not requeued"),
     ((Journal.STOPPED,), said("COMPLETED", exit_code=0), AttemptState.FAILED, "by SIGTERM, and its job went on"),
     ((Journal.YIELDED,), said("COMPLETED", exit_code=0), AttemptState.COMPLETED, ""),
@@ -124,7 +124,7 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
         "while Slurm preem",
     ),
     ((Journal.SCRIPT,), said("CANCELLED", preempted=True), AttemptState.CANCELLED, "cancelled"),
-    ((Journal.SCRIPT,), said("LOST"), AttemptState.LOST, "nobody remembers its end"),
+    ((Journal.SCRIPT,), said("LOST"), AttemptState.LOST, "Slurm has no record of its end"),
 ]
 
 

@@ -201,7 +201,7 @@ def test_without_git_data_is_left_out_and_the_search_ends(root):
     write(root, {"a.py": "", "conf/x.yaml": "", "x.npz": "", ".cache/y.py": ""})
     found = collect(root, git=False, modules={})
     assert names(found) == ["a.py", "conf/x.yaml"]
-    assert reasons(found) == {"x.npz": "it is data by its name, and there is no git to say otherwise"}
+    assert reasons(found) == {"x.npz": "it looks like a data file by its name, and the project is not in git"}
     write(root, {f"m{number}.py": "" for number in range(10)})
     found = collect(root, git=False, limits=Limits(seen=5), modules={})
     assert "only the first 5 files" in reasons(found)["./"]
@@ -210,7 +210,7 @@ def test_without_git_data_is_left_out_and_the_search_ends(root):
 def test_pipes_are_left_out_with_a_word(root):
     os.mkfifo(root / "pipe")
     (left,) = collect(root, git=False, modules={}).left
-    assert describe(left) == "pipe is not in the snapshot: it is no regular file"
+    assert describe(left) == "pipe is not in the snapshot: it is not a regular file"
 
 
 # --- git ---

@@ -56,7 +56,7 @@ def test_a_number_of_gpus_that_cannot_be_read_is_refused(value):
     if value == "-1":  # a word, which Slurm would take for a type
         assert parse_gpus(value) == {"-1": 1}
         return
-    with pytest.raises(UsageError, match="no number of GPUs"):
+    with pytest.raises(UsageError, match="not a number of GPUs"):
         parse_gpus(value)
 
 
@@ -77,7 +77,7 @@ def test_time_limits_are_read_as_sbatch_reads_them(text, minutes):
 
 
 def test_a_time_limit_that_cannot_be_read_is_refused():
-    with pytest.raises(UsageError, match="no time limit"):
+    with pytest.raises(UsageError, match="not a time limit"):
         parse_minutes("soon")
 
 
@@ -148,7 +148,7 @@ def test_every_broken_limit_is_told_at_once():
 
 def test_without_a_time_limit_hours_cannot_be_promised():
     limited = profile("envelope: {max_gpu_hours: 100, max_walltime_min: 60}")
-    with pytest.raises(PolicyError, match=r"how many GPU-hours.*set timeout_min.*how many minutes"):
+    with pytest.raises(PolicyError, match=r"number of GPU-hours.*set timeout_min.*number of minutes"):
         check_sweep(limited, [gpu_runs(1, 1, None)])
 
 

@@ -120,7 +120,7 @@ def test_where_no_place_becomes_certain_it_is_said_after_many_tries(
         "hpcorch.resources.leases.ticket_files.scan", lambda *_: set()
     )  # a listing that lags behind
     leases = Leases(resource="scratch_io", directory=tmp_path, capacity=2, expiry_s=EXPIRY_S)
-    with pytest.raises(UnavailableError, match="in 3 tries"), leases.hold():
+    with pytest.raises(UnavailableError, match="after 3 tries"), leases.hold():
         pass
     assert [path.name.endswith(".ended") for path in tmp_path.iterdir()] == [True] * 3
 

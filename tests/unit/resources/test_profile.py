@@ -75,10 +75,10 @@ def test_an_empty_profile_limits_nothing(text):
         ("resources:\n  io: {capacity: 4, enforced: licence}", ["license, throttle", "did you mean license?"]),
         ("resources:\n  io: {capacity: 4, enforced: lease}", ["needs the key directory"]),
         ("resources:\n  io: {capacity: 4, enforced: lease, directory: leases}", ["absolute path", "'leases'"]),
-        ("resources:\n  io: {capacity: 4, enforced: throttle, license: x}", ["only where enforced is license"]),
-        ("resources:\n  io: {capacity: 4, enforced: throttle, gpu_type: x}", ["only where kind is gpu"]),
+        ("resources:\n  io: {capacity: 4, enforced: throttle, license: x}", ["only if enforced is license"]),
+        ("resources:\n  io: {capacity: 4, enforced: throttle, gpu_type: x}", ["only if kind is gpu"]),
         ("resources:\n  io: {capacity: 4, enforced: license, license: 'a:2'}", ["name of a licence", "'a:2'"]),
-        ("resources:\n  'a b': {capacity: 4, enforced: throttle}", ["line 2", "has a name that cannot be"]),
+        ("resources:\n  'a b': {capacity: 4, enforced: throttle}", ["line 2", "has an invalid name"]),
         *(
             (
                 f"resources:\n  io: {{enforced: throttle, capacity: {value}}}",
@@ -105,7 +105,7 @@ def test_an_empty_profile_limits_nothing(text):
         ('cluster: "\\UFFFFFFFF"', ["not YAML"]),
         ("resources: [io]", ["resources must be a mapping"]),
         ("resources:\n  ? [a]\n  : 3", ["has a key that is not text"]),
-        ("headroom: 1\ncluster: a\nheadroom: 2", ["line 3", "headroom", "a second time (first on line 1)"]),
+        ("headroom: 1\ncluster: a\nheadroom: 2", ["line 3", "headroom", "is given twice (first on line 1)"]),
         ("pools:\n  a: {nice: low}", ["pools.a.nice must be a whole number, not 'low'"]),
         ("pools:\n  a: {limits: {max_runing: 3}}", ["pools.a.limits.max_runing", "did you mean max_running?"]),
         ("pools:\n  a: {account: [x]}", ["pools.a.account must be text"]),
@@ -120,7 +120,7 @@ def test_an_empty_profile_limits_nothing(text):
         ("cluster: [a", ["line", "not YAML"]),
         ("cluster: a\n\tb: c", ["line 2", "not YAML"]),
         ("cluster: a\x07", ["not YAML"]),
-        ("a: &x {b: *x}", ["a is not a key"]),
+        ("a: &x {b: *x}", ["a is not a known key"]),
         ("cluster: !!python/object:os.system {}", ["cluster must be text"]),
     ],
 )

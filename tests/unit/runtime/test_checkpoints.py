@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is restored, what is broken is passed over, and what is kept stays."""
+"""Checkpoints: what is saved is restored, what is broken is skipped, and what is kept stays."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_reason_says_what_is_wrong(folder: Path) -> None:
     path = save(store(folder), 1).path
     path.write_bytes(path.read_bytes()[:10])
     _, (rejected,) = store(folder).newest()
-    assert rejected.reason == "it is torn: it ends before its trailer"
+    assert rejected.reason == "it is incomplete: it ends before its trailer"
 
 
 def test_renamed_checkpoint_is_rejected(folder: Path) -> None:
@@ -323,7 +323,7 @@ def test_missing_module_is_an_error_that_names_it(folder: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "architectures", module)
     save(store(folder), 1, module.Net())
     monkeypatch.delitem(sys.modules, "architectures")
-    with pytest.raises(CheckpointError, match=r"is whole, and .* No module named 'architectures'.* move .* away"):
+    with pytest.raises(CheckpointError, match=r"is intact, but .* No module named 'architectures'.* move .* away"):
         store(folder, 1).newest()
 
 

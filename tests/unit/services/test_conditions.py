@@ -50,7 +50,7 @@ def test_a_plain_result_is_compared_itself():
 
 @pytest.mark.parametrize("text", ["", "lr", "=1", ">", "lr ~ 1", "lr>", "lr = ", "seed=>2", "seed =< 2", "lr===1"])
 def test_what_is_no_condition_is_refused_in_a_sentence(text):
-    with pytest.raises(UsageError, match="is no condition"):
+    with pytest.raises(UsageError, match="is not a condition"):
         parse_condition(text)
 
 

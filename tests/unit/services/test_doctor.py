@@ -105,7 +105,12 @@ def test_a_cluster_that_has_all_is_ok_throughout():
     [
         (cluster.slurm, configured(version="21.08.8"), Verdict.NOT_OK, "needs 22.05 or later"),
         (cluster.slurm, configured(version="22.05.0-rc1"), Verdict.OK, "22.05.0-rc1 answers, cluster beta"),
-        (cluster.slurm, configured(version="26.11.0"), Verdict.LIMITED, "newer than hpcorch was tried on"),
+        (
+            cluster.slurm,
+            configured(version="26.11.0"),
+            Verdict.LIMITED,
+            "newer than the releases that hpcorch was tested with",
+        ),
         (cluster.slurm, configured(version="master"), Verdict.UNKNOWN, "'master'"),
         (cluster.accounting, replace(FACTS, database=False), Verdict.NOT_OK, "does not answer"),
         (
@@ -120,7 +125,7 @@ def test_a_cluster_that_has_all_is_ok_throughout():
         (cluster.array_tasks, configured(max_array_tasks=0), Verdict.NOT_OK, "no job arrays"),
         (cluster.array_tasks, configured(max_array_tasks=100), Verdict.OK, "several arrays of up to 100 runs"),
         (cluster.limits, configured(max_array_tasks=100), Verdict.OK, "up to 100 runs (max_array_tasks)"),
-        (cluster.array_tasks, configured(max_array_tasks=5000), Verdict.OK, "no array further"),
+        (cluster.array_tasks, configured(max_array_tasks=5000), Verdict.OK, "no lower limit"),
         (cluster.limits, configured(max_array_tasks=5000), Verdict.OK, "up to 1001 runs (MaxArraySize)"),
         (
             cluster.private_data,
@@ -128,8 +133,8 @@ def test_a_cluster_that_has_all_is_ok_throughout():
             Verdict.LIMITED,
             "`hpcorch resources` counts yours alone",
         ),
-        (cluster.private_data, set_to(private_data=frozenset({"events"})), Verdict.OK, "you see"),
-        (cluster.preemption, configured(preempts=False), Verdict.OK, "no job is preempted"),
+        (cluster.private_data, set_to(private_data=frozenset({"events"})), Verdict.OK, "you can see"),
+        (cluster.preemption, configured(preempts=False), Verdict.OK, "this cluster preempts no jobs"),
         (cluster.preemption, set_to(requeues=False), Verdict.OK, "JobRequeue is 0"),
         (
             cluster.preemption,
@@ -146,7 +151,7 @@ def test_a_cluster_that_has_all_is_ok_throughout():
         (cluster.ending, configured(kill_wait_s=3), Verdict.LIMITED, "little time"),
         (cluster.ending, set_to(over_time_limit_min=None), Verdict.OK, "for ever beyond their limit"),
         (cluster.ending, set_to(over_time_limit_min=5), Verdict.OK, "5 min beyond their limit"),
-        (cluster.controller_clock, replace(FACTS, ahead_s=None), Verdict.UNKNOWN, "does not say"),
+        (cluster.controller_clock, replace(FACTS, ahead_s=None), Verdict.UNKNOWN, "does not report"),
         (cluster.controller_clock, replace(FACTS, ahead_s=-30.0), Verdict.LIMITED, "30 s behind"),
         (cluster.controller_clock, replace(FACTS, ahead_s=3600.0), Verdict.NOT_OK, "3600 s ahead of"),
     ],
@@ -200,7 +205,7 @@ def test_a_shared_folder_with_room_is_ok():
     ("changes", "of_nodes", "check", "verdict", "words"),
     [
         ({"kind": "tmpfs"}, True, "file system", Verdict.NOT_OK, "memory of this host"),
-        ({"kind": "tmpfs"}, False, "file system", Verdict.LIMITED, "started anew"),
+        ({"kind": "tmpfs"}, False, "file system", Verdict.LIMITED, "lost when the host restarts"),
         ({"kind": "ext4"}, True, "file system", Verdict.LIMITED, "a disk of this host"),
         ({"kind": "ext4"}, False, "file system", Verdict.OK, "ext4"),
         ({"kind": None}, True, "file system", Verdict.LIMITED, "unknown kind"),
@@ -239,7 +244,7 @@ def test_nodes_that_have_all_are_ok_throughout():
 @pytest.mark.parametrize(
     ("changes", "check", "verdict", "words"),
     [
-        ({"hello": "stale"}, "folder on nodes", Verdict.NOT_OK, "n2 does not read"),
+        ({"hello": "stale"}, "folder on nodes", Verdict.NOT_OK, "n2 does not see"),
         ({"folders": {"/leases": "read-only"}}, "shared folders", Verdict.NOT_OK, "n2 cannot write in /leases"),
         ({"missing_commands": ["sbatch"]}, "Slurm on nodes", Verdict.LIMITED, "n2 has no sbatch"),
         ({"controller": "refused"}, "Slurm on nodes", Verdict.LIMITED, "does not answer from n2"),
@@ -332,7 +337,7 @@ def test_two_nodes_of_one_machine_are_called_so():
             {"over_since": 0.0, "row": waiting_row("7", JobState.FAILED, None)},
             "folder on nodes",
             Verdict.NOT_OK,
-            "job 7 ended (FAILED) without a word",
+            "job 7 ended (FAILED) and wrote nothing",
         ),
         (
             {"row": waiting_row("7", JobState.PENDING, "Priority")},

@@ -106,7 +106,7 @@ def test_of_our_flags_the_last_counts_and_of_each_resource_the_last_amount():
     ],
 )
 def test_a_flag_of_ours_without_a_sound_value_is_refused_in_a_sentence(flags):
-    with pytest.raises(UsageError, match=r"hpcorch-pool|hpcorch-resource|no amount of a resource"):
+    with pytest.raises(UsageError, match=r"hpcorch-pool|hpcorch-resource|not an amount of a resource"):
         take_ours(flags)
 
 
