@@ -56,7 +56,7 @@ def _node(key: Key, default: Any) -> Any:
 
 
 def unknown_key(params: Iterable[str]) -> str | None:
-    """A sentence about a key that no launcher has, if there is one: Hydra lets ``+`` add any."""
+    """A sentence about a key that no launcher has, if there is one: with ``+``, Hydra accepts any key."""
     known = HEEDED_ON_SLURM | HEEDED_LOCALLY
     for key in params:
         if key not in known:
@@ -76,5 +76,5 @@ def _cure(key: str, known: Iterable[str]) -> str:
 
 
 def ignored_locally(keys: LaunchKeys) -> list[str]:
-    """The keys that were set and that one machine has no use for."""
+    """The keys that were set but have no effect on a single machine."""
     return sorted(keys.changes_since(LaunchKeys()).keys() - HEEDED_LOCALLY)

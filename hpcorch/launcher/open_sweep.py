@@ -51,7 +51,7 @@ _RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLaunch:
-    """The frozen form of a launch, and what its results are rebuilt from.
+    """A frozen launch, and what its results are rebuilt from.
 
     :param settled: with what each run asks for
     :param reused: runs that took over results of others

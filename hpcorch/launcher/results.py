@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHandle:
-    """A run that was submitted and left. ``hpcorch status <sweep>`` tells what became of it."""
+    """A run that was submitted and not waited for. ``hpcorch status <sweep>`` shows its state."""
 
     sweep: str
     run: int
@@ -40,7 +40,7 @@ class RunHandle:
 
 
 class SweepJobReturn(JobReturn):
-    """A JobReturn whose configurations are rebuilt when somebody looks at them.
+    """A JobReturn whose configurations are rebuilt on first access.
 
     Rebuilding costs milliseconds a run, and nobody looks at those of ten thousand runs.
     """

@@ -84,7 +84,7 @@ def submission_text(sweep: OpenSweep, planned: PlannedLaunch) -> str:
 
 
 def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobReturn]:
-    """Submit a recorded planned, and wait for it unless the keys say to leave.
+    """Submit a recorded launch, and wait for it unless the keys say ``detach``.
 
     :raises SystemExit: Ctrl-C while waiting; the jobs go on
     """

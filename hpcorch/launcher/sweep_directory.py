@@ -13,7 +13,7 @@ from hpcorch.services.tending.reconcile import Reconciler
 
 
 def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
-    """Set the record of an earlier sweep in the directory aside, if there is one and that may be.
+    """Set the record of an earlier sweep in the directory aside, if there is one and its runs are over.
 
     That of a sweep whose submissions Slurm all refused is set aside without asking.
 

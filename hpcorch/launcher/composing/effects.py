@@ -31,7 +31,7 @@ Path = tuple[str, ...]
 
 
 class UnprovableError(Exception):
-    """That the fast way equals Hydra's composition cannot be shown; the slow way must be taken."""
+    """The fast way cannot be shown to equal Hydra's composition, so the slow way must be taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -45,7 +45,7 @@ _LATE_ENV: Final = re.compile(r"SLURM_.*|CUDA_.*|TMPDIR", re.DOTALL)
 
 
 class NotYetKnownError(Exception):
-    """A value was asked for that only the node knows."""
+    """A value was requested that only the node knows."""
 
 
 class Lateness:

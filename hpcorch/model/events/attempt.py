@@ -30,7 +30,7 @@ class AttemptClaimed(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptVerified(Fact):
-    """What is about to run was compared with what was frozen, and is the same but for the drift on record."""
+    """What is about to run was compared with what was frozen. It is the same, except for the drift on record."""
 
     kind = "attempt-verified"
     config_digest: str
@@ -43,9 +43,9 @@ class AttemptVerified(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentFound(Fact):
-    """The environment of an attempt, as far as it differs from the one that was frozen. Absent where nothing does.
+    """How the environment of an attempt differs from the frozen one. Written only if something differs.
 
-    Packages are compared only where the fingerprints differ. Variables that Slurm and hpcorch set for each job
+    Packages are compared only if the fingerprints differ. Variables that Slurm and hpcorch set for each job
     are left out.
     """
 
@@ -57,9 +57,9 @@ class EnvironmentFound(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftFound(Fact):
-    """Something is not as it was frozen.
+    """Something differs from what was frozen.
 
-    ``before`` is what was frozen and ``after`` what was found; None where there was, or is, nothing.
+    ``before`` is what was frozen, ``after`` what was found. None means that it did not exist.
     """
 
     kind = "drift-found"
@@ -84,7 +84,7 @@ class AttemptSeeded(Fact):
 class AttemptCalled(Fact):
     """The attempt's work begins: the task function is called, or a command is started.
 
-    Ranks other than 0 begin when they see it. The fields are there for a command, of whose ranks 0 decides.
+    Ranks other than 0 begin when they see it. The fields are set for a command, whose rank 0 decides.
     """
 
     kind = "attempt-called"
@@ -95,7 +95,7 @@ class AttemptCalled(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSignalled(Fact):
-    """A signal arrived. What it meant is settled afterwards from what Slurm says."""
+    """A signal arrived. Its meaning is decided later, from what Slurm reports."""
 
     kind = "attempt-signalled"
     signal: str
@@ -103,9 +103,9 @@ class AttemptSignalled(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(Fact):
-    """The attempt is over, in its own words.
+    """The attempt is over. The fields are its own report.
 
-    A result is in ``result`` as JSON where it has a JSON form; where that form loses something, ``result_pickle``
+    ``result`` has the result as JSON, if it has a JSON form. If that form loses something, ``result_pickle``
     (base64) or ``result_file`` (relative to the sweep directory) holds the object itself.
     """
 

@@ -1,4 +1,4 @@
-"""What all facts share, the event that puts one in its place, and their form on disk."""
+"""The base class of facts, the event that holds one, and their form on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from hpcorch.quick_dataclasses import dataclass
 
 CONTROL_SOURCE = "control"
-NO_SUBMISSION = -1  # stands where something became of a run before it was ever submitted
+NO_SUBMISSION = -1  # for a run to which something happened before it was submitted
 
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "planning": (
@@ -43,9 +43,9 @@ KINDS: Mapping[str, str] = {kind: f"{__package__}.{module}" for module, kinds in
 class Fact:
     """Base of all facts. ``kind`` names the class on disk and never changes.
 
-    The class is named as its kind is: ``job-observed`` is JobObserved.
+    The name of the class follows from the kind: ``job-observed`` is JobObserved.
 
-    :cvar archived: whether the ledger stores it; what is not stays in the journal alone
+    :cvar archived: whether the ledger stores it; other facts stay in the journal only
     """
 
     kind: ClassVar[str]
@@ -99,12 +99,12 @@ def fact_class(kind: str) -> type[Fact]:
 
 
 def kind_of(fact: Fact) -> str:
-    """The kind under which a fact is written, also where this version does not know it."""
+    """The kind under which a fact is written, even if this version does not know it."""
     return fact.original_kind if isinstance(fact, UnknownFact) else fact.kind
 
 
 def to_body(fact: Fact) -> dict[str, Any]:
-    """The fields of a fact as they are written: those that differ from nothing (``None``) only."""
+    """The fields of a fact as they are written, without those that are ``None``."""
     if isinstance(fact, UnknownFact):
         return dict(fact.body)
     return {name: value for name in _form(fact.kind).names if (value := getattr(fact, name)) is not None}

@@ -18,12 +18,12 @@ class CheckpointSaved(Fact):
     size: int  # bytes, files of other frameworks included
     digest: str  # of the file, which holds the digests of the others
     seconds: float  # that the save took
-    removed: list[str] = field(default_factory=list)  # older checkpoints that made room
+    removed: list[str] = field(default_factory=list)  # older checkpoints that were removed for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFailed(Fact):
-    """A checkpoint could not be saved; earlier ones are as they were."""
+    """A checkpoint could not be saved; earlier ones are unchanged."""
 
     kind = "checkpoint-failed"
     step: int
@@ -32,7 +32,7 @@ class CheckpointFailed(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRejected(Fact):
-    """A checkpoint is broken, and was passed over when the newest valid one was looked for."""
+    """A checkpoint is broken, and was skipped in the search for the newest valid one."""
 
     kind = "checkpoint-rejected"
     file: str

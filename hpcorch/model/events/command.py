@@ -23,12 +23,12 @@ class CommandStarted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnded(Fact):
-    """A command of a user's batch script is over. The result is what it wrote as JSON, if it was asked to."""
+    """A command of a user's batch script is over. The result is the JSON that it wrote, if one was requested."""
 
     kind = "command-ended"
     step: int
-    exit_code: int  # as a shell has it: 128 and the number of a signal that ended it
+    exit_code: int  # as in a shell: 128 plus the number of the signal that ended it
     signal: str | None = None
     seconds: float = 0.0
     result: Any = None
-    problem: str | None = None  # why it was not started, or why there is no result though it was to write one
+    problem: str | None = None  # why it did not start, or why the requested result is missing

@@ -55,7 +55,7 @@ class BasePlanned(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlanned(Fact):
-    """A run exists, with everything that determines it frozen."""
+    """A run exists, and everything that determines it is frozen."""
 
     kind = "run-planned"
     run: int
@@ -67,7 +67,7 @@ class RunPlanned(Fact):
     seed: int
     seed_source: str  # a word of SeedSource
     directory: str  # absolute path of the run's output directory
-    launcher: dict[str, Any] | None = None  # launcher keys of its own, where they name swept values
+    launcher: dict[str, Any] | None = None  # launcher keys of its own, if they depend on swept values
     key: str | None = None  # digest of what determines the result: task configuration, code, seed
 
 
@@ -75,7 +75,7 @@ class RunPlanned(Fact):
 class CodeFrozen(Fact):
     """The code of a launch is a snapshot, and every attempt runs from it.
 
-    Where git could not tell something, ``problem`` says why, and ``commit`` and the like are not known.
+    If git could not answer, ``problem`` says why, and ``commit`` and the like are None.
     """
 
     kind = "code-frozen"
@@ -86,7 +86,7 @@ class CodeFrozen(Fact):
     files: int
     size: int  # bytes of all files
     left: list[list[str]] = field(default_factory=list)  # [path below the root, why it is not in the snapshot]
-    left_count: int = 0  # how many were left out; the list above ends at some hundred
+    left_count: int = 0  # how many were left out; the list above has only the first few hundred
     commit: str | None = None
     branch: str | None = None
     remote: str | None = None  # URL without credentials
@@ -109,9 +109,9 @@ class EnvironmentFrozen(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReused(Fact):
-    """A run is not executed, since one with the same key has completed: it takes over that one's result.
+    """A run is not executed, because a run with the same key has completed: it takes over that run's result.
 
-    The result is copied, so that this sweep stands for itself; the fields are those of :class:`AttemptEnded`.
+    The result is copied, so that this sweep is self-contained; the fields are those of :class:`AttemptEnded`.
     """
 
     kind = "run-reused"
@@ -128,7 +128,7 @@ class RunReused(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReproduced(Fact):
-    """A run of this sweep is another one once more: its code, configuration and seed, to compare the results."""
+    """A run of this sweep repeats another run, with its code, configuration and seed, to compare the results."""
 
     kind = "run-reproduced"
     run: int
@@ -138,8 +138,8 @@ class RunReproduced(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedingPlanned(Fact):
-    """Slurm does not take all runs of a launch at once: whoever comes by submits the others when there is room."""
+    """Slurm does not accept all runs of a launch at once. Later commands and jobs submit the others."""
 
     kind = "feeding-planned"
     launch: int
-    max_submit: int | None = None  # jobs that the user may have with Slurm, as far as that is known
+    max_submit: int | None = None  # jobs that the user may have in Slurm's queue, if known

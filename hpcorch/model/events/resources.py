@@ -16,14 +16,14 @@ class LeaseReported(Fact):
     stage: str
     resource: str
     count: int
-    number: int  # of the ticket; lower ones are served before
-    ahead: int  # slots that those ahead have or wait for
-    seconds: float  # waited, held, or without a sign of life
+    number: int  # of the ticket; lower numbers are served first
+    ahead: int  # slots that earlier tickets hold or wait for
+    seconds: float  # that it waited, was held, or showed no sign of life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputRecorded(Fact):
-    """The task named a file or directory that its result depends on."""
+    """The task recorded a file or directory that its result depends on."""
 
     kind = "input-recorded"
     path: str  # absolute
@@ -35,7 +35,7 @@ class InputRecorded(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsLogged(Fact):
-    """What the task logged, entry after entry. The curve stays in the journal; the ledger takes the summary."""
+    """The metrics that the task logged, entry by entry. They stay in the journal; the ledger takes the summary."""
 
     kind = "metrics-logged"
     archived: ClassVar[bool] = False
@@ -44,7 +44,7 @@ class MetricsLogged(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSummarised(Fact):
-    """Where the metrics stand, over all that this attempt goes on from."""
+    """The summary of the metrics, including those of the attempts that this one continues."""
 
     kind = "metrics-summarised"
     metrics: dict[str, dict[str, list[Any]]]  # name -> {"last" | "min" | "max": [step, value]}

@@ -1,4 +1,4 @@
-"""What people ask of the scheduler, and what it says."""
+"""Requests to the scheduler, and its answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpcorch.quick_dataclasses import dataclass
 class ControlRequested(Fact):
     """Somebody asked for these runs of a submission to be cancelled, held or released.
 
-    Written before the scheduler is told, so that what it says afterwards can be put down to whom it belongs.
+    Written before the scheduler gets the request, so that its later answers can be attributed to the request.
     """
 
     kind = "control-requested"
@@ -22,18 +22,18 @@ class ControlRequested(Fact):
     user: str
     uid: int
     host: str
-    checkpoint: bool = False  # they were asked to save a checkpoint first, and to end then
+    checkpoint: bool = False  # they were asked to save a checkpoint and then end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobObserved(Fact):
-    """What the scheduler said of one array element. Written only when it differs from the last word."""
+    """What the scheduler reported about one array element. Written only if it differs from the last report."""
 
     kind = "job-observed"
     submission: int
     run: int
     restart: int
-    state: str  # a word of JobState, for the local backend, too; a newer version may have others
+    state: str  # a word of JobState, also for the local backend; a newer version may have others
     witness: str  # a word of Witness
     reason: str | None = None
     node: str | None = None
@@ -41,8 +41,8 @@ class JobObserved(Fact):
     signal: int | None = None
     start: str | None = None
     end: str | None = None
-    over_memory: bool | None = None  # whether the log of what SIGKILL ended says that it exceeded its memory limit
-    cancelled_by: int | None = None  # uid of who cancelled it, as sacct has it
+    over_memory: bool | None = None  # if SIGKILL ended it: whether its log says that it exceeded its memory limit
+    cancelled_by: int | None = None  # uid of the user who cancelled it, from sacct
     preempted: bool | None = None  # of a user's script that ended: whether Slurm had started to preempt it
 
     @property

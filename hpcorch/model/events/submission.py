@@ -1,4 +1,4 @@
-"""What becomes of submissions: each is one array of jobs."""
+"""Submissions: each is one array of jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpcorch.quick_dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionIntended(Fact):
-    """Somebody is about to submit. On disk before sbatch starts, so that no submission goes unnoticed."""
+    """A submission is about to be made. Written to disk before sbatch starts, so that no submission is lost."""
 
     kind = "submission-intended"
     submission: int
@@ -20,11 +20,11 @@ class SubmissionIntended(Fact):
     token: str
     backend: str  # a word of Backend
     host: str
-    script: str  # path relative to the sweep directory; empty where hpcorch submitted none
+    script: str  # path relative to the sweep directory; empty if hpcorch submitted none
     script_digest: str | None = None  # sha256:<hexadecimal> of that file
     changed: dict[str, Any] | None = None  # launcher keys that differ from the launch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
-    at_once: int | None = None  # array_parallelism, where it was asked for: so many runs of the sweep at once
+    at_once: int | None = None  # array_parallelism, if set: how many runs of the sweep may run at once
     form: str | None = None  # SubmissionForm; None is "tasks"
 
 
@@ -41,7 +41,7 @@ class SubmissionAccepted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionReleased(Fact):
-    """The submission's tasks may start, those of a throttled one as far as there is room for them."""
+    """The submission's tasks may start; those of a throttled one start when capacity is free."""
 
     kind = "submission-released"
     submission: int
@@ -54,12 +54,12 @@ class SubmissionRejected(Fact):
     kind = "submission-rejected"
     submission: int
     reason: str
-    limited: bool | None = None  # because of how many jobs the user has with Slurm
+    limited: bool | None = None  # because of a limit on the user's jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionUnknown(Fact):
-    """sbatch ended without an answer; whether the submission exists is to be settled by looking."""
+    """sbatch ended without an answer. Whether the submission exists must be looked up."""
 
     kind = "submission-unknown"
     submission: int
@@ -68,7 +68,7 @@ class SubmissionUnknown(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeeperSubmitted(Fact):
-    """A small job will look after the sweep when a submission's array is over, whoever is logged in then."""
+    """A small job will tend the sweep when a submission's array is over, so that nobody needs to be logged in."""
 
     kind = "keeper-submitted"
     submission: int

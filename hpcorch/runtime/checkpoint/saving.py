@@ -34,7 +34,7 @@ class Saved:
     :param size: bytes, with those of another framework's files
     :param digest: of the whole file, ``sha256:…``; the file holds the digests of the others
     :param seconds: that the save took
-    :param removed: files of the older checkpoints that made room
+    :param removed: files of the older checkpoints that were removed for it
     """
 
     step: int

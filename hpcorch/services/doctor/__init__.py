@@ -1,1 +1,1 @@
-"""``hpcorch doctor``: is all well with the cluster, the profile, the folder and the nodes?"""
+"""``hpcorch doctor``: checks the cluster, the profile, the folder and the nodes."""

@@ -1,4 +1,4 @@
-"""What the cluster's own settings mean for sweeps: one function a question, from the survey to a row."""
+"""What the cluster's own settings mean for sweeps: one function per check, from the survey to a row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def slurm(facts: Survey) -> Row:
 
 
 def accounting(facts: Survey) -> Row:
-    """Whether the database answers, and what is uncertain without."""
+    """Whether the database answers, and what is uncertain without it."""
     name, memory = "accounting", facts.config.min_job_age_s
     if facts.database:
         return ok(name, "the database (slurmdbd) answers")
@@ -99,7 +99,7 @@ def array_tasks(facts: Survey) -> Row:
 
 
 def private_data(facts: Survey) -> Row:
-    """What of others is hidden."""
+    """What Slurm hides of other users."""
     name, hidden = "private data", facts.settings.private_data
     told = [words for word, words in _HIDDEN.items() if word in hidden]
     if not told:
@@ -109,7 +109,7 @@ def private_data(facts: Survey) -> Row:
 
 
 def preemption(facts: Survey) -> Row:
-    """What becomes of runs when others go first."""
+    """What happens to preempted runs."""
     name = "preemption"
     if not facts.config.preempts:
         return ok(name, "this cluster preempts no jobs")
@@ -130,7 +130,7 @@ def preemption(facts: Survey) -> Row:
 
 
 def ending(facts: Survey) -> Row:
-    """How long a run has to end when it is told to."""
+    """How long a run has to end after SIGTERM."""
     name, kill, over = "time to end", facts.config.kill_wait_s, facts.settings.over_time_limit_min
     told = f"{kill} s from SIGTERM to SIGKILL (KillWait)"
     if over != 0:

@@ -1,4 +1,4 @@
-"""What the trial jobs found means: one function a question, from what became of them to rows."""
+"""What the findings of the trial jobs mean: one function per check, from their results to rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOCK_CURES = {
 
 
 def not_submitted() -> Row:
-    """The row where nobody asked for trial jobs."""
+    """The row if no trial jobs were requested."""
     return unknown(
         "compute nodes",
         "no job was submitted, so interpreter, folders, clocks and locks of compute nodes were not checked",

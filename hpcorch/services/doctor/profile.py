@@ -1,6 +1,6 @@
-"""What may be untrue in a site profile: one function a question, from profile and survey to problems.
+"""What in a site profile may not match the cluster: one function per check, from profile and survey to problems.
 
-What the site does not show is not found fault with.
+What the site does not show is not checked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def cluster(profile: Profile, facts: Survey) -> Iterator[Problem]:
 
 
 def licenses(profile: Profile, facts: Survey) -> Iterator[Problem]:
-    """Licences that the cluster has not, or has another number of."""
+    """Licences that the cluster lacks, or has in another number."""
     if facts.licenses is None:
         return
     rows = {one.name: one.total for one in facts.licenses}
@@ -72,7 +72,7 @@ def lease_folders(profile: Profile, _: Survey) -> Iterator[Problem]:
 
 
 def gpus(profile: Profile, facts: Survey) -> Iterator[Problem]:
-    """GPUs that no node has, or fewer nodes have."""
+    """GPUs that no node has, or of which there are fewer."""
     if facts.gpus is None:
         return
     for resource in _of_kind(profile, Kind.GPU):
@@ -139,7 +139,7 @@ def reservations(profile: Profile, facts: Survey) -> Iterator[Problem]:
 
 
 def pool_limits(profile: Profile, facts: Survey) -> Iterator[Problem]:
-    """Pools that allow more than Slurm does under the account and QOS that jobs get by themselves."""
+    """Pools that allow more than Slurm does under the default account and QOS of their jobs."""
     for pool in profile.pools.values():
         there = facts.limits.get(pool.partition or "")
         if there is None or pool.qos is not None or pool.account is not None:

@@ -69,17 +69,17 @@ def facts_file(folder: Path, name: str) -> Path:
 
 
 def clock_file(folder: Path, name: str) -> Path:
-    """Where it writes what time it had when it saw ``go``."""
+    """Where it writes its clock's time when it saw ``go``."""
     return folder / f"{name}.clock.json"
 
 
 def locks_file(folder: Path, name: str) -> Path:
-    """Where it writes how it fared with locks."""
+    """Where it writes its results with locks."""
     return folder / f"{name}.locks.json"
 
 
 def read_locks(folder: Path, name: str) -> dict[str, LockFight] | None:
-    """How a task fared, None while it has not said."""
+    """The results of a task; None while there are none."""
     plain = read_json(locks_file(folder, name))
     return None if plain is None else {kind: LockFight(**one) for kind, one in plain.items()}
 

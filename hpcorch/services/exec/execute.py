@@ -1,4 +1,4 @@
-"""`hpcorch exec`: a command is executed in the place of this process, and what becomes of it is on record.
+"""`hpcorch exec`: executes a command and records what becomes of it.
 
 In a job of `hpcorch sbatch` it is a step of the attempt that the script is, and Slurm tells how that ends.
 Elsewhere it is a sweep of one run by itself, which ends as the command does.

@@ -73,7 +73,7 @@ class CommandLeases:
 
     @property
     def look(self) -> Look | None:
-        """Looks whether they are still held, and tells of one that was lost. None where there are none."""
+        """Checks that they are still held, and reports one that was lost. None if there are none."""
         return self._look if self._held else None
 
     def take(self) -> None:

@@ -1,4 +1,4 @@
-"""A command that `hpcorch exec` stands in for: started, sent the signals that arrive here, and waited for."""
+"""The command of `hpcorch exec`: starting it, passing signals on to it, and waiting for it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Command:
         return self._child.pid
 
     def wait(self) -> Ended:
-        """Wait for the end of it, and pass signals on until then."""
+        """Wait until it ends, and pass signals on until then."""
         while self._child.poll() is None:
             arrived = self._signals.next(self._pause_s())
             if arrived is not None and arrived.number is not signal.SIGCHLD:

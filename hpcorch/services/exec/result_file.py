@@ -21,7 +21,7 @@ class Found:
 
 
 class ResultFile:
-    """The file that a command was asked to write. Made before the command starts: what lies there then is not its.
+    """The file that a command was asked to write. Made before the command starts, to ignore what is there already.
 
     :param path: relative ones are seen from the working directory
     """

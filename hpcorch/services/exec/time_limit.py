@@ -44,7 +44,7 @@ class Treatment:
 
     @property
     def flags(self) -> list[str]:
-        """As `hpcorch exec` is told it on its command line: what is not as it is by itself."""
+        """As flags of `hpcorch exec`: those that differ from the defaults."""
         given: dict[str, str | None] = {
             "--name": self.name,
             "--result": None if self.result is None else str(self.result),
@@ -59,7 +59,7 @@ class Treatment:
 
     @property
     def options(self) -> dict[str, Any]:
-        """As the record has it: what is not as it is by itself."""
+        """As it is recorded: what differs from the defaults."""
         given = {
             "leases": dict(self.leases) or None,
             "result": None if self.result is None else str(self.result),
@@ -94,7 +94,7 @@ def limits_of(treatment: Treatment, place: Place) -> Limits:
 
 
 def end_of(job: Job) -> float | None:
-    """When the job reaches its time limit, by the wall clock; None if it has none, or nobody tells.
+    """When the job reaches its time limit, by the wall clock; None if it has none or it is unknown.
 
     Slurm is asked only where it has not said so in the environment, as older releases do not.
     """

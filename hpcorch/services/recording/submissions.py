@@ -129,7 +129,7 @@ class SubmissionRecord:
     def mark_rejected(self, reason: str, *, limited: bool = False) -> None:
         """It does not exist.
 
-        :param limited: because of how many jobs the user has with Slurm
+        :param limited: because of a limit on the user's jobs
         """
         self.journal.append(
             SubmissionRejected(submission=self.number, reason=reason, limited=limited or None), durable=True

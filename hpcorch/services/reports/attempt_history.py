@@ -24,7 +24,7 @@ CHECKPOINT_KINDS = frozenset({CheckpointSaved.kind, CheckpointFailed.kind, Check
 
 
 class CheckpointState(str, Enum):
-    """What became of a checkpoint, as far as an attempt told."""
+    """What an attempt recorded about a checkpoint."""
 
     KEPT = "kept"
     REMOVED = "removed"  # it made room for later ones
@@ -72,7 +72,7 @@ class CheckpointTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointHistory:
-    """All that was told of a run's checkpoints, in the order in which the ledger learnt of it."""
+    """All that is recorded of a run's checkpoints, in the order in which the ledger got it."""
 
     saved: Sequence[SavedCheckpoint]
     troubles: Sequence[CheckpointTrouble]

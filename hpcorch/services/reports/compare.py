@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def notices(self) -> list[str]:
-        """Sentences on what could not be looked at."""
+        """Sentences about what could not be refreshed."""
         return [notice for one in self.refreshes for notice in one.notices]
 
     @property

@@ -40,7 +40,7 @@ class SweepDetail:
 
     @property
     def refresh(self) -> RefreshResult:
-        """What came of looking."""
+        """What came of the refresh."""
         return self.status.refresh
 
     def as_plain(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class SharedResource:
 
 
 def shared_resources(profile: Profile, client: SlurmClient | None = None) -> list[SharedResource]:
-    """Every resource of the profile, and every licence of the cluster. What cannot be looked at says why."""
+    """Every resource of the profile, and every licence of the cluster. One that cannot be read says why."""
     client = client or slurm_client()
     by_kind = {kind: [one for one in profile.resources.values() if one.enforced is kind] for kind in Enforcement}
     return [

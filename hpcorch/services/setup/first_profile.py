@@ -54,7 +54,7 @@ def profile_text(facts: Survey) -> str:
 
 
 def refuse_to_replace(path: Path, *, force: bool) -> None:
-    """Keep what somebody may have edited.
+    """Refuse to overwrite a file that may have been edited.
 
     :raises UsageError: the file is there, and nobody said ``force``
     """
@@ -66,7 +66,7 @@ def refuse_to_replace(path: Path, *, force: bool) -> None:
 
 
 def write_profile(path: Path, text: str, *, force: bool) -> Profile:
-    """Write a profile, which is read once to be sure of it.
+    """Write a profile, and read it once to check it.
 
     :raises UsageError: as :func:`refuse_to_replace`
     """

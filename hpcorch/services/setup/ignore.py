@@ -15,12 +15,12 @@ _NEW_MODE = 0o644
 
 
 def is_checkout(project: Path) -> bool:
-    """Whether git looks after the folder."""
+    """Whether the folder is in a git checkout."""
     return any((folder / ".git").exists() for folder in (project, *project.parents))
 
 
 def missing_lines(text: str) -> list[str]:
-    """Those of :data:`LINES` that a ``.gitignore`` has not, in any spelling that means the same."""
+    """Those of :data:`LINES` that a ``.gitignore`` lacks, in any spelling that means the same."""
     there = {_core(line) for line in text.splitlines()}
     missing = [line for line in LINES if _core(line) not in there]
     # Whoever ignores the whole folder wants the profile ignored, too.

@@ -149,7 +149,7 @@ def together(requests: Iterable[Request]) -> Iterator[Request]:
 
 
 def throttle_of(history: ControlHistory, submission: Submission) -> Mapping[str, Any] | None:
-    """What an array that is held shares; also one that was to have a limit of its own, if others came since."""
+    """What a held array shares; also one planned with a limit of its own, if others were submitted since."""
     number = submission.submission
     recorded = history.throttles.get(number)
     if recorded is not None or number not in history.at_once or not counts_runs(history):
@@ -163,7 +163,7 @@ def counts_runs(history: ControlHistory) -> bool:
 
 
 def is_own(throttle: Mapping[str, Any]) -> bool:
-    """Whether an array shares with others of its sweep what that has to itself."""
+    """Whether an array shares the sweep's own limit with its other arrays."""
     return any(name.startswith(OWN) for name in throttle["units"])
 
 

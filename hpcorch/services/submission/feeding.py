@@ -43,7 +43,7 @@ class Feeder:
     request: Callable[[ArrayPlan], Request]
 
     def feed(self, runs: Mapping[int, LaunchKeys], *, alone: bool) -> FeedResult:
-        """Submit what fits. What does not is on record as waiting before anything is submitted.
+        """Submit what fits. The rest is recorded as waiting before anything is submitted.
 
         So are the runs of several arrays: whoever comes next goes on if this process dies between two of them, or
         if Slurm refuses one. Nobody else submits meanwhile.

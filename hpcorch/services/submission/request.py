@@ -1,4 +1,4 @@
-"""What is asked of Slurm for some runs of a launch, and the batch script that asks for it.
+"""A request to Slurm for some runs of a launch, and its batch script.
 
 On its way to sbatch a run is in a manifest, then with those that ask for the same in an
 :class:`~hpcorch.services.submission.arrays.ArrayPlan`, then in a :class:`Request`, which becomes the script's text.
@@ -45,7 +45,7 @@ class Request:
 
     @property
     def at_once(self) -> int | None:
-        """So many runs of the sweep are to be at work at once; None where nobody asked for a number."""
+        """How many runs of the sweep may run at once; None if no number was given."""
         return self.keys.asked_parallelism
 
     @property
@@ -56,7 +56,7 @@ class Request:
 
     @property
     def is_throttled(self) -> bool:
-        """Whether its array comes held, and starts as far as there is room."""
+        """Whether its array is submitted held, and starts when capacity is free."""
         return bool(self.keys.throttles) or self.beside
 
     @property

@@ -57,7 +57,7 @@ class Resubmission:
         )
 
     def later_request(self, environ: Mapping[str, str], *, wait_s: int) -> Request:
-        """For Slurm, when nobody asked for it just now: without what the launch said of its own beginning.
+        """For Slurm, when hpcorch resubmits by itself: without the launch's own start conditions.
 
         A time to begin and dependencies on other jobs held for the launch, which they let start; Slurm may have
         forgotten those jobs since. ``singleton`` holds on.

@@ -16,7 +16,7 @@ from hpcorch.slurm.protocol import SlurmClient
 
 
 def settle(journal: ControlJournal, client: SlurmClient, *, now: str) -> bool:
-    """Bring submissions that somebody left half-done to an end; whether anything changed.
+    """Finish interrupted submissions. Returns whether anything changed.
 
     A job that carries an intent's token is accepted and released. An intent that no job carries is given up once
     the settling time has passed with Slurm answering.

@@ -91,7 +91,7 @@ def decide(state: SweepState) -> list[Action]:
 
 
 def awaited(state: SweepState) -> dict[int, PlannedRetry]:
-    """Runs that are over or PLANNED by their state, and that are to be run again: nobody may call them over.
+    """Runs that are over or PLANNED by their state but will be run again, and so do not count as over.
 
     This alone tells a failure that will be retried from one that stays.
     """

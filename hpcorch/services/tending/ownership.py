@@ -39,7 +39,7 @@ def check_own(sweep: Sweep, client: SlurmClient) -> None:
 
 
 def check_may_ask(sweep: Sweep, client: SlurmClient) -> None:
-    """Only a look of the sweep's owner, at its own cluster, may conclude that a job is absent.
+    """Only the sweep's owner, on its own cluster, may conclude that a job is absent.
 
     :raises UnavailableError: this user, or this machine, is another
     :raises SlurmUnavailableError: Slurm does not answer

@@ -1,6 +1,6 @@
 """Updating what the ledger knows before it is shown, as far as this user may at this moment.
 
-What cannot be looked at is still shown as the ledger has it, with a sentence that says so.
+What cannot be refreshed is still shown as the ledger has it, with a sentence that says so.
 """
 
 from __future__ import annotations

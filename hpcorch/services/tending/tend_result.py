@@ -1,4 +1,4 @@
-"""What came of looking after a sweep, as a value, as sentences and as data."""
+"""The result of tending a sweep, as a value, as sentences and as data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ResubmittedArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TendResult:
-    """What came of looking after a sweep.
+    """The result of tending a sweep.
 
     :param fed: arrays of runs that had waited until Slurm takes them
     :param keepers: submission -> the job id of its new keeper
@@ -59,7 +59,7 @@ class TendResult:
 
     @property
     def deeds(self) -> list[str]:
-        """What was done, sentence by sentence. (That an array got its keeper nobody needs to hear.)"""
+        """What was done, sentence by sentence, without the keepers that were submitted."""
         fed = [f"{named_runs(one.runs)} of sweep {self.sweep} submitted as array {one.job_id}" for one in self.fed]
         return [*(one.sentence(self.sweep) for one in self.resubmitted), *fed]
 

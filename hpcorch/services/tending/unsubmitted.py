@@ -22,7 +22,7 @@ CURE = "correct what it names, and launch the sweep again, since refused runs ar
 
 
 def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
-    """Run -> its next try, of runs that nobody may call over yet.
+    """Run -> its next retry, for runs that are not over yet.
 
     None of a sweep whose directory is gone or another sweep's: nobody can submit there any more. Cheap where
     nothing is run again.
