@@ -196,7 +196,7 @@ class Attempt:
         except RecordError as error:
             problem = DriftError(str(error))
         except FileNotFoundError:
-            problem = DriftError(f"the manifest {path} is gone: was the sweep directory moved or deleted?")
+            problem = DriftError(f"the manifest {path} is missing: the sweep directory was moved or deleted")
         self._note(refusal(Aspect.CONFIGURATION, "manifest", problem))
         raise problem
 

@@ -10,7 +10,7 @@ from hpcorch.journal.layout import SweepLayout
 
 
 def take_over(ledger: Path) -> list[str]:
-    """Have the ledger, which is made if need be, know the sweeps that were announced to it.
+    """Add the announced sweeps to the ledger, which is created if needed.
 
     :param ledger: the ledger's file
     :return: a sentence on each that could not be taken over; it stays announced, unless its directory is gone
@@ -32,7 +32,8 @@ def take_over(ledger: Path) -> list[str]:
                 layout = SweepLayout(directory)
                 if not layout.control.exists():
                     troubles.append(
-                        f"sweep {sweep} was never taken over, and its record is not in {directory} any more"
+                        f"sweep {sweep} was never read into the ledger, and its record is not in"
+                        f" {directory} any more"
                     )
                     taken_over(ledger, sweep)
                     continue
@@ -40,7 +41,9 @@ def take_over(ledger: Path) -> list[str]:
                     Reconciler(writer, ControlJournal(layout, sweep)).ingest()
                     taken_over(ledger, sweep)
                 except (HpcorchError, OSError) as error:
-                    troubles.append(f"sweep {sweep} in {directory} cannot be taken over yet: {error}")
+                    troubles.append(f"sweep {sweep} in {directory} cannot be read into the ledger yet: {error}")
     except (HpcorchError, OSError) as error:
-        troubles.append(f"{len(waiting)} new sweep{'s' * (len(waiting) != 1)} cannot be taken over yet: {error}")
+        troubles.append(
+            f"{len(waiting)} new sweep{'s' * (len(waiting) != 1)} cannot be read into the ledger yet: {error}"
+        )
     return troubles
