@@ -190,7 +190,7 @@ def _cure(error: OSError) -> str:
 
 
 def is_sound(path: Path, digest: str) -> bool:
-    """Whether an archive is there, has the listing of this digest and its own checksum; nothing is unpacked."""
+    """Whether an archive exists and has the listing of this digest and a valid checksum; nothing is unpacked."""
     try:
         ArchiveReader(path.read_bytes(), digest)
     except (OSError, DriftError, RecordError):
@@ -199,7 +199,7 @@ def is_sound(path: Path, digest: str) -> bool:
 
 
 def problem(path: Path, digest: str) -> str | None:
-    """Why an archive does not prove its code state, as a sentence; None if all that it holds is as frozen.
+    """Why an archive does not match its code state, as a sentence; None if its content is as frozen.
 
     :raises UnavailableError: it cannot be read now
     """

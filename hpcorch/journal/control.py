@@ -1,4 +1,4 @@
-"""The control journal: what the login side decided about a sweep, and what it says so far."""
+"""The control journal: what the login side decided about a sweep."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ControlHistory:
         return max(self.submissions, default=-1) + 1
 
     def with_events(self, events: Sequence[Event]) -> ControlHistory:
-        """The history that goes on with these events of the control journal."""
+        """The history, extended by these events of the control journal."""
         facts = [event.fact for event in events]
         intents = [fact for fact in facts if isinstance(fact, SubmissionIntended)]
         refused = [fact for fact in facts if isinstance(fact, SubmissionRejected)]
@@ -123,7 +123,7 @@ class ControlJournal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the sweep's lock, so that nobody else decides anything about it. May be nested.
+        """Hold the sweep's lock, so that no other process decides anything about it. May be nested.
 
         What was decided before is read inside the block, so that no two submitters act on the same past.
 

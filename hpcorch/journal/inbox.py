@@ -1,4 +1,4 @@
-"""Sweeps that a ledger has not taken over yet: each is announced by a small file that names its directory.
+"""Sweeps that a ledger has not read yet: each is announced by a small file that names its directory.
 
 What records a sweep where the ledger must not be opened, on a compute node or in a command that has to be quick,
 announces it. Whoever opens the ledger next takes it over (:mod:`hpcorch.services.tending.refresh`).
@@ -15,7 +15,7 @@ from hpcorch.journal.layout import DIR_MODE, SweepLayout, inbox_folder
 
 
 def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
-    """Have the ledger take over a sweep, which is on record in its directory.
+    """Announce a sweep, which is recorded in its directory, to the ledger.
 
     :param ledger: the ledger's file, which need not be there yet
     :raises OSError: it cannot be written
@@ -26,7 +26,7 @@ def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
 
 
 def announced(ledger: Path) -> Mapping[str, Path]:
-    """The sweeps that wait to be taken over, the oldest first, with their directories."""
+    """The announced sweeps, the oldest first, with their directories."""
     try:
         names = sorted(entry.name for entry in os.scandir(inbox_folder(ledger)) if not entry.name.startswith("."))
     except FileNotFoundError:
@@ -41,5 +41,5 @@ def announced(ledger: Path) -> Mapping[str, Path]:
 
 
 def taken_over(ledger: Path, sweep: str) -> None:
-    """The ledger has the sweep."""
+    """Withdraw the announcement: the ledger has the sweep."""
     (inbox_folder(ledger) / sweep).unlink(missing_ok=True)

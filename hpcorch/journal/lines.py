@@ -73,7 +73,7 @@ def decode(line: bytes, *, sweep: str, source: str) -> Event:
 
 
 def is_unarchived(line: bytes) -> bool:
-    """Whether a line is whole and of a kind that the ledger does not store, seen by its start alone.
+    """Whether a line is whole and of a kind that the ledger does not store, judged by its start only.
 
     :raises DamagedLineError: it is of such a kind, and torn or altered
     """

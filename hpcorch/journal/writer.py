@@ -43,7 +43,7 @@ class JournalWriter:
 
     @classmethod
     def resume(cls, path: Path, *, offset: int = 0, seq: int = 0) -> JournalWriter:
-        """Open a journal to go on after its last whole line; a torn tail is cut off. Made if it is missing.
+        """Open a journal, or create it, to append after its last whole line; an incomplete last line is cut off.
 
         :param offset: of whole lines that the caller has read already
         :param seq: of the line that comes after those

@@ -91,13 +91,13 @@ class Ledger(LedgerReading):
             return ingest.ingest(self._connection, sweep, segments, manifests, looked=looked)
 
     def settle(self, sweep: str, sources: Iterable[str]) -> None:
-        """Note that nothing more is expected of these sources, so that they need not be looked at again."""
+        """Note that these sources will not grow any more, so that they need not be read again."""
         key = self._key(sweep).key
         with self._writing(), transaction(self._connection):
             self._connection.executemany(QUERIES["settle"], [(key, name) for name in sources])
 
     def rebuild(self) -> int:
-        """Make every table anew from the events alone; how many runs were folded."""
+        """Rebuild every table from the events; returns how many runs were folded."""
         with self._writing(), transaction(self._connection), collector_paused():
             return projection.rebuild(self._connection)
 
@@ -132,7 +132,7 @@ class Ledger(LedgerReading):
             return copy.head()
 
     def check(self, *, deep: bool = False, processes: int = 1) -> list[Finding]:
-        """What is wrong with this ledger: the file, the chain, the tables. Empty if nothing is.
+        """What is wrong with this ledger: file, chain and tables. Empty if nothing is wrong.
 
         Always: SQLite's own check of the file, every hash of the chain, a fresh fold of each sweep as a whole (its
         launches, bases, submissions, counts), and the digest that each row of runs and attempts got when it was

@@ -49,7 +49,7 @@ class DigestCache:
             self._known[name] = self._used[name] = (*_stamp(status), digest)
 
     def save(self, *, only_used: bool) -> None:
-        """Write the cache. That it cannot be written is no error.
+        """Write the cache. It is not an error if it cannot be written.
 
         :param only_used: forget what was neither asked for nor remembered since it was loaded
         """
@@ -63,7 +63,7 @@ class DigestCache:
 
 
 def unchanged(before: os.stat_result, after: os.stat_result) -> bool:
-    """Whether a file was not written to between two looks at it, as far as times show."""
+    """Whether a file was not written to between two readings, judged by its times."""
     return _stamp(before) == _stamp(after)
 
 

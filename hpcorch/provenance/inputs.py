@@ -16,7 +16,7 @@ from hpcorch.quick_dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputDigest:
-    """What an input was when it was looked at.
+    """What an input was when it was recorded.
 
     :param path: absolute, as it was named
     :param kind: ``file`` or ``directory``

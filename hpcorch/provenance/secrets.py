@@ -1,4 +1,4 @@
-"""What looks like a secret, by its name or its content: it goes into no snapshot, diff or record."""
+"""Recognising secrets by name or content: they are left out of snapshots, diffs and records."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class WorstCase:
 
 
 def worst_case(profile: Profile, groups: Sequence[Group], caps: Mapping[str, int] | None = None) -> WorstCase:
-    """Reckon what a sweep can take.
+    """Compute what a sweep can take.
 
     :param caps: what keeps runs from running at once -> how many may, such as ``{"array_parallelism": 256}``
     """
@@ -75,7 +75,7 @@ def worst_case(profile: Profile, groups: Sequence[Group], caps: Mapping[str, int
 def check_sweep(
     profile: Profile, groups: Sequence[Group], caps: Mapping[str, int] | None = None, pool: Pool | None = None
 ) -> WorstCase:
-    """Reckon what a sweep can take, and refuse it if that is too much.
+    """Compute what a sweep can take, and refuse it if that is too much.
 
     :param pool: the pool that the runs go to
     :raises PolicyError: with every limit that is broken, and the numbers
@@ -90,7 +90,7 @@ def check_sweep(
 def violations(
     profile: Profile, groups: Sequence[Group], worst: WorstCase, pool: Pool | None = None
 ) -> tuple[str, ...]:
-    """Each limit that a sweep would break, as a phrase with the numbers."""
+    """Each limit that a sweep would exceed, as a phrase with the numbers."""
     return (
         *_of_envelope(profile, worst),
         *_of_policies(profile, groups, worst),

@@ -1,4 +1,4 @@
-"""What a run occupies while it runs, and what a launch asks of shared resources, sorted by who enforces it."""
+"""What a run occupies while it runs, and what a launch requests of shared resources, sorted by who enforces it."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def raised(claims: Sequence[Claim], capacities: Mapping[str, int]) -> dict[str, 
 
 
 def free_of(claims: Iterable[Claim], capacities: Mapping[str, int]) -> dict[str, int]:
-    """What of each resource no array may occupy, but for what cleans up; negative where it is overcommitted."""
+    """How much of each resource is free, not counting elements that clean up; negative if it is overcommitted."""
     free = dict(capacities)
     for claim in claims:
         for name, count in claim.units.items():
@@ -148,7 +148,7 @@ def free_of(claims: Iterable[Claim], capacities: Mapping[str, int]) -> dict[str,
 
 
 def too_large(claims: Iterable[Claim], capacities: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """(array, resource) where one element takes more than there is, so that the array can never run."""
+    """(array, resource) if one element takes more than the capacity, so that the array can never run."""
     for claim in claims:
         for name, count in claim.units.items():
             if count > capacities.get(name, 0):

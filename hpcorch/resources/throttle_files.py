@@ -19,20 +19,20 @@ class ThrottleFiles:
 
     @property
     def lock(self) -> Path:
-        """Of who changes that, or the arrays' limits."""
+        """The lock for changing the state or the arrays' limits."""
         return self.folder / "throttles.lock"
 
     @property
     def dirty(self) -> Path:
-        """There while somebody is to look."""
+        """Exists while a rebalance is due."""
         return self.folder / "throttles.dirty"
 
     @property
     def looked(self) -> Path:
-        """Its time is that of the last look."""
+        """Its modification time is the time of the last rebalance."""
         return self.folder / "throttles.looked"
 
     @property
     def short(self) -> Path:
-        """There while runs wait for what others have."""
+        """Exists while runs wait for what others use."""
         return self.folder / "throttles.short"

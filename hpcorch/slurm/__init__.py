@@ -1,1 +1,1 @@
-"""Everything said to Slurm and heard from it: options, batch scripts, commands, parsers, errors, the client."""
+"""Everything that talks to Slurm: options, batch scripts, commands, parsers, errors, the client."""

@@ -21,7 +21,7 @@ def slurm_client() -> SlurmClient:
 
 
 def pyslurm_state(running: str) -> str | None:
-    """A sentence on the pyslurm that is installed here, for people; ``None`` if there is none.
+    """A sentence about the installed pyslurm, for people; ``None`` if there is none.
 
     It is neither imported nor tried.
 

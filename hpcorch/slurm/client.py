@@ -137,7 +137,7 @@ class CliClient:
         return self._partitions
 
     def ask(self, argv: Sequence[str]) -> str:
-        """What a command that only inquires prints. For questions about the site that few callers have.
+        """The output of a command that only queries. For questions about the site that few callers have.
 
         :raises SlurmUnavailableError: it failed or is not here
         """

@@ -91,7 +91,7 @@ def squeue_own() -> list[str]:
 
 
 def squeue_time_left(job_id: str) -> list[str]:
-    """Say how long a job or element has until its time limit."""
+    """Show how long a job or element has until its time limit."""
     return ["squeue", "-h", "-j", job_id, "-o", "%L"]
 
 
@@ -169,7 +169,7 @@ def scontrol_job(job_id: str) -> list[str]:
 
 
 def scontrol_version() -> list[str]:
-    """Say the release of Slurm's commands on this machine, without asking the controller: ``slurm 24.11.0``."""
+    """Show the release of Slurm's commands on this machine, without asking the controller: ``slurm 24.11.0``."""
     return ["scontrol", "--version"]
 
 

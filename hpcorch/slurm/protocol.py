@@ -15,7 +15,7 @@ from hpcorch.slurm.commands import Submitted
 
 
 class SlurmClient(Protocol):
-    """What the rest of hpcorch asks of one cluster. Calls may come from one thread at a time.
+    """What the rest of hpcorch asks of one cluster. Not thread-safe: one thread at a time.
 
     Every call ends within a time limit. Each may raise :class:`SlurmUnavailableError`, after which the same call
     can be made again. Job ids are text: ``369`` for a job or a whole array, ``369_3`` for one element.
@@ -114,7 +114,7 @@ class SlurmClient(Protocol):
         """The partitions that this user may see, asked once."""
 
     def ask(self, argv: Sequence[str]) -> str:
-        """What one of Slurm's commands that only inquire prints, for questions that few callers have.
+        """The output of one of Slurm's query commands, for questions that few callers have.
 
         :raises SlurmUnavailableError: it failed, or there are no commands here
         """

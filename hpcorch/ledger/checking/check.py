@@ -26,7 +26,7 @@ _REMEDY = "`hpcorch ledger rebuild` rebuilds the tables from the events"
 
 
 class FindingKind(str, Enum):
-    """What part of the ledger is not as it should be."""
+    """The part of the ledger in which something is wrong."""
 
     FILE = "file"  # SQLite's own structure
     CHAIN = "chain"  # an event was altered, removed or moved

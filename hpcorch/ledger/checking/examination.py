@@ -33,7 +33,7 @@ _UNREADABLE = (sqlite3.DatabaseError, ValueError, LookupError, TypeError, Attrib
 
 
 def examine(connection: sqlite3.Connection, *, deep: bool, processes: int) -> list[Finding]:
-    """What is wrong with a ledger, the first :data:`MAX_FINDINGS`: looked at in a snapshot, so nobody waits long.
+    """The first :data:`MAX_FINDINGS` errors of a ledger. It is read in a snapshot, so that writers need not wait.
 
     :param deep: fold all runs afresh, instead of trusting each row's digest
     :param processes: at most so many at once; a small ledger is examined in this one

@@ -21,7 +21,7 @@ from hpcorch.ledger.schema.connection import connect_writer
 
 
 class Answer(Enum):
-    """What the other process met, and its exit code."""
+    """The other process's result, as its exit code."""
 
     WROTE = 0
     LOCKED = 10
@@ -29,7 +29,7 @@ class Answer(Enum):
 
 
 def sqlite_problem(path: Path) -> str | None:
-    """Try a file of this name, which is made: what does not work, as a phrase; None if all does.
+    """Try locks on a file of this name, which is created: what does not work, as a phrase; None if all works.
 
     :param path: absolute
     """

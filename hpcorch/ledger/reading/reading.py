@@ -58,7 +58,7 @@ class LedgerReading:
         return Head(events=events, digest=f"sha256:{digest.hex()}")
 
     def digest_at(self, events: int) -> str | None:
-        """What :meth:`head` said when there were so many events; None if there are not so many."""
+        """What :meth:`head` returned when the chain had this many events; None if it has fewer."""
         found = self._rows("hash_of", events)
         value = found[0][0] if found else None
         return f"sha256:{value.hex()}" if isinstance(value, bytes) else value
@@ -138,7 +138,7 @@ class LedgerReading:
         return {RunState(state): runs for state, runs in self._rows("tallies", key)}
 
     def counts(self, sweep: str, *, indices: Collection[int] | None = None) -> dict[RunState, int]:
-        """How many runs of a sweep are in which state; only states that some run is in.
+        """How many runs of a sweep are in each state, without states that no run is in.
 
         :param indices: only of these runs; one that the sweep does not have is passed over
         """
@@ -199,7 +199,7 @@ class LedgerReading:
         }
 
     def indices(self, sweep: str, *, states: Collection[RunState] | None = None) -> Iterator[int]:
-        """The indices of a sweep's runs, in order. All runs' are read as they are asked for, a page at a time.
+        """The indices of a sweep's runs, in order. If all are selected, they are read lazily, a page at a time.
 
         :param states: only of runs in one of these states
         """

@@ -36,7 +36,7 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[Path]:
-    """A copy for as long as the block lasts, in the folder for temporary files ($TMPDIR).
+    """A copy that exists within the block, in the folder for temporary files ($TMPDIR).
 
     :raises UnavailableError: there is no room for it
     """

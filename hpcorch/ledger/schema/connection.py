@@ -102,7 +102,7 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the block or nothing of it is stored."""
+    """Within the block, either everything is stored or nothing."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

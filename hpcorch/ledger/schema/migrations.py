@@ -1,6 +1,6 @@
 """The ledger's schema, version by version.
 
-Only the events' side is ever migrated. Projections are dropped, made anew and folded again from the events,
+Only the events' side is ever migrated. Projections are dropped, created again and folded from the events,
 and views are code: so a migration never has to convert a derived table.
 """
 

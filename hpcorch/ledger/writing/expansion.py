@@ -1,4 +1,4 @@
-"""What the writing parts pass to each other, and a launch's manifest as the events of its bases and runs."""
+"""Values shared by the writing modules, and a launch's manifest as the events of its bases and runs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class StoredEvent(NamedTuple):  # made for every event, four times as fast as a 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the cyclic garbage collector from walking a million live events again and again; they form no cycles."""
+    """Pause the cyclic garbage collector, which would walk a million live events repeatedly, and in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:

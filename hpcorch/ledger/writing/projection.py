@@ -53,7 +53,7 @@ class RunRows:
 
 
 def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[StoredEvent], *, first_seq: int) -> int:
-    """Bring the projections of a sweep up to date with events that were just stored; how many runs they touched.
+    """Update the projections of a sweep with newly stored events; returns how many runs they touched.
 
     :param first_seq: the lowest seq that is in ``new``; what is stored below it is read back where needed
     :param new: all events of the sweep from ``first_seq`` on
@@ -209,7 +209,7 @@ def _write_runs(
 
 
 def rebuild(connection: sqlite3.Connection) -> int:
-    """Make every projection anew from the events alone, within the caller's transaction; how many runs."""
+    """Rebuild every projection from the events, within the caller's transaction; returns how many runs."""
     for name in ("projections", "views"):
         for statement in script(name):
             connection.execute(statement)
@@ -239,5 +239,5 @@ _EVERYTHING = (1 << 63) - 1
 
 
 def runs_with_events(connection: sqlite3.Connection, sweep: SweepKey, span: RunSpan) -> list[int]:
-    """The runs of a sweep that any event speaks of, in order."""
+    """The runs of a sweep that any event is about, in order."""
     return [run for (run,) in connection.execute(QUERIES["runs_with_events"], (sweep.key, *span))]

@@ -1,4 +1,4 @@
-"""Projections of a sweep as a whole: its own row, launches, bases, submissions, and how many runs are where."""
+"""Projections of a sweep as a whole: its own row, launches, bases, submissions, and counts of runs by state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SweepFacts:
 
 
 def fold_facts(connection: sqlite3.Connection, sweep: SweepKey) -> SweepFacts:
-    """Fold what the control journal says. The first word on a sweep or launch counts; later ones change nothing."""
+    """Fold the control journal. The first fact about a sweep or launch counts; later ones change nothing."""
     facts = SweepFacts()
     events = []
     for row in connection.execute(QUERIES["events_of_sweep"], (sweep.key,)):
@@ -100,7 +100,7 @@ def read_tallies(connection: sqlite3.Connection, sweep: SweepKey) -> dict[RunSta
 
 
 def refresh_state(connection: sqlite3.Connection, sweep: SweepKey) -> None:
-    """Give the sweep's row the state that its tallies amount to."""
+    """Set the state in the sweep's row from its counts."""
     connection.execute(QUERIES["drop_empty_tallies"], (sweep.key,))
     tallies = read_tallies(connection, sweep)
     connection.execute(QUERIES["set_sweep_state"], (sweep_state(tallies).value, sum(tallies.values()), sweep.key))

@@ -18,7 +18,7 @@ from hpcorch.provenance.code.trees import close_folders, differences, read_listi
 
 
 def extract(archive: Path, digest: str, base: Path) -> tuple[str, ...]:
-    """Have a code state whose signature does not fit, or that is not there.
+    """Unpack a code state that is missing or whose signature does not fit.
 
     :return: what an earlier unpacking of it had come to differ in, before it was unpacked again
     :raises DriftError: the archive is not what was frozen, and in what
@@ -51,7 +51,7 @@ def verify(base: Path, digest: str) -> list[str]:
 
 
 def remove(base: Path, digest: str) -> None:
-    """Remove a code state, and what others began of it and did not finish."""
+    """Remove a code state, and unfinished unpackings of it."""
     _clear(base, digest)
     remove_tree(base / digest)
 

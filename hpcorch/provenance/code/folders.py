@@ -22,7 +22,7 @@ _UNPACKED = re.compile(r"hpcorch-\d+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExcludedFolder:
-    """A folder that is left out; no reason where it goes without saying."""
+    """A folder that is left out; the reason is None if it is obvious."""
 
     path: str
     reason: str | None

@@ -1,4 +1,4 @@
-"""Freezing the code: the files of the code state as one archive, made only where no sweep has it yet."""
+"""Freezing the code: the files of the code state as one archive, made only if no sweep has it yet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FrozenCode:
 
 
 def freeze(sources: Sources, *, state: Path) -> FrozenCode:
-    """See that there is an archive of a code state, and name it.
+    """Make the archive of a code state, unless there is one, and return its path.
 
     Files that are as they were when they were last frozen are not read, unless an archive has to be written.
 

@@ -50,7 +50,7 @@ class Checkout:
 
 
 class GitError(Exception):
-    """Git is not here, did not answer, or refused; the text is a sentence without its full stop."""
+    """Git is not installed, did not answer, or refused; the text is a sentence without its full stop."""
 
 
 def look(folder: Path) -> tuple[Checkout, bytes]:

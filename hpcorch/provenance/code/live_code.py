@@ -29,7 +29,7 @@ class ChangedFile:
 
 
 def changed_files(code: SnapshotPlace) -> list[ChangedFile]:
-    """The frozen files that were changed or removed since. Of new files nothing is said.
+    """The frozen files that were changed or removed since. New files are not reported.
 
     A file whose times and size are those of the freeze is not read. Links are not looked at.
 

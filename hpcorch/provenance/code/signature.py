@@ -1,4 +1,4 @@
-"""What shows cheaply whether an unpacked code state was touched: every task looks at it when it starts."""
+"""A cheap check that an unpacked code state was not touched; every task makes it when it starts."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class _Search:
         self.rules = FolderRules(self.root)
 
     def consider(self, path: str, *, loaded: bool = False) -> None:
-        """Take a file, or say why not."""
+        """Add a file, or record why it is left out."""
         if path in self.found or path in self.left or _JOB_OUTPUT.fullmatch(path):
             return
         folder = self.rules.excluded(path)

@@ -45,7 +45,7 @@ def close_folders(tree: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with what it holds, read-only or not. That something stays is no error."""
+    """Remove a folder and its content, read-only or not. It is not an error if something stays."""
     for inner, _, _ in os.walk(folder):
         try:
             Path(inner).chmod(0o700)

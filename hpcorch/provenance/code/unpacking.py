@@ -51,7 +51,7 @@ class UnpackedCode:
 
 
 def unpack(archive: Path, digest: str, base: Path) -> UnpackedCode:
-    """Have a code state on this node, every content compared with its digest.
+    """Unpack a code state on this node, with every content compared with its digest.
 
     What another task unpacked is used, after a cheap look that nothing in it was touched since. If something was,
     the rest is compared too, what differs is reported, and the code state is unpacked again.
@@ -84,7 +84,7 @@ def unpack(archive: Path, digest: str, base: Path) -> UnpackedCode:
 
 
 def remove_unused(base: Path, *, days: float) -> list[str]:
-    """Remove code states that nobody has used for so long, and what nobody finished. None in use is touched.
+    """Remove code states that were not used for a time, and unfinished ones. None in use is touched.
 
     :return: the digests of those removed
     """

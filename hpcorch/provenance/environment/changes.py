@@ -13,7 +13,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One fact that is not as before.
+    """One fact that differs.
 
     :param section: of the record, as in ``packages``
     :param name: within the section, as in ``numpy``

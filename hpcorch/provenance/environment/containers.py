@@ -21,7 +21,7 @@ _MARKS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
 
 
 def container(variables: Mapping[str, str]) -> dict[str, str]:
-    """What is known of the image without reading it: its name, size and time, labels; empty outside a container."""
+    """What is known of the image without reading it: name, size, time and labels; empty outside a container."""
     found = {name: variables[name] for name in _IMAGES if variables.get(name)}
     image = next((path for path in found.values() if path.startswith("/") and Path(path).is_file()), None)
     if image is not None:

@@ -114,7 +114,7 @@ class InstalledFiles:
         self._seen: set[str] = set()
 
     def altered(self, folders: Iterable[Path], files: Collection[str]) -> dict[str, str]:
-        """The files that are not as they were installed, each with a sentence.
+        """The files that were changed after installation, each with a sentence.
 
         Only a file younger than its package's RECORD is read. What an earlier call was asked about is passed over.
 

@@ -67,7 +67,7 @@ def record(
     variables: Mapping[str, str] | None = None,
     sys_path: Sequence[str] | None = None,
 ) -> Environment:
-    """Look at everything. Takes some tenths of a second on a network file system, and seconds with GPUs.
+    """Record everything. Takes some tenths of a second on a network file system, and seconds with GPUs.
 
     :param slurm_release: as Slurm's commands tell it, if known
     :param variables: environment variables; by default this process's
@@ -87,7 +87,7 @@ def record(
 
 
 def selected_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables that are recorded: known to matter, and no secret by their name or value."""
+    """The variables that are recorded: known to matter, and not a secret by their name or value."""
     chosen = ((name, value) for name, value in variables.items() if name.startswith(_PREFIXES) or name in _NAMES)
     return dict(sorted((name, value) for name, value in chosen if not secret_variable(name, value)))
 

@@ -23,12 +23,12 @@ DICE: Final = random.SystemRandom()
 
 
 def steady() -> float:
-    """Seconds on a clock that nobody sets and that goes on while this process or the whole machine is stopped."""
+    """Seconds on a clock that cannot be set and runs on while this process or the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Claim:
-    """A place in the queue, from drawing it to giving it back. Of the process that made it, not of its forks.
+    """A place in the queue, from drawing it to giving it back. It belongs to its process, not to forks of it.
 
     :param form: what the ticket says but for its number and token
     :param owner: what the ticket's file says for those who look
@@ -57,13 +57,13 @@ class Claim:
 
     @property
     def is_lost(self) -> bool:
-        """Whether others may have gone past it. For good, if it came to that before it was given back."""
+        """Whether others may have been served before it. Stays true once it was true before the release."""
         if self.lost_at is None and not self._ending and steady() - self.alive_at > self.ticket.lost_after_s:
             self.lost_at = self.alive_at + self.ticket.lost_after_s
         return self.lost_at is not None
 
     def draw(self) -> None:
-        """Get a certain place in the queue, and remove names that nobody needs.
+        """Get a certain place in the queue, and remove obsolete names.
 
         :raises OSError: the directory cannot be listed or written
         :raises UnavailableError: no place became certain however often it was tried
@@ -97,7 +97,7 @@ class Claim:
         return files.scan(self._directory, self.ticket.resource)
 
     def ahead(self) -> list[Ticket]:
-        """The tickets that are served before; as they were if the server does not answer."""
+        """The tickets that are served before; the last known ones if the server does not answer."""
         try:
             self._ahead = ahead_of(self.ticket, self._scan())
         except OSError:

@@ -1,4 +1,4 @@
-"""Who holds leases and who waits for them, for those who look; nothing here decides who is served."""
+"""Who holds leases and who waits for them, for reports; nothing here decides who is served."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def _add_line(descriptor: int, content: Mapping[str, Any]) -> None:
 
 
 def read(directory: Path, ticket: Ticket) -> tuple[dict[str, Any], os.stat_result]:
-    """What a ticket says of its owner, as far as it was written, and its file's facts.
+    """What a ticket says about its owner, if it was written, and the status of its file.
 
     :raises OSError: it cannot be read
     """
@@ -131,7 +131,7 @@ def _asked_anew(path: Path) -> float:
 
 
 def sweep(directory: Path, seen: Iterable[Ticket], now: float) -> None:
-    """Remove the names that nobody needs. What cannot be removed is left to others.
+    """Remove obsolete names. Those that cannot be removed are left to others.
 
     :param now: the server's time
     """

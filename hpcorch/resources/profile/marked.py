@@ -1,4 +1,4 @@
-"""Values of a YAML file that know where they stand, so that what is wrong with one names file, line and key."""
+"""Values of a YAML file with their positions, so that an error names file, line and key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN: Final = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marked:
-    """One value of a file. What it holds is looked at only when it is asked for, and then checked.
+    """One value of a file. Its content is checked only when it is read.
 
     Every method that reads raises :class:`UsageError`, naming file, line and key, if the value is of another kind.
 
@@ -59,7 +59,7 @@ class Marked:
         return {name: value for name, value in found.items() if not value.is_null()}
 
     def mapping(self) -> dict[str, Marked]:
-        """A mapping with whatever names as keys; null is an empty one."""
+        """A mapping with any names as keys; null is an empty one."""
         import yaml
 
         if self.is_null():

@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 class Enforcement(Enum):
-    """Who sees to it that a capacity is kept.
+    """Who enforces a capacity.
 
     ``license``: Slurm, over all users. ``throttle``: hpcorch, over all of a user's sweeps. ``lease``: the holders
     themselves, while they need it. ``system``: Slurm (GPUs) or the kernel (open files) without being asked; such a
@@ -44,7 +44,7 @@ class Enforcement(Enum):
 
 
 class CleanGit(Enum):
-    """What a launch from a git checkout with uncommitted changes gets."""
+    """What happens to a launch from a git checkout with uncommitted changes."""
 
     REFUSE = "refuse"
     WARN = "warn"
@@ -95,7 +95,7 @@ class PoolLimits:
     max_walltime_min: int | None = None
 
     def at_once(self, gpus: int) -> int | None:
-        """How many runs that use so many GPUs each may be at work at once; None is without limit."""
+        """How many runs that use this many GPUs each may run at once; None is without limit."""
         by_gpus = self.max_gpus // gpus if self.max_gpus is not None and gpus else None
         limits = [limit for limit in (self.max_running, by_gpus) if limit is not None]
         return min(limits, default=None)

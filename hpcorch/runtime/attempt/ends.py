@@ -16,7 +16,7 @@ from hpcorch.runtime.context.signals import Stopped
 
 
 def ended_by(error: BaseException) -> AttemptEnded | None:
-    """The end that an exception of ours means, which is told in the log; None for any other exception."""
+    """The end that an exception of ours means, which the log shows; None for any other exception."""
     if isinstance(error, Stopped):
         return stopped(error.name)
     if isinstance(error, SupersededError):
@@ -39,7 +39,7 @@ def stopped(signal_name: str) -> AttemptEnded:
 
 
 def signal_exit_code(signal_name: str) -> int:
-    """The exit code of what a signal ended, as a shell has it."""
+    """The exit code of a process that a signal ended, as in a shell."""
     return EXIT_SIGNAL_BASE + signal.Signals[signal_name].value
 
 

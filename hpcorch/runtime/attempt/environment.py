@@ -130,7 +130,7 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
 
 
 def look_for_altered_files(drift: DriftLog, installed: InstalledFiles, *, late: bool = False) -> None:
-    """Put on record which loaded modules of installed packages are not as they were installed."""
+    """Record which loaded modules of installed packages were changed after installation."""
     files = module_files(sys.modules).values()
     for name, sentence in sorted(installed.altered(package_folders(sys.path), files).items()):
         drift.found(

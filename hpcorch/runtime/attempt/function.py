@@ -49,7 +49,7 @@ class FunctionWork:
         self._sharing: Sharing | None = None
 
     def skipped(self) -> AttemptEnded | None:
-        """Nothing is executed for a run that has ended, or that a later attempt executes; rank 0 decides that."""
+        """Nothing is executed if the run has ended or a later attempt executes it; rank 0 decides."""
         layout, attempt = self._place.layout, self._place.attempt
         if self._journal is None:
             return None
@@ -68,7 +68,7 @@ class FunctionWork:
         return None
 
     def prepare(self, frozen: FrozenRun, note: Recorder) -> AttemptVerified:
-        """Load the function and its configuration. The folder for checkpoints that it is offered, it makes itself.
+        """Load the function and its configuration. It creates its checkpoint folder itself.
 
         :raises DriftError: they are not what was submitted
         """
@@ -81,7 +81,7 @@ class FunctionWork:
         return seed_libraries(seed)
 
     def call(self) -> AttemptCalled:
-        """Ranks other than 0 need no more than to see it."""
+        """Ranks other than 0 only need to see it."""
         return AttemptCalled()
 
     def execute(self) -> AttemptEnded:
@@ -162,7 +162,7 @@ class FunctionWork:
             say(f"the last metrics of the task cannot be recorded ({type(error).__name__}: {error})")
 
     def may_requeue(self) -> bool:
-        """As often as the launch allows, or as long as each attempt saves a later checkpoint."""
+        """Up to the limit of the launch, and beyond it as long as each attempt saves a later checkpoint."""
         return self._may_requeue(has_progressed=self._run is not None and self._run.has_progressed)
 
     def _may_requeue(self, *, has_progressed: bool) -> bool:
@@ -174,7 +174,7 @@ class FunctionWork:
         return may_requeue(self._place, most=header.max_num_timeout)
 
     def leave(self, end: AttemptEnded, *, requeued: bool) -> None:
-        """See to it that others get what the task has shared with them, and end no sooner than Slurm wants."""
+        """Pass shared resources on to waiting runs, and end no sooner than Slurm allows."""
         if self._sharing is not None:
             self._sharing.end(look=end.signal is None)  # who was told to stop has no time for it
         is_stopped = end.ended_as is AttemptOutcome.STOPPED and not requeued

@@ -74,7 +74,7 @@ class Work(Protocol):
         """The end of an attempt that is to execute nothing; None if there is something to do."""
 
     def prepare(self, frozen: FrozenRun, note: Recorder) -> AttemptVerified | None:
-        """Find what is to be executed, compare it with what was frozen, and take what it needs.
+        """Load what is to be executed, compare it with what was frozen, and take the leases that it needs.
 
         A signal that asks to end raises meanwhile. What is executed is offered its seed and checkpoints
         (:func:`hpcorch.runtime.attempt.lifecycle.offered`).
@@ -87,22 +87,22 @@ class Work(Protocol):
         """Seed the random generators of this process; the names of their libraries."""
 
     def call(self) -> AttemptCalled:
-        """What the other ranks are told as the work begins."""
+        """What the other ranks get to know when the work begins."""
 
     def execute(self) -> AttemptEnded:
-        """Do the work, and see to signals until it has ended."""
+        """Do the work, and handle signals until it has ended."""
 
     def failed(self, error: BaseException) -> AttemptEnded:
         """The end of an attempt in which a step has raised."""
 
     def close(self, end: AttemptEnded) -> None:
-        """Give back what is held, and record what is not yet on record, before the end is."""
+        """Give back leases, and record what is not recorded yet, before the end is recorded."""
 
     def may_requeue(self) -> bool:
         """Whether an attempt that was stopped near its time limit may go back into the queue."""
 
     def leave(self, end: AttemptEnded, *, requeued: bool) -> None:
-        """Do what is to be done when the end is on record."""
+        """Called after the end is on record."""
 
 
 class Journal(Protocol):
@@ -137,7 +137,7 @@ class NoJournal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt that this process has claimed, or goes along with as another rank. Use once."""
+    """One attempt that this process has claimed, or takes part in as another rank. Use once."""
 
     place: Place
     journal: Journal
@@ -218,7 +218,7 @@ class Attempt:
 
 
 def refusal(aspect: Aspect, what: str, error: DriftError) -> DriftFound:
-    """The fact that something could not be had as it was frozen, and so nothing is executed."""
+    """The fact that nothing is executed, because something frozen is not available as it was."""
     return DriftFound(
         aspect=aspect.value,
         severity=Severity.MAJOR.value,

@@ -1,8 +1,8 @@
-"""Staying until Slurm ends the job: the tasks of a job that is being preempted must not end before that.
+"""Waiting until Slurm ends the job: the tasks of a job that is being preempted must not end before that.
 
 The tasks of a step get SIGTERM when the grace time begins, a batch script only when it is over (measured on 22.05
 and 24.11). If all tasks end in between, the job is over, by their exit codes, and is not requeued (measured on
-22.05). Whether a job is being preempted its PreemptTime says.
+22.05). The job's PreemptTime says whether it is being preempted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def linger(place: Place) -> None:
 
 
 def linger_behind(place: Place) -> None:
-    """As another rank: stay while rank 0 stops, too, whose exit ends the step, so that none ends before it.
+    """As another rank: stay until rank 0 exits, which ends the step, so that no rank ends before it.
 
     Returns if rank 0 does not stop, or ended otherwise: then the signal was for this rank alone.
     """

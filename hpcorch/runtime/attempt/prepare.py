@@ -54,7 +54,7 @@ class Prepared:
         )
 
     def explain(self, error: BaseException) -> None:
-        """Say what is behind a file that is missing: one beside the code may have been left out of the snapshot."""
+        """Explain a missing file: one beside the code may have been left out of the snapshot."""
         name = getattr(error, "filename", None)
         if self.snapshot is None or not isinstance(error, FileNotFoundError) or not isinstance(name, str):
             return
@@ -65,7 +65,7 @@ class Prepared:
             )
 
     def look(self, *, late: bool) -> None:
-        """Put on record what was imported so far and is not as it was frozen.
+        """Record which modules imported so far differ from what was frozen.
 
         :param late: the task is over
         :raises DriftError: it is not over, and the policy is to refuse

@@ -1,4 +1,4 @@
-"""Looking after throttled resources from inside the runs that share them, so that nobody has to be logged in.
+"""Sharing out throttled resources from inside the runs that use them, so that nobody has to be logged in.
 
 While others wait for what it has, a task looks now and then beside its work: at once, then ever more rarely, so
 that a share that became free is idle for a small part of the time that runs take. One look serves all tasks of the
@@ -21,7 +21,7 @@ from hpcorch.resources.throttle_files import ThrottleFiles
 
 
 class Sharing:
-    """The looks of one attempt. What goes wrong with one is left to the next, and to the sweep's keeper.
+    """The rebalancing of one attempt. What fails is left to the next time, and to the sweep's keeper.
 
     :param folder: where the user's throttled arrays are on record
     """
@@ -33,11 +33,11 @@ class Sharing:
         self._beside = threading.Thread(target=self._look_now_and_then, daemon=True)
 
     def begin(self) -> None:
-        """Look beside the task's work."""
+        """Rebalance while the task works."""
         self._beside.start()
 
     def end(self, *, look: bool) -> None:
-        """The task's work is over: look once more, unless somebody just did. No process of ours is left then."""
+        """The task is over: rebalance once more, unless another process just did. Leaves no process behind."""
         self._over.set()
         self._beside.join()
         if look and self._files.short.exists() and self._due_in_s() <= 0:

@@ -1,4 +1,4 @@
-"""Results and errors of a task, in a form that a journal holds and the launcher gets back unchanged."""
+"""Results and errors of a task, in a form that a journal can hold and that the launcher restores unchanged."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def is_plain(value: Any) -> bool:
 
 
 def json_form(value: Any) -> Any:
-    """The nearest thing to the value that JSON can hold, for people and for SQL."""
+    """The nearest JSON value, for people and for SQL."""
     if is_plain(value):
         return value
     if isinstance(value, float):  # NaN and infinities have no JSON form; NumPy's float64 is a float
@@ -142,7 +142,7 @@ def _message(error: BaseException) -> str:
 
 
 def decode_error(end: AttemptEnded, *, run: int, log: str | None) -> Exception:
-    """The exception that a task raised, or one of ours that tells of it where it cannot be rebuilt."""
+    """The exception that a task raised, or one of ours that describes it if it cannot be rebuilt."""
     if end.error_pickle is not None:
         try:
             error = pickle.loads(base64.b64decode(end.error_pickle))  # noqa: S301 - the user's own job

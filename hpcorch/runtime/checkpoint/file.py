@@ -35,7 +35,7 @@ _LAST_WIDTH = 64
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was written; the text says in what way."""
+    """A checkpoint differs from what was written; the text says how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class CheckpointWriter:
         os.close(self._descriptor)
 
     def write(self, content: bytes | PickleBuffer) -> int:
-        """Write and hash all of it; it is not looked at any more when this returns."""
+        """Write and hash all of it; the data may change when this returns."""
         view = content.raw() if isinstance(content, PickleBuffer) else memoryview(content).cast("B")
         if view.nbytes < tunables.CHECKPOINT_PARALLEL_BYTES:
             self._digest.update(view)
@@ -151,7 +151,7 @@ def _versions() -> dict[str, str]:
 
 
 def read_trailer(file: IO[bytes]) -> tuple[Trailer, int]:
-    """The trailer and the size of the payload, without a look at the payload.
+    """The trailer and the size of the payload, without reading the payload.
 
     :raises DamagedError: the file is torn, was altered, or is of another version
     :raises OSError: it cannot be read

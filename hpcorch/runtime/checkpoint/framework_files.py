@@ -82,7 +82,7 @@ def _describe(path: Path, directory: Path) -> ForeignFile:
 
 
 def verify_files(directory: Path, files: Sequence[ForeignFile], *, digests: bool = True) -> None:
-    """See that files are as they were listed. What lies beside them is not looked at.
+    """Check that files are as they were listed. Other files beside them are ignored.
 
     :param digests: read them; otherwise their sizes are compared
     :raises DamagedError: one is missing or differs

@@ -68,7 +68,7 @@ def staging_name(attempt: tuple[int, int], rank: int) -> str:
 
 
 def group(entries: Iterable[Path]) -> list[Found]:
-    """Sort what lies in a folder by checkpoint; what is called otherwise is left out."""
+    """Group the files in a folder by checkpoint; files with other names are left out."""
     found: dict[CheckpointName, Found] = {}
     for entry in entries:
         match = _COMMITTED.fullmatch(entry.name)
@@ -83,7 +83,7 @@ def group(entries: Iterable[Path]) -> list[Found]:
 
 
 def unfinished(entries: Iterable[Path], *, before: tuple[int, int]) -> Iterator[Path]:
-    """What attempts before this one began to write and did not finish."""
+    """Unfinished files of earlier attempts."""
     for entry in entries:
         match = _UNFINISHED.fullmatch(entry.name)
         if match is not None and (int(match[1]), int(match[2])) < before:

@@ -44,7 +44,7 @@ def dump(value: Any, sink: Sink) -> None:
 
 
 def load(file: IO[bytes]) -> Any:
-    """Make anew what :func:`dump` wrote. The file must have been verified: a pickle runs code.
+    """Load what :func:`dump` wrote. The file must have been verified: a pickle runs code.
 
     :raises Exception: whatever unpickling meets, such as a module that is not there
     """

@@ -39,14 +39,14 @@ class Restored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A checkpoint that was passed over, and why."""
+    """A checkpoint that was skipped, and why."""
 
     path: Path
     reason: str
 
 
 class VanishedError(Exception):
-    """A checkpoint was removed while it was looked at."""
+    """A checkpoint was removed while it was read."""
 
 
 def entries(directory: Path) -> list[Path]:
@@ -63,7 +63,7 @@ def entries(directory: Path) -> list[Path]:
 def by_age(
     directory: Path, last: tuple[int, int], rejected: list[Rejected], *, like: str | None = None
 ) -> list[Found]:
-    """Checkpoints of attempts up to ``last`` that are whole at first sight, the newest first.
+    """Checkpoints of attempts up to ``last`` that look whole by their sizes, the newest first.
 
     :param rejected: takes those that are not
     :param like: stem or file name of the only one that is asked for
@@ -81,7 +81,7 @@ def by_age(
 
 @contextmanager
 def passing_over(found: Found, rejected: list[Rejected]) -> Iterator[None]:
-    """Note in ``rejected`` that a checkpoint turns out to be broken, and go on after the block.
+    """If the block finds a checkpoint broken, note it in ``rejected`` and go on after the block.
 
     :raises VanishedError: it is no longer there
     """
@@ -119,7 +119,7 @@ def trailer_of(found: Found, rank: int) -> Trailer:
 
 
 def read_checkpoint(found: Found, *, rank: int, ranks: int, own_part_only: bool) -> Restored:
-    """Verify a checkpoint by all its digests, then make anew what one rank saved.
+    """Verify a checkpoint by all its digests, then load what one rank saved.
 
     :param own_part_only: the other ranks' parts have been verified by rank 0
     :raises DamagedError: it is broken

@@ -1,4 +1,4 @@
-"""Removing checkpoints that are not kept, and what attempts left unfinished. That something stays is no error."""
+"""Removing checkpoints beyond ``keep``, and unfinished files. A file that cannot be removed is not an error."""
 
 from __future__ import annotations
 

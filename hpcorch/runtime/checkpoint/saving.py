@@ -1,4 +1,4 @@
-"""Saving the checkpoints of one attempt: each has a name of its own, and is whole and durable or leaves nothing."""
+"""Saving the checkpoints of one attempt: each has a name of its own, and is complete and durable, or removed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class CheckpointSaver:
             raise self._not_saved(step, error) from error
 
     def save(self, step: int, content: Mapping[str, Any], files: Path | None) -> Saved:
-        """Save a checkpoint durably, under a name that no save had. What a failed one wrote is removed.
+        """Save a checkpoint durably, under a new name. What a failed save wrote is removed.
 
         :param content: anything that can be pickled
         :param files: what :meth:`staging` gave, which is taken without copying; or another directory or file, which

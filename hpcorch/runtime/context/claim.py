@@ -18,7 +18,7 @@ from hpcorch.runtime.context.place import Place, cpu_count, log_file
 
 
 class SupersededError(BaseException):
-    """A later attempt of the run has begun: this one is a left-over. User code is not meant to catch it."""
+    """A later attempt of the run has begun, and this one must end. User code should not catch it."""
 
 
 def claim(place: Place) -> JournalWriter:
@@ -99,7 +99,7 @@ def was_asked_to_end(layout: SweepLayout, attempt: AttemptId) -> bool:
 
 
 def superseded_by(layout: SweepLayout, attempt: AttemptId) -> AttemptId | None:
-    """A later attempt of the run that has been claimed, if there is one: then this process is a left-over."""
+    """A later attempt of the run that has been claimed, if there is one: then this process must end."""
     later = (
         replace(attempt, restart=attempt.restart + 1),
         AttemptId(run=attempt.run, submission=attempt.submission + 1, restart=0),

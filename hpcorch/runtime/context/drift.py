@@ -1,4 +1,4 @@
-"""Drift: something is not as it was frozen. Each finding is a fact; the policy of its aspect says what is done."""
+"""Drift: differences from what was frozen. Each finding is a fact; the policy of its aspect says what to do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DriftLog:
         sentence: str | None = None,
         late: bool = False,
     ) -> None:
-        """Put a finding on record, and tell or remember it as the policy has it.
+        """Record a finding, and warn or remember it as the policy says.
 
         :param sentence: for people; made of the other values by default
         :param late: the task has run with it: there is nothing left to refuse

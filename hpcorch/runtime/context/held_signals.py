@@ -1,4 +1,4 @@
-"""The signals of a process that stands in for a command: held back, taken one by one, passed on.
+"""The signals of a process that runs a command: blocked, taken one by one, passed on.
 
 They are blocked and waited for, instead of handled: so none is lost or acted on twice, and the end of the command
 is one of them. What the caller has ignored, as nohup does with SIGHUP, stays ignored by both.

@@ -1,4 +1,4 @@
-"""What hpcorch itself says in a run's log, apart from what the task prints."""
+"""What hpcorch itself writes to a run's log, apart from what the task prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 def flush() -> None:
-    """Let everything that was printed reach the log. A task may have closed or replaced its streams."""
+    """Flush everything that was printed to the log. A task may have closed or replaced its streams."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

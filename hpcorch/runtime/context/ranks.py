@@ -1,4 +1,4 @@
-"""What the tasks of one run have to know of each other. Rank 0 leads; it alone journals."""
+"""How the tasks of one run coordinate. Rank 0 leads, and only rank 0 writes a journal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def leader_said(place: Place, *kinds: type[Fact], wait_s: float | None = None) -
 
 
 def await_leader(look: Callable[[], T | None], *, wait_s: float) -> T | None:
-    """What ``look`` finds that rank 0 has left; None if it found nothing within the waiting time."""
+    """What ``look`` finds of rank 0; None if it found nothing within the waiting time."""
     from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
     waiting = Retrying(

@@ -115,11 +115,11 @@ class SignalOwner:
                 raise Stopped(self.stopped_by)
 
     def only_note(self) -> None:
-        """From here on a stopping signal does not raise: the task has said that it looks for itself."""
+        """From here on a stopping signal does not raise: the task checks for it itself."""
         self._raises = False
 
     def stop_on_warning(self) -> None:
-        """From here on the warning before the time limit stops the task, also one that came before."""
+        """From here on the warning before the time limit stops the task, even one that arrived earlier."""
         self._stop_on_warning = True
         if self.warned_at is not None and self.stopped_by is None:
             self.stopped_by = WARNING_SIGNAL
@@ -185,7 +185,7 @@ def _give_up_signals() -> None:
 
 
 def exit_on_termination() -> None:
-    """Have SIGTERM end this process as :func:`sys.exit` does, so that what it made for a time is removed.
+    """Have SIGTERM end this process as :func:`sys.exit` does, so that temporary files are removed.
 
     For our own helpers; a run's process has a :class:`SignalOwner`.
     """
@@ -231,7 +231,7 @@ def _end_orphan_later(parent: int) -> None:
 
 
 def end_group_of_orphan(parent: int) -> None:
-    """If the parent is gone, kill this process with all that it started: nobody is left to see to that.
+    """If the parent is gone, kill this process and everything that it started.
 
     To be called last, by the leader of a process group.
     """

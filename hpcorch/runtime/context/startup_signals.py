@@ -1,4 +1,4 @@
-"""Holding signals back from a program's first moment until somebody sees to them.
+"""Blocking signals from a program's start until it can handle them.
 
 Python takes a part of a second to import what a program needs. A signal that arrives in that time would end it by
 whatever Python makes of it: a traceback, a word of the command line's and exit code 1, or no record. So programs of

@@ -19,7 +19,7 @@ from hpcorch.runtime.program.task_function import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Called:
-    """What the call of a task gave: a value, or the exception that it raised."""
+    """The outcome of calling a task: a value, or the exception that it raised."""
 
     value: Any = None
     error: BaseException | None = None
@@ -67,7 +67,7 @@ def differing(frozen: FrozenRun, found: str) -> str:
 
 
 def without_files(config: DictConfig) -> None:
-    """Take Hydra's own files out of a run: no ``.hydra`` folder, no log file beside the output."""
+    """Disable Hydra's own files in a run: no ``.hydra`` folder, no log file beside the output."""
     with open_dict(config.hydra):
         config.hydra.output_subdir = None
         logging_config = config.hydra.job_logging

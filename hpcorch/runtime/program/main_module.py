@@ -55,7 +55,7 @@ class MainFunction:
 
 
 def find_main_function(function: Callable[..., Any]) -> MainFunction | None:
-    """Where to find a task function again by its name; None if it is not to be found by one."""
+    """Where to find a task function again by its name; None if it cannot be found by name."""
     main = sys.modules[_MAIN]
     file = getattr(main, "__file__", None)
     if getattr(function, "__module__", None) != _MAIN or not isinstance(file, str) or not Path(file).is_file():
@@ -83,7 +83,7 @@ def find_main_function(function: Callable[..., Any]) -> MainFunction | None:
 def load_main_function(
     main: MainFunction, *, root: str, tree: str, file: str
 ) -> tuple[Callable[..., Any] | None, str | None]:
-    """The task function from the snapshot; or why it is not to be had from there.
+    """The task function from the snapshot, or why it cannot be loaded from there.
 
     :param root: the folder that the snapshot stands for
     :param tree: where the snapshot is

@@ -61,7 +61,7 @@ class Snapshot:
         sys.meta_path.insert(place, finder)
 
     def look(self, *, late: bool) -> None:
-        """Put modules on record that came from the live tree by other ways than Python's own search.
+        """Record modules that came from the live tree by other ways than Python's own search.
 
         Each is looked at once.
 
@@ -74,7 +74,7 @@ class Snapshot:
             self.tell(name, file, late=late)
 
     def tell(self, name: str, file: str, *, late: bool = False) -> None:
-        """Put a module from the live tree on record, once."""
+        """Record a module from the live tree, once."""
         if name in self._told or _is_ours(name) or Path(file).is_relative_to(_OURS):
             return
         self._told.add(name)
@@ -140,7 +140,7 @@ def _is_ours(name: str) -> bool:
 
 
 def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, str]) -> Snapshot | None:
-    """Unpack the frozen code on this node; None if that is impossible and the policy is to go on without.
+    """Unpack the frozen code on this node; None if that is impossible and the policy allows going on without it.
 
     :raises DriftError: there is no sound snapshot, and the policy is to refuse
     :raises UnavailableError: it cannot be read, or there is no room for it on the node

@@ -91,7 +91,7 @@ class ActiveRun:
 
     @property
     def was_told_to_stop(self) -> bool:
-        """Whether the task has learnt from :attr:`stop_requested` that it is to end."""
+        """Whether the task has seen :attr:`stop_requested` as true."""
         return self._told_to_stop
 
     @property

@@ -1,4 +1,4 @@
-"""What a task may pass to its run: mistakes are told at the call that made them."""
+"""Checks of what a task passes to its run: a mistake is reported at the call that made it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def step_number(step: SupportsIndex) -> int:
 
 
 def check_schedule(*, every_steps: int | None, every_minutes: float | None, keep: int) -> None:
-    """Refuse what cannot be meant.
+    """Refuse invalid arguments.
 
     :raises UsageError: a number is out of its range
     """

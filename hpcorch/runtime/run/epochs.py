@@ -24,14 +24,14 @@ class Epochs:
         self._interrupted: tuple[dict[str, Any], Mapping[str, Any]] | None = None
 
     def restore(self, position: dict[str, Any] | None, at_save: Mapping[str, Any]) -> None:
-        """Have the next epoch be the one that a checkpoint was saved in.
+        """Continue with the epoch in which a checkpoint was saved.
 
         :param at_save: the states of the generators at the save
         """
         self._interrupted = None if position is None else (position, at_save)
 
     def batches(self, loader: Iterable[T], registered: Mapping[str, Any]) -> Iterator[T]:
-        """One epoch, or what was not done of the interrupted one.
+        """One epoch, or the rest of the interrupted one.
 
         :param registered: generators of the task's own
         :raises UsageError: another epoch is being iterated over

@@ -1,4 +1,4 @@
-"""What a run's task says that its result depends on: digests of its data, compared from attempt to attempt."""
+"""The inputs of a run: digests of its data, compared between attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpcorch.runtime.program.snapshot import node_folders
 
 
 def record_input(path: str | os.PathLike[str], place: Place, drift: DriftLog) -> str:
-    """Digest an input, put it on record, and compare it with what the run's first attempt found there.
+    """Digest an input, record it, and compare it with what the run's first attempt found there.
 
     :return: ``sha256:<hexadecimal>``
     :raises UsageError: it is no path

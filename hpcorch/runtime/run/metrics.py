@@ -15,7 +15,7 @@ Summary = dict[str, dict[str, list[Any]]]
 
 
 class Metrics:
-    """Gathers what is logged until somebody takes it.
+    """Collects what is logged until it is taken.
 
     :ivar summary: name -> ``last``, ``min`` and ``max`` as [step, value], over all that was taken
     :ivar has_news: the summary has changed since :meth:`news`
@@ -53,13 +53,13 @@ class Metrics:
             )
 
     def restore(self, summary: Summary) -> None:
-        """Go on from where a checkpoint's metrics stood; what was logged before this is forgotten."""
+        """Continue from a checkpoint's metrics; what was logged before this call is forgotten."""
         self.summary = {name: {key: list(entry) for key, entry in parts.items()} for name, parts in summary.items()}
         self._waiting = []
         self.has_news = bool(summary)
 
     def news(self) -> Summary:
-        """A copy of the summary, which is no news any more."""
+        """A copy of the summary, which then counts as recorded."""
         self.has_news = False
         return {name: dict(parts) for name, parts in self.summary.items()}
 

@@ -1,4 +1,4 @@
-"""``hpcorch.current_run()``: what a task knows of its run, and may ask of it.
+"""``hpcorch.current_run()``: what a task can read of its run and ask it to do.
 
 Outside a job, and in processes that a task starts, everything here is harmless: nothing is saved, nothing is
 asked to stop. So the same program runs in a notebook.
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the run is to save and end: preempted, cancelled, near its time limit.
+        """Whether the run should save and end: it is preempted, cancelled or near its time limit.
 
         Once you have asked, signals no longer interrupt the task, so ask regularly. A task that was told True and
         returns counts as stopped, not as completed.
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds that the process has left at least, as far as is known; None if there is no limit."""
+        """Seconds that the process has left at least; None if no limit is known."""
         return None if self._active is None else self._active.seconds_left
 
     def seed_everything(self) -> list[str]:
@@ -154,7 +154,7 @@ class Run:
         every_minutes: float | None = None,
         keep: int = KEEP,
     ) -> None:
-        """Save if a save is due, and end if the run is to end. Call it at the end of the loop's body.
+        """Save if a save is due, and end if the run should end. Call it at the end of the loop's body.
 
         Saves at every call, or when a multiple of ``every_steps`` is reached, or ``every_minutes`` after the last
         save, whichever comes first; and always before the run ends. If a save fails, this is reported and recorded,
@@ -169,7 +169,7 @@ class Run:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within the block, raise an exception at once when the run is to end: for code without a loop of its own.
+        """Within the block, raise an exception as soon as the run should end: for code without a loop of its own.
 
         Without the block this is so until a task uses :attr:`stop_requested` or :meth:`checkpoint`.
 
@@ -240,7 +240,7 @@ def current_run() -> Run:
 
 @contextmanager
 def as_current(run: Run) -> Iterator[None]:
-    """Within the block, in this process and not in those that it forks, ``run`` is the current one."""
+    """Within the block, ``run`` is the current run in this process, but not in processes that it forks."""
     global _current  # noqa: PLW0603 - one process executes one run
     _current = (os.getpid(), run)
     try:

@@ -57,7 +57,7 @@ def parse_asked(asked: Mapping[str, int] | str | None) -> tuple[dict[str, int], 
 def check_licenses(
     asked: Mapping[str, int] | str | None, licenses: Sequence[License], version: str
 ) -> tuple[LicenseFit, ...]:
-    """See whether runs with these licences can ever start here; for alternatives, those of them that can be had.
+    """Check that runs with these licences can ever start here; of alternatives, return those that can be had.
 
     :param licenses: what ``scontrol show licenses`` says
     :param version: Slurm's release, such as ``22.05.8``
@@ -84,7 +84,7 @@ def check_licenses(
 
 
 def runs_at_once(fits: Iterable[LicenseFit], *, alternatives: bool = False) -> int | None:
-    """How many runs the licences let run at once if nobody else holds any; None where none is asked for."""
+    """How many runs the licences allow at once if nobody else holds any; None if none is requested."""
     numbers = [fit.at_once for fit in fits]
     if not numbers:
         return None

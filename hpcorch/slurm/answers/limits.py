@@ -63,7 +63,7 @@ class Association:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one user may have with Slurm.
+    """What one user may have in Slurm's queue.
 
     :param max_array_size: the largest array index is one less
     :param max_submit: jobs or array elements, waiting or running; None where nothing limits it, or nobody knows
@@ -151,7 +151,7 @@ def limits_for(
     qos: str | None = None,
     partition_qos: str | None = None,
 ) -> Limits:
-    """What counts for jobs of an association under a QOS.
+    """The limits for jobs of an association under a QOS.
 
     :param accounts: the accounts' own rows, as far as the user may see them
     :param qos: the QOS asked for; None is the association's default

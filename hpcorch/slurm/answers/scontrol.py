@@ -24,7 +24,7 @@ class License:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """What of the controller's configuration decides how we submit and look.
+    """The settings of the controller that decide how we submit and observe jobs.
 
     :param max_array_size: the largest array index is one less
     :param max_array_tasks: tasks that an array may have, whatever their indices (SchedulerParameters); None if it
@@ -50,7 +50,7 @@ class ClusterConfig:
 
     @property
     def array_tasks(self) -> int:
-        """Tasks that one array may have, with indices from 0. At least 1: where that is wrong sbatch says so."""
+        """Tasks that one array may have, with indices from 0. At least 1: if that is too many, sbatch says so."""
         size = self.max_array_size
         return max(1, size if self.max_array_tasks is None else min(size, self.max_array_tasks))
 

@@ -22,11 +22,11 @@ _OTHER_CLUSTER = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
 
 
 class PassedOverError(Exception):
-    """pyslurm is not used in this process, and the commands are. The message says why, as part of a sentence."""
+    """pyslurm is not used in this process; Slurm's commands are. The message says why, as part of a sentence."""
 
 
 def is_installed() -> bool:
-    """There is a module of that name. It is not imported."""
+    """Whether a module of that name is installed. It is not imported."""
     return find_spec("pyslurm") is not None
 
 

@@ -26,7 +26,7 @@ _JOB_ID = re.compile(r"(\d+)(?:_(\d+))?")
 
 
 class CannotTellError(Exception):
-    """pyslurm does not say enough for the rows that were asked for; squeue does."""
+    """pyslurm does not give enough for the requested rows; squeue does."""
 
 
 class Record(Protocol):

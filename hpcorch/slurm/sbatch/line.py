@@ -112,14 +112,14 @@ class _Reader:
     unknown: list[str] = field(default_factory=list)
 
     def read(self, words: Sequence[str]) -> int:
-        """Read options up to the first word that is none; how many words that are, a missing value included."""
+        """Read options up to the first other word; the number of words, a missing value included."""
         at = 0
         while taken := self.read_one(words, at):
             at += taken
         return at
 
     def read_one(self, words: Sequence[str], at: int) -> int:
-        """Read the option that begins at a word; how many words it has, 0 where none begins."""
+        """Read the option that begins at a word; the number of its words, 0 if no option begins there."""
         word = words[at] if at < len(words) else ""
         if word == "--" or len(word) < 2 or not word.startswith("-"):
             return 0
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def parse_line(words: Sequence[str], help_text: str = "", *, also: Iterable[str] = ()) -> SbatchLine:
-    """Take the arguments of sbatch apart. Options end at the first word that is none (getopt's POSIX mode).
+    """Parse the arguments of sbatch. Options end at the first word that is not an option (getopt's POSIX mode).
 
     :param help_text: what ``sbatch --help`` prints, for options that are not Slurm's own
     :param also: long options with a value that somebody else will take out
@@ -214,7 +214,7 @@ def _pbs_array(script: bytes) -> str | None:
 
 
 def is_heterogeneous(line: SbatchLine, script: bytes = b"") -> bool:
-    """Whether a job is asked for whose components differ: after a ``:``, or a ``#SBATCH hetjob`` line."""
+    """Whether a heterogeneous job is requested: by a ``:``, or a ``#SBATCH hetjob`` line."""
     return line.script == ":" or any(map(_NEXT_COMPONENT.match, directive_lines(script, *_WORDS)))
 
 
@@ -240,7 +240,7 @@ def words_of(line: str) -> Iterator[str]:
 
 
 def full_name(written: str, options: Iterable[str] = OPTIONS) -> str | None:
-    """The option that a name or an unambiguous beginning of one means; None if there is none."""
+    """The option that a name, or an unambiguous abbreviation, means; None if there is none."""
     if written in options:
         return _SAME.get(written, written)
     found = {_SAME.get(name, name) for name in _beginning(written, options)}
