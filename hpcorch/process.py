@@ -221,7 +221,7 @@ def _pass_on(child: subprocess.Popen[bytes], kept: list[bytes], shown: bool) -> 
     with child.stderr as source:
         while content := os.read(source.fileno(), 1 << 16):
             kept.append(content)
-            with contextlib.suppress(OSError):  # nobody listens
+            with contextlib.suppress(OSError):  # the reader is gone
                 if shown and sys.__stderr__ is not None:  # closed: 2 may be any file by now
                     os.write(2, content)
 

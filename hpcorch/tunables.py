@@ -27,9 +27,9 @@ READ_BYTES: Final = 1 << 20
 # Slurm's own MessageTimeout is 10 s by default, and a command may try several controllers one after the other.
 SLURM_QUERY_TIMEOUT_S: Final = 60.0
 SLURM_SUBMIT_TIMEOUT_S: Final = 60.0
-# sbatch --help asks nobody.
+# sbatch --help asks no server.
 SBATCH_HELP_TIMEOUT_S: Final = 10.0
-# What a job asks about itself before it starts to work: nobody waits longer for it.
+# A job's queries about itself before it starts to work: it waits no longer.
 OWN_JOB_TIMEOUT_S: Final = 20.0
 # What is only put on record with an attempt.
 JOB_RECORD_TIMEOUT_S: Final = 5.0
@@ -45,13 +45,13 @@ PYSLURM_MAX_RECORDS: Final = 500
 PYSLURM_TRIAL_TIMEOUT_S: Final = 30.0
 
 # --- What Slurm's answers are taken to mean
-# For so long sacct may be late with an end (the database may have been down) before it counts as unknown.
+# How long sacct may be late with an end (the database may have been down) before it counts as unknown.
 SACCT_LATE_S: Final = 300.0
-# For so long a network file system may show the end of a run late.
+# How long a network file system may delay showing the end of a run.
 JOURNAL_LATE_S: Final = 60.0
 # The clocks of login node and controller differ; a look-up starts this much before the intent.
 CLOCK_SKEW_S: Final = 600.0
-# For so long after its intent a job that sbatch did submit may still be invisible to squeue and sacct: the script
+# How long after its intent a job that sbatch submitted may be invisible to squeue and sacct: the script
 # is checked and then submitted, each within a time limit (an sbatch may outlive the launcher that was killed), and
 # a short job was visible nowhere for seconds after that (measured).
 SUBMISSION_SETTLES_S: Final = 60 + 2 * SLURM_SUBMIT_TIMEOUT_S
@@ -61,7 +61,7 @@ LAUNCH_SUBMITS_S: Final = 60.0
 # --- Submitting
 # Limits are asked for (three inquiries of the database) where a sweep is larger than what any site allows.
 CERTAINLY_FITS_RUNS: Final = 100
-# Slurm kills what does not heed SIGTERM after KillWait, 30 s by default, and an epilog may take its time.
+# Slurm kills what ignores SIGTERM after KillWait, 30 s by default, and an epilog may take its time.
 EARLIER_END_WAIT_S: Final = 120.0
 EARLIER_END_POLL_S: Final = 2.0
 # The first look, since most ends are there at once.
@@ -88,10 +88,10 @@ KEEPER_LIMIT_MIN: Final = 30
 KEEPER_MEMORY_GB: Final = 0.5
 
 # --- Retries
-# A cause that passes by itself (a full disk, a busy server) takes longer each time it is still there.
+# A temporary cause (a full disk, a busy server) gets a longer wait each time it persists.
 RETRY_FIRST_WAIT_S: Final = 10.0
 RETRY_LONGEST_WAIT_S: Final = 3600.0
-# Waits are up to so much longer, so that runs which failed together do not all come back together.
+# Random part of a wait, so that runs which failed together do not all start again together.
 RETRY_JITTER: Final = 0.5
 # Runs of a sweep that fail one after the other share an array: submissions are at least so far apart.
 RETRY_GROUPING_S: Final = 10.0
@@ -105,16 +105,16 @@ FAILED_ELEMENT_ENDS_S: Final = 10.0
 UNUSED_SHARE_S: Final = 60.0
 # Slurm cleans up after an element within about a second; what it had is given to others then.
 ELEMENT_CLEANING_S: Final = 1.0
-# Between two looks, however many ask: one look serves all who came before it.
+# Between two rebalances, however many ask: one serves all earlier requests.
 THROTTLE_INTERVAL_S: Final = 2.0
 # Who finds the lock taken leaves the work to its holder, who sees the mark.
 THROTTLE_LOCK_WAIT_S: Final = 1.0
-# So often one caller looks for others before it leaves that to those who go on coming.
+# How often one caller rebalances for others before it leaves that to later ones.
 THROTTLE_LOOKS: Final = 3
-# A task looks from time to time: after this part of the time for which it has worked, within these seconds.
+# A task rebalances from time to time: after this part of its running time, within these seconds.
 REBALANCE_PART: Final = 0.1
 REBALANCE_PAUSES_S: Final = (2.0, 60.0)
-# Tasks that begin together do not look together.
+# Tasks that begin together do not rebalance together.
 REBALANCE_JITTER_S: Final = 0.5
 REBALANCE_TIMEOUT_S: Final = 30.0
 
@@ -140,7 +140,7 @@ LOCAL_START_S: Final = 0.2
 PROCESS_START_DRIFT_S: Final = 30.0
 # A network file system may show rank 0's journal late, and importing the user's modules takes minutes there.
 LEADER_WAIT_S: Final = 1800.0
-# Ranks are told to stop at once, and rank 0 may be in a long step or save.
+# All ranks get the signal at once, and rank 0 may be in a long step or save.
 LEADER_STOPS_S: Final = 120.0
 # Ranks save the same step, and end, at about the same time; so long rank 0 waits for the others before it ends.
 RANKS_WAIT_S: Final = 60.0
@@ -162,7 +162,7 @@ RECORDED_CHANGES: Final = 50
 ACCEPTANCE_WAIT_S: Final = 10.0
 # Between two looks at whether a lease of the command is still held.
 COMMAND_LEASE_POLL_S: Final = 5.0
-# Before the time limit: when a command is told to stop, if nobody says otherwise.
+# Before the time limit: when a command is sent SIGTERM, by default.
 COMMAND_STOP_AHEAD_S: Final = 120.0
 # Before the time limit: for the end to be recorded, and Slurm to be asked.
 COMMAND_LAST_MOMENT_S: Final = 10.0
@@ -250,6 +250,6 @@ TRIAL_SLURM_PAUSES_S: Final = (2.0, 15.0)
 TRIAL_LATE_S: Final = 5.0
 
 # --- hpcorch init
-# A look at a project, not a search of a home directory.
+# The search covers a project, not a home directory.
 INIT_MAX_FILES: Final = 500
 INIT_MAX_BYTES: Final = 1 << 20

@@ -120,7 +120,7 @@ class AttemptRecord:
     ended_at: datetime | None  # UTC
     duration_s: float | None  # seconds from start to end; None while it is not over
     exit_code: int | None
-    signal: str | None  # the signal that told it to end
+    signal: str | None  # the signal that asked it to end
     slurm_state: str | None  # what Slurm said of it
     reason: str | None
     error: str | None

@@ -35,7 +35,7 @@ def announced(ledger: Path) -> Mapping[str, Path]:
     for name in names:
         try:
             found[name] = Path(os.fsdecode((inbox_folder(ledger) / name).read_bytes()))
-        except FileNotFoundError:  # somebody else has just taken it over
+        except FileNotFoundError:  # another process has just taken it over
             continue
     return found
 

@@ -64,7 +64,7 @@ class JournalWriter:
         :param durable: return only once it would survive a power cut
         :raises OSError: it could not be written; the journal is as before
         """
-        # By its kind: the class is loaded where there are metrics.
+        # By its kind: the class is loaded only if there are metrics.
         if fact.kind == "metrics-summarised" and self._unarchived is not None:
             assert isinstance(fact, events.MetricsSummarised)
             fact = replace(fact, logged=f"sha256:{self._unarchived.hexdigest()}")

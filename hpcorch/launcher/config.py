@@ -69,7 +69,7 @@ def _cure(key: str, known: Iterable[str]) -> str:
 
     if key.replace("_", "-") in OPTIONS:
         return f", but a flag of sbatch: +hydra.launcher.additional_parameters.{key}=VALUE sets it"
-    import difflib  # few come here
+    import difflib  # rarely needed
 
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -70,7 +70,7 @@ class Submission:
     job_id: str | None = None
     cluster: str | None = None
     reason: str | None = None
-    keeper: str | None = None  # id of the job that looks after the sweep when this one is over
+    keeper: str | None = None  # id of the job that tends the sweep when this one is over
     form: SubmissionForm = SubmissionForm.TASKS
 
     @property

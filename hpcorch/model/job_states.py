@@ -43,7 +43,7 @@ class JobState(str, Enum):
     UNKNOWN = "UNKNOWN"  # a word that this version does not know
     FORGOTTEN = "FORGOTTEN"  # squeue shows the element no more, and sacct says nothing of its end (yet)
     NOT_REQUEUED = "NOT_REQUEUED"  # preempted, and not queued again (PreemptMode=CANCEL, or --no-requeue)
-    LOST = "LOST"  # forgotten, and nobody will remember
+    LOST = "LOST"  # Slurm has no record of it, and never will
 
     def __str__(self) -> str:
         return self.value
@@ -94,7 +94,7 @@ class Witness(str, Enum):
 
     SQUEUE = "squeue"
     SACCT = "sacct"
-    LOCAL = "local"  # whoever executed it on this machine
+    LOCAL = "local"  # the process that executed it on this machine
     REQUEST = "request"  # a person, of a run that no scheduler had yet
     UNKNOWN = "unknown"  # a word that this version does not know
 

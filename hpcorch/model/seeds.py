@@ -19,7 +19,7 @@ class SeedSource(str, Enum):
 
     CONFIG = "config"  # the run's own configuration
     DERIVED = "derived"  # from the sweep's root seed
-    OFFERED = "offered"  # derived, for a script that may heed it ($HPCORCH_SEED) or not
+    OFFERED = "offered"  # derived, for a script that may use it ($HPCORCH_SEED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

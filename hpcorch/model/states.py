@@ -13,7 +13,7 @@ class RunState(str, Enum):
     """Where a run stands, over all of its attempts."""
 
     PLANNED = "PLANNED"  # recorded, not yet with Slurm
-    UNCERTAIN = "UNCERTAIN"  # not settled yet: a submission without an answer, a stop without a reason
+    UNCERTAIN = "UNCERTAIN"  # not known yet: a submission without an answer, a stop without a reason
     SUBMITTED = "SUBMITTED"  # Slurm has it; nothing was seen since
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -24,7 +24,7 @@ class RunState(str, Enum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     CANCELLED = "CANCELLED"
     NODE_FAIL = "NODE_FAIL"
-    LOST = "LOST"  # nobody knows; reversible when news arrives
+    LOST = "LOST"  # unknown; may change when news arrives
 
     def __str__(self) -> str:
         return self.value  # as it is written everywhere, also by a user's f-string
@@ -121,7 +121,7 @@ class SubmissionState(str, Enum):
     ACCEPTED = "ACCEPTED"  # a job id is known; its tasks are still held
     RELEASED = "RELEASED"  # its tasks may start
     REJECTED = "REJECTED"  # Slurm said no; nothing exists
-    UNKNOWN = "UNKNOWN"  # sbatch ended without an answer; to be settled by looking
+    UNKNOWN = "UNKNOWN"  # sbatch ended without an answer; must be looked up
 
     def __str__(self) -> str:
         return self.value

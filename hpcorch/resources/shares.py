@@ -13,7 +13,7 @@ from typing import Final
 
 from hpcorch.quick_dataclasses import dataclass
 
-# Begins the name of what one sweep alone uses: of its runs only so many are to be at work at once.
+# Prefix of a sweep's own resource: the limit on how many of its runs run at once.
 OWN: Final = "sweep:"
 
 

@@ -39,7 +39,7 @@ class Place:
                 " name the ledger with --ledger or $HPCORCH_LEDGER"
             )
         for trouble in take_over(found):
-            from hpcorch.cli.shared.output import note  # few looks find trouble
+            from hpcorch.cli.shared.output import note  # rarely needed
 
             note(trouble)
         return found

@@ -18,7 +18,7 @@ from hpcorch.ledger.writing.sweep_tables import fact_rows, fold_facts
 from hpcorch.model.states import RunState
 from hpcorch.quick_dataclasses import dataclass
 
-# A damaged ledger differs in every later row; nobody reads more than the first few.
+# A damaged ledger differs in every later row; the first few are enough.
 MAX_FINDINGS = 20
 
 _STATES = {state.value: state for state in RunState}

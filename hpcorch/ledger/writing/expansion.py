@@ -109,7 +109,7 @@ class RunSpan(NamedTuple):
     through: int
 
 
-# Whatever SQLite can hold, so that a row that nobody should have written is covered too.
+# All that SQLite can hold, so that invalid rows are covered, too.
 EVERY_RUN = RunSpan(-(1 << 63), (1 << 63) - 1)
 
 

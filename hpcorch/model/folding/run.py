@@ -174,7 +174,7 @@ def _by_word_alone(said: JobObserved, submissions: Sequence[Submission]) -> tupl
     """State and reason of a run of whose attempt the scheduler alone speaks."""
     about = [one for one in submissions if one.submission == said.submission]
     if said.job_state is JobState.NOT_REQUEUED and any(one.form.is_script for one in about):
-        return RunState.CANCELLED, said.reason  # nobody but its user submits it again
+        return RunState.CANCELLED, said.reason  # only its user submits it again
     verdict = judge(Journal.SCRIPT if any(one.ends_by_slurm for one in about) else Journal.NOTHING, said)
     if verdict is None:
         return _RUN_STATE_OF_JOB.get(said.job_state, RunState.UNCERTAIN), said.reason

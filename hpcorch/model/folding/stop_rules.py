@@ -64,7 +64,7 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    # The cluster took the node away. What the task raised when it was told so is a consequence.
+    # The cluster took the node away. What the task raised on its signal is a consequence.
     # (24.11 also says PREEMPTED, and requeues, however the attempt ends that follows a preempted one: measured.)
     Rule(
         (Journal.FAILED,),

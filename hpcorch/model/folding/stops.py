@@ -24,7 +24,7 @@ def _applicable() -> Mapping[tuple[Journal, JobState], Sequence[Rule]]:
     return found
 
 
-# The rows by both witnesses: every fold of every run looks here.
+# The rows by both witnesses: every fold of a run uses this index.
 _APPLICABLE = _applicable()
 
 

@@ -236,7 +236,7 @@ def names(heeds: Heeds) -> frozenset[str]:
 
 def _checked(name: str, value: Any) -> Any:
     if name not in KEYS:
-        import difflib  # few come here
+        import difflib  # rarely needed
 
         close = difflib.get_close_matches(name, KEYS, n=1)
         cure = "a flag of sbatch without a key of its own goes into additional_parameters"

@@ -9,7 +9,7 @@ from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.snapshots import place
 from hpcorch.quick_dataclasses import dataclass
 
-# Nobody needs to be told that these are left out.
+# These are left out without a note.
 _SILENT = frozenset(
     (
         *(".git", ".hg", ".svn", STATE_DIR, "__pycache__", ".ipynb_checkpoints"),

@@ -22,9 +22,9 @@ from hpcorch.provenance.code.folders import FolderRules
 from hpcorch.provenance.code.git import GitError, tracked_files, untracked_files
 from hpcorch.provenance.secrets import secret_by_name
 
-# What jobs print goes into the folder that they were submitted from, unless somebody says otherwise (sbatch(1)).
+# What jobs print goes into the folder that they were submitted from, by default (sbatch(1)).
 _JOB_OUTPUT = re.compile(r"(?:.*/)?slurm-\d+(?:_\d+)?\.out", re.DOTALL)
-# Without git nobody has said what belongs to the code; these are data by their names.
+# Without git it is not known what belongs to the code; these look like data by their names.
 _DATA = frozenset(
     (
         *(

@@ -14,7 +14,7 @@ _LOST: Final = 7 / 12
 _PASSED: Final = 9 / 12
 _BEAT: Final = 1 / 6
 _POLL: Final = 1 / 12
-# A name is removed once another has stood above it for this long; nobody trusts a scan that took half of it.
+# A name is removed once another has stood above it for this long; a scan that took half of that is not trusted.
 SETTLE_S: Final = 10.0
 SCAN_S: Final = SETTLE_S / 2
 

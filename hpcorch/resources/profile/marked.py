@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 # YAML 1.1 reads 010 as 8 and 1:30 as 90; nobody who writes them means that, so only decimal digits are numbers.
 _WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _AMOUNT: Final = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_MOST: Final = 10**9  # nothing that a profile counts comes near, and Slurm's own numbers have 32 bits
+_MOST: Final = 10**9  # more than anything that a profile counts; Slurm's own numbers have 32 bits
 _SHOWN: Final = 40
 
 

@@ -91,7 +91,7 @@ class FunctionWork:
 
         prepared = self._prepared
         assert prepared is not None
-        # With the best progress that it can make: whether it has made it is known when it ends.
+        # Assumes that the attempt makes progress: whether it did is known when it ends.
         if self._journal is not None and self._may_requeue(has_progressed=True):
             self._signals.stop_on_warning()
         self._share()
@@ -176,10 +176,10 @@ class FunctionWork:
     def leave(self, end: AttemptEnded, *, requeued: bool) -> None:
         """Pass shared resources on to waiting runs, and end no sooner than Slurm allows."""
         if self._sharing is not None:
-            self._sharing.end(look=end.signal is None)  # who was told to stop has no time for it
+            self._sharing.end(look=end.signal is None)  # an attempt that must stop has no time for it
         is_stopped = end.ended_as is AttemptOutcome.STOPPED and not requeued
         if self._journal is None and is_stopped:
-            from hpcorch.runtime.attempt.lingering import linger_behind  # few runs come here
+            from hpcorch.runtime.attempt.lingering import linger_behind  # few runs need this
 
             linger_behind(self._place)
         elif end.signal == signal.SIGTERM.name and self._place.tasks > 1:

@@ -46,7 +46,7 @@ def requeue(place: Place) -> bool:
     """
     if place.job is None:
         return False
-    from hpcorch import process  # few attempts come here, and every one would wait for the imports
+    from hpcorch import process  # few attempts need this, and every one would wait for the imports
     from hpcorch.slurm.commands import scontrol
 
     element = place.job.element

@@ -115,7 +115,7 @@ class CheckpointWriter:
         for start in range(0, view.nbytes, tunables.CHECKPOINT_CHUNK_BYTES):
             chunk = view[start : start + tunables.CHECKPOINT_CHUNK_BYTES]
             write_all(self._descriptor, chunk)
-            # Has the kernel begin to write to the disk now, while the rest is hashed: fsync then waits less.
+            # Makes the kernel start writing to the disk now, while the rest is hashed: fsync then waits less.
             with suppress(OSError):
                 os.posix_fadvise(self._descriptor, self.size, chunk.nbytes, os.POSIX_FADV_DONTNEED)
             self.size += chunk.nbytes

@@ -171,7 +171,7 @@ class ActiveRun:
     def _save(self, step: int, state: Any, keep: int, *, files: Path | None) -> None:
         with self._signals.deferred():
             self._check_not_superseded()
-            self._flush(durable=True)  # the attempt that goes on from here logs only what comes after
+            self._flush(durable=True)  # the attempt that continues from here logs only later steps
             extras = {"metrics": self._metrics.summary, "position": self._epochs.position}
             try:
                 saved = self._store.save(

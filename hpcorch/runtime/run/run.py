@@ -198,7 +198,7 @@ class Run:
         :raises hpcorch.errors.UsageError: there is no such resource, or it has fewer slots
         :raises hpcorch.errors.LeaseLostError: this process was stopped for so long that others took the slots
         """
-        # Outside a job there is nobody to share with.
+        # Outside a job nothing is shared.
         with nullcontext() if self._active is None else self._active.lease(resource, count) as lease:
             yield lease
 

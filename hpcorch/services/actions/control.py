@@ -191,7 +191,7 @@ class Control:
     def _tell_slurm(self, action: Action, elements: Sequence[str]) -> None:
         if not elements:
             return
-        # Arrays that share throttled resources are held and released by whoever counts these; others go through.
+        # Arrays that share throttled resources are held and released by the throttles; others directly.
         throttles = Throttles(state_directory(), self.client.config().cluster, self.client)
         tell = {
             Action.CANCEL: self.client.cancel,

@@ -101,6 +101,6 @@ def remove_garbage(garbage: Garbage) -> None:
     young = time.time() - tunables.UNRECORDED_SNAPSHOT_S
     for name in garbage.unused:
         path = garbage.folder / name
-        with suppress(FileNotFoundError):  # somebody else removed it
+        with suppress(FileNotFoundError):  # another process removed it
             if path.lstat().st_mtime < young:
                 path.unlink()

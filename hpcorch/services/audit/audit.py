@@ -136,7 +136,7 @@ def audit(
     with _surviving(whole, damaged=damaged):
         chosen = _chosen(ledger, selectors)
     notices: Sequence[str] = ()
-    if places is None and not damaged:  # a damaged ledger is left as it is, for somebody to look at
+    if places is None and not damaged:  # a damaged ledger is left unchanged, so that it can be examined
         notices = bring_up_to_date(ledger, [summary for summary, _ in chosen]).notices
     anchor = None
     with _surviving(whole, damaged=damaged):

@@ -11,7 +11,7 @@ from hpcorch.slurm.answers.scontrol import ClusterConfig
 
 # The releases of Slurm that hpcorch was tried on, oldest and newest.
 OLDEST, NEWEST = (22, 5), (26, 5)
-# Between hosts that ask a time server; and what confuses nobody who reads a record.
+# Normal between hosts with a time server, and small enough not to confuse a reader of a record.
 _CLOSE_S, _FAR_S = 5.0, 60.0
 # From SIGTERM to SIGKILL: less is too short for most checkpoints.
 _SHORT_KILL_S = 10

@@ -12,7 +12,7 @@ class Reach(Enum):
 
     SHARED = "shared"  # made for many hosts
     DISK = "disk"  # a disk of this host, which others see only if it is exported to them
-    MEMORY = "memory"  # this host alone, until it is started anew
+    MEMORY = "memory"  # this host alone, until it restarts
     UNKNOWN = "unknown"
 
 

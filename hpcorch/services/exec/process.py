@@ -168,7 +168,7 @@ class Command:
 
 
 def _descendants(child: subprocess.Popen[bytes]) -> list[int]:
-    import psutil  # few commands come to this
+    import psutil  # few commands need this
 
     try:
         return [one.pid for one in psutil.Process(child.pid).children(recursive=True)]

@@ -78,5 +78,5 @@ class PoolRecord:
     def append(self, words: Sequence[JobObserved]) -> None:
         """Say so, with the names of those who asked for it."""
         if words:
-            with self.journal.locked():  # somebody may have asked for it until now
+            with self.journal.locked():  # a user may have asked for it until now
                 self.journal.append(*attributed(words, self.journal.history().requests))

@@ -73,5 +73,5 @@ def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[Attem
 def _person(uid: int) -> str:
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:  # somebody of the cluster whom this machine does not know
+    except KeyError:  # a user of the cluster whom this machine does not know
         return f"uid {uid}"

@@ -78,7 +78,7 @@ class Follower:
         client = slurm_client()
 
         def look() -> Mapping[RunState, int]:
-            with suppress(UnavailableError):  # somebody else holds the ledger
+            with suppress(UnavailableError):  # another process holds the ledger
                 reconciler.look_local() if local else reconciler.ingest()
                 self._looked_at = utc_now()
             return self._counts()

@@ -263,6 +263,6 @@ def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, li
 
 def _common_overrides(runs: Sequence[Run]) -> frozenset[str]:
     """What all of several runs have: it tells none from another."""
-    if len(runs) == 1:  # alone, it is told by all it has
+    if len(runs) == 1:  # alone, it is described by all that it has
         return frozenset()
     return frozenset.intersection(*(frozenset(run.overrides) for run in runs)) if runs else frozenset()

@@ -136,7 +136,7 @@ def _record_run(plan: Plan, journal: ControlJournal, environ: Mapping[str, str])
     record_launch(journal, _launch(plan, journal.sweep, archive))
     if frozen is not None:
         write_whole(environment_file(layout.launch(0)), original.evidence.place.file(frozen.file).read_bytes())
-    # Last, since it says that the record is whole: whoever finds it goes on from there.
+    # Last, because it marks the record as complete: a later command continues from there.
     journal.append(RunReproduced(run=0, of=original.name, key=original.run.key or None), durable=True)
 
 

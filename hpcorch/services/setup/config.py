@@ -9,7 +9,7 @@ from hpcorch.resources.profile.profile import Enforcement, Kind, Profile
 from hpcorch.services.setup.program import Program
 
 DEFAULT_CONFIG = Path("conf", "config.yaml")
-# Where projects have their configurations, as far as they are not named by a program.
+# Where projects keep their configurations, unless a program names them.
 _USUAL_FOLDERS = ("conf", "config", "configs")
 
 _TEXT = """\

@@ -22,7 +22,7 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 _HEAD = """\
 # The site profile of cluster {cluster}: what runs share, and what a sweep may take.
-# Written by `hpcorch init` from what the cluster said. Change what you know better, and look with `hpcorch doctor`.
+# Written by `hpcorch init` from what the cluster said. Edit it as needed, then check it with `hpcorch doctor`.
 """
 _NO_RESOURCES = """\
   # The cluster has no licences. A resource that hpcorch itself keeps within its capacity, over all of your sweeps:

@@ -85,7 +85,7 @@ def reckon(
         answer = ask_licenses(part.terms.keys.licenses, client) if client is not None else LicenseAnswer()
         own = {**part.terms.caps, **({"licenses": answer.at_once} if answer.at_once is not None else {})}
         for name, count in own.items():
-            # Of runs that ask for different amounts the smallest decide how many may be at work at once.
+            # If runs ask for different amounts, the smallest decide how many may run at once.
             caps[name] = max(caps.get(name, 0), count)
     if _PARALLEL in caps:
         caps[_PARALLEL] = max(caps[_PARALLEL], _by_default(parts, client))

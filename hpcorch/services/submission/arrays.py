@@ -187,6 +187,6 @@ def _free(layout: SweepLayout, submission: Submission, most: int) -> Entry:
         bound=most,
         limit=most if released else 0,
         throttle=most,
-        uncertain=released,  # somebody may have told Slurm another limit
+        uncertain=released,  # a user may have given Slurm another limit
         held=not released,
     )

@@ -62,7 +62,7 @@ class Feeder:
         if self.launch in history.feeding and history.feeding[self.launch] is None and not alone:
             return FeedResult(
                 arrays=(), waiting=len(runs)
-            )  # nobody knows how much is free: one array after the other
+            )  # how much is free is unknown: one array after the other
         limit = self._first_limit(history, len(runs))
         room = self._room(limit, history, most=self._most(history))
         while runs:
@@ -77,7 +77,7 @@ class Feeder:
             limit = self._limit_that_refused(refused)
             history = self._plan_feeding(limit, history)
             if arrays or not alone or refused == 1:
-                break  # who comes when an array is over goes on
+                break  # continued when an array is over
             # What is free may be less than the limit says: others submit, too, and group limits are shared.
             room = self._room(limit, history, most=refused // 2)
         return FeedResult(arrays=tuple(arrays), waiting=len(runs))

@@ -20,7 +20,7 @@ from hpcorch.services.logs.paths import LogFiles
 from hpcorch.services.throttling.state import own_of, tag
 from hpcorch.slurm.sbatch.executor import sbatch_text
 
-_THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch heed it, too
+_THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch use it, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

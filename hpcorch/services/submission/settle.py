@@ -25,7 +25,7 @@ def settle(journal: ControlJournal, client: SlurmClient, *, now: str) -> bool:
     :raises SlurmUnavailableError: Slurm does not answer; nothing was settled wrongly
     """
     if not any(map(_is_open, journal.history().submissions.values())):
-        return False  # mostly, and then nobody has to wait for the lock
+        return False  # mostly, and then the lock is not needed
     changed = False
     with journal.locked():
         history = journal.history()

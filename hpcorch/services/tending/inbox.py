@@ -22,7 +22,7 @@ def take_over(ledger: Path) -> list[str]:
     if not waiting:
         return []
     from hpcorch.journal.control import ControlJournal
-    from hpcorch.ledger import Ledger  # most looks find nothing, and pay for nothing
+    from hpcorch.ledger import Ledger  # mostly there is nothing to read, and then nothing is imported
     from hpcorch.services.tending.reconcile import Reconciler
 
     troubles = []

@@ -35,7 +35,7 @@ from hpcorch.services.submission.settle import settle
 from hpcorch.services.tending.ownership import check_may_ask
 from hpcorch.slurm.client import SlurmClient
 
-# Runs in these states are not over, or nobody knows.
+# Runs in these states are not over, or their end is unknown.
 _OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState.LOST}
 
 
@@ -158,7 +158,7 @@ class Reconciler:
         if not facts:
             return
         heeded = heeded_signals(known.attempts.values()) if known is not None else frozenset()
-        with self.journal.locked():  # somebody may have asked for an end since Slurm told of it
+        with self.journal.locked():  # a user may have asked for an end since Slurm reported it
             self.journal.append(*attributed(facts, self.journal.history().requests, heeded))
 
 

@@ -17,7 +17,7 @@ from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import Backend, RunState
 
-# Of these states news can come without anybody deciding anything anew.
+# Runs in these states can get news without a new decision in the control journal.
 UNSETTLED = frozenset(state for state in RunState if not state.is_final or state is RunState.LOST)
 
 # Sweeps that cannot be looked at are mostly old and many; a few examples tell why.

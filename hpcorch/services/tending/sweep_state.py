@@ -127,7 +127,7 @@ def last_ends(
 
 # How an attempt ended of which the scheduler alone tells.
 _ENDS: Mapping[JobState, AttemptState] = {
-    JobState.COMPLETED: AttemptState.LOST,  # of a task that recorded nothing this means that nobody knows
+    JobState.COMPLETED: AttemptState.LOST,  # for a task that recorded nothing, this means that its end is unknown
     JobState.FAILED: AttemptState.FAILED,
     JobState.TIMEOUT: AttemptState.TIMEOUT,
     JobState.OUT_OF_MEMORY: AttemptState.OUT_OF_MEMORY,

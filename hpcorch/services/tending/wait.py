@@ -94,7 +94,7 @@ def wait_for_runs(
     """
 
     def look() -> Mapping[RunState, int]:
-        with suppress(UnavailableError):  # somebody else holds the ledger
+        with suppress(UnavailableError):  # another process holds the ledger
             reconciler.ingest()
         return reconciler.ledger.counts(reconciler.sweep)
 

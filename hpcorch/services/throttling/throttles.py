@@ -166,7 +166,7 @@ class Throttles:
             done = Turn(path=self._files.state, client=self._client).take(capacities)
             self._note_shortage(done)
         except BaseException:
-            self._files.dirty.touch(mode=FILE_MODE)  # whoever comes next has to look, however soon
+            self._files.dirty.touch(mode=FILE_MODE)  # the next caller has to rebalance, however soon
             raise
         return replace(
             done,

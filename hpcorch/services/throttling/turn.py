@@ -201,7 +201,7 @@ class Turn:
         try:
             tell(entry, limit)
         except NotFoundError:
-            return True  # it is over, which the next look sees
+            return True  # it is over, which the next rebalance sees
         except SlurmUnavailableError as error:
             if self.troubles:
                 raise

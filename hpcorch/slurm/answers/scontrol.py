@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _NO_PREEMPTION = ("preempt/none", "(null)", "")
-# As the controller looks for it (measured on 22.05 and 24.11): in any case, anywhere in the text, the first counts.
+# As the controller reads it (measured on 22.05 and 24.11): in any case, anywhere in the text, the first counts.
 _ARRAY_TASKS = re.compile(r"max_array_tasks=(\d*)", re.IGNORECASE)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from hpcorch.errors import SlurmUnavailableError
 
 SBATCH = "sbatch"
-_WRAPPERS_SIZE = 4096  # a wrapper has some lines; of a program nobody reads more
+_WRAPPERS_SIZE = 4096  # a wrapper has few lines; of other programs this much is read
 _CALL = re.compile(rb"^[^#\n]*\bhpcorch[\"']?[\s,]+[\"']?sbatch\b", re.MULTILINE)
 
 
