@@ -183,10 +183,10 @@ def store(folder: Path, digest: str, content: bytes) -> Path:
 def _cure(error: OSError) -> str:
     if error.errno in _FORBIDDEN:
         return (
-            "see that the folder is yours and is mounted read-write, or name a ledger in a folder of yours that all"
+            "check that the folder is yours and mounted read-write, or name a ledger in a folder of yours that all"
             f" nodes see with ${LEDGER_VARIABLE}, where snapshots go, too"
         )
-    return "see that the file system is not full, and that no file is in the way of a folder"
+    return "check that the file system is not full, and that no file has the name of a needed folder"
 
 
 def is_sound(path: Path, digest: str) -> bool:

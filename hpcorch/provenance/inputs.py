@@ -53,7 +53,7 @@ def digest_input(path: str | os.PathLike[str], cache: DigestCache | None = None)
             path=str(absolute), kind="file", digest=_file(absolute, cache), size=status.st_size, files=1
         )
     except FileNotFoundError as error:
-        raise NotFoundError(f"the input {error.filename} does not exist: see that its path is right") from None
+        raise NotFoundError(f"the input {error.filename} does not exist: check its path") from None
     except OSError as error:
         raise UnavailableError(f"the input {absolute} cannot be read ({error.strerror})") from error
 

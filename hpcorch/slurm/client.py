@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-_NOBODY_KNOWS = "nobody knows yet whether the job was submitted; look for its token before trying again."
+_NOBODY_KNOWS = "it is not known whether the job was submitted; look for its token before trying again."
 _UNKNOWN_ID = "Invalid job id specified"
 # Answers of scontrol that leave nothing to be done: the job is over, or released and waiting for its partition.
 _HARMLESS = ("No error", "Job has already finished", "Requested partition configuration not available now")

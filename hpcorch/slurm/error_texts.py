@@ -80,7 +80,7 @@ _TABLE = (
     _Row(
         r"Requested node configuration is not available",
         (*_GPU_FLAGS, *_NODE_FLAGS),
-        "no node of the partition can ever give what is asked ({flags}); "
+        "no node of the partition can ever provide what is requested ({flags}); "
         "`sinfo -N -o '%N %P %c %m %G %f'` shows what nodes have",
     ),
     _Row(

@@ -27,12 +27,12 @@ _SMALLER = "ask for less (fewer GPUs, less memory, a shorter timeout_min: short 
 _TELL_ADMIN = "ask the administrators of the cluster"
 
 _PLAIN: dict[str, Explanation] = {
-    "None": Explanation(meaning="the scheduler has not looked at it yet", sooner="wait for its next pass"),
+    "None": Explanation(meaning="the scheduler has not considered it yet", sooner="wait for its next pass"),
     "Priority": Explanation(
-        meaning="jobs with a higher priority are before it",
+        meaning="jobs with a higher priority are ahead of it",
         sooner=f"{_SMALLER}, or use a QOS, partition or pool with a higher priority",
     ),
-    "Resources": Explanation(meaning="it is next, and nodes that fit are busy", sooner=_SMALLER),
+    "Resources": Explanation(meaning="it is next, but all suitable nodes are busy", sooner=_SMALLER),
     "JobArrayTaskLimit": Explanation(
         meaning="its array has reached its limit of running runs",
         sooner="raise array_parallelism, or free what the runs share (`hpcorch resources`)",
@@ -42,7 +42,7 @@ _PLAIN: dict[str, Explanation] = {
         sooner="see who holds them with `hpcorch resources`; ask for fewer, or hold them only for a phase (lease)",
     ),
     "BeginTime": Explanation(
-        meaning="it may not begin before a time: after a requeue Slurm waits a little, and a retry waits longer",
+        meaning="its start time has not come: Slurm delays a requeued job briefly, and hpcorch delays a retry",
     ),
     "Dependency": Explanation(meaning="a job that it depends on is not over"),
     "DependencyNeverSatisfied": Explanation(
@@ -79,13 +79,13 @@ _PLAIN: dict[str, Explanation] = {
     "BurstBufferStageIn": Explanation(meaning="its data are being staged in"),
     "Cleaning": Explanation(meaning="its earlier attempt is still being cleaned up"),
     "Prolog": Explanation(meaning="the node is being prepared for it"),
-    "SchedDefer": Explanation(meaning="the scheduler is busy and looks at it later"),
+    "SchedDefer": Explanation(meaning="the scheduler is busy and will consider it later"),
     "Deadline": Explanation(meaning="it would not end before its deadline"),
     "InvalidAccount": Explanation(meaning="its account is not valid any more", sooner="cancel it, use another"),
     "InvalidQOS": Explanation(meaning="its QOS is not valid any more", sooner="cancel it, use another"),
     "AccountNotAllowed": Explanation(meaning="its account may not use this partition", sooner="use another"),
     "QOSNotAllowed": Explanation(meaning="its QOS may not be used here", sooner="use another"),
-    "SystemFailure": Explanation(meaning="something of Slurm failed", sooner=_TELL_ADMIN),
+    "SystemFailure": Explanation(meaning="a component of Slurm failed", sooner=_TELL_ADMIN),
     "launch failed requeued held": Explanation(
         meaning="it could not be launched, and was held", sooner="`hpcorch release` lets it try again"
     ),
@@ -123,7 +123,7 @@ def explain(reason: str | None) -> Explanation:
         return _PLAIN[word]
     if word.startswith(("QOS", "Assoc", "Max")):
         return _limit(word)
-    return Explanation(meaning=f"Slurm says {reason}", sooner="squeue(1), JOB REASON CODES, has what it means")
+    return Explanation(meaning=f"Slurm says {reason}", sooner="see JOB REASON CODES in squeue(1)")
 
 
 def _limit(word: str) -> Explanation:
@@ -131,6 +131,6 @@ def _limit(word: str) -> Explanation:
     scope = "over all of its users" if "Grp" in word else "for one user or job"
     what = next((plain for part, plain in _WHATS if part in word), "something")
     return Explanation(
-        meaning=f"{where} limits {what} {scope}, and that is reached ({word})",
-        sooner="it starts when other jobs end; `sacctmgr show qos` and `sacctmgr show assoc` have the numbers",
+        meaning=f"{where} limits {what} {scope}, and the limit is reached ({word})",
+        sooner="it starts when other jobs end; `sacctmgr show qos` and `sacctmgr show assoc` show the numbers",
     )

@@ -152,8 +152,8 @@ def test_why_tells_whose_hold_it_is_and_what_is_waited_for(launch, alice, why, s
     [
         (["licenses={scratch: 4}"], "Licenses", "the licences that it asks for are in use"),
         (["array_parallelism=1"], "JobArrayTaskLimit", "its array has reached its limit of running runs"),
-        (["cpus_per_task=8", "nodelist=n1"], "Resources", "nodes that fit are busy"),
-        (["+additional_parameters.begin='now+1hour'"], "BeginTime", "it may not begin before a time"),
+        (["cpus_per_task=8", "nodelist=n1"], "Resources", "all suitable nodes are busy"),
+        (["+additional_parameters.begin='now+1hour'"], "BeginTime", "its start time has not come"),
     ],
 )
 def test_why_says_in_plain_words_what_slurm_waits_for(launch, why, states, keys, reason, text):

@@ -57,7 +57,7 @@ def accounting(facts: Survey) -> Row:
         f" forgets it, {memory} s later (MinJobAge); after that such a run is UNCERTAIN or LOST"
     )
     if facts.config.accounting:
-        cure = "try again later; if it stays so, tell the administrators that slurmdbd is down"
+        cure = "try again later; if it persists, tell the administrators that slurmdbd is down"
         return not_ok(name, f"the database (slurmdbd) does not answer; meanwhile {lost}", cure)
     cure = "wait for sweeps (without detach), or run `hpcorch status --refresh` before that"
     return limited(name, f"the cluster has no database; {lost}", cure)
@@ -139,7 +139,7 @@ def ending(facts: Survey) -> Row:
         )
     if kill >= _SHORT_KILL_S:
         return ok(name, told)
-    cure = "save checkpoints as you go: of a preempted or cancelled run the last one saved counts"
+    cure = "save checkpoints as you go: a preempted or cancelled run continues from the last one"
     return limited(name, f"{told}: little time for a last checkpoint", cure)
 
 

@@ -86,7 +86,7 @@ def _trouble(trial: Trial) -> Row:
 def _without_python(trial: Trial) -> Row:
     said = " ".join(trial.log.split())[-_LOG_CHARACTERS:]
     if trial.over_since is None:
-        cure = "try again with a longer --timeout; if it stays so, the file system of the environment is slow"
+        cure = "try again with a longer --timeout; if it persists, the file system of the environment is slow"
         return unknown("interpreter", f"Python did not start in time on node {trial.started} {said}".rstrip(), cure)
     if any(words in said for words in _NOT_FOUND):
         return not_ok(

@@ -48,7 +48,7 @@ def _no_lease(profile: Profile, name: str, known: Collection[str]) -> str:
         return f"{name} cannot be leased, because the system itself allocates it; {others}"
     by = {Enforcement.LICENSE: "licences of Slurm enforce", Enforcement.THROTTLE: "throttles of arrays enforce"}
     return (
-        f"{by[resource.enforced]} {name}, so that it is asked for with the job:"
+        f"{by[resource.enforced]} {name}, so request it with the job:"
         f" `hpcorch sbatch --hpcorch-resource {name}=1`, or hydra.launcher.resources={{{name}: 1}}; {others}"
     )
 

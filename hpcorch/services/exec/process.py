@@ -150,7 +150,7 @@ class Command:
             self._kill_at = min(self._kill_at, self._limit_at)
         if now >= self._kill_at:
             self._kill_at = math.inf
-            say("the command did not end in time after it was asked to, and is killed")
+            say("the command did not end in time after the signal, and is killed")
             self._kill()
 
     def _send(self, number: int) -> None:

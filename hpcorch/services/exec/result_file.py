@@ -34,7 +34,7 @@ class ResultFile:
         """What the command wrote there. Values that JSON has no form for, as NaN, are text."""
         try:
             if self._mark() == self._before is not None:
-                return self._none("the command did not write it: what is there was there before")
+                return self._none("the command did not write it: the file is older than the command")
             if not stat.S_ISREG(self._path.stat().st_mode):  # a pipe would be waited for without end
                 return self._none("it is not a regular file")
             with self._path.open("rb") as file:
@@ -45,7 +45,7 @@ class ResultFile:
             return self._none(f"it cannot be read ({error.strerror})")
         if len(content) > tunables.INLINE_RESULT_BYTES:
             return self._none(
-                f"it has more than {tunables.INLINE_RESULT_BYTES} bytes: write numbers and names there, no data"
+                f"it has more than {tunables.INLINE_RESULT_BYTES} bytes: write numbers and names there, not data"
             )
         try:
             return Found(result=json_form(json.loads(content)))

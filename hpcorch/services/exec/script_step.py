@@ -82,7 +82,7 @@ def look_for_drift(header: ManifestHeader, record: Callable[[DriftFound], None])
     try:
         changed = changed_files(header.code)
     except HpcorchError as error:
-        say(f"whether the code is as it was submitted cannot be told: {error}")
+        say(f"cannot check whether the code changed since submission: {error}")
         return
     for one in changed[: tunables.RECORDED_CHANGES]:
         record(_finding(one))

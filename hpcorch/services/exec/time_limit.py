@@ -81,11 +81,11 @@ def limits_of(treatment: Treatment, place: Place) -> Limits:
     if not treatment.requeue:
         return Limits(grace_s=treatment.grace_s)
     if not may_requeue(place, most=treatment.max_requeues):
-        say(f"the job was requeued {treatment.max_requeues} times near its time limit, and is not again")
+        say(f"the job was requeued {treatment.max_requeues} times near its time limit, and is not requeued again")
         return Limits(grace_s=treatment.grace_s)
     end = end_of(job)
     if end is None:
-        say("the time limit of the job is not known, so it cannot be requeued before that")
+        say("the time limit of the job is not known, so it cannot be requeued in time")
         return Limits(grace_s=treatment.grace_s)
     ahead = _ahead_s(treatment.signal_delay_s, max(0.0, end - time.time()))
     return Limits(

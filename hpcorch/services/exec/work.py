@@ -172,7 +172,7 @@ class CommandWork:
         try:
             ControlJournal(self._place.layout).append(word)
         except (OSError, UnavailableError) as error:
-            say(f"that the command was stopped cannot be recorded: {error}")
+            say(f"cannot record that the command was stopped: {error}")
 
     def _environ(self) -> dict[str, str]:
         """The environment of the command. Its checkpoint folder is made; all attempts of its run have the same."""

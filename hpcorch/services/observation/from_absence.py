@@ -70,7 +70,7 @@ def _silence(
         restart=attempt.restart,
         state=JobState.FORGOTTEN.value,
         witness=Witness.SQUEUE.value,
-        reason="Slurm has forgotten the job, and of its end nothing is known yet",
+        reason="Slurm has forgotten the job, and its end is not known yet",
         node=last.node if last is not None else None,
         end=format_time(now),
     )

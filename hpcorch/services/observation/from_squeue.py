@@ -136,7 +136,7 @@ def not_requeued(preempted: AttemptId, known: KnownAttempts) -> list[JobObserved
             restart=following.restart,
             state=JobState.NOT_REQUEUED.value,
             witness=Witness.SQUEUE.value,
-            reason="preempted, and Slurm does not requeue what it preempts here",
+            reason="preempted; this cluster does not requeue preempted jobs",
         )
     ]
 

@@ -99,7 +99,7 @@ def _begun(job_ids: Sequence[str], client: SlurmClient) -> Mapping[str, datetime
             return {}
         return parse_preemptions(client.ask(commands.squeue_preemptions(job_ids)))
     except SlurmUnavailableError as error:
-        _log.info("whether a script was being preempted when it ended is not known: %s", error)
+        _log.info("cannot tell whether a script was being preempted when it ended: %s", error)
         return {}
 
 

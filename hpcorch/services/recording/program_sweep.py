@@ -126,8 +126,8 @@ def _announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
 def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordError:
     reason = cause.strerror if isinstance(cause, OSError) else "another sweep owns it"
     return RecordError(
-        f"nothing can be recorded in {layout.directory} ({reason}): see that the folder is yours and has space and"
-        " inodes left; nothing was submitted"
+        f"nothing can be recorded in {layout.directory} ({reason}): check that the folder is yours and has space"
+        " and inodes left; nothing was submitted"
     )
 
 

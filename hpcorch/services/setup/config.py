@@ -42,7 +42,7 @@ hydra:
     # mem_gb: 16
 """
 _HERE = """
-# How many runs at once is decided by the CPUs and GPUs that there are, and by what each run takes:
+# The CPUs and GPUs of this machine, and what each run takes, decide how many runs run at once:
 #
 # hydra:
 #   launcher:

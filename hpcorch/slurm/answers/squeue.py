@@ -113,7 +113,7 @@ def jobs_with_token(text: str, token: str) -> list[str]:
 class Waiting:
     """What the scheduler thinks of a job that waits.
 
-    :param reason: why it waits; ``None`` if the scheduler has not looked at it yet
+    :param reason: why it waits; ``None`` if the scheduler has not considered it yet
     :param expected_start: its guess, which it makes for the jobs next in line only
     """
 

@@ -211,7 +211,7 @@ def test_results_are_read_from_json(project):
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [
-        ("true", "was there before"),
+        ("true", "is older than the command"),
         ("rm out.json", "did not write it"),
         ("echo '{' > out.json", "not valid JSON"),
         ("head -c 40000 /dev/zero > out.json", "more than 32768 bytes"),
@@ -474,7 +474,7 @@ def test_a_job_is_not_requeued_more_often_than_it_may(project, scontrol):
     again = project.run(*arguments, job=job(48, index=7, array=41, restart=1))
     assert scontrol.read_text() == "requeue 41_7\n"
     assert (first.returncode, again.returncode) == (128 + signal.SIGTERM, 0)
-    assert "and is not again" in again.stderr
+    assert "and is not requeued again" in again.stderr
 
 
 # On a terminal
@@ -658,9 +658,9 @@ def test_a_lease_of_what_something_else_enforces_says_who_does_and_how_to_ask(le
         "  gpus: {capacity: 2, enforced: system, kind: gpu}\n"
     )
     for asked, words in (
-        ("scratch", "licences of Slurm enforce scratch, so that it is asked for with the job: `hpcorch sbatch"),
-        ("readers", "throttles of arrays enforce readers, so that it is asked for with the job: `hpcorch sbatch"),
-        ("gpus", "nobody asks for gpus by name, which the system enforces"),
+        ("scratch", "licences of Slurm enforce scratch, so request it with the job: `hpcorch sbatch"),
+        ("readers", "throttles of arrays enforce readers, so request it with the job: `hpcorch sbatch"),
+        ("gpus", "gpus cannot be leased, because the system itself allocates it"),
         ("tape", "has no such resource"),
     ):
         done = leased.run("--lease", asked, "--", "true")
