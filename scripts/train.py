@@ -49,7 +49,7 @@ FONT = (
     (14, 17, 17, 14, 17, 17, 14),
     (14, 17, 17, 15, 1, 2, 12),
 )
-NOISE = 0.3  # standard deviation of a pixel, where ink is 1 and paper 0
+NOISE = 0.2  # standard deviation of a pixel, where ink is 1 and paper 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
