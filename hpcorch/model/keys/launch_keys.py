@@ -69,7 +69,10 @@ class LaunchKeys:
     )
     drift: FrozenMapping[str, str] = key(kinds.POLICY, Heeds.LAUNCH, default=_NOTHING, hydra=kinds.USUAL_POLICIES)
     needed: bool = key(
-        kinds.FLAG, Heeds.LAUNCH, "take over results of runs that have completed with the same key", default=False
+        kinds.FLAG,
+        Heeds.LAUNCH,
+        "take over results of runs that completed with the same code, configuration and seed",
+        default=False,
     )
     mem_gb: int | float | None = key(kinds.AMOUNT, Heeds.SBATCH, "per node; 0: all of a node's memory")
     partition: str | None = key(kinds.TEXT, Heeds.SBATCH)
