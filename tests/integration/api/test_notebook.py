@@ -17,7 +17,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.ledger.schema.connection import lock_of
-from hpcorch.services.tending import refresh as inbox
+from hpcorch.services.tending import inbox
 from tests.support.command_line import CommandLine
 from tests.support.events import small_sweep
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep

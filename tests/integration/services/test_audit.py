@@ -205,7 +205,7 @@ def test_what_was_removed_is_missed(tmp_path, gone):
     found = audited(made)
     assert found.exit_code == 1
     assert any(
-        "not there" in finding.text or "gone" in finding.text or "cannot be read" in finding.text
+        "not there" in finding.text or "missing" in finding.text or "cannot be read" in finding.text
         for finding in found.findings
     )
 
