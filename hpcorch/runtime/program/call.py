@@ -1,8 +1,4 @@
-"""The call of the user's function, through Hydra's own ``run_job``.
-
-With :mod:`hpcorch.runtime.program.configuration` and :mod:`hpcorch.runtime.program.configuration`, all
-that imports Hydra below the launcher.
-"""
+"""The call of the user's function, through Hydra's own ``run_job``."""
 
 from __future__ import annotations
 
