@@ -86,7 +86,7 @@ class _Tender:
     def tend(self, patience_s: float) -> TendResult:
         again: Mapping[int, PlannedRetry] = {}
         try:
-            state = self._while_marked(self._state(), patience_s)
+            state = self._while_due(self._state(), patience_s)
             self._rebalance(state.history)
             again = awaited(state)
         except HpcorchError as error:
@@ -103,18 +103,31 @@ class _Tender:
             awaited=again,
         )
 
-    def _while_marked(self, state: SweepState, patience_s: float) -> SweepState:
-        """Do what there is to do, until nobody has left a mark; the state afterwards."""
-        if not decide(state):
-            return state
-        mark = self.reconciler.layout.tend_mark
-        mark.touch(mode=0o600)
+    def _while_due(self, state: SweepState, patience_s: float) -> SweepState:
+        """Do what there is to do, until nothing is left that was not tried; the state afterwards.
+
+        An array may end while this works, too late for a keeper of its own and too early for anybody who comes
+        after us: what its end leaves to be done is done in the next round.
+        """
+        tried: list[Action] = []
+        while due := [action for action in map(_without_wait, decide(state)) if action not in tried]:
+            tried.extend(due)
+            self.reconciler.layout.tend_mark.touch(mode=0o600)
+            done = self._while_marked(patience_s)
+            if done is None:
+                break
+            state = done
+        return state
+
+    def _while_marked(self, patience_s: float) -> SweepState | None:
+        """Carry out what is due until nobody has left a mark; the state afterwards, None if somebody else does."""
+        mark, state = self.reconciler.layout.tend_mark, None
         while mark.exists():
             with ExitStack() as stack:
                 try:
                     stack.enter_context(exclusive(self.reconciler.layout.tend_lock, wait_s=patience_s))
                 except UnavailableError:
-                    return state  # its holder sees the mark
+                    return None  # its holder sees the mark
                 mark.unlink(missing_ok=True)
                 state = self._carry_out()
         return state
@@ -238,6 +251,11 @@ class _Tender:
     def _state(self) -> SweepState:
         keepers_for = partial(launches_to_keep, client=self.client)
         return read_state(self.reconciler.ledger, self.reconciler.journal, keepers_for=keepers_for)
+
+
+def _without_wait(action: Action) -> Action:
+    """The action, which is the same later, when less of its wait is left."""
+    return replace(action, wait_s=0) if isinstance(action, Resubmit) else action
 
 
 def _only(actions: Iterable[Action], runs: set[int]) -> list[Resubmit]:

@@ -259,6 +259,27 @@ def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, hpcor
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(9))
 
 
+def test_what_waits_for_an_array_that_ends_while_its_sweep_is_looked_after_is_submitted_in_its_place(app):
+    (app.folder / ".hpcorch").mkdir()
+    (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
+    detached(app, "+x=1,2", "+wait_for=go", "hydra.launcher.pool=few", "hydra.launcher.keeper=false")
+
+    journal = app.layout().directory / ".hpcorch" / "journal" / "0.s0.r0.jsonl"
+
+    class Ending(CliClient):
+        """The first array ends when it is asked what room there is beside it."""
+
+        def ask(self, *arguments: Any, **options: Any) -> str:
+            answer = super().ask(*arguments, **options)
+            (app.folder / "go").touch()
+            wait_until(lambda: "attempt-ended" in journal.read_text())
+            return answer
+
+    done = come_by(app, Ending())
+    assert [array.runs for array in done.fed] == [(1,)]
+    assert arrays(app) == ["app", "app"]
+
+
 @pytest.mark.parametrize("limit", ["3", "4", "6"])
 def test_sweeps_that_share_the_smallest_limits_all_end(app, hpcorch, monkeypatch, limit):
     monkeypatch.setenv("FAKE_SLURM_MAX_SUBMIT", limit)
