@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from hpcorch.model.values import from_plain
 from hpcorch.quick_dataclasses import dataclass
 
 # NumPy's legacy generator takes 32 bits; every library that we seed takes at least as many.
 SEED_BITS = 32
+# The most that PyTorch and the ledger take.
+_CONFIGURED = range(-(1 << 63), 1 << 63)
 
 
 class SeedSource(str, Enum):
@@ -24,7 +27,7 @@ class SeedSource(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A run's seed in [0, 2**32) or as configured, and where it came from."""
+    """A run's seed, in [0, 2**32) if it is derived and of at most 64 bits if configured, and where it came from."""
 
     value: int
     source: SeedSource
@@ -46,8 +49,14 @@ def derive_seed(root_seed: int, config_digest: str, occurrence: int) -> int:
 
 
 def run_seed(config: Mapping[str, Any], *, root_seed: int, config_digest: str, occurrence: int) -> Seed:
-    """The seed of a run: ``config["seed"]`` if that is an integer, else derived."""
-    configured = config.get("seed")
-    if isinstance(configured, int) and not isinstance(configured, bool):
-        return Seed(value=configured, source=SeedSource.CONFIG)
+    """The seed of a run: ``config["seed"]`` if that is an integer, else derived.
+
+    An integer of more than 64 bits counts modulo 2**63.
+
+    :param config: the run's plain configuration
+    """
+    configured = from_plain(config.get("seed"))
+    if type(configured) is int:
+        value = configured if configured in _CONFIGURED else configured % _CONFIGURED.stop
+        return Seed(value=value, source=SeedSource.CONFIG)
     return Seed(value=derive_seed(root_seed, config_digest, occurrence), source=SeedSource.DERIVED)

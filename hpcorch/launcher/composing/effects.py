@@ -17,8 +17,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
 from hpcorch.launcher.composing.interpolation import Expression, expressions
-from hpcorch.model.config import ABSENT, join_path
-from hpcorch.runtime.program.configuration import plain, plain_key, raw
+from hpcorch.model.values import ABSENT, join_path, plain_key, same
+from hpcorch.runtime.program.configuration import plain, raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,7 +179,7 @@ def effect(config: DictConfig, path: Path, overrides: Sequence[Override]) -> Eff
         before=before,
         node=after,
         plain=result,
-        changed=before is None or after is None or result != plain(before),
+        changed=before is None or after is None or not same(result, plain(before)),
         expressions=() if after is None else tuple(expressions(after, path)),
     )
 

@@ -6,7 +6,6 @@ undoes it. Which interpolations are resolved is told in :mod:`hpcorch.launcher.c
 
 from __future__ import annotations
 
-import math
 import re
 from enum import Enum
 from pathlib import Path
@@ -19,6 +18,7 @@ from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser 
 from hpcorch.errors import UsageError
 from hpcorch.launcher.composing.interpolation import branches, has_call, is_call
 from hpcorch.launcher.composing.resolution import resolved, resolved_part
+from hpcorch.model.values import digits
 from hpcorch.runtime.program.configuration import plain
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _KEEP: Final = object()
 _SCALARS: Final = (type(None), str, bool, int, float, bytes, type(Path()))
+_TOO_LONG: Final = 10**4300  # Python reads no integer of more digits, so OmegaConf does not
+_SHOWN: Final = 100
 _UNITS: Final = (Grammar.PrimitiveContext, Grammar.QuotedValueContext)
 
 
@@ -160,9 +162,10 @@ def _spelt(expression: Expression, context: Any, value: Any) -> str:
     """
     spelling = _spelling(expression.text, context, value)
     if spelling is None:
+        shown = digits(value)[:_SHOWN] if type(value) is int else repr(value)
         raise UsageError(
             f"Cannot freeze {context.getText()!r} within {expression.text!r} of '{expression.name}': its value "
-            f"{value!r} cannot be written there. Give {context.getText()!r} a key of its own and refer to that key."
+            f"{shown} cannot be written there. Give {context.getText()!r} a key of its own and refer to that key."
         )
     return spelling
 
@@ -174,7 +177,7 @@ def _spelling(text: str, context: Any, value: Any) -> str | None:
     if isinstance(parent, (Grammar.ConfigKeyContext, Grammar.ResolverNameContext)):
         return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) else None
     if isinstance(parent, Grammar.TextContext) and isinstance(parent.parentCtx, Grammar.ConfigValueContext):
-        literal = str(value)
+        literal = digits(value) if type(value) is int else str(value)
         before = text[context.start.start - 1 : context.start.start]
         return None if before in ("\\", "$") or re.search(r"[\\$]|^\{", literal) else literal
     return None
@@ -185,7 +188,7 @@ def _argument(value: Any) -> str | None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if type(value) is int or (type(value) is float and math.isfinite(value)):
+    if type(value) is float or (type(value) is int and abs(value) < _TOO_LONG):
         return repr(value)
     if type(value) is str and not re.search(r"['\\$]", value):
         return f"'{value}'"

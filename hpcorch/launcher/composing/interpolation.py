@@ -24,8 +24,8 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser as Grammar
 from omegaconf.grammar_parser import parse
 
-from hpcorch.model.config import join_path
-from hpcorch.runtime.program.configuration import plain_key, raw
+from hpcorch.model.values import join_path, plain_key
+from hpcorch.runtime.program.configuration import raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hpcorch.journal.manifest import ManifestBase, ManifestRun
 from hpcorch.launcher.composing.compose import Base, Composition
-from hpcorch.model.config import patched
 from hpcorch.model.seeds import run_seed
+from hpcorch.model.values import patched
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from hpcorch.launcher.composing.composition import Base, Composition, Parsed
 from hpcorch.launcher.composing.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.composing.freezing import Freezer, store
 from hpcorch.launcher.composing.interpolation import LATE, Expression, at_submission, expressions, ordered
-from hpcorch.model.config import patched
+from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import digest, override_dirname, plain, raw, rebuild
 
 if TYPE_CHECKING:

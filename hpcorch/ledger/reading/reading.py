@@ -16,11 +16,11 @@ from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.schema.connection import QUERIES, translated
 from hpcorch.ledger.writing import ingest, rows
 from hpcorch.ledger.writing.expansion import SweepKey
-from hpcorch.model.config import patched
 from hpcorch.model.entities import Attempt, Launch, Run, Submission
 from hpcorch.model.events import Event, Fact
 from hpcorch.model.folding.sweep import fold_launch, fold_sweep
 from hpcorch.model.states import RunState
+from hpcorch.model.values import patched
 
 LAST = "last"
 _JOB = "job="

@@ -4,39 +4,21 @@ The login side pickles one composed configuration per combination of config grou
 plus overrides of values. :func:`rebuild` applies them with Hydra's own code, so the task gets the very nodes
 that Hydra would have made, whatever has happened to the YAML files meanwhile.
 
-*Plain form* is JSON without loss of meaning, interpolations unresolved:
-
-=====================  ==========================================================
-value                  plain form
-=====================  ==========================================================
-str, int, bool, None   itself; ``"???"`` and ``"${...}"`` as written
-finite float           itself
-nan, inf, -inf         ``{"$float": "nan" | "inf" | "-inf"}``
-Enum                   its name
-bytes                  ``{"$bytes": "<base64>"}``
-Path                   ``{"$path": "<path>"}``
-any other object       ``{"$object": "<module>.<qualified name of its type>"}``
-key that is a str      itself, a leading ``$`` doubled
-key that is not a str  ``"$<type>:<str(key)>"``, an Enum's key by name
-=====================  ==========================================================
+The plain form of values, interpolations unresolved, is in :mod:`hpcorch.model.values`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import math
 import pickle
 from collections.abc import Callable
-from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import hydra
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf, flag_override, open_dict
 
-from hpcorch.model.config import split_path
+from hpcorch.model.values import from_plain, plain_key, plain_scalar, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,9 +51,6 @@ def override_dirname(written: Any, overrides: Sequence[Override], naming: Mappin
     return get_overrides_dirname(overrides=list(overrides), **naming)
 
 
-_DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {"$float": float, "$bytes": base64.b64decode, "$path": Path}
-
-
 def raw(node: Node) -> Any:
     """What ``node`` stores, interpolations unresolved: a dict or list of nodes, or a value."""
     state = vars(node)
@@ -79,61 +58,15 @@ def raw(node: Node) -> Any:
 
 
 def plain(node: Any) -> Any:
-    """The plain form of a configuration node or a Python value (see the module's table)."""
+    """The plain form of a configuration node or a Python value."""
     value = node
     while isinstance(value, Node):  # a union's node wraps another
         value = raw(value)
-    return _plain_value(value)
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.name
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, dict):
         return {plain_key(key): plain(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(child) for child in value]
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, Path):
-        return {"$path": str(value)}
-    return {"$object": f"{type(value).__module__}.{type(value).__qualname__}"}
-
-
-def plain_key(key: Any) -> str:
-    """The plain form of a mapping's key."""
-    if isinstance(key, str):
-        return f"${key}" if key.startswith("$") else key
-    if isinstance(key, Enum):
-        return f"$enum:{key.name}"
-    if isinstance(key, bytes):
-        return f"$bytes:{base64.b64encode(key).decode('ascii')}"
-    return f"${type(key).__name__}:{key}"
-
-
-def from_plain(value: Any) -> Any:
-    """The Python value of a plain form whose keys are strings; an Enum stays its name.
-
-    :raises ValueError: ``value`` stands for an object that has no plain form
-    """
-    if isinstance(value, list):
-        return [from_plain(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    for tag, decode in _DECODERS.items():
-        if value.keys() == {tag}:
-            return decode(value[tag])
-    return {_python_key(key): from_plain(item) for key, item in value.items()}
-
-
-def _python_key(key: str) -> str:
-    if key.startswith("$") and not key.startswith("$$"):
-        raise ValueError(f"the plain form of key {key!r} does not lead back to a value")
-    return key[1:] if key.startswith("$") else key
+    return plain_scalar(value)
 
 
 def canonical(value: Any) -> str:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hpcorch.errors import UsageError
 from hpcorch.launcher.composing.compose import ComposerLoader
-from hpcorch.model.config import patched
+from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import digest, fix, raw, task_plain
 from tests.support.composing import Sweep, anatomy, rebuilt, resolvers
 

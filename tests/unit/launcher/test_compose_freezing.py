@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 from hpcorch.errors import UsageError
-from hpcorch.model.config import patched
+from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import digest, register_resolver, task_plain
 from tests.support.composing import Sweep, rebuilt, resolvers
 

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from hpcorch.model.config import ABSENT, join_path, patched, split_path
-from hpcorch.runtime.program.configuration import (
-    canonical,
-    digest,
-    fix,
-    from_plain,
-    plain,
-    task_plain,
-)
+from hpcorch.model.values import ABSENT, from_plain, join_path, patched, split_path
+from hpcorch.runtime.program.configuration import canonical, digest, fix, plain, task_plain
 from tests.support.composing_schema import Color, Typed
 
 
