@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 
 from hpcorch import tunables
 
@@ -31,8 +31,8 @@ _PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]*@")
 
 def secret_by_name(path: str) -> bool:
     """Whether a file's name is one that secrets have."""
-    name = PurePosixPath(path).name.lower()
-    if name.endswith(_HARMLESS_ENDINGS) or PurePosixPath(name).suffix in _CODE:
+    name = path.rpartition("/")[2].lower()
+    if name.endswith(_HARMLESS_ENDINGS) or os.path.splitext(name)[1] in _CODE:  # noqa: PTH122 - of every file
         return False
     return any(fnmatchcase(name, pattern) for pattern in SECRET_NAMES)
 

@@ -26,6 +26,7 @@ from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import look
+from hpcorch.provenance.code.project import Project
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.code.unpacking import unpack
 from hpcorch.provenance.environment.fingerprint import fingerprint
@@ -116,7 +117,7 @@ def _round(root: Path, folder: Path, number: int) -> dict[str, Taken]:
 def _freeze(root: Path) -> FrozenCode:
     """All that a submission does for the code."""
     look(root)
-    return freeze(collect(root, git=True), state=root / STATE_DIR)
+    return freeze(collect(Project(root=root, is_checkout=True)), state=root / STATE_DIR)
 
 
 def _by_hand(root: Path, target: Path) -> None:

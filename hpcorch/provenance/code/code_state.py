@@ -14,23 +14,31 @@ class Limits:
     """How much a snapshot may take.
 
     :param file_bytes: of one file; a loaded module may be larger
+    :param extension_bytes: of one built extension
     :param total_bytes: of all files
     :param files: how many
+    :param ignored: how many modules that git ignores
     :param seen: how many files a tree without git may have, wanted or not, before the search stops
     """
 
     file_bytes: int = 10_000_000
+    extension_bytes: int = 100_000_000
     total_bytes: int = 200_000_000
     files: int = 50_000
+    ignored: int = 2_000
     seen: int = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """A file, or a folder (with ``/`` at the end), that was left out."""
+    """A file, or a folder (with ``/`` at the end), that was left out.
+
+    :param is_usual: nobody misses it, such as data or an environment: it is recorded, and not told at each launch
+    """
 
     path: str
     reason: str
+    is_usual: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

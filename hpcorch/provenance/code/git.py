@@ -17,13 +17,14 @@ from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.journal.snapshots import to_text
 from hpcorch.process import CommandMissingError, CommandTimeoutError, FinishedRaw, run_raw
-from hpcorch.provenance.code.folders import FolderRules
+from hpcorch.provenance.code.exclusions import FolderRules, is_data, is_job_output
 from hpcorch.provenance.secrets import PRIVATE_KEY_IN_DIFF, SECRET_NAMES
 from hpcorch.quick_dataclasses import dataclass
 
 # A hook of git's sets these for itself; the checkout is to be found from the folder.
 _OF_HOOKS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 _USER_IN_URL = re.compile(r"^(\w[\w+.-]*://)[^/@]*@")
+_CLOSED_FOLDER = re.compile(rb"^warning: could not open directory '(.*)/': ", re.MULTILINE)
 _QUERY_IN_URL = re.compile(r"[?#].*$", re.DOTALL)
 
 
@@ -72,7 +73,7 @@ def top(folder: Path) -> Path | None:
 
     :raises GitError: git cannot tell
     """
-    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+    if not any(os.path.exists(parent / ".git") for parent in (folder, *folder.parents)):  # noqa: PTH110
         return None
     done = _git(folder, "rev-parse", "--show-toplevel")
     return Path(to_text(_checked(done).removesuffix(b"\n")))
@@ -103,12 +104,22 @@ def tracked_files(folder: Path) -> list[bytes]:
     return _names(_git(folder, "ls-files", "-z", "--cached"))
 
 
-def untracked_files(folder: Path) -> list[bytes]:
+def untracked_files(folder: Path) -> tuple[list[bytes], list[bytes]]:
     """The files below a folder that git neither has nor ignores; checkouts in it as folders, with ``/`` at the end.
+
+    :return: these, and the folders that git could not open
+    :raises GitError: git cannot tell
+    """
+    done = _git(folder, "ls-files", "-z", "--others", "--exclude-standard")
+    return _names(done), _CLOSED_FOLDER.findall(done.stderr)
+
+
+def ignored_paths(folder: Path) -> list[bytes]:
+    """What git ignores below a folder: files, and folders of which it has nothing, with ``/`` at the end.
 
     :raises GitError: git cannot tell
     """
-    return _names(_git(folder, "ls-files", "-z", "--others", "--exclude-standard"))
+    return _names(_git(folder, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory"))
 
 
 def changed_paths(folder: Path) -> tuple[list[str], list[str]]:
@@ -192,8 +203,8 @@ _OUTPUTS = (
 def uncommitted_changes(folder: Path) -> list[str]:
     """Paths in the checkout around ``folder`` that differ from its last commit, or that git does not know.
 
-    What sweeps, jobs and hpcorch itself write does not count, as it does not count as code. None where there is no
-    git, or no checkout: such code has no commit that it could differ from.
+    What is no code does not count: data that git does not know, and what sweeps, jobs and hpcorch itself write.
+    Nothing differs where there is no git, or no checkout: such code has no commit.
     """
     try:
         root = top(folder)
@@ -206,9 +217,7 @@ def uncommitted_changes(folder: Path) -> list[str]:
 
 
 def _is_output(path: Path) -> bool:
-    if path.name.startswith("slurm-") and path.suffix == ".out":
-        return True
-    if not path.is_dir():
-        return False
+    if not os.path.isdir(path):  # noqa: PTH112 - nothing is raised where the folder may not be entered
+        return is_job_output(path.name) or is_data(path.name)
     own = path.name == STATE_DIR or any(next(path.glob(pattern), None) is not None for pattern in _OUTPUTS)
     return own or FolderRules(path.parent).excluded(f"{path.name}/x") is not None

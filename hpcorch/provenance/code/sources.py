@@ -1,86 +1,58 @@
 """Which files belong to a code state, and which are left out, with the reason for each.
 
-A code state has what git tracks, what it neither tracks nor ignores, and every module file that is loaded already,
-ignored or not: a generated ``_version.py``, a built extension. Without git it has the source files below the
-script's folder. What Slurm's jobs print is never code.
+A code state has every module file that is loaded already, what git tracks, what it neither tracks nor ignores and
+is no data, and, of what it ignores, modules of the project's packages: a generated ``_version.py``, a built
+extension. Without git it has the source files of the project's folder, and without a project the script alone.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
-from hpcorch.journal.snapshots import place, stays_inside, to_bytes, to_text
-from hpcorch.provenance.code.code_state import Left, Limits, Source, Sources
-from hpcorch.provenance.code.folders import FolderRules
-from hpcorch.provenance.code.git import GitError, tracked_files, untracked_files
-from hpcorch.provenance.secrets import secret_by_name
+from hpcorch.journal.snapshots import place, to_text
+from hpcorch.provenance.code.code_state import Limits, Sources
+from hpcorch.provenance.code.git import GitError, ignored_paths, tracked_files, untracked_files
+from hpcorch.provenance.code.packages import Packages, ignored_modules, modules_beside
+from hpcorch.provenance.code.project import Project
+from hpcorch.provenance.code.search import Search
 
-# What jobs print goes into the folder that they were submitted from, by default (sbatch(1)).
-_JOB_OUTPUT = re.compile(r"(?:.*/)?slurm-\d+(?:_\d+)?\.out", re.DOTALL)
-# Without git it is not known what belongs to the code; these look like data by their names.
-_DATA = frozenset(
-    (
-        *(
-            ".arrow",
-            ".avi",
-            ".bin",
-            ".bz2",
-            ".ckpt",
-            ".csv",
-            ".db",
-            ".feather",
-            ".gz",
-            ".h5",
-            ".hdf5",
-            ".jpeg",
-            ".jpg",
-        ),
-        *(
-            ".log",
-            ".mat",
-            ".mp4",
-            ".nc",
-            ".npy",
-            ".npz",
-            ".onnx",
-            ".out",
-            ".parquet",
-            ".pickle",
-            ".pkl",
-            ".png",
-            ".pt",
-        ),
-        *(".pth", ".safetensors", ".sqlite", ".tar", ".tif", ".tiff", ".tsv", ".wav", ".xz", ".zip", ".zst"),
-    )
+_NO_PROJECT = (
+    "it is a home or a folder for temporary files, so only the script, loaded modules and what git tracks are taken"
+    " from it; put the code into a folder of its own"
 )
 
 
 def collect(
-    root: Path,
+    project: Project,
     *,
-    git: bool,
     limits: Limits | None = None,
     modules: Mapping[str, ModuleType] | None = None,
+    sys_path: Sequence[str] = (),
 ) -> Sources:
-    """Find the files of a code state, without reading them.
+    """Find the files of a code state, without reading them. What cannot be read is left out, and stops nothing.
 
-    :param root: top folder of the checkout, or the script's folder
-    :param git: whether ``root`` is a checkout that git answers for
     :param modules: the modules loaded by now; by default those of this process
+    :param sys_path: where imports are looked for
     """
-    limits = limits or Limits()
-    search = _Search(root=root.resolve(), limits=limits)
-    for path in loaded_files(search.root, sys.modules if modules is None else modules):
-        search.consider(path, loaded=True)
-    for path in _named_by_git(search, b"") if git else _walked(search):
-        search.consider(path)
+    search = Search(root=project.root.resolve(), limits=limits or Limits())
+    loaded = loaded_files(search.root, sys.modules if modules is None else modules)
+    for path in loaded:
+        search.consider(path, is_loaded=True)
+    for script in project.scripts:
+        search.consider(script, is_tracked=True)
+    if project.is_checkout:
+        _take_checkout(search, b"", _below(search.root, sys_path), untracked=project.is_whole)
+    elif project.is_whole:
+        _take_folder(search, project.start)
+    if not project.is_whole:
+        search.leave("./", _NO_PROJECT)
+        for path in modules_beside(search, loaded):
+            search.consider(path)
     return search.result()
 
 
@@ -99,128 +71,67 @@ def loaded_files(root: Path, modules: Mapping[str, ModuleType]) -> list[str]:
     return sorted(found)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Search:
-    """What was found so far."""
-
-    root: Path
-    limits: Limits
-    rules: FolderRules = field(init=False)
-    found: dict[str, Source] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    total: int = 0
-
-    def __post_init__(self) -> None:
-        self.rules = FolderRules(self.root)
-
-    def consider(self, path: str, *, loaded: bool = False) -> None:
-        """Add a file, or record why it is left out."""
-        if path in self.found or path in self.left or _JOB_OUTPUT.fullmatch(path):
-            return
-        folder = self.rules.excluded(path)
-        if folder is not None:
-            if folder.reason:
-                self.left[f"{folder.path}/"] = folder.reason
-            return
-        try:
-            status = place(self.root, path).lstat()
-        except FileNotFoundError:
-            return  # tracked and deleted: the diff says so
-        except OSError as error:
-            self.left[path] = f"it cannot be read ({error.strerror})"
-            return
-        target = self._target(path) if stat.S_ISLNK(status.st_mode) else None
-        reason = self._refused(path, status, target, loaded=loaded)
-        if reason is not None:
-            self.left[path] = reason
-            return
-        self.total += status.st_size
-        self.found[path] = Source(path=path, status=status, target=target)
-
-    def _refused(self, path: str, status: os.stat_result, target: str | None, *, loaded: bool) -> str | None:
-        if secret_by_name(path):
-            return "its name is one that secrets have"
-        if stat.S_ISLNK(status.st_mode):
-            return "it is a link that leads out of the project" if target is None else None
-        if not stat.S_ISREG(status.st_mode):
-            return "it is not a regular file"
-        if status.st_size > self.limits.file_bytes and not loaded:
-            return f"it has {status.st_size} bytes, and the limit is {self.limits.file_bytes}"
-        if self.total + status.st_size > self.limits.total_bytes:
-            return f"the snapshot would have more than {self.limits.total_bytes} bytes with it"
-        if len(self.found) >= self.limits.files:
-            return f"the snapshot would have more than {self.limits.files} files with it"
-        return None
-
-    def _target(self, path: str) -> str | None:
-        """Where a link points to, relative to its folder; None if that is outside, or cannot be told."""
-        link = place(self.root, path)
-        try:
-            target = link.readlink()
-        except OSError:
-            return None
-        if target.is_absolute():
-            # A link by absolute path would lead from the snapshot back to the live files.
-            within = Path(os.path.realpath(target.parent), target.name)
-            target = Path(os.path.relpath(within, link.parent))
-        text = to_text(os.fsencode(target))
-        inside = Path(os.path.realpath(link)).is_relative_to(self.root)
-        return text if inside and stays_inside(path, text) else None
-
-    def result(self) -> Sources:
-        by_bytes = sorted(self.found, key=to_bytes)
-        return Sources(
-            root=self.root,
-            files=tuple(self.found[path] for path in self._below_no_link(by_bytes)),
-            left=tuple(Left(path=path, reason=reason) for path, reason in sorted(self.left.items())),
-        )
-
-    def _below_no_link(self, paths: Iterable[str]) -> Iterator[str]:
-        """All but what git names below a folder that has become a link since."""
-        links = tuple(f"{path}/" for path, source in self.found.items() if source.target is not None)
-        return (path for path in paths if not links or not path.startswith(links))
+def _below(root: Path, sys_path: Iterable[str]) -> frozenset[str]:
+    """The folders at or below the root that imports are looked for in, relative to it."""
+    folders = (Path(os.path.realpath(entry)) for entry in sys_path)
+    below = (folder.relative_to(root) for folder in folders if folder.is_relative_to(root))
+    return frozenset("" if folder == Path() else to_text(os.fsencode(folder)) for folder in below)
 
 
-def _named_by_git(search: _Search, prefix: bytes) -> Iterator[str]:
-    """What git names, and what it names in submodules and in checkouts below."""
+def _take_checkout(search: Search, prefix: bytes, sys_path: frozenset[str], *, untracked: bool) -> None:
+    """Take what git names, and what it names in submodules and in checkouts below.
+
+    :param prefix: of the checkout in the code state, with ``/`` at the end
+    :param untracked: whether what git does not track may be code, too
+    """
     folder = search.root / os.fsdecode(prefix)
     try:
-        tracked, untracked = tracked_files(folder), untracked_files(folder)
+        tracked = set(tracked_files(folder))
+        others, closed = untracked_files(folder) if untracked else ([], [])
+        ignored = ignored_paths(folder) if untracked else []
     except GitError as error:
-        search.left[to_text(prefix) or "./"] = f"its files are not known: {error}"
+        search.leave(to_text(prefix) or "./", f"its files are not known: {error}")
         return
-    for name in sorted({*tracked, *untracked}):
+    for name in closed:
+        search.leave(f"{to_text(prefix + name)}/", "it cannot be read")
+    packages = Packages(sys_path)
+    for name in sorted({*tracked, *others}):
         below = prefix + name.rstrip(b"/")
-        inner = place(search.root, to_text(below))
-        if inner.is_dir() and not inner.is_symlink():
-            if (inner / ".git").exists() and search.rules.excluded(f"{to_text(below)}/.") is None:
-                yield from _named_by_git(search, below + b"/")
+        path, inner = to_text(below), os.fsencode(search.root) + b"/" + below
+        if os.path.isdir(inner) and not os.path.islink(inner):  # noqa: PTH112, PTH114 - it may be closed
+            if os.path.exists(inner + b"/.git") and search.is_open(path):  # noqa: PTH110 - likewise
+                _take_checkout(search, below + b"/", sys_path, untracked=untracked)
         else:
-            yield to_text(below)
+            packages.add(path)
+            search.consider(path, is_tracked=name in tracked)
+    for path in ignored_modules(search, [to_text(prefix + name) for name in ignored], packages):
+        search.consider(path)
 
 
-def _walked(search: _Search) -> Iterator[str]:
-    """The source files of a tree without git: no hidden files, no data."""
-    seen = 0
-    for folder, folders, names in os.walk(search.root):
+def _take_folder(search: Search, start: str) -> None:
+    """Take the source files of a tree without git: no hidden files, no data.
+
+    :param start: the folder that the search begins with, so that what is beside the script is found first
+    """
+    limit = search.limits.seen
+    for number, path in enumerate(chain(_walked(search, start, ""), _walked(search, "", start) if start else ())):
+        if number >= limit:
+            search.leave("./", f"without git only the first {limit} files of the folder are taken")
+            return
+        search.consider(path)
+
+
+def _walked(search: Search, start: str, known: str) -> Iterator[str]:
+    """The files below a folder, hidden ones left out; not those below a folder that is known."""
+
+    def closed(error: OSError) -> None:
+        folder = Path(os.fsdecode(error.filename)).relative_to(search.root)
+        search.leave(f"{to_text(os.fsencode(folder))}/", f"it cannot be read ({error.strerror})")
+
+    for folder, folders, names in os.walk(place(search.root, start), onerror=closed):
         below = Path(folder).relative_to(search.root)
-        paths = {name: to_text(os.fsencode(below / name)) for name in (*folders, *names)}
+        paths = {name: to_text(os.fsencode(below / name)) for name in (*folders, *names) if name[0] != "."}
         linked = [name for name in folders if (search.root / below / name).is_symlink()]
-        folders[:] = sorted(name for name in folders if name not in linked and _wanted_folder(search, paths[name]))
-        for name in sorted([*names, *linked]):
-            seen += 1
-            if seen > search.limits.seen:
-                search.left["./"] = f"without git only the first {search.limits.seen} files of the folder are taken"
-                return
-            path = paths[name]
-            if Path(name).suffix.lower() in _DATA:
-                search.left[path] = "it looks like a data file by its name, and the project is not in git"
-            elif not name.startswith("."):
-                yield path
-
-
-def _wanted_folder(search: _Search, path: str) -> bool:
-    excluded = search.rules.excluded(f"{path}/.")
-    if excluded is not None and excluded.reason:
-        search.left[f"{excluded.path}/"] = excluded.reason
-    return excluded is None and not path.rpartition("/")[2].startswith(".")
+        entered = (name for name in folders if name in paths and name not in linked and paths[name] != known)
+        folders[:] = sorted(name for name in entered if search.is_open(paths[name]))
+        yield from (paths[name] for name in sorted([*names, *linked]) if name in paths)

@@ -29,6 +29,7 @@ from hpcorch.slurm.job_environment import Job
 
 SWEEPER = "exec"
 _DIGEST_LENGTH = 12
+_SOURCES = frozenset({".bash", ".jl", ".lua", ".m", ".pl", ".py", ".r", ".R", ".rb", ".sh"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,7 @@ def _wrapped(order: Order, job: Job | None) -> WrappedProgram:
         backend=Backend.LOCAL if job is None else Backend.SLURM,
         config={"command": list(order.argv)},
         folder=order.cwd,
+        scripts=_scripts(order),
         cwd=order.cwd,
         argv=["hpcorch", SWEEPER, *order.flags, "--", *order.argv],
         environ=order.environ,
@@ -142,6 +144,16 @@ def _wrapped(order: Order, job: Job | None) -> WrappedProgram:
         leases=order.leases,
         cluster=None if job is None else job.cluster,
     )
+
+
+def _scripts(order: Order) -> list[Path]:
+    """The words of a command that name programs: what can be executed, and sources that an interpreter is given."""
+    files = (order.cwd / word for word in order.argv if "/" in word or "." in word)
+    return [file for file in files if _is_program(file)]
+
+
+def _is_program(file: Path) -> bool:
+    return os.path.isfile(file) and (file.suffix in _SOURCES or os.access(file, os.X_OK))  # noqa: PTH113 - any text
 
 
 def _submit(journal: ControlJournal, job: Job | None) -> None:

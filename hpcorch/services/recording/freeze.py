@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,16 @@ from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import script_exports
-from hpcorch.provenance.code.code_state import Left, Sources, describe
+from hpcorch.provenance.code.code_state import Left, describe
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look
+from hpcorch.provenance.code.project import project_of
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.environment.fingerprint import fingerprint
 from hpcorch.provenance.environment.packages import Owners, owners, package_folders
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
 
-_NO_PROJECT = "without git a home directory is no project; `git init` in the project's folder makes it one"
 _LEFT_LISTED = 200
 _LEFT_TOLD = 3
 _ALL = ["interpreter", "packages", "platform", "modules", "container", "variables"]
@@ -72,7 +72,9 @@ def freeze_program(
     :raises UnavailableError: the snapshot cannot be written
     """
     checkout, diff = look(folder := code_folder(function))
-    sources = collect(_root(checkout, folder), git=checkout.root is not None)
+    script = _file_of(function)
+    project = project_of(folder, checkout, scripts=[] if script is None else [script], ledger=ledger)
+    sources = collect(project, sys_path=sys.path)
     return FrozenProgram(
         code=freeze(sources, state=_state(ledger, sources.root)),
         checkout=checkout,
@@ -85,23 +87,24 @@ def freeze_program(
 
 
 def freeze_folder(
-    folder: Path, *, ledger: Path, variables: Mapping[str, str], slurm_release: str | None
+    folder: Path,
+    *,
+    ledger: Path,
+    variables: Mapping[str, str],
+    slurm_release: str | None,
+    scripts: Sequence[Path] = (),
 ) -> FrozenProgram:
-    """Freeze the code that a script or a command is among: the git checkout that it is in, else its own folder.
+    """Freeze the code that a script or a command is among: its project, or the script alone.
 
-    Without git a home directory, or a folder above it, is not taken for a project.
-
+    :param folder: where the code is
     :param variables: the environment that the command gets
+    :param scripts: files that are code, absolute
     :raises UnavailableError: the snapshot cannot be written
     """
     checkout, diff = look(folder)
-    root = _root(checkout, folder)
-    if checkout.root is None and Path.home().is_relative_to(root):
-        sources = Sources(root=root, files=(), left=(Left(path="./", reason=_NO_PROJECT),))
-    else:
-        sources = collect(root, git=checkout.root is not None, modules={})
+    sources = collect(project_of(folder, checkout, scripts=scripts, ledger=ledger), modules={})
     return FrozenProgram(
-        code=freeze(sources, state=_state(ledger, root)),
+        code=freeze(sources, state=_state(ledger, sources.root)),
         checkout=checkout,
         diff=diff,
         environment=record(slurm_release=slurm_release, variables=variables),
@@ -111,10 +114,6 @@ def freeze_folder(
     )
 
 
-def _root(checkout: Checkout, folder: Path) -> Path:
-    return folder if checkout.root is None else Path(checkout.root)
-
-
 def _state(ledger: Path, root: Path) -> Path:
     """The folder that keeps the snapshots: that of the ledger's project; for a ledger that is in none, that of the
     code, which nodes see for certain, or the ledger's where the code is read-only."""
@@ -122,7 +121,7 @@ def _state(ledger: Path, root: Path) -> Path:
         return ledger.parent
     own = root / STATE_DIR
     folder = snapshots_folder(own)
-    deepest = next(path for path in (folder, *folder.parents) if path.exists())
+    deepest = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110 - may be closed
     return own if os.access(deepest, os.W_OK | os.X_OK) else ledger.parent
 
 
@@ -131,10 +130,9 @@ def code_folder(function: Callable[..., Any]) -> Path:
 
     Of an installed function, and of one without a file, it is the working directory.
     """
-    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
-    if not isinstance(file, str) or not Path(file).is_file():
+    path = _file_of(function)
+    if path is None:
         return Path.cwd()
-    path = Path(os.path.realpath(file))
     prefixes = [Path(os.path.realpath(prefix)) for prefix in (sys.prefix, sys.base_prefix)]
     is_installed = {"site-packages", "dist-packages"} & set(path.parts)
     if is_installed or any(path.is_relative_to(prefix / part) for prefix in prefixes for part in ("bin", "lib")):
@@ -143,6 +141,12 @@ def code_folder(function: Callable[..., Any]) -> Path:
     while (folder / "__init__.py").exists():
         folder = folder.parent
     return folder
+
+
+def _file_of(function: Callable[..., Any]) -> Path | None:
+    """The file of a task function's module, links resolved."""
+    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
+    return Path(os.path.realpath(file)) if isinstance(file, str) and os.path.isfile(file) else None  # noqa: PTH113
 
 
 def _job_variables(keys: LaunchKeys) -> dict[str, str]:
@@ -196,9 +200,9 @@ def record_frozen(frozen: FrozenProgram, layout: SweepLayout, launch: int) -> li
 def left_out(left: tuple[Left, ...]) -> str:
     """One line about what is not in the snapshot and might be missed; empty if nothing is.
 
-    Folders of outputs and of installed packages are on record like the rest, and nobody wants to be told each time.
+    Data, outputs and installed packages are on record like the rest, and nobody wants to be told each time.
     """
-    telling = [one for one in left if not one.path.endswith("/") or one.path == "./"]
+    telling = [one for one in left if not one.is_usual]
     more = len(telling) - _LEFT_TOLD
     return "; ".join(describe(one) for one in telling[:_LEFT_TOLD]) + (f"; and {more} more" if more > 0 else "")
 

@@ -36,6 +36,7 @@ class WrappedProgram:
     :param config: what is executed, as plain data; runs of an array have their index beside it
     :param indices: the array indices, which become runs; None of what is no array
     :param folder: where the code is that it belongs to
+    :param scripts: files that are code wherever they are, absolute
     :param cwd: its working directory
     :param environ: the environment that it gets
     :param options: what it asks of shared resources, as launcher keys
@@ -50,6 +51,7 @@ class WrappedProgram:
     cwd: Path
     argv: Sequence[str]
     environ: Mapping[str, str]
+    scripts: Sequence[Path] = ()
     indices: Sequence[int] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     leases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -89,7 +91,11 @@ def record_program(ledger: Path, wrapped: WrappedProgram, *, directory: Path | N
     sweep = new_sweep_id()
     layout = SweepLayout(scripts_folder(ledger) / sweep if directory is None else directory)
     frozen = freeze_folder(
-        wrapped.folder, ledger=ledger, variables=wrapped.environ, slurm_release=wrapped.slurm_release
+        wrapped.folder,
+        ledger=ledger,
+        variables=wrapped.environ,
+        slurm_release=wrapped.slurm_release,
+        scripts=wrapped.scripts,
     )
     root_seed = new_root_seed()
     runs = _runs(wrapped, root_seed, frozen.code.digest)

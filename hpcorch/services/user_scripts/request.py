@@ -6,7 +6,6 @@ behind them where sbatch must hear ours: what the user said is in ours then, too
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -199,14 +198,6 @@ def _export(values: Mapping[str, str]) -> list[str]:
     if _ENVIRONMENT_AS_IS.intersection(map(str.upper, names)):
         return []
     return [f"--export={','.join([*names, SWEEP_VARIABLE, TOKEN_VARIABLE])}"]
-
-
-def code_folder(script: Path | None, cwd: Path) -> Path:
-    """The folder that a script's code is in: the working directory, unless the script is elsewhere."""
-    if script is None or str(script).startswith(("/dev/", "/proc/")):  # an open file
-        return cwd
-    folder = Path(os.path.normpath(cwd / script)).parent
-    return cwd if folder.is_relative_to(cwd) else folder
 
 
 def log_pattern(request: ScriptRequest, cwd: Path) -> str:

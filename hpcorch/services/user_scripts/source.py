@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from hpcorch.provenance.code.project import is_shared
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.sbatch.line import SbatchLine
 
@@ -61,6 +62,21 @@ def find_script(name: str, chdir: str, search: str) -> Path:
         if found.exists() and not found.is_dir():
             return found
     return Path(name)
+
+
+def script_files(script: Path | None, cwd: Path) -> list[Path]:
+    """The script's file, absolute; none of a script that has none, or is an open file."""
+    if script is None or str(script).startswith(("/dev/", "/proc/")):
+        return []
+    return [Path(os.path.normpath(cwd / script))]
+
+
+def code_folder(script: Path | None, cwd: Path) -> Path:
+    """The folder that a script's code is in: the working directory, unless that is no project or the script is
+    elsewhere."""
+    is_elsewhere = is_shared(Path(os.path.realpath(cwd)))
+    folders = (file.parent for file in script_files(script, cwd))
+    return next((folder for folder in folders if is_elsewhere or not folder.is_relative_to(cwd)), cwd)
 
 
 def _standard_input() -> bytes:

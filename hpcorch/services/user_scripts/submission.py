@@ -24,7 +24,8 @@ from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.site.project_profile import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
-from hpcorch.services.user_scripts.request import Granted, ScriptRequest, code_folder, command_line, log_pattern
+from hpcorch.services.user_scripts.request import Granted, ScriptRequest, command_line, log_pattern
+from hpcorch.services.user_scripts.source import code_folder, script_files
 from hpcorch.slurm import commands, error_texts
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -114,6 +115,7 @@ class ScriptSubmission:
             backend=Backend.SLURM,
             config=request.config(digest(request.text)),
             folder=code_folder(request.path, cwd),
+            scripts=script_files(request.path, cwd),
             cwd=cwd / request.values.get("chdir", "."),
             argv=["hpcorch", "sbatch", *request.line.words],
             environ=self.relay.environ,

@@ -98,6 +98,8 @@ def launched(app: App, *arguments: str) -> list[object]:
 
 
 def test_edits_after_submission_change_nothing_of_what_runs_and_data_is_read_where_it_is(app):
+    (app.folder / ".gitignore").write_text("late.py\nstarted-*\ngo\n")  # generated, and imported by the task alone
+    in_git(app)
     sweep = app.start("x=1,2", "hydra.launcher.slots=1")
     wait_until((app.folder / "started-1").exists)
     for name in ("app.py", "helpers.py", "late.py", "beside.txt", "conf/config.yaml"):
@@ -171,14 +173,22 @@ def test_a_damaged_snapshot_is_refused_with_exit_code_75_and_the_record_says_why
 
 
 @pytest.mark.parametrize("policy", ["refuse", "record"])
-def test_a_module_that_git_ignores_and_nobody_had_imported_is_drift(app, policy):
-    (app.folder / ".gitignore").write_text("late.py\ngo\n")
+def test_a_module_that_git_ignores_and_that_is_in_no_package_is_drift(tmp_path, policy):
+    script = SCRIPT.replace("    import late", "    import sys; sys.path.insert(0, 'vendor/tools'); import late")
+    app = make(tmp_path / "project", script)
+    (app.folder / ".gitignore").write_text("vendor\ngo\n")
+    (app.folder / "vendor/tools").mkdir(parents=True)
+    (app.folder / "late.py").rename(app.folder / "vendor/tools/late.py")
     in_git(app)
     (app.folder / "go").touch()
     done = app.launch("x=2", f"hydra.launcher.drift.code={policy}")
     (run,) = app.runs()
     (drift,) = facts(app, DriftFound)
-    assert (drift.what, drift.after, drift.policy) == ("module late", str(app.folder / "late.py"), policy)
+    assert (drift.what, drift.after, drift.policy) == (
+        "module late",
+        str(app.folder / "vendor/tools/late.py"),
+        policy,
+    )
     if policy == "record":
         assert (done.returncode, run.result["late"]) == (0, "frozen late")
     else:

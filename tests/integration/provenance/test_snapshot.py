@@ -41,6 +41,7 @@ from hpcorch.provenance.code.import_paths import (
     module_files,
     redirect,
 )
+from hpcorch.provenance.code.project import Project
 from hpcorch.provenance.code.signature import files
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
@@ -73,7 +74,7 @@ def root(tmp_path) -> Path:
 
 
 def frozen(root: Path) -> FrozenCode:
-    return freeze(collect(root, git=False, modules={}), state=root / STATE_DIR)
+    return freeze(collect(Project(root=root), modules={}), state=root / STATE_DIR)
 
 
 def unpacked(code: FrozenCode, base: Path) -> UnpackedCode:

@@ -17,6 +17,7 @@ import pytest
 
 import hpcorch
 from hpcorch.errors import SlurmUnavailableError, UsageError
+from hpcorch.journal.archives import open_archive
 from hpcorch.slurm.sbatch.program import sbatch_program
 from tests.support import processes
 from tests.support.fake_cluster import FakeCluster
@@ -471,12 +472,17 @@ def test_a_project_may_have_any_path(project, name):
     assert there.states() == ["COMPLETED"]
 
 
-def test_a_home_directory_without_git_is_not_frozen(project):
-    for number in range(300):
-        (project.folder / f"data-{number}").write_text("x" * 1000)
-    assert project.sbatch("job.sh", env={"HOME": str(project.folder)}).returncode == 0
-    size = sum(path.stat().st_size for path in (project.folder / ".hpcorch").rglob("*") if path.is_file())
-    assert size < 100_000
+@pytest.mark.parametrize("place", ["home", "temporary"])
+def test_a_script_in_a_home_or_in_a_folder_for_temporary_files_is_frozen_alone(project, tmp_path, place):
+    script, env = project.folder / "job.sh", {"HOME": str(project.folder)}
+    if place == "temporary":
+        script, env = tmp_path / "tmp" / "tmp123.sh", {"TMPDIR": str(tmp_path / "tmp")}
+        script.parent.mkdir()
+        script.write_text(SCRIPT)
+    (script.parent / "neighbour.py").write_text("")
+    assert project.sbatch(str(script), env=env).returncode == 0
+    (archive,) = (project.folder / ".hpcorch/snapshots").iterdir()
+    assert [entry.path for entry in open_archive(archive, archive.name).entries] == [script.name]
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| head -0", ">/dev/full"])

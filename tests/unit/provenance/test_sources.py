@@ -11,13 +11,15 @@ import pytest
 
 from hpcorch.errors import UsageError
 from hpcorch.provenance.code import git
-from hpcorch.provenance.code.code_state import Limits, Sources, describe
+from hpcorch.provenance.code.code_state import Limits, describe
 from hpcorch.provenance.code.freeze import freeze
 from hpcorch.provenance.code.git import uncommitted_changes
+from hpcorch.provenance.code.project import Project
 from hpcorch.provenance.code.sources import collect
 from hpcorch.provenance.digests import DigestCache
 from hpcorch.provenance.inputs import digest_input
 from hpcorch.provenance.secrets import secret_by_content, secret_by_name
+from tests.support.checkouts import call_git, committed, names, reasons, write
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -39,32 +41,6 @@ def root(tmp_path) -> Path:
     return folder
 
 
-def call_git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True)
-
-
-def write(root: Path, files: dict[str, str]) -> None:
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content)
-
-
-def committed(root: Path, files: dict[str, str]) -> Path:
-    write(root, files)
-    call_git(root, "init", "-q", "-b", "main")
-    call_git(root, "add", "-A")
-    call_git(root, "commit", "-q", "-m", "first", "--allow-empty")
-    return root
-
-
-def names(sources: Sources) -> list[str]:
-    return [source.path for source in sources.files]
-
-
-def reasons(sources: Sources) -> dict[str, str]:
-    return {left.path: left.reason for left in sources.left}
-
-
 def loaded(path: Path) -> dict[str, ModuleType]:
     module = ModuleType(path.stem)
     module.__file__ = str(path)
@@ -75,22 +51,27 @@ def test_tracked_and_new_files_are_taken_and_ignored_ones_are_not(root):
     committed(root, {"train.py": "", "pkg/a.py": "", "gone.py": "", ".gitignore": "data/\n*.log\n"})
     write(root, {"new.py": "", "data/x.npy": "", "a.log": ""})
     (root / "gone.py").unlink()
-    assert names(collect(root, git=True, modules={})) == [".gitignore", "new.py", "pkg/a.py", "train.py"]
+    assert names(collect(Project(root=root, is_checkout=True), modules={})) == [
+        ".gitignore",
+        "new.py",
+        "pkg/a.py",
+        "train.py",
+    ]
 
 
-def test_an_ignored_module_that_is_loaded_is_taken(root):
-    committed(root, {"pkg/__init__.py": "", ".gitignore": "_version.py\n"})
-    write(root, {"pkg/_version.py": "v = 1"})
-    found = collect(root, git=True, modules=loaded(root / "pkg/_version.py"))
-    assert "pkg/_version.py" in names(found)
-    assert "pkg/_version.py" not in names(collect(root, git=True, modules={}))
+def test_an_ignored_module_that_is_loaded_is_taken_wherever_it_lies(root):
+    committed(root, {"train.py": "", ".gitignore": "vendor/\n"})
+    write(root, {"vendor/deep/tool.py": "v = 1"})
+    found = collect(Project(root=root, is_checkout=True), modules=loaded(root / "vendor/deep/tool.py"))
+    assert "vendor/deep/tool.py" in names(found)
+    assert "vendor/deep/tool.py" not in names(collect(Project(root=root, is_checkout=True), modules={}))
 
 
 def test_modules_outside_the_project_and_in_its_environment_are_not_taken(root, tmp_path):
     committed(root, {"train.py": "", ".gitignore": ".venv\n"})
     write(root, {".venv/pyvenv.cfg": "", ".venv/lib/x.py": ""})
     modules = {**loaded(root / ".venv/lib/x.py"), **loaded(tmp_path / "other.py"), **loaded(Path(os.__file__))}
-    found = collect(root, git=True, modules=modules)
+    found = collect(Project(root=root, is_checkout=True), modules=modules)
     assert names(found) == [".gitignore", "train.py"]
     assert reasons(found) == {".venv/": "it is an environment of installed packages"}
 
@@ -110,7 +91,7 @@ def test_outputs_of_sweeps_and_jobs_are_never_taken(root, in_git):
     write(root, files)
     if in_git:
         committed(root, {})
-    found = collect(root, git=in_git, modules={})
+    found = collect(Project(root=root, is_checkout=in_git), modules={})
     assert names(found) == ["train.py"]
     assert set(reasons(found)) == {"multirun/1/", "outputs/2026/", "old/"}
 
@@ -118,13 +99,13 @@ def test_outputs_of_sweeps_and_jobs_are_never_taken(root, in_git):
 def test_what_jobs_print_is_no_code(root):
     committed(root, {"train.py": "", "slurm-notes.out": ""})
     write(root, dict.fromkeys(("slurm-12.out", "slurm-12_3.out", "jobs/slurm-7.out"), "epoch 1"))
-    found = collect(root, git=True, modules={})
+    found = collect(Project(root=root, is_checkout=True), modules={})
     assert (names(found), reasons(found)) == (["slurm-notes.out", "train.py"], {})
 
 
 def test_a_project_whose_root_is_a_sweep_directory_keeps_its_code(root):
     committed(root, {"train.py": "", ".hpcorch/control.jsonl": "", ".hydra/config.yaml": ""})
-    assert "train.py" in names(collect(root, git=True, modules={}))
+    assert "train.py" in names(collect(Project(root=root, is_checkout=True), modules={}))
 
 
 def test_secrets_and_large_files_are_left_out_with_a_word(root, tmp_path):
@@ -133,7 +114,7 @@ def test_secrets_and_large_files_are_left_out_with_a_word(root, tmp_path):
     )
     write(root, {"big.bin": "x" * 200, "note.txt": KEY})
     committed(root, {})
-    found = collect(root, git=True, limits=Limits(file_bytes=150), modules={})
+    found = collect(Project(root=root, is_checkout=True), limits=Limits(file_bytes=150), modules={})
     assert set(reasons(found)) == {".env", "deploy.pem", "conf/credentials.json", "big.bin"}
     assert reasons(found)["big.bin"] == "it has 200 bytes, and the limit is 150"
     frozen = freeze(found, state=tmp_path)
@@ -160,7 +141,9 @@ def test_code_that_speaks_of_private_keys_is_no_private_key():
 
 def test_the_sum_is_limited_and_loaded_modules_come_first(root):
     committed(root, {"a.py": "x" * 60, "b.py": "x" * 60, "z.py": "x" * 60})
-    found = collect(root, git=True, limits=Limits(total_bytes=130), modules=loaded(root / "z.py"))
+    found = collect(
+        Project(root=root, is_checkout=True), limits=Limits(total_bytes=130), modules=loaded(root / "z.py")
+    )
     assert names(found) == ["a.py", "z.py"]
     assert "more than 130 bytes" in reasons(found)["b.py"]
 
@@ -174,7 +157,7 @@ def test_links_inside_are_kept_and_links_outside_are_not(root, tmp_path):
     (root / "out.py").symlink_to("../secret")
     (root / "circle").symlink_to("circle")
     committed(root, {})
-    found = collect(root, git=True, modules={})
+    found = collect(Project(root=root, is_checkout=True), modules={})
     targets = {source.path: source.target for source in found.files if source.target}
     assert targets == {"pkg/same.py": "a.py", "absolute.py": "pkg/a.py", "folder": "pkg", "circle": "circle"}
     assert reasons(found) == {"out.py": "it is a link that leads out of the project"}
@@ -183,7 +166,7 @@ def test_links_inside_are_kept_and_links_outside_are_not(root, tmp_path):
 def test_a_module_loaded_through_a_linked_folder_is_taken_where_it_really_is(root):
     committed(root, {"real/a.py": "", ".gitignore": "real\n"})
     (root / "linked").symlink_to("real")
-    assert "real/a.py" in names(collect(root, git=True, modules=loaded(root / "linked/a.py")))
+    assert "real/a.py" in names(collect(Project(root=root, is_checkout=True), modules=loaded(root / "linked/a.py")))
 
 
 def test_a_checkout_below_and_a_submodule_are_part_of_the_code(root, tmp_path):
@@ -194,22 +177,27 @@ def test_a_checkout_below_and_a_submodule_are_part_of_the_code(root, tmp_path):
     call_git(root, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner), "sub")
     (root / "nested").mkdir()
     committed(root / "nested", {"more.py": ""})
-    assert names(collect(root, git=True, modules={})) == [".gitmodules", "nested/more.py", "sub/lib.py", "train.py"]
+    assert names(collect(Project(root=root, is_checkout=True), modules={})) == [
+        ".gitmodules",
+        "nested/more.py",
+        "sub/lib.py",
+        "train.py",
+    ]
 
 
 def test_without_git_data_is_left_out_and_the_search_ends(root):
     write(root, {"a.py": "", "conf/x.yaml": "", "x.npz": "", ".cache/y.py": ""})
-    found = collect(root, git=False, modules={})
+    found = collect(Project(root=root), modules={})
     assert names(found) == ["a.py", "conf/x.yaml"]
-    assert reasons(found) == {"x.npz": "it looks like a data file by its name, and the project is not in git"}
+    assert reasons(found) == {"x.npz": "it looks like data by its name, and git does not track it"}
     write(root, {f"m{number}.py": "" for number in range(10)})
-    found = collect(root, git=False, limits=Limits(seen=5), modules={})
+    found = collect(Project(root=root), limits=Limits(seen=5), modules={})
     assert "only the first 5 files" in reasons(found)["./"]
 
 
 def test_pipes_are_left_out_with_a_word(root):
     os.mkfifo(root / "pipe")
-    (left,) = collect(root, git=False, modules={}).left
+    (left,) = collect(Project(root=root), modules={}).left
     assert describe(left) == "pipe is not in the snapshot: it is not a regular file"
 
 

@@ -15,12 +15,11 @@ from hpcorch.services.user_scripts.request import (
     Granted,
     ScriptRequest,
     array_of,
-    code_folder,
     command_line,
     log_pattern,
     merged_values,
 )
-from hpcorch.services.user_scripts.source import find_script, read_source
+from hpcorch.services.user_scripts.source import code_folder, find_script, read_source
 from hpcorch.slurm.sbatch.line import parse_directives, parse_line
 
 MARK = "--comment=hpcorch:T"
@@ -218,6 +217,7 @@ def test_the_code_of_a_script_is_where_it_lies():
     assert code_folder(Path("sub/job.sh"), here) == here
     assert code_folder(Path("/elsewhere/job.sh"), here) == Path("/elsewhere")
     assert code_folder(Path("/dev/fd/63"), here) == here
+    assert code_folder(Path("/tmp/project/job.sh"), Path("/tmp")) == Path("/tmp/project"), "a folder of everybody's"
 
 
 def test_a_script_is_looked_for_as_sbatch_does(tmp_path, monkeypatch):
