@@ -13,6 +13,7 @@ from hpcorch.cli.shared.text import printable
 from hpcorch.ledger import LAST, Ledger
 from hpcorch.services.audit.anchors import Anchor, anchor_of, read_anchors
 from hpcorch.services.audit.audit import Audit, audit
+from hpcorch.services.reports.reruns import rerun_text
 from hpcorch.services.selection.selectors import Selector, parse_selector
 
 
@@ -114,7 +115,8 @@ def _write(found: Audit, *, as_json: bool) -> None:
         output.write(printable(finding_text(finding)))
     for sweep in found.sweeps:
         runs = "1 run" if len(sweep.runs) == 1 else f"{len(sweep.runs)} runs"
-        output.write(printable(f"sweep {sweep.summary.sweep.id}  {sweep.summary.sweep.name}  {runs}"))
+        origin = "" if sweep.rerun is None else f"  {rerun_text(sweep.rerun)}"
+        output.write(printable(f"sweep {sweep.summary.sweep.id}  {sweep.summary.sweep.name}  {runs}{origin}"))
     output.write(f"as recorded: {counted(found.intact)}")
     if found.anchor is not None:
         output.write(str(found.anchor))

@@ -52,7 +52,8 @@ def command(
     """Show runs of sweeps side by side.
 
     There is one row per run, and a column for each swept parameter, and for the result or each value of a result
-    that is a mapping (result.loss).
+    that is a mapping (result.loss). Where a sweep and a rerun of it are given, runs of the rerun have the place of
+    those that they repeat.
     """
     chosen = [parse_selector(selector, states) for selector in selectors or (LAST,)]
     like = [parse_condition(text) for text in conditions]

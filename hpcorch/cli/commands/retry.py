@@ -70,7 +70,7 @@ def command(
         retry = open_retry(ledger, chosen, parse_changes(changes))
         plan = retry.plan()
         if plan.runs:
-            output.note("retry runs the code of the launch; to run code that you have changed since, launch again")
+            output.note("retry runs the code of the launch; `hpcorch rerun` runs code that you have changed since")
         if dry_run or not plan.runs:
             _write_plan(plan, as_json=as_json)
             return 0

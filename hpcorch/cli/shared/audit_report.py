@@ -13,6 +13,7 @@ from hpcorch.services.audit.audit import Audit, SweepAudit
 from hpcorch.services.audit.findings import Finding
 from hpcorch.services.audit.runs import AttemptStory, RunAudit
 from hpcorch.services.json_values import attempt_name
+from hpcorch.services.reports.reruns import rerun_text
 
 _WIDEST = 60
 _DIGITS = 12  # of a digest, as git shows commits
@@ -60,6 +61,8 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
     where = f"{_cell(made.user)} on {_cell(made.host)} ({made.backend.value})"
     yield f"- **Started** {local_time(made.created_at)} by {where}"
     yield f"- **Command** {_code(shell_text(made.argv))}"
+    if sweep.rerun is not None:
+        yield f"- **Origin** {_escaped(rerun_text(sweep.rerun))}: each run repeats the one of its index"
     yield f"- **Root seed** {made.root_seed}"
     for code in {run.code.digest: run.code for run in sweep.runs if run.code is not None}.values():
         yield f"- **Code** {_code_text(code)}"

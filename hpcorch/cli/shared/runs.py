@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.text import ago, counts_text, duration, local_time, printable, value_text
 from hpcorch.model.entities import SBATCH
+from hpcorch.services.reports.reruns import rerun_text
 from hpcorch.services.reports.status import RunReport, SweepReport
 
 
@@ -26,6 +27,8 @@ def write_heading(report: SweepReport) -> None:
     tags = f", tagged {', '.join(sweep.tags)}" if sweep.tags else ""
     output.write(printable(f"created {local_time(sweep.created_at)} by {sweep.user} on {sweep.host}{tags}"))
     output.write(printable(f"in {sweep.directory}"))
+    if report.rerun is not None:
+        output.write(printable(rerun_text(report.rerun)))
     output.write(_age(report))
 
 

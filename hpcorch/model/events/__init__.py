@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hpcorch.model.events.planning import EnvironmentFrozen as EnvironmentFrozen
     from hpcorch.model.events.planning import FeedingPlanned as FeedingPlanned
     from hpcorch.model.events.planning import LaunchPlanned as LaunchPlanned
+    from hpcorch.model.events.planning import RerunPlanned as RerunPlanned
     from hpcorch.model.events.planning import RunPlanned as RunPlanned
     from hpcorch.model.events.planning import RunReproduced as RunReproduced
     from hpcorch.model.events.planning import RunReused as RunReused

@@ -17,7 +17,7 @@ NO_SUBMISSION = -1  # for a run to which something happened before it was submit
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "planning": (
         *("sweep-created", "launch-planned", "base-planned", "run-planned", "code-frozen", "environment-frozen"),
-        *("run-reused", "run-reproduced", "feeding-planned"),
+        *("run-reused", "run-reproduced", "rerun-planned", "feeding-planned"),
     ),
     "submission": (
         *("submission-intended", "submission-accepted", "submission-released", "submission-rejected"),

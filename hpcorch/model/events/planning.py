@@ -137,6 +137,18 @@ class RunReproduced(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RerunPlanned(Fact):
+    """Each run of this sweep executes the run of its index in another sweep again, with the code as it is now.
+
+    Configuration and seed are the other run's, but for the overrides that were changed.
+    """
+
+    kind = "rerun-planned"
+    of: str  # the other sweep's id
+    changed: list[str] = field(default_factory=list)  # overrides as they are typed, launcher keys included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedingPlanned(Fact):
     """Slurm does not accept all runs of a launch at once. Later commands and jobs submit the others."""
 

@@ -33,11 +33,13 @@ def collect(
     limits: Limits | None = None,
     modules: Mapping[str, ModuleType] | None = None,
     sys_path: Sequence[str] = (),
+    known: Iterable[str] = (),
 ) -> Sources:
     """Find the files of a code state, without reading them. What cannot be read is left out, and stops nothing.
 
     :param modules: the modules loaded by now; by default those of this process
     :param sys_path: where imports are looked for
+    :param known: paths below the root that belong to the code wherever they are still there
     """
     search = Search(root=project.root.resolve(), limits=limits or Limits())
     loaded = loaded_files(search.root, sys.modules if modules is None else modules)
@@ -53,6 +55,8 @@ def collect(
         search.leave("./", _NO_PROJECT)
         for path in modules_beside(search, loaded):
             search.consider(path)
+    for path in known:
+        search.consider(path, is_loaded=True)
     return search.result()
 
 

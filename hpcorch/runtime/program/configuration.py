@@ -127,8 +127,8 @@ def fix(config: DictConfig, path: str, value: Any) -> None:
     *parents, last = split_path(path)
     parent: Container = config
     for key in parents:
-        _, parent = _child(parent, key)
-    name, node = _child(parent, last)
+        _, parent = child(parent, key)
+    name, node = child(parent, last)
     with flag_override(parent, ["struct", "readonly"], [False, False]):
         if isinstance(parent, (DictConfig, ListConfig)):
             parent[name] = from_plain(value)
@@ -136,7 +136,11 @@ def fix(config: DictConfig, path: str, value: Any) -> None:
             node._set_value(from_plain(value))  # noqa: SLF001 - no public way in
 
 
-def _child(parent: Container, key: str) -> tuple[Any, Any]:
+def child(parent: Container, key: str) -> tuple[Any, Any]:
+    """The key and the node that a plain ``key`` stands for.
+
+    :raises KeyError: ``parent`` has none
+    """
     content = raw(parent)
     if isinstance(content, list):
         return int(key), content[int(key)]

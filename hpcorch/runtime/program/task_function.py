@@ -10,6 +10,7 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,23 @@ def read_task(path: Path, expected_digest: str) -> TaskFile:
         )
     read: TaskFile = pickle.loads(content)  # noqa: S301 - our own file, its digest just compared
     return read
+
+
+def for_changed_code(content: bytes) -> bytes:
+    """A task file that calls the function of the same name in code that was changed since.
+
+    :raises UsageError: the function was sent as a copy, which changes of the code do not reach
+    """
+    file: TaskFile = pickle.loads(content)  # noqa: S301 - our own file, whose digest the caller has compared
+    if file.main is None:
+        if b"cloudpickle" in file.function:
+            raise UsageError(
+                "the task function is no function of a module, so it was sent to the jobs as a copy, which has the"
+                " code of the launch: to run it as it is now, launch the program"
+            )
+        return content
+    # What the module sets may be what was corrected.
+    return pickle.dumps(replace(file, main=replace(file.main, variables={})))
 
 
 def load_task(file: TaskFile, snapshot: Snapshot | None) -> Task:

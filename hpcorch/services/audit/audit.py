@@ -18,6 +18,7 @@ from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Attempt, Run, Sweep
+from hpcorch.model.events import RerunPlanned
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.anchors import Anchor, anchor_of, examine_anchors
@@ -37,6 +38,7 @@ from hpcorch.services.audit.runs import (
     stories_of,
 )
 from hpcorch.services.json_values import counts_as_plain, origin_as_plain
+from hpcorch.services.reports.reruns import find_rerun, rerun_as_plain
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.tending.refresh import bring_up_to_date
 
@@ -50,12 +52,14 @@ class SweepAudit:
 
     :param directory: where its record is; None if it is gone
     :param environments: digest of a record -> what it says
+    :param rerun: what it reruns, if it is a rerun
     """
 
     summary: SweepSummary
     directory: str | None
     environments: Mapping[str, Environment]
     runs: Sequence[RunAudit]
+    rerun: RerunPlanned | None = None
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -71,6 +75,7 @@ class SweepAudit:
             "directory": sweep.directory,
             "record": self.directory,
             "counts": counts_as_plain(self.summary.counts),
+            "rerun": rerun_as_plain(self.rerun),
             "environments": {name: one.as_plain() for name, one in self.environments.items()},
             "runs": [run.as_plain() for run in self.runs],
         }
@@ -197,6 +202,7 @@ def _audit_sweep(
         directory=None if place is None else str(place.layout.state),
         environments=_environments(evidence),
         runs=[_audit_run(ledger, evidence, run, attempts[run.run], exam) for run in evidence.runs],
+        rerun=find_rerun(evidence.facts(RerunPlanned)),
     )
 
 

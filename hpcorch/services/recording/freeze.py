@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcorch.errors import HpcorchError, NotFoundError
+from hpcorch.journal.archives import open_archive
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
 from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import script_exports
-from hpcorch.provenance.code.code_state import Left, describe
+from hpcorch.provenance.code.code_state import Left, Sources, describe
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look
 from hpcorch.provenance.code.project import project_of
@@ -75,6 +78,42 @@ def freeze_program(
     script = _file_of(function)
     project = project_of(folder, checkout, scripts=[] if script is None else [script], ledger=ledger)
     sources = collect(project, sys_path=sys.path)
+    return _frozen(sources, checkout, diff, ledger=ledger, keys=keys, slurm_release=slurm_release)
+
+
+def freeze_again(
+    before: CodeFrozen,
+    archive: Path,
+    *,
+    sys_path: Sequence[str],
+    ledger: Path,
+    keys: LaunchKeys,
+    slurm_release: str | None,
+) -> FrozenProgram:
+    """Freeze the code of an earlier launch as it is now, without executing any of it.
+
+    What that launch froze belongs to it still, ignored by git or not, since its program had it loaded.
+
+    :param sys_path: of its program
+    :param archive: where the earlier snapshot is now; without it only what is known to be code is taken
+    :raises NotFoundError: the folder that it stood for is gone
+    :raises UnavailableError: the snapshot cannot be written
+    """
+    folder = Path(before.root)
+    if not folder.is_dir():
+        raise NotFoundError(f"the folder of the code, {folder}, is not there any more: put it back")
+    checkout, diff = look(folder)
+    known: list[str] = []
+    with suppress(HpcorchError):
+        known = [entry.path for entry in open_archive(archive, before.digest).entries]
+    project = project_of(folder, checkout, ledger=ledger)
+    sources = collect(project, modules={}, sys_path=sys_path, known=known)
+    return _frozen(sources, checkout, diff, ledger=ledger, keys=keys, slurm_release=slurm_release)
+
+
+def _frozen(
+    sources: Sources, checkout: Checkout, diff: bytes, *, ledger: Path, keys: LaunchKeys, slurm_release: str | None
+) -> FrozenProgram:
     return FrozenProgram(
         code=freeze(sources, state=_state(ledger, sources.root)),
         checkout=checkout,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.services.reports.reruns import RunName, stand_in_texts, stand_ins
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys, result_values, value_of
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date
@@ -23,17 +24,19 @@ class Comparison:
 
     :param params: every parameter that some run sweeps, in the order in which they are met
     :param results: likewise the values of results: ``result``, or ``result.loss`` of a mapping
+    :param stand_ins: runs that were selected as well -> the run of a rerun that has their place
     """
 
     runs: Sequence[Run]
     params: Sequence[str]
     results: Sequence[str]
     refreshes: Sequence[RefreshResult]
+    stand_ins: Mapping[RunName, RunName]
 
     @property
     def notices(self) -> list[str]:
-        """Sentences about what could not be refreshed."""
-        return [notice for one in self.refreshes for notice in one.notices]
+        """Sentences about runs that are left out for those that repeat them, and what could not be refreshed."""
+        return [*stand_in_texts(self.stand_ins), *(notice for one in self.refreshes for notice in one.notices)]
 
     @property
     def exit_code(self) -> int:
@@ -86,7 +89,7 @@ def compare(
     descending: bool = False,
     refresh: bool = False,
 ) -> Comparison:
-    """The selected runs, brought up to date, side by side.
+    """The selected runs, brought up to date, side by side. A run that another of them repeats is left out.
 
     :param conditions: only runs of which all of these hold
     :param sort: a column, by which the runs are sorted; those without a value come last
@@ -100,15 +103,24 @@ def compare(
         known = ledger.sweep(selector.sweep)
         refreshes.append(bring_up_to_date(ledger, [known], refresh=refresh))
         found.update(((run.sweep, run.run), run) for run in select_runs(ledger, known.sweep.id, selector))
-    check_keys(conditions, found.values())
-    runs = [run for run in found.values() if all_hold(conditions, run)]
+    stand_in = stand_ins(ledger, found)
+    chosen = [found[name] for name in dict.fromkeys(_last(name, stand_in) for name in found)]
+    check_keys(conditions, chosen)
+    runs = [run for run in chosen if all_hold(conditions, run)]
     comparison = Comparison(
         runs=runs,
         params=list(dict.fromkeys(key for run in runs for key in run.params)),
         results=list(dict.fromkeys(key for run in runs for key in result_values(run))),
         refreshes=refreshes,
+        stand_ins=stand_in,
     )
     return comparison if sort is None else _sorted(comparison, sort, descending=descending)
+
+
+def _last(name: RunName, stand_in: Mapping[RunName, RunName]) -> RunName:
+    while name in stand_in:
+        name = stand_in[name]
+    return name
 
 
 def _sorted(comparison: Comparison, key: str, *, descending: bool) -> Comparison:

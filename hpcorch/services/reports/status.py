@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
+from hpcorch.model.events import RerunPlanned
 from hpcorch.model.states import NOT_FINE, Backend, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
 from hpcorch.services.logs.paths import LOG_KEY, with_logs
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
+from hpcorch.services.reports.reruns import rerun_as_plain, rerun_of
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
 from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
@@ -32,12 +34,14 @@ class SweepReport:
     :param looked_at: when its journals were last read, or of a script's sweep Slurm was asked (UTC); None if never
     :param now: the moment of the report
     :param refusal: what Slurm refused of it, if nobody submits that again
+    :param rerun: what it reruns, if it is a rerun
     """
 
     summary: SweepSummary
     looked_at: str | None
     now: datetime
     refusal: Refusal | None = None
+    rerun: RerunPlanned | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -47,7 +51,11 @@ class SweepReport:
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
         refused = None if self.refusal is None else asdict(self.refusal)
-        return {**plain.sweep_as_plain(self.summary, looked_at=self.looked_at, now=self.now), "refused": refused}
+        return {
+            **plain.sweep_as_plain(self.summary, looked_at=self.looked_at, now=self.now),
+            "refused": refused,
+            "rerun": rerun_as_plain(self.rerun),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +191,7 @@ def list_sweeps(
     else:
         found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
     more = limit is not None and len(found) > limit
-    reports = [_sweep_report(summary, done, refusal_of(ledger, summary)) for summary in found[:limit]]
+    reports = [_sweep_report(ledger, summary, done, refusal_of(ledger, summary)) for summary in found[:limit]]
     return SweepList(sweeps=reports, more=more, refresh=done)
 
 
@@ -216,7 +224,7 @@ def report_known(
     """
     summary = ledger.sweep(known)
     retries = retries_to_come(ledger, known)
-    sweep = _sweep_report(summary, refresh, refusal_of(ledger, summary, retries))
+    sweep = _sweep_report(ledger, summary, refresh, refusal_of(ledger, summary, retries))
     runs = _shown(ledger, known, selector, limit)
     attempts = _attempts(ledger, sweep.summary.sweep, runs)
     common = _common_overrides(runs)
@@ -245,9 +253,16 @@ def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) ->
     return sorted([*first, *select_runs(ledger, sweep, others, limit=limit - len(first))], key=lambda run: run.run)
 
 
-def _sweep_report(summary: SweepSummary, refresh: RefreshResult, refusal: Refusal | None) -> SweepReport:
-    looked_at = refresh.times.get(summary.sweep.id, summary.looked_at)
-    return SweepReport(summary=summary, looked_at=looked_at, now=datetime.now(timezone.utc), refusal=refusal)
+def _sweep_report(
+    ledger: Ledger, summary: SweepSummary, refresh: RefreshResult, refusal: Refusal | None
+) -> SweepReport:
+    return SweepReport(
+        summary=summary,
+        looked_at=refresh.times.get(summary.sweep.id, summary.looked_at),
+        now=datetime.now(timezone.utc),
+        refusal=refusal,
+        rerun=rerun_of(ledger, summary.sweep.id),
+    )
 
 
 def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, list[Attempt]]:

@@ -45,14 +45,21 @@ def usual_backend(original: Original, client: SlurmClient) -> Backend:
 def keys_again(original: Original, backend: Backend) -> LaunchKeys:
     """The launcher's keys for the repetition: the run's own among those of its launch.
 
-    Throttled resources that the site profile here does not have are nobody's here, and are left out.
-
     :raises UsageError: the site profile is wrong
     """
     asked = original.keys.changed(original.frozen.run.launcher)
     if backend is Backend.LOCAL:
         return LaunchKeys(**{name: getattr(asked, name) for name in _LOCAL_KEYS})
-    # The repetition has logs of its own, and what the launch waited for is over.
+    return keys_now(asked)
+
+
+def keys_now(asked: LaunchKeys) -> LaunchKeys:
+    """Keys of an earlier launch for a new one on Slurm: it has logs of its own, and what that waited for is over.
+
+    Throttled resources that the site profile here does not have are left out.
+
+    :raises UsageError: the site profile is wrong
+    """
     keys = replace(asked.without_beginning(), submitit_folder=None)
     if not keys.throttles:
         return keys
@@ -79,21 +86,25 @@ def changed_keys(keys: LaunchKeys, changes: Mapping[str, Any], backend: Backend)
     return changed
 
 
-def check_site(keys: LaunchKeys, client: SlurmClient) -> None:
-    """Refuse a repetition on Slurm that the site profile here would refuse as a launch of one run with these keys.
+def check_site(asked: Mapping[LaunchKeys, int], client: SlurmClient) -> None:
+    """Refuse on Slurm what the site profile here would refuse as a launch of runs with these keys.
 
-    Its envelope, its policies on partitions and cost, and the limits of the run's pool hold, if it has that pool.
+    Its envelope and its policies on partitions and cost hold, and the limits of the runs' pools, if it has these.
 
-    :param keys: as :func:`keys_again` gives them, with what was changed
+    :param asked: keys as :func:`keys_now` gives them, with what was changed -> how many runs ask for them
     :raises PolicyError: the profile forbids it, with the numbers
-    :raises UsageError: the profile is wrong or another cluster's, or the run could never start
+    :raises UsageError: the profile is wrong or another cluster's, or a run could never start
     :raises SlurmUnavailableError: Slurm does not answer
     """
     profile = load_profile(project_at(Path.cwd()), os.environ)
     check_cluster(profile, client)
-    resolve(profile, keys.throttles)  # a capacity may be less than it was
-    pool = profile.pools.get(keys.pool or "")
-    reckon(profile, [RunsOnTerms(runs=1, terms=Terms(keys=keys, pool=pool, caps={}))], client)
+    for keys in asked:
+        resolve(profile, keys.throttles)  # a capacity may be less than it was
+    parts = [
+        RunsOnTerms(runs=runs, terms=Terms(keys=keys, pool=profile.pools.get(keys.pool or ""), caps={}))
+        for keys, runs in asked.items()
+    ]
+    reckon(profile, parts, client)
 
 
 _WHERE = {Backend.LOCAL: "on this machine", Backend.SLURM: "on Slurm"}

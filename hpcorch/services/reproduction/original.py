@@ -13,7 +13,7 @@ from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.ledger import Ledger
 from hpcorch.model.drift import Severity
 from hpcorch.model.entities import Run, Sweep
-from hpcorch.model.events import CodeFrozen
+from hpcorch.model.events import CodeFrozen, LaunchPlanned
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import script_exports
 from hpcorch.provenance.environment.changes import Difference, differences
@@ -99,8 +99,7 @@ def find_original(
         )
     if launch is None or code is None:
         raise UsageError(f"no code was frozen for run {sweep.id}/{runs[0].run}: it cannot be reproduced")
-    _unchanged(evidence.place.file(launch.manifest), launch.manifest_digest)
-    _unchanged(evidence.place.layout.task(launch.first_run), launch.task_digest)
+    check_unchanged(evidence.place, launch)
     if (trouble := problem(evidence.place.archive(code), code.digest)) is not None:
         raise DriftError(trouble)
     frozen_environment = evidence.environment(runs[0])
@@ -132,6 +131,16 @@ def _environment_here(before: Environment) -> Environment:
 
 def _kept(before: Environment) -> dict[str, str]:
     return {name: before.variables[name] for name in _VARIABLES if name in before.variables}
+
+
+def check_unchanged(place: Place, launch: LaunchPlanned) -> None:
+    """Compare manifest and task file of a launch with their digests.
+
+    :raises RecordError: one is gone
+    :raises DriftError: one was changed
+    """
+    _unchanged(place.file(launch.manifest), launch.manifest_digest)
+    _unchanged(place.layout.task(launch.first_run), launch.task_digest)
 
 
 def _unchanged(path: Path, digest: str) -> None:

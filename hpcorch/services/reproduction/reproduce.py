@@ -66,7 +66,7 @@ class Repetition:
                 return None
             check_own(self.reconciler.ledger.sweep(self.sweep).sweep, client)
             if not self.is_new:  # keys and profile may be others than when it was begun
-                check_site(self._again().keys, client)
+                check_site({self._again().keys: 1}, client)
             request = self._again().request(_environ(self.original))
             try:
                 array = submit_array(self.reconciler.journal, request, client)
@@ -176,7 +176,7 @@ def open_repetition(
     keys = keys_again(original, where)
     changed = changed_keys(keys, changes, where)
     if where is Backend.SLURM and found is None:
-        check_site(changed, client)
+        check_site({changed: 1}, client)
     plan = Plan(
         original=original,
         layout=layout,

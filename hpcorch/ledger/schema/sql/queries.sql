@@ -99,7 +99,7 @@ WHERE o.name = 'control'
 ORDER BY e.source_seq
 
 -- name: bases_of_sweep
-SELECT CAST(substr(o.name, 7) AS INTEGER), json_extract(e.body, '$.base'), e.seq
+SELECT CAST(substr(o.name, 8) AS INTEGER), json_extract(e.body, '$.base'), e.seq
 FROM events AS e JOIN sources AS o ON o.source = e.source
 WHERE e.sweep = ? AND e.run IS NULL AND e.kind = 'base-planned'
 ORDER BY 1, 2
