@@ -223,6 +223,9 @@ LEDGER_CACHE_KIB: Final = 65536
 LEDGER_CHUNK_EVENTS: Final = 100_000
 # Runs folded at a time: enough to make SQLite's calls cheap, few enough that their events fit in memory.
 LEDGER_SLICE_RUNS: Final = 10_000
+# Runs, and recent sweeps, that are looked at to say why `needed=true` has taken over no result.
+REUSE_LOOKED_AT: Final = 100
+REUSE_SWEEPS: Final = 50
 # Runs whose indices are read at once.
 LEDGER_PAGE_RUNS: Final = 10_000
 # Events a part: about a second's work, so that processes finish together and starting one is worth it.

@@ -25,6 +25,7 @@ from hpcorch.launcher.composing.plan import Planner, manifest_bases
 from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.reuse import taken_over
+from hpcorch.launcher.reuse_report import reuse_told
 from hpcorch.launcher.site import Settled, Site
 from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
@@ -237,12 +238,8 @@ class OpenSweep:
                 f"results of earlier runs cannot be copied into {self.layout.state} ({error.strerror}): free space"
                 " or inodes there; nothing was submitted"
             ) from error
-        if reused:
-            log.info(
-                "%d of %d runs have completed before; their results are reused",
-                len(reused),
-                len(planned.frozen.runs),
-            )
+        assert planned.frozen.header.code is not None
+        log.info("%s", reuse_told(ledger, planned.frozen.runs, planned.frozen.header.code, reused=len(reused)))
         return reused
 
     @contextmanager

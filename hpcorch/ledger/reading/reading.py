@@ -198,6 +198,15 @@ class LedgerReading:
             key: (sweep, run) for key, sweep, run, _ in self._rows("completed_by_key", _list(sorted(set(keys))))
         }
 
+    def completed_with_config(self, digests: Iterable[str]) -> list[Run]:
+        """The latest completed runs with one of these configurations, the latest first.
+
+        A few of them, and only of recent sweeps: enough to say what a new run differs in.
+        """
+        bounds = (tunables.REUSE_SWEEPS, _list(digests), tunables.REUSE_LOOKED_AT)
+        found = self._rows("completed_by_config", *bounds)
+        return [run for sweep, index in found for run in self.runs(sweep, indices=[index])]
+
     def indices(self, sweep: str, *, states: Collection[RunState] | None = None) -> Iterator[int]:
         """The indices of a sweep's runs, in order. If all are selected, they are read lazily, a page at a time.
 

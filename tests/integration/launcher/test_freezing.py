@@ -287,8 +287,16 @@ def test_a_needed_run_is_executed_once_and_its_result_is_taken_over(app):
     assert launched(app, "x=2", "+seed=5", "hydra.launcher.needed=true", "hydra.sweep.dir=third") == [first[1]]
     assert app.runs()[0].reused_from == f"{earlier}/1", "the run that was executed, not the one that took it over"
     (app.folder / "helpers.py").write_text("WORD = 'another helper'\n")
-    again = launched(app, "x=1", "+seed=5", "hydra.launcher.needed=true", "hydra.sweep.dir=fourth")
-    assert again[0]["helper"] == "another helper"
+    (app.folder / "results.csv").write_text("written beside the code, and no code")
+    (app.folder / "notes.txt").write_text("")
+    done = app.launch("x=1", "+seed=5", "hydra.launcher.needed=true", "hydra.sweep.dir=fourth")
+    assert app.runs()[0].result["helper"] == "another helper"
+    assert "None of 1 run has completed before" in (said := done.stdout + done.stderr)
+    assert "/0 has the configuration and seed of run 0, but other code" in said
+    assert "since then helpers.py was changed, notes.txt was added; list in .gitignore what is no code" in said
+    assert "results.csv" not in said
+    done = app.launch("x=1", "+seed=6", "hydra.launcher.needed=true", "hydra.sweep.dir=fifth")
+    assert "no completed run has such a configuration" in done.stdout + done.stderr
 
 
 def test_a_needed_sweep_whose_seeds_nobody_fixed_says_that_nothing_can_be_taken_over(app):

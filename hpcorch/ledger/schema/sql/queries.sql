@@ -232,6 +232,15 @@ CROSS JOIN sweep_ids AS i ON i.sweep = e.sweep
 WHERE r.state = 'COMPLETED'
 GROUP BY wanted.value
 
+-- The latest completed runs with one of some configurations (a JSON list of digests), of the latest sweeps.
+-- name: completed_by_config
+SELECT i.id, r.run
+FROM (SELECT sweep, id FROM sweep_ids ORDER BY sweep DESC LIMIT ?) AS i
+CROSS JOIN runs AS r ON r.sweep = i.sweep AND r.state = 'COMPLETED'
+CROSS JOIN events AS e ON e.seq = r.planned
+WHERE json_extract(e.body, '$.config_digest') IN (SELECT value FROM json_each(?))
+ORDER BY e.seq DESC LIMIT ?
+
 -- name: read_indices
 SELECT run FROM runs WHERE sweep = ? AND run > ? ORDER BY run LIMIT ?
 

@@ -1,0 +1,73 @@
+"""What ``needed=true`` says: how many results were taken over and, if none was, what is not as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hpcorch import tunables
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.archives import open_archive
+from hpcorch.journal.manifest import ManifestRun, SnapshotPlace
+from hpcorch.journal.snapshots import Entry, printable
+from hpcorch.ledger.store import Ledger
+from hpcorch.model.entities import Run
+from hpcorch.model.events import CodeFrozen
+
+_NAMED = 5
+
+
+def reuse_told(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace, *, reused: int) -> str:
+    """A sentence on the results of a launch that were taken over.
+
+    :param runs: of the launch
+    :param code: that they are executed with
+    :param reused: how many took over a result
+    """
+    total = len(runs)
+    if reused:
+        return f"{reused} of {total} runs have completed before; their results are reused"
+    none = f"None of {total} run{'s' * (total != 1)} has completed before"
+    return f"{none} with the same code, configuration and seed: {_cause(ledger, runs, code)}"
+
+
+def _cause(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace) -> str:
+    wanted = {run.config_digest: run for run in runs[: tunables.REUSE_LOOKED_AT]}
+    alike = [(run, wanted[run.config_digest]) for run in ledger.completed_with_config(wanted)]
+    if not alike:
+        return "no completed run has such a configuration"
+    before, now = next((pair for pair in alike if pair[0].seed == pair[1].seed), alike[0])
+    name = f"{before.sweep}/{before.run}"
+    if before.seed != now.seed:
+        return f"{name} has the configuration of run {now.run}, but the seed {before.seed} instead of {now.seed}"
+    return (
+        f"{name} has the configuration and seed of run {now.run}, but other code: {_changes(ledger, before, code)}"
+    )
+
+
+def _changes(ledger: Ledger, before: Run, code: SnapshotPlace) -> str:
+    try:
+        earlier = next(
+            fact
+            for fact in ledger.facts(before.sweep, CodeFrozen)
+            if isinstance(fact, CodeFrozen) and fact.launch == before.launch
+        )
+        files = _files(earlier.archive, earlier.digest), _files(code.archive, code.digest)
+    except (HpcorchError, StopIteration):
+        return "its snapshot can no longer be read, so nobody knows which files differ"
+    found = list(_differences(*files))
+    more = len(found) - _NAMED
+    named = ", ".join(found[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    is_new = any(path not in files[0] for path in files[1])
+    return f"since then {named}{'; list in .gitignore what is no code' if is_new else ''}"
+
+
+def _files(archive: str, digest: str) -> dict[str, Entry]:
+    return {entry.path: entry for entry in open_archive(Path(archive), digest).entries}
+
+
+def _differences(before: Mapping[str, Entry], now: Mapping[str, Entry]) -> Iterator[str]:
+    for path in sorted({*before, *now}):
+        if before.get(path) != now.get(path):
+            word = "was added" if path not in before else "was removed" if path not in now else "was changed"
+            yield f"{printable(path)} {word}"
