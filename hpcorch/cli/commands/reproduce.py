@@ -129,6 +129,9 @@ def _original(place: Place, run: str, bundle: Path | None, directory: Path) -> t
 
 
 def _tell_environment(original: Original) -> None:
+    from hpcorch.provenance.environment.changes import grouped
+    from hpcorch.services.reproduction.variables import export_line
+
     if not original.has_folder:
         folder = original.frozen.header.cwd
         output.note(
@@ -138,8 +141,13 @@ def _tell_environment(original: Original) -> None:
     if original.differences is None:
         output.note("no environment is on record for the run, so it is not compared")
         return
-    for one in original.differences:
-        output.note(f"the environment differs ({one.severity.value}): {one}")
+    for severity, text in grouped(original.differences):
+        output.note(f"the environment differs ({severity.value}): {text}")
+    if original.places:
+        output.note(
+            "variables that name files, devices or networks are left as they are here; to have them as they were:"
+            f"\n  {export_line(original.places)}"
+        )
 
 
 def _command(original: Original, directory: Path, bundle: Path | None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hpcorch.model.drift import Severity
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
 
 _LONGEST = 200
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,33 @@ def differences(before: Environment, after: Environment) -> list[Difference]:
     """
     found = list(_differences(before.as_plain(), after.as_plain()))
     return sorted(found, key=lambda one: (-one.severity.rank, one.what))
+
+
+def grouped(found: Sequence[Difference]) -> Iterator[tuple[Severity, str]]:
+    """Differences as texts, one for all of a section that matter as much."""
+    groups: dict[tuple[Severity, str], list[Difference]] = {}
+    for one in found:
+        groups.setdefault((one.severity, one.section), []).append(one)
+    for (severity, section), members in groups.items():
+        changes = [(one.name, one.before, one.after) for one in members]
+        yield severity, several(section, changes) if len(members) > 1 else str(members[0])
+
+
+def several(section: str, changes: Sequence[tuple[str, str | None, str | None]]) -> str:
+    """One text for several differences in a section: ``3 packages differ: numpy 1.26 -> 2.0, ...``.
+
+    :param changes: name, value before, value after
+    """
+    named = ", ".join(f"{name} {' -> '.join(_briefly(before, after))}" for name, before, after in changes[:_NAMED])
+    more = len(changes) - _NAMED
+    return f"{len(changes)} {section} differ: {named}{f', and {more} more' if more > 0 else ''}"
+
+
+def _briefly(before: str | None, after: str | None) -> list[str]:
+    """Both values; of packages the versions alone, if these differ."""
+    versions = [None if value is None else value.partition(" sha256:")[0] for value in (before, after)]
+    shown = versions if versions[0] != versions[1] else [before, after]
+    return ["none" if value is None else _short(value) for value in shown]
 
 
 def _differences(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> Iterator[Difference]:

@@ -11,6 +11,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.anchors import Anchor, anchor_of, examine_anchors
 from hpcorch.services.audit.checkpoints import examine_checkpoints, examine_restores
+from hpcorch.services.audit.environments import examine_environments
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather
 from hpcorch.services.audit.files import examine_files
 from hpcorch.services.audit.findings import Examination, Finding, Severity, gravest_first
@@ -197,11 +199,13 @@ def _audit_sweep(
     attempts: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in ledger.attempts(sweep.id, runs=[run.run for run in evidence.runs]):
         attempts[attempt.run].append(attempt)
+    audits = [_audit_run(ledger, evidence, run, attempts[run.run], exam) for run in evidence.runs]
+    examine_environments(((one.run.run, one.attempts) for one in audits), exam)
     return SweepAudit(
         summary=ledger.sweep(sweep.id),
         directory=None if place is None else str(place.layout.state),
         environments=_environments(evidence),
-        runs=[_audit_run(ledger, evidence, run, attempts[run.run], exam) for run in evidence.runs],
+        runs=[replace(one, findings=gravest_first(exam.of_run(one.run.run))) for one in audits],
         rerun=find_rerun(evidence.facts(RerunPlanned)),
     )
 
@@ -233,5 +237,5 @@ def _audit_run(
         inputs=inputs_of(evidence, run),
         attempts=stories,
         reused_from=reused.of if (reused := evidence.reused.get(run.run)) else None,
-        findings=gravest_first(exam.of_run(run.run)),
+        findings=(),  # when all are there
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcorch.model.drift import Policy, Severity
+from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import (
     AttemptClaimed,
@@ -172,16 +172,25 @@ def _examine_attempt(
 
 
 def examine_drift(stories: Sequence[AttemptStory], run: Run, exam: Examination) -> None:
-    """List all drift. What an attempt was refused for did not touch the result."""
+    """List all drift but that of the environment. What an attempt was refused for did not touch the result."""
     for story in stories:
-        attempt = f"attempt {attempt_name(story.attempt)}"
         for drift in story.drift:
-            was = f"was {drift.before or 'not there'} and was found {drift.after or 'missing'}"
-            text = f"{attempt}: drift of the {drift.aspect}: {drift.what} {was} (policy {drift.policy})"
-            if drift.severity == Severity.MAJOR.value and drift.policy != Policy.REFUSE.value:
-                exam.warn(drift.what, text, run=run.run)
-            else:
-                exam.note(drift.what, text, run=run.run)
+            if drift.aspect == Aspect.ENVIRONMENT.value:
+                continue
+            attempt = f"attempt {attempt_name(story.attempt)}"
+            text = f"{attempt}: drift of the {drift.aspect}: {drift_text(drift)} (policy {drift.policy})"
+            tell = exam.warn if is_grave(drift) else exam.note
+            tell(drift.what, text, run=run.run)
+
+
+def drift_text(drift: DriftFound) -> str:
+    """What was found, as part of a sentence."""
+    return f"{drift.what} was {drift.before or 'not there'} and was found {drift.after or 'missing'}"
+
+
+def is_grave(drift: DriftFound) -> bool:
+    """Whether a result may depend on it."""
+    return drift.severity == Severity.MAJOR.value and drift.policy != Policy.REFUSE.value
 
 
 def examine_hardware(evidence: Evidence, stories: Sequence[AttemptStory], run: Run, exam: Examination) -> None:

@@ -20,10 +20,8 @@ from hpcorch.provenance.environment.changes import Difference, differences
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather
+from hpcorch.services.reproduction.variables import as_recorded, other_places
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
-
-# Results depend on these beyond code and packages; they are set as they were at submission.
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +59,21 @@ class Original:
         return os.access(self.frozen.header.cwd, os.X_OK) and os.path.isdir(self.frozen.header.cwd)  # noqa: PTH112
 
     @property
-    def variables(self) -> dict[str, str]:
-        """Environment variables that are set as they were at submission."""
+    def environ(self) -> dict[str, str]:
+        """The environment that the repetition gets: this process's, with what says how to compute as it was."""
+        known = self._recorded
+        return dict(os.environ) if known is None else as_recorded(os.environ, known.variables)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Recorded variables that are not set as they were, since they name what another machine has elsewhere."""
+        known = self._recorded
+        return {} if known is None else other_places(os.environ, known.variables)
+
+    @property
+    def _recorded(self) -> Environment | None:
         frozen = self.evidence.environment(self.run)
-        known = None if frozen is None else self.evidence.read_environment(frozen)
-        return {} if known is None else _kept(known)
+        return None if frozen is None else self.evidence.read_environment(frozen)
 
 
 def find_original(
@@ -126,11 +134,8 @@ def _executed(evidence: Evidence, run: Run) -> None:
 
 def _environment_here(before: Environment) -> Environment:
     """The environment that the repetition will have."""
-    return record(variables={**os.environ, **script_exports(os.environ), **_kept(before)})
-
-
-def _kept(before: Environment) -> dict[str, str]:
-    return {name: before.variables[name] for name in _VARIABLES if name in before.variables}
+    environ = as_recorded(os.environ, before.variables)
+    return record(variables={**script_exports(environ), **environ})
 
 
 def check_unchanged(place: Place, launch: LaunchPlanned) -> None:

@@ -67,7 +67,7 @@ class Repetition:
             check_own(self.reconciler.ledger.sweep(self.sweep).sweep, client)
             if not self.is_new:  # keys and profile may be others than when it was begun
                 check_site({self._again().keys: 1}, client)
-            request = self._again().request(_environ(self.original))
+            request = self._again().request(self.original.environ)
             try:
                 array = submit_array(self.reconciler.journal, request, client)
             finally:
@@ -83,7 +83,7 @@ class Repetition:
         with self.reconciler.journal.locked():
             if not self._is_due():
                 return
-            request = replace(self._again().local_request(), environ=_environ(self.original), stderr_to_stdout=True)
+            request = replace(self._again().local_request(), environ=self.original.environ, stderr_to_stdout=True)
             pool = LocalPool.submit(self.reconciler.journal, request)
         pool.run(self.reconciler.ingest)
         self.reconciler.ingest()
@@ -184,7 +184,7 @@ def open_repetition(
         ledger=ledger.path,
         client=client if where is Backend.SLURM else None,
     )
-    journal = ControlJournal(layout, found.sweep) if found else record_repetition(plan, _environ(original))
+    journal = ControlJournal(layout, found.sweep) if found else record_repetition(plan, original.environ)
     reconciler = Reconciler(ledger, journal)
     reconciler.ingest()
     return Repetition(
@@ -215,8 +215,3 @@ def compare(ledger: Ledger, original: Original, sweep: str, *, tolerance: float)
         conditions=compare_conditions(original.evidence, repeated),
         compared=compare_outcomes(original.evidence, repeated, tolerance=tolerance),
     )
-
-
-def _environ(original: Original) -> dict[str, str]:
-    """The environment that the repetition gets: this process's, but for what results depend on."""
-    return {**os.environ, **original.variables}

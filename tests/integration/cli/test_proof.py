@@ -117,6 +117,26 @@ def test_drift_other_hardware_and_fresh_random_states_are_findings(hpcorch, tmp_
     assert "the checkpoint of step 1 is missing, and no attempt recorded removing it" in text
 
 
+def test_packages_that_many_attempts_found_changed_are_one_finding(hpcorch, tmp_path):
+    made = make_sweep(tmp_path)
+    snapshot = freeze(made, CODE, ENVIRONMENT)
+    made.submit([0, 1])
+    for run, restart in ((0, 0), (0, 1), (1, 0)):
+        with begun(made, run, restart, snapshot) as journal:
+            for name in ("numpy", "torch"):
+                what, policy = f"packages {name}", "record"
+                journal.append(
+                    ev.DriftFound(
+                        aspect="environment", severity="major", what=what, before="1", after="2", policy=policy
+                    )
+                )
+    made.ingest()
+    found = json.loads(hpcorch("audit", "--json").out)["findings"]
+    (text,) = [one["text"] for one in found if "drift" in one["text"]]
+    told = "2 packages differ: numpy 1 -> 2, torch 1 -> 2 (policy record)"
+    assert text == f"3 attempts of runs 0-1: drift of the environment: {told}"
+
+
 def test_audit_of_a_sweep_whose_directory_is_gone_says_so(hpcorch, sweep):
     shutil.rmtree(sweep.layout.directory)
     ran = hpcorch("audit", "--all")

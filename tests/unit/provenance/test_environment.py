@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.model.drift import Severity
-from hpcorch.provenance.environment.changes import differences
+from hpcorch.provenance.environment.changes import differences, grouped
 from hpcorch.provenance.environment.containers import container, image_file
 from hpcorch.provenance.environment.fingerprint import fingerprint
 from hpcorch.provenance.environment.packages import InstalledFiles, owners, package_folders, packages
@@ -194,6 +194,18 @@ def test_differences_are_sentences_with_the_gravest_first():
         (Severity.NOTE, "variables SLURM_JOB_ID was 1 and is 2"),
     ]
     assert differences(before, before) == []
+
+
+def test_many_changed_packages_are_one_text():
+    names = [f"package{number}" for number in range(7)]
+    before, after = (Environment(packages=dict.fromkeys(names, f"{n} sha256:{n}")) for n in (1, 2))
+    ((severity, text),) = grouped(differences(before, after))
+    assert severity is Severity.MAJOR
+    assert text.startswith("7 packages differ: package0 1 -> 2, package1 1 -> 2, ")
+    assert text.endswith("package4 1 -> 2, and 2 more")
+    rebuilt = Environment(packages={"a": "1 sha256:x", "b": "1"})
+    found = differences(rebuilt, Environment(packages={"a": "1 sha256:y"}))
+    assert [text for _, text in grouped(found)] == ["2 packages differ: a 1 sha256:x -> 1 sha256:y, b 1 -> none"]
 
 
 def test_two_names_of_one_interpreter_are_no_difference():
