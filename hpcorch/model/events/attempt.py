@@ -123,7 +123,7 @@ class AttemptEnded(Fact):
     error_pickle: str | None = None
     working_dir: str | None = None
     task_name: str | None = None
-    log_end: int | None = None  # bytes in the log after this attempt
+    log_end: int | None = None  # bytes in the log when its work ended; exit hooks may write more
 
     @property
     def ended_as(self) -> AttemptOutcome:

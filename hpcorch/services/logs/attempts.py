@@ -25,7 +25,7 @@ _EXECUTED_NOTHING = (AttemptState.SKIPPED, AttemptState.SUPERSEDED)
 class LogPart:
     """An attempt's part of a log file, in bytes.
 
-    :param end: where it ends; None while it may grow, or when the attempt could not say
+    :param end: where it ends; None of the last in its file, which may grow
     """
 
     run: int
@@ -104,9 +104,10 @@ def _named(run: Run, attempts: Sequence[Attempt], name: str) -> Attempt:
 
 
 def _end(attempt: Attempt, attempts: Sequence[Attempt]) -> int | None:
-    """Where the attempt's part ends: as it said, else where the next attempt began in the same file."""
-    if attempt.log_end is not None:
-        return attempt.log_end
+    """Where the attempt's part ends: where the next attempt began in the same file; None if none did.
+
+    Not where its work ended: what runs as the process leaves, such as an exit hook, writes after that.
+    """
     start = attempt.log_start or 0
     later = [
         a.log_start for a in attempts if a.log == attempt.log and a.log_start is not None and a.log_start > start
@@ -178,7 +179,10 @@ def follow(
     *,
     lines: int | None = None,
 ) -> Iterator[tuple[LogPart, bytes]]:
-    """What runs write, as they write it, attempt after attempt, until all of them are over.
+    """What runs write, as they write it, attempt after attempt, until all of them are over and write no more.
+
+    A process writes on for a moment after its run is over, in exit hooks: a run is left only after a look at which
+    it was over and had nothing new.
 
     :param look: the runs and their attempts as they are now
     :param pause: waits before the next look; told whether there was anything new
@@ -190,10 +194,11 @@ def follow(
         news = False
         for run, attempts in look():
             state = followed.setdefault(run.run, _Followed())
+            seen = (state.attempt, state.position)
             for part, block in _new_output(run, attempts, state, lines if first else None):
                 news = True
                 yield part, block
-            state.over = run.state.is_final
+            state.over = run.state.is_final and seen == (state.attempt, state.position)
         if all(state.over for state in followed.values()):
             return
         first = False

@@ -67,7 +67,22 @@ def test_json_holds_the_text_and_where_it_is(hpcorch, sweep):
     (part,) = json.loads(hpcorch("logs", "last/0", "--json").out)
     assert part["text"] == "café \\xff\n"
     assert (part["run"], part["attempt"], part["state"]) == (0, "s0.r0", "COMPLETED")
-    assert (part["log"], part["start"], part["end"]) == (str(started.log), 0, 8)
+    assert (part["log"], part["start"], part["end"]) == (str(started.log), 0, None)
+
+
+def test_what_exit_hooks_write_after_the_function_has_returned_is_shown(hpcorch, tmp_path):
+    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep.submit([0, 1], job_id="4711", backend="slurm")
+    first = sweep.start(0, b"training\n")
+    first.end(error="ValueError: no good")
+    first.write(b"summary: first\n")
+    second = sweep.start(0, b"again\n", restart=1)
+    second.end(1)
+    second.write(b"summary: second\n")
+    sweep.ingest()
+    assert hpcorch("logs", "last/0").out == "again\nsummary: second\n"
+    assert hpcorch("logs", "last/0", "-n", "1").out == "summary: second\n"
+    assert hpcorch("logs", "last/0", "--attempt", "s0.r0").out == "training\nsummary: first\n"
 
 
 def test_a_run_that_has_not_started_has_no_log_yet(hpcorch, sweep):
@@ -110,6 +125,20 @@ def test_follow_goes_on_until_the_run_is_over_over_requeues(hpcorch, sweep):
     task.join()
     assert ran.code == 0
     assert ran.out == "one\ntwo\n==> run 0, attempt s0.r1 <==\nagain\ndone\n"
+
+
+def test_follow_shows_what_exit_hooks_write_after_the_end(hpcorch, sweep):
+    first = sweep.start(0, b"one\n")
+
+    def leave() -> None:
+        first.end(1)
+        first.write(b"summary\n")
+
+    task = threading.Timer(0.3, leave)
+    task.start()
+    ran = hpcorch("logs", "last/0", "-f")
+    task.join()
+    assert ran.out == "one\nsummary\n"
 
 
 def test_follow_of_a_run_that_is_over_prints_it_and_ends(hpcorch, tmp_path):
