@@ -47,6 +47,8 @@ PYSLURM_TRIAL_TIMEOUT_S: Final = 30.0
 # --- What Slurm's answers are taken to mean
 # How long sacct may be late with an end (the database may have been down) before it counts as unknown.
 SACCT_LATE_S: Final = 300.0
+# How long after the end of its work a task's process may take to leave before that is told.
+JOB_STAYS_S: Final = 10.0
 # How long a network file system may delay showing the end of a run.
 JOURNAL_LATE_S: Final = 60.0
 # The clocks of login node and controller differ; a look-up starts this much before the intent.

@@ -55,6 +55,19 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """A request to cancel runs of a submission.
+
+    :param user: who asked
+    :param checkpoint: they were asked to save a checkpoint and then end
+    """
+
+    runs: frozenset[int]
+    user: str
+    checkpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """One ``sbatch`` call, or one local pool."""
 
@@ -72,6 +85,11 @@ class Submission:
     reason: str | None = None
     keeper: str | None = None  # id of the job that tends the sweep when this one is over
     form: SubmissionForm = SubmissionForm.TASKS
+    cancellations: tuple[Cancellation, ...] = ()
+
+    def cancellation_of(self, run: int) -> Cancellation | None:
+        """The last request to cancel a run of it; None if nobody asked."""
+        return next((asked for asked in reversed(self.cancellations) if run in asked.runs), None)
 
     @property
     def is_command(self) -> bool:
@@ -162,6 +180,7 @@ class Run:
 
     :param key: digest of what determines the result (task configuration, code, seed); empty if that was not frozen
     :param reused_from: SWEEP/INDEX of the run whose result it took over instead of being executed
+    :param lingers: it is over, and its process or job was still there when somebody looked after that
     :param metrics: name -> {"last" | "min" | "max": [step, value]}, as last summarised by the highest attempt that
         logged any; a value that is not finite is text
     """
@@ -192,4 +211,5 @@ class Run:
     result: Any = None
     error: str | None = None
     log: str | None = None
+    lingers: bool = False
     metrics: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)

@@ -42,6 +42,7 @@ class JobState(str, Enum):
     # Slurm has no word for these.
     UNKNOWN = "UNKNOWN"  # a word that this version does not know
     FORGOTTEN = "FORGOTTEN"  # squeue shows the element no more, and sacct says nothing of its end (yet)
+    LINGERING = "LINGERING"  # the attempt has recorded its end, and its process has not ended
     NOT_REQUEUED = "NOT_REQUEUED"  # preempted, and not queued again (PreemptMode=CANCEL, or --no-requeue)
     LOST = "LOST"  # Slurm has no record of it, and never will
 
@@ -69,7 +70,7 @@ class JobState(str, Enum):
         return _BY_WORD.get(word, cls.UNKNOWN)
 
 
-_OURS = frozenset({JobState.UNKNOWN, JobState.FORGOTTEN, JobState.NOT_REQUEUED, JobState.LOST})
+_OURS = frozenset({JobState.UNKNOWN, JobState.FORGOTTEN, JobState.LINGERING, JobState.NOT_REQUEUED, JobState.LOST})
 _BY_WORD = {state.value: state for state in JobState}
 # LAUNCH_FAILED and RECONFIG_FAIL are flags on a job that is requeued and held; REVOKED means that a sibling
 # cluster of the federation runs the job, so that here it is over.

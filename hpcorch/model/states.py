@@ -18,6 +18,7 @@ class RunState(str, Enum):
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     SUSPENDED = "SUSPENDED"
+    CANCELLING = "CANCELLING"  # somebody asked to cancel it, and it has not ended yet
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     TIMEOUT = "TIMEOUT"
@@ -74,6 +75,7 @@ _SHORT_CODES: Mapping[RunState, str] = {
     RunState.PENDING: "PD",
     RunState.RUNNING: "R",
     RunState.SUSPENDED: "S",
+    RunState.CANCELLING: "CX",
     RunState.COMPLETED: "CD",
     RunState.FAILED: "F",
     RunState.TIMEOUT: "TO",
@@ -151,6 +153,7 @@ _SWEEP_PRECEDENCE = (
     RunState.SUSPENDED,
     RunState.PENDING,
     RunState.SUBMITTED,
+    RunState.CANCELLING,
     RunState.PLANNED,
     RunState.LOST,
     RunState.FAILED,

@@ -81,6 +81,7 @@ def run_as_plain(run: Run, attempts: Sequence[Attempt], *, now: datetime) -> Pla
         "elapsed_s": elapsed_s(run.started_at, run.ended_at, now),
         "exit_code": run.exit_code,
         "reason": run.reason,
+        "lingers": run.lingers,
         "reused_from": run.reused_from,
         "error": run.error,
         "result": run.result,
@@ -142,6 +143,10 @@ def submission_as_plain(submission: Submission) -> Plain:
     return {
         **_fields(submission, "sweep"),
         "runs": format_ranges(submission.runs),
+        "cancellations": [
+            {"runs": format_ranges(sorted(one.runs)), "user": one.user, "checkpoint": one.checkpoint}
+            for one in submission.cancellations
+        ],
         "state": submission.state.value,
     }
 

@@ -74,7 +74,7 @@ def command(
         output.write_ids(f"{sweep}/{report.run.run}" for report in status.runs)
     else:
         _write(status)
-    output.notes([*status.refresh.notices, *([status.advice] if status.advice else [])])
+    output.notes([*status.refresh.notices, *filter(None, (status.advice, status.lingering))])
     return status.exit_code
 
 

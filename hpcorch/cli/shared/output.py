@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _WIDEST_CELL = 100
 _STYLES: Mapping[str, str] = {
     **{state.value: "red" for state in NOT_FINE},
-    **{state.value: "yellow" for state in (RunState.CANCELLED, RunState.UNCERTAIN, RunState.SUSPENDED)},
+    **{
+        state.value: "yellow"
+        for state in (RunState.CANCELLING, RunState.CANCELLED, RunState.UNCERTAIN, RunState.SUSPENDED)
+    },
     RunState.COMPLETED.value: "green",
     RunState.RUNNING.value: "cyan",
 }

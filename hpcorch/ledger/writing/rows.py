@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from hpcorch.model.entities import Attempt, Run, Submission
+from hpcorch.model.entities import Attempt, Cancellation, Run, Submission
 from hpcorch.model.events import Event, JobObserved, RunPlanned, RunReused, from_body, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_ranges
 from hpcorch.model.states import AttemptState, Backend, RunState, SubmissionForm, SubmissionState
@@ -86,6 +86,7 @@ def run_row(sweep: int, planned: int, metrics: int | None, run: Run) -> Row:
         _text(run.error),
         _text(run.log),
         metrics,
+        int(run.lingers),
     )
     return _with_digest(row)
 
@@ -108,6 +109,7 @@ def run_from(sweep: str, row: Row) -> Run:
         result,
         error,
         log,
+        lingers,
         *bodies,
     ) = row
     summary, plan = map(_from_json, bodies)
@@ -138,6 +140,7 @@ def run_from(sweep: str, row: Row) -> Run:
         result=_from_json(result),
         error=error,
         log=log,
+        lingers=bool(lingers),
         metrics=summary["metrics"] if summary else {},
     )
 
@@ -201,13 +204,29 @@ def submission_row(sweep: int, submission: Submission) -> Row:
         submission.form.value,
         min(submission.runs),
         max(submission.runs),
+        encode_json(
+            [[format_ranges(sorted(one.runs)), one.user, one.checkpoint] for one in submission.cancellations]
+        ),
     )
 
 
 def submission_from(sweep: str, row: Row) -> Submission:
-    submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper, form = (
-        row
-    )
+    (
+        submission,
+        launch,
+        runs,
+        token,
+        backend,
+        script,
+        state,
+        intended_at,
+        job_id,
+        cluster,
+        reason,
+        keeper,
+        form,
+        cancellations,
+    ) = row
     return Submission(
         sweep=sweep,
         submission=submission,
@@ -223,6 +242,10 @@ def submission_from(sweep: str, row: Row) -> Submission:
         reason=reason,
         keeper=keeper,
         form=SubmissionForm(form),
+        cancellations=tuple(
+            Cancellation(runs=frozenset(parse_ranges(asked)), user=user, checkpoint=checkpoint)
+            for asked, user, checkpoint in json.loads(cancellations)
+        ),
     )
 
 

@@ -43,7 +43,7 @@ class JobObserved(Fact):
     end: str | None = None
     over_memory: bool | None = None  # if SIGKILL ended it: whether its log says that it exceeded its memory limit
     cancelled_by: int | None = None  # uid of the user who cancelled it, from sacct
-    preempted: bool | None = None  # of a user's script that ended: whether Slurm had started to preempt it
+    preempted: bool | None = None  # of a job that ended by itself, or is ending: whether Slurm preempts it
 
     @property
     def attempt(self) -> AttemptId:

@@ -12,11 +12,13 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from hpcorch.model.entities import Attempt
+from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import (
+    AttemptCalled,
     AttemptClaimed,
     AttemptEnded,
     AttemptSeeded,
+    AttemptSignalled,
     CheckpointRestored,
     CheckpointSaved,
     CommandEnded,
@@ -25,11 +27,11 @@ from hpcorch.model.events import (
     RunPlanned,
 )
 from hpcorch.model.folding.evidence import RunEvidence
-from hpcorch.model.folding.stop_rules import Journal
+from hpcorch.model.folding.stop_rules import REQUEUED_UNEXPLAINED, Journal
 from hpcorch.model.folding.stops import Verdict, judge
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
-from hpcorch.model.states import AttemptOutcome, AttemptState
+from hpcorch.model.states import AttemptOutcome, AttemptState, SubmissionForm
 
 # What the journal's own last word means.
 _OUTCOMES: Mapping[AttemptOutcome, AttemptState] = {
@@ -53,7 +55,7 @@ def fold_attempts(evidence: RunEvidence, observed: Mapping[tuple[int, int], JobO
     """
     sweep, planned = evidence.planned.sweep, evidence.planned.fact
     assert isinstance(planned, RunPlanned)
-    scripts = frozenset(one.submission for one in evidence.submissions if one.ends_by_slurm)
+    submissions = {one.submission: one for one in evidence.submissions}
     ordered = sorted({*evidence.attempts, *_unclaimed(planned.run, observed)})
     return tuple(
         _superseded(
@@ -61,8 +63,8 @@ def fold_attempts(evidence: RunEvidence, observed: Mapping[tuple[int, int], JobO
                 sweep,
                 attempt,
                 evidence.attempts.get(attempt, ()),
-                observed,
-                is_script=attempt.submission in scripts,
+                observed.get((attempt.submission, attempt.restart)),
+                submissions.get(attempt.submission),
             ),
             later,
         )
@@ -82,9 +84,8 @@ def _fold_attempt(
     sweep: str,
     attempt: AttemptId,
     events: Sequence[Event],
-    observed: Mapping[tuple[int, int], JobObserved],
-    *,
-    is_script: bool,
+    said: JobObserved | None,
+    submission: Submission | None,
 ) -> Attempt:
     values: dict[str, Any] = {"state": AttemptState.RUNNING}
     for event in sorted(events, key=lambda item: item.seq):
@@ -92,9 +93,15 @@ def _fold_attempt(
     ranks = values.pop("tasks", 1)
     if ranks > 1 and values["state"] is AttemptState.COMPLETED:
         values["state"] = AttemptState.COMPLETING
-    said = observed.get((attempt.submission, attempt.restart))
-    if said is not None:
-        values.update(_scheduler_fact(values, said, ranks, is_script=is_script))
+    # Who was asked to end may have left in the middle; of a command the job's exit code tells nothing.
+    is_called, is_signalled = values.pop("called", False), values.pop("signalled", False)
+    is_task = submission is not None and submission.form is SubmissionForm.TASKS
+    if said is not None and submission is not None and submission.ends_by_slurm:
+        values.update(_scheduler_fact(values, said, judge(Journal.SCRIPT, said)))
+    elif said is not None:
+        asked = submission is not None and submission.cancellation_of(attempt.run) is not None
+        verdict = _verdict(values, said, ranks, is_called=is_called and is_task and not is_signalled, asked=asked)
+        values.update(_scheduler_fact(values, said, verdict))
     return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
 
 
@@ -102,9 +109,7 @@ def _superseded(attempt: Attempt, later: AttemptId | None) -> Attempt:
     """An attempt of whose end nobody told, and after which Slurm started its element again, was requeued."""
     if attempt.state.is_final or later is None or later.submission != attempt.submission:
         return attempt
-    return replace(
-        attempt, state=AttemptState.REQUEUED, reason="Slurm started it again and has not reported why yet"
-    )
+    return replace(attempt, state=AttemptState.REQUEUED, reason=REQUEUED_UNEXPLAINED)
 
 
 def _journal_fact(event: Event) -> dict[str, Any]:
@@ -123,6 +128,10 @@ def _journal_fact(event: Event) -> dict[str, Any]:
         }
     if isinstance(fact, AttemptSeeded):
         return {"seed": fact.seed}
+    if isinstance(fact, AttemptCalled):
+        return {"called": True}
+    if isinstance(fact, AttemptSignalled):
+        return {"signalled": True}
     if isinstance(fact, CheckpointRestored):
         return {"restored_from": fact.attempt, "restored_step": fact.step}
     if isinstance(fact, CheckpointSaved):
@@ -143,18 +152,19 @@ def _journal_fact(event: Event) -> dict[str, Any]:
     return {}
 
 
-def _scheduler_fact(
-    journal: Mapping[str, Any], said: JobObserved, ranks: int, *, is_script: bool
-) -> dict[str, Any]:
-    """What the scheduler's last word adds to what the journal says of an attempt."""
+def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved, verdict: Verdict | None) -> dict[str, Any]:
+    """What the scheduler's last word adds to what the journal says of an attempt.
+
+    :param verdict: how the attempt ended by both
+    """
     # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
-    told = said.told_by is not Witness.LOCAL and (said.job_state not in _ALIVE or not journal["state"].is_final)
+    is_slurms = said.told_by is not Witness.LOCAL and said.job_state is not JobState.LINGERING
+    told = is_slurms and (said.job_state not in _ALIVE or not journal["state"].is_final)
     added: dict[str, Any] = {
         "slurm_state": said.state if told else None,
         "node": journal.get("node") or said.node,
         "started_at": journal.get("started_at") or said.start,
     }
-    verdict = judge(Journal.SCRIPT, said) if is_script else _verdict(journal, said, ranks)
     if verdict is None:
         return added
     exit_code = journal.get("exit_code")
@@ -168,12 +178,16 @@ def _scheduler_fact(
     }
 
 
-def _verdict(journal: Mapping[str, Any], said: JobObserved, ranks: int) -> Verdict | None:
+def _verdict(
+    journal: Mapping[str, Any], said: JobObserved, ranks: int, *, is_called: bool, asked: bool
+) -> Verdict | None:
     stopped = Journal.YIELDED if journal.get("exit_code") == 0 else Journal.STOPPED
     told = {
-        AttemptState.RUNNING: Journal.NOTHING,
+        AttemptState.RUNNING: Journal.CALLED if is_called else Journal.NOTHING,
         AttemptState.STOPPED: _STOPS.get(journal.get("signal"), stopped),
         AttemptState.COMPLETING: Journal.LED,
         AttemptState.FAILED: Journal.FAILED,
     }.get(journal["state"])
-    return None if told is None else judge(told, said, stopped_by=journal.get("signal"), ranks=ranks)
+    if told is None:
+        return None
+    return judge(told, said, stopped_by=journal.get("signal"), ranks=ranks, asked=asked)

@@ -7,9 +7,11 @@ from dataclasses import field
 
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
+    AttemptCalled,
     AttemptClaimed,
     AttemptEnded,
     AttemptSeeded,
+    AttemptSignalled,
     CheckpointRestored,
     CheckpointSaved,
     CommandEnded,
@@ -31,6 +33,8 @@ EVIDENCE: tuple[type[Fact], ...] = (
     AttemptClaimed,
     AttemptSeeded,
     CheckpointRestored,
+    AttemptCalled,
+    AttemptSignalled,
     CommandEnded,
     AttemptEnded,
 )

@@ -16,6 +16,7 @@ from hpcorch.model.folding.attempts import fold_attempts
 from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.stop_rules import Journal
 from hpcorch.model.folding.stops import judge
+from hpcorch.model.folding.unended import as_cancelling, as_lingering
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.quick_dataclasses import dataclass
@@ -71,13 +72,8 @@ def settle_run(
         place = (winner.submission, winner.restart)
         if said is not None and key > place:
             run = _back_in_queue(run, said, evidence.submissions)
-        elif (
-            said is not None
-            and key == place
-            and winner.state is AttemptState.RUNNING
-            and said.job_state in _SUSPENDED
-        ):
-            run = replace(run, state=RunState.SUSPENDED)
+        elif said is not None and key == place:
+            run = _with_its_job(run, winner, said, is_last=winner is attempts[-1])
     elif latest is not None:
         run = _from_submission(run, latest, observed)
     elif evidence.reused is not None:
@@ -136,6 +132,13 @@ def _from_attempt(run: Run, winner: Attempt) -> Run:
         error=winner.error,
         log=winner.log,
     )
+
+
+def _with_its_job(run: Run, winner: Attempt, said: JobObserved, *, is_last: bool) -> Run:
+    """The run where the scheduler's word on its job says more than the journal of its attempt."""
+    if winner.state is AttemptState.RUNNING and said.job_state in _SUSPENDED:
+        return replace(run, state=RunState.SUSPENDED)
+    return as_lingering(run, winner, said) if said.job_state is JobState.LINGERING and is_last else run
 
 
 def _run_state(ended: AttemptState, slurm_state: str | None) -> RunState:
@@ -236,7 +239,8 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
     observed = _last_words(evidence.observed)
     attempts = fold_attempts(evidence, observed)
     planned = _as_planned(evidence, len(attempts))
-    return FoldedRun(run=settle_run(planned, evidence, attempts, observed), attempts=attempts)
+    run = settle_run(planned, evidence, attempts, observed)
+    return FoldedRun(run=as_cancelling(run, evidence.submissions, observed), attempts=attempts)
 
 
 def _as_planned(evidence: RunEvidence, attempts: int) -> Run:

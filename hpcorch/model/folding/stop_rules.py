@@ -21,6 +21,7 @@ class Journal(str, Enum):
     """What an attempt's journal says of its end."""
 
     NOTHING = "no end"  # it was killed before it could write one, or never began
+    CALLED = "its function was called, it was not asked to end, and recorded no end"
     STOPPED = "stopped by SIGTERM or SIGINT"
     WARNED = "stopped by SIGUSR1, the warning before the time limit"
     ASKED = "stopped by SIGUSR2, the request to save a checkpoint and end"
@@ -42,10 +43,17 @@ class Sign(str, Enum):
     PREEMPTED = "Slurm had started to preempt it"
     RANKS = "it had several ranks, of which only the first keeps a journal"
     EXIT_CODE = "its exit code is known"
+    QUEUE_ALONE = "squeue alone has told of it, which does not show why"
+    ASKED = "somebody asked to cancel it"
+    NO_OUTPUT = "Slurm's exit code 0:53: it could not open the output file"
 
 
 _ALL = frozenset(Journal)
 _OPEN = _ALL - {Journal.FAILED}
+# sacct tells a preemption from a requeue by hand, but up to half a minute after squeue shows that the job waits.
+REQUEUED_UNEXPLAINED = "requeued; Slurm has not reported why yet"
+_BEGUN = frozenset({Journal.NOTHING, Journal.CALLED})
+_UNHEARD = frozenset({*_BEGUN, Journal.SCRIPT})
 _NOT_SLURM = "which Slurm did not send: by its own code, another process of its user, or a shutdown of its node"
 
 
@@ -90,6 +98,14 @@ RULES: tuple[Rule, ...] = (
         AttemptState.REQUEUED,
         "requeued by hpcorch near its time limit",
     ),
+    Rule(
+        _OPEN,
+        (JobState.REQUEUED,),
+        Sign.PREEMPTED,
+        AttemptState.PREEMPTED,
+        "preempted: a job with precedence took its place",
+    ),
+    Rule(_OPEN, (JobState.REQUEUED,), Sign.QUEUE_ALONE, AttemptState.REQUEUED, REQUEUED_UNEXPLAINED),
     Rule(_OPEN, (JobState.REQUEUED,), None, AttemptState.REQUEUED, "requeued by hand, or by the site"),
     Rule(_OPEN, (JobState.NODE_FAIL,), None, AttemptState.NODE_FAIL, "its node failed"),
     Rule(_OPEN, (JobState.BOOT_FAIL,), None, AttemptState.BOOT_FAIL, "its node did not boot"),
@@ -114,7 +130,7 @@ RULES: tuple[Rule, ...] = (
         "asked by SIGUSR2 to save a checkpoint and end, which it did",
     ),
     Rule(
-        (Journal.NOTHING,),
+        _BEGUN,
         (JobState.FAILED,),
         Sign.SIGUSR2,
         AttemptState.CANCELLED,
@@ -139,7 +155,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # Slurm looks at limits twice a minute, and warns as much early: where they are short, before the task begins.
     Rule(
-        (Journal.NOTHING,),
+        _BEGUN,
         (JobState.FAILED,),
         Sign.SIGUSR1,
         AttemptState.TIMEOUT,
@@ -176,6 +192,13 @@ RULES: tuple[Rule, ...] = (
     Rule((Journal.SCRIPT,), (JobState.LOST,), None, AttemptState.LOST, "Slurm has no record of its end"),
     # It failed, without Slurm's doing.
     Rule(
+        _UNHEARD,
+        (JobState.FAILED,),
+        Sign.NO_OUTPUT,
+        AttemptState.FAILED,
+        "Slurm could not open its output file: the folder does not exist or is not writable",
+    ),
+    Rule(
         (Journal.STOPPED,),
         (JobState.FAILED,),
         Sign.RANKS,
@@ -209,11 +232,38 @@ RULES: tuple[Rule, ...] = (
         "it ended with exit code {exit_code} and recorded no end (see its log)",
     ),
     Rule(_OPEN, (JobState.FAILED,), None, AttemptState.FAILED, "it failed and recorded no end (see its log)"),
-    # A task that ends well says so itself, so its silence means that nobody knows. Of several ranks the first has
-    # completed: Slurm may say that another failed, and if Slurm has no record, nothing contradicts rank 0.
+    # A process may leave by `os._exit(0)` within its function, as simulators do that skip a slow teardown. (22.05
+    # says COMPLETED, too, of one that ends so while it is being preempted: measured.)
+    Rule(
+        (Journal.CALLED,),
+        (JobState.COMPLETED,),
+        Sign.PREEMPTED,
+        AttemptState.LOST,
+        "its process ended with exit code 0 while Slurm preempted it, and recorded no end",
+    ),
+    Rule(
+        (Journal.CALLED,),
+        (JobState.COMPLETED,),
+        Sign.ASKED,
+        AttemptState.CANCELLED,
+        "it was asked to end, and its process did with exit code 0, without recording an end",
+    ),
+    Rule(
+        (Journal.CALLED,),
+        (JobState.COMPLETED,),
+        None,
+        AttemptState.COMPLETED,
+        "its process ended with exit code 0 before its function returned (os._exit), so there is no result",
+    ),
+    # Otherwise a task that ends well says so itself, so its silence means that nobody knows. Of several ranks the
+    # first has completed: Slurm may say that another failed, and without a record nothing contradicts rank 0.
     Rule((Journal.LED,), (JobState.COMPLETED, JobState.LOST), None, AttemptState.COMPLETED, None),
     Rule(
-        _OPEN, (JobState.COMPLETED,), None, AttemptState.LOST, "Slurm says COMPLETED, but the run recorded no end"
+        _OPEN,
+        (JobState.COMPLETED,),
+        None,
+        AttemptState.LOST,
+        "it ended with exit code 0 and recorded no end (see its log)",
     ),
     Rule(
         _OPEN,

@@ -8,12 +8,19 @@ from itertools import product
 
 from hpcorch.model.events import JobObserved
 from hpcorch.model.folding.stop_rules import RULES, Journal, Rule, Sign
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.processes import EXIT_SIGNAL_BASE, SIGNAL_NUMBERS, signal_name
 from hpcorch.model.states import AttemptState
 from hpcorch.quick_dataclasses import dataclass
 
-_CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+NO_OUTPUT_SIGNAL = 53  # of the exit code 0:53, which is Slurm's own: nothing was executed (measured)
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+_OF_SIGNAL: Mapping[int, Sign] = {
+    signal.SIGUSR1: Sign.SIGUSR1,
+    signal.SIGUSR2: Sign.SIGUSR2,
+    signal.SIGKILL: Sign.SIGKILL,
+    **dict.fromkeys(_CRASHES, Sign.CRASH),
+}
 
 
 def _applicable() -> Mapping[tuple[Journal, JobState], Sequence[Rule]]:
@@ -37,28 +44,33 @@ class Verdict:
     signal: str | None
 
 
-def judge(journal: Journal, said: JobObserved, *, stopped_by: str | None = None, ranks: int = 1) -> Verdict | None:
+def judge(
+    journal: Journal, said: JobObserved, *, stopped_by: str | None = None, ranks: int = 1, asked: bool = False
+) -> Verdict | None:
     """How the attempt ended by both witnesses; None where the journal's word stands, or the job is not over.
 
     :param said: the scheduler's last word on the attempt
     :param stopped_by: the signal that stopped it, as the journal has it
     :param ranks: its processes, of which the first keeps the journal
+    :param asked: whether somebody asked to cancel it
     """
-    rule = find_rule(journal, said, ranks=ranks)
+    rule = find_rule(journal, said, ranks=ranks, asked=asked)
     if rule is None:
         return None
     number = killed_by(said)
-    name = None if number is None else signal_name(number)
+    name = None if number is None or rule.sign is Sign.NO_OUTPUT else signal_name(number)
     reason = rule.reason and rule.reason.format(stop=stopped_by, signal=name, exit_code=said.exit_code)
     return Verdict(state=rule.ended, reason=said.reason or reason, signal=name)
 
 
-def find_rule(journal: Journal, said: JobObserved, *, ranks: int = 1) -> Rule | None:
+def find_rule(journal: Journal, said: JobObserved, *, ranks: int = 1, asked: bool = False) -> Rule | None:
     """The row that decides."""
     rules = _APPLICABLE.get((journal, said.job_state))
     if rules is None:
         return None
     signs = _signs(said, ranks)
+    if asked:
+        signs.add(Sign.ASKED)
     return next((rule for rule in rules if rule.sign is None or rule.sign in signs), None)
 
 
@@ -71,22 +83,16 @@ def killed_by(said: JobObserved) -> int | None:
 
 
 def _signs(said: JobObserved, ranks: int) -> set[Sign]:
+    told = {
+        Sign.EXIT_CODE: said.exit_code is not None,
+        Sign.PREEMPTED: bool(said.preempted),
+        Sign.RANKS: ranks > 1,
+        Sign.OVER_MEMORY: bool(said.over_memory),
+        Sign.QUEUE_ALONE: said.told_by is Witness.SQUEUE,
+        Sign.NO_OUTPUT: said.signal == NO_OUTPUT_SIGNAL,
+    }
+    found = {sign for sign, is_there in told.items() if is_there}
     number = killed_by(said)
-    found = {Sign.EXIT_CODE} if said.exit_code is not None else set()
-    if said.preempted:
-        found.add(Sign.PREEMPTED)
-    if ranks > 1:
-        found.add(Sign.RANKS)
-    if said.over_memory:
-        found.add(Sign.OVER_MEMORY)
-    if number == signal.SIGUSR1:
-        found.add(Sign.SIGUSR1)
-    elif number == signal.SIGUSR2:
-        found.add(Sign.SIGUSR2)
-    elif number == signal.SIGKILL:
-        found.add(Sign.SIGKILL)
-    elif number in _CRASHES:
-        found.add(Sign.CRASH)
-    elif number is not None:
-        found.add(Sign.SIGNAL)
+    if number is not None:
+        found.add(_OF_SIGNAL.get(number, Sign.SIGNAL))
     return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from hpcorch.model.entities import Launch, Submission, Sweep
+from hpcorch.model.actions import Action
+from hpcorch.model.entities import Cancellation, Launch, Submission, Sweep
 from hpcorch.model.events import (
+    ControlRequested,
     Event,
     KeeperSubmitted,
     LaunchPlanned,
@@ -101,6 +103,9 @@ def _with_outcome(known: Submission, event: Event) -> Submission:
         return replace(known, state=SubmissionState.REJECTED, reason=fact.reason)
     if isinstance(fact, SubmissionUnknown):
         return replace(known, state=SubmissionState.UNKNOWN, reason=fact.reason)
+    if isinstance(fact, ControlRequested) and fact.action == Action.CANCEL:
+        asked = Cancellation(runs=frozenset(parse_ranges(fact.runs)), user=fact.user, checkpoint=fact.checkpoint)
+        return replace(known, cancellations=(*known.cancellations, asked))
     if isinstance(fact, KeeperSubmitted):
         return replace(known, keeper=fact.job_id)
     return known

@@ -36,7 +36,7 @@ from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 
 # Runs in these states may have a process that can be asked to save a checkpoint.
-_RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.UNCERTAIN})
+_RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.CANCELLING, RunState.UNCERTAIN})
 _SLURMS_NAME = CHECKPOINT_SIGNAL.name.removeprefix("SIG")
 
 

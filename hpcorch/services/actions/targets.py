@@ -80,13 +80,15 @@ def choose(
         submission = _submission_of(run, submissions)
         if action is Action.CANCEL and run.state is RunState.PLANNED and run.submission is None:
             unsubmitted.append(run.run)
-        elif run.state not in _ACTS_ON[action] and not (action is Action.CANCEL and _is_given_up(run)):
+        elif run.state not in _ACTS_ON[action] and not (
+            action is Action.CANCEL and (_is_given_up(run) or run.lingers)
+        ):
             passed_over[run.run] = _why_not(run)
         elif submission is None or submission.job_id is None:
             unsettled.append(run.run)
         else:
             chosen.setdefault(submission.submission, []).append(run.run)
-    left = {run.run: run for run in every if run.state in _ALIVE}
+    left = {run.run: run for run in every if run.state in _ALIVE or run.lingers}
     for runs in chosen.values():
         for index in runs:
             left.pop(index, None)

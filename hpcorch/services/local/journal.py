@@ -50,16 +50,22 @@ class PoolRecord:
         """Whether somebody has asked to cancel what a task is to execute."""
         return self.runs[task] in cancelled_runs(self.journal.history().requests, self.number)
 
-    def has_end(self, task: int) -> bool:
-        """Whether the task's own journal has a last word."""
+    def ended_at(self, task: int) -> str | None:
+        """When (UTC) the task recorded its own end; None if it has not."""
         attempt = AttemptId(run=self.runs[task], submission=self.number, restart=0)
         events = read_attempt(self.journal.layout, attempt)
-        return any(isinstance(event.fact, AttemptEnded) for event in events)
+        return next((event.time for event in events if isinstance(event.fact, AttemptEnded)), None)
 
     def word(
-        self, task: int, state: JobState, reason: str, number: int | None = None, *, exit_code: int | None = None
+        self,
+        task: int,
+        state: JobState,
+        reason: str | None = None,
+        number: int | None = None,
+        *,
+        exit_code: int | None = None,
     ) -> JobObserved:
-        """What is to be said of a task that is over.
+        """What is to be said of a task that is over, or whose work is.
 
         :param number: of the signal that killed it
         """

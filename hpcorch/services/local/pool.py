@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from types import FrameType
 from typing import Any
 
@@ -20,7 +21,7 @@ from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import format_ranges
+from hpcorch.model.ids import format_ranges, format_time
 from hpcorch.model.job_states import JobState
 from hpcorch.model.processes import EXIT_SIGNAL_BASE, RUNTIME, script_exports, signal_name
 from hpcorch.services.local.journal import PoolRecord
@@ -71,6 +72,8 @@ class LocalPool:
         self._record = record
         self._free_gpus = list(request.gpus)
         self._running: dict[int, LocalTask] = {}
+        self._lingering: set[int] = set()
+        self._next_look = 0.0  # by the monotonic clock: for processes whose work is over
         self._interrupted_by: int | None = None
 
     @classmethod
@@ -162,12 +165,26 @@ class LocalPool:
             task.kill_left_overs()
         self._record.append([word for index, task in ended.items() if (word := self._last_word(index, task))])
         now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + tunables.JOB_STAYS_S
+            self._note_lingering()
         for task in self._running.values():
             if task.deadline is not None and now >= task.deadline:
                 task.end_for_timeout(now)
 
+    def _note_lingering(self) -> None:
+        """Record of which tasks the work is over for a while and the process is not."""
+        latest = format_time(datetime.now(timezone.utc) - timedelta(seconds=tunables.JOB_STAYS_S))
+        stay = [
+            index
+            for index in self._running.keys() - self._lingering
+            if (ended_at := self._record.ended_at(index)) is not None and ended_at <= latest
+        ]
+        self._lingering.update(stay)
+        self._record.append([self._record.word(index, JobState.LINGERING) for index in stay])
+
     def _last_word(self, index: int, task: LocalTask) -> JobObserved | None:
-        """What to record of a task that ended badly. Where its own journal has a last word, that one counts."""
+        """What to record of the end of a task. Where its own journal has a last word, that one counts."""
         code = task.process.returncode
         word = self._record.word
         if task.timed_out:
@@ -176,9 +193,9 @@ class LocalPool:
             return word(index, JobState.FAILED, f"the process was killed by {signal_name(-code)}", -code)
         if code:
             return word(index, JobState.FAILED, _of_exit_code(code), exit_code=code)
-        if self._record.has_end(index):
+        if self._record.ended_at(index) is not None and index not in self._lingering:
             return None
-        return word(index, JobState.COMPLETED, "the process ended with exit code 0, and the run recorded no end")
+        return word(index, JobState.COMPLETED, exit_code=code)
 
     def _stop(self, waiting: Sequence[int]) -> None:
         """Stop every task, and record what was stopped and what was not started."""

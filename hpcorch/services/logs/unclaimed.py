@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from hpcorch.errors import RecordError
@@ -14,7 +14,7 @@ from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run, Submission, Sweep
 from hpcorch.model.states import AttemptState, Backend
-from hpcorch.services.logs.paths import log_file
+from hpcorch.services.logs.paths import LOG_KEY, log_file
 from hpcorch.slurm.sbatch.quoting import directives
 
 _EXECUTED_NOTHING = (AttemptState.SKIPPED, AttemptState.SUPERSEDED)
@@ -46,6 +46,21 @@ def _never_claimed(attempt: Attempt) -> bool:
     return attempt.log is None and attempt.pid is None and attempt.state not in _EXECUTED_NOTHING
 
 
+def output_file(ledger: Ledger, layout: SweepLayout, sweep: Sweep, number: int, run: int) -> str:
+    """The file that Slurm was told to write a run's output to, or its pattern where that does not tell which.
+
+    :param number: of the submission
+    """
+    submissions = {one.submission: one for one in ledger.submissions(sweep.id)}
+    submission = submissions[number]
+    if submission.ends_by_slurm:
+        options = {launch.first_run: launch.options for launch in ledger.launches(sweep.id)}
+        pattern = str(options[submission.launch].get(LOG_KEY, ""))
+    else:
+        pattern = _read_pattern(layout, submission.script)
+    return log_file(pattern, submission.element(run) or "", name=sweep.name, user=sweep.user) or pattern
+
+
 class _Places:
     """Where the tasks of a sweep's submissions write."""
 
@@ -53,7 +68,7 @@ class _Places:
         self._layout = layout
         self._sweep = sweep
         self._submissions = {one.submission: one for one in submissions}
-        self._pattern = lru_cache(maxsize=None)(self._read_pattern)
+        self._pattern = lru_cache(maxsize=None)(partial(_read_pattern, layout))
 
     def filled(self, attempt: Attempt, others: Iterable[Attempt]) -> Attempt:
         """The attempt with its log, if that is there; it begins where an earlier attempt ended in the same file."""
@@ -75,10 +90,12 @@ class _Places:
         pattern = self._pattern(submission.script)
         return log_file(pattern, element, name=self._sweep.name, user=self._sweep.user) if pattern else None
 
-    def _read_pattern(self, script: str) -> str:
-        path = self._layout.present(self._layout.directory / script)
-        try:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        except OSError:
-            return ""
-        return directives(text).get("output", "")
+
+def _read_pattern(layout: SweepLayout, script: str) -> str:
+    """Where a batch script of ours says that its output goes; empty if the script is gone."""
+    path = layout.present(layout.directory / script)
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    return directives(text).get("output", "")

@@ -14,7 +14,7 @@ from hpcorch.model.ids import AttemptId, format_time
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState
 from hpcorch.services.observation.from_squeue import is_without_detail
-from hpcorch.services.observation.known import KnownAttempts
+from hpcorch.services.observation.known import KnownAttempts, id_of
 
 
 def unexplained_attempts(attempts: Iterable[Attempt], history: ControlHistory) -> frozenset[tuple[int, int]]:
@@ -30,13 +30,25 @@ def unexplained_attempts(attempts: Iterable[Attempt], history: ControlHistory) -
     )
 
 
+def lingering_attempts(history: ControlHistory) -> frozenset[tuple[int, int]]:
+    """(run, submission) of attempts whose process was seen, last, after their work was over."""
+    words = history.observed.values()
+    return frozenset((word.run, word.submission) for word in words if word.job_state is JobState.LINGERING)
+
+
+def silent_attempts(attempts: Iterable[Attempt], history: ControlHistory) -> frozenset[tuple[int, int]]:
+    """(run, submission) of attempts that have recorded their end, and of whose process nobody has told since."""
+    tasks = {number for number, one in history.submissions.items() if not one.form.is_script}
+    return frozenset(
+        (one.run, one.submission)
+        for one in attempts
+        if one.submission in tasks and one.pid is not None and one.state.is_final and one.slurm_state is None
+    )
+
+
 def heeded_signals(attempts: Iterable[Attempt]) -> frozenset[AttemptId]:
     """Attempts that ended because they were asked to save a checkpoint and end."""
-    return frozenset(
-        AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
-        for attempt in attempts
-        if attempt.signal == CHECKPOINT_SIGNAL.name
-    )
+    return frozenset(id_of(attempt) for attempt in attempts if attempt.signal == CHECKPOINT_SIGNAL.name)
 
 
 def certain(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObserved]:
@@ -54,6 +66,7 @@ def certain(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObser
         or fact.submission in scripts
         or (fact.end is not None and fact.end < latest)
         or _awaits_the_other_ranks(fact, known)
+        or known.is_lingering(fact.attempt)
     ]
 
 

@@ -44,6 +44,8 @@ def from_silence(
         if last is None and _is_to_be_continued(preempted := attempt.previous_restart(), known, _PREEMPTED):
             if _is_long_ago(known.observed[preempted], now):
                 facts.extend(not_requeued(preempted, known))
+        elif known.is_lingering(attempt) and seen is not None and seen.state.is_final:
+            facts.append(_forgotten(attempt, last, now))
         elif not known.is_over(attempt) and (last is None or last.job_state not in _CONCLUDED):
             ran = (seen is not None and seen.restart == attempt.restart) or (last is not None and bool(last.node))
             facts.extend(_silence(attempt, last, now, ran=ran, accounting=accounting))
@@ -64,16 +66,7 @@ def _is_long_ago(word: JobObserved, now: datetime) -> bool:
 def _silence(
     attempt: AttemptId, last: JobObserved | None, now: datetime, *, ran: bool, accounting: bool
 ) -> list[JobObserved]:
-    word = JobObserved(
-        submission=attempt.submission,
-        run=attempt.run,
-        restart=attempt.restart,
-        state=JobState.FORGOTTEN.value,
-        witness=Witness.SQUEUE.value,
-        reason="Slurm has forgotten the job, and its end is not known yet",
-        node=last.node if last is not None else None,
-        end=format_time(now),
-    )
+    word = _forgotten(attempt, last, now)
     noted = last.end if last is not None and last.job_state is JobState.FORGOTTEN else None
     if accounting and noted is None:
         return [word]
@@ -91,3 +84,16 @@ def _silence(
         return [replace(word, state=JobState.CANCELLED.value, reason="cancelled while it waited")]
     reason = "Slurm has forgotten the job, and the run recorded no end"
     return [replace(word, state=JobState.LOST.value, reason=reason)]
+
+
+def _forgotten(attempt: AttemptId, last: JobObserved | None, now: datetime) -> JobObserved:
+    return JobObserved(
+        submission=attempt.submission,
+        run=attempt.run,
+        restart=attempt.restart,
+        state=JobState.FORGOTTEN.value,
+        witness=Witness.SQUEUE.value,
+        reason="Slurm has forgotten the job, and its end is not known yet",
+        node=last.node if last is not None else None,
+        end=format_time(now),
+    )

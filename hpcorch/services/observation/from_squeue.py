@@ -9,6 +9,7 @@ from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.states import AttemptState
 from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.sbatch.executor import TOKEN_PREFIX
@@ -101,12 +102,23 @@ def _facts_of_row(row: QueueRow, number: int, run: int, known: KnownAttempts) ->
         reason=row.reason if not state.is_final or row.reason in _REASONS_OF_ENDS else None,
         node=row.nodes or None,
     )
+    if spoken_of in known.overdue and seen is not None and _stays(row.state, seen.state):
+        return [replace(word, state=JobState.LINGERING.value, reason=None)]
     if state is JobState.PREEMPTED:
         return [word, *not_requeued(spoken_of, known)]
     if state is JobState.PENDING and seen is not None and seen.restart == word.restart:
-        over = replace(word, state=JobState.REQUEUED.value, reason=None, node=None)
+        last = known.observed.get(spoken_of)
+        preempted = None if last is None else last.preempted
+        over = replace(word, state=JobState.REQUEUED.value, reason=None, node=None, preempted=preempted)
         return [over, replace(word, restart=word.restart + 1)]
     return [word]
+
+
+def _stays(state: JobState, ended: AttemptState) -> bool:
+    """Whether a job whose work is over is still there; of one that was stopped, until it may be requeued."""
+    if ended is AttemptState.STOPPED and state is JobState.COMPLETING:
+        return True
+    return state is JobState.RUNNING or state in _STOPPED
 
 
 def _simplified(state: JobState) -> JobState:

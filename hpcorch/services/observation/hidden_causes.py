@@ -1,11 +1,12 @@
-"""Causes of an end that Slurm's state does not tell: too much memory, and a preemption.
+"""Causes of an end that Slurm's state does not tell: too much memory, a preemption, and no place for the output.
 
 Whether a job that SIGKILL ended was over its memory limit: the log has Slurm's own words for it.
 The cgroup plugin yields OUT_OF_MEMORY. Where ``JobAcctGatherParams=OverMemoryKill`` guards the limit instead,
 Slurm says FAILED with signal 9, as it does of a process that killed itself, and only slurmstepd's line in the log
 tells the two apart (measured on 22.05, 24.11 and 26.05).
 
-Whether a user's script that ended was being preempted: the controller remembers when it began to be.
+Whether a script that ended, a task that left with exit code 0, or one that was stopped was being preempted: the
+controller remembers when it began to be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,9 +25,10 @@ from hpcorch.errors import SlurmUnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.folding.stops import killed_by
+from hpcorch.model.folding.stops import NO_OUTPUT_SIGNAL, killed_by
 from hpcorch.model.ids import parse_time
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.states import AttemptState
 from hpcorch.services.logs.attempts import error_file
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm import commands
@@ -72,25 +74,38 @@ def _has_words(path: Path, start: int) -> bool:
 
 
 _log = logging.getLogger(__name__)
-# Words that may hide a preemption. Others say more.
+# Words that may hide a preemption of a script. Others say more.
 _BY_ITSELF = frozenset({JobState.COMPLETED, JobState.FAILED})
+# Such words on a task, each with what its journal says.
+_OF_TASKS = frozenset({(JobState.COMPLETED, AttemptState.RUNNING), (JobState.LINGERING, AttemptState.STOPPED)})
 
 
 def with_preemptions(facts: Sequence[JobObserved], known: KnownAttempts, client: SlurmClient) -> list[JobObserved]:
-    """The same facts; those of a script that ended by itself say so if Slurm had started to preempt it.
+    """The same facts; those that may hide a preemption say so if Slurm had started to preempt the job.
 
-    At most one request, and none where no script ended or the cluster preempts nobody. Where Slurm does not answer,
-    its word on the end counts.
+    At most one request, and none where there is no such fact or the cluster preempts nobody. Where Slurm does not
+    answer, its word on the end counts.
     """
-    scripts = {one.submission: one for one in known.submissions.values() if one.ends_by_slurm}
-    ended = {fact.submission for fact in facts if fact.job_state in _BY_ITSELF} & scripts.keys()
-    if not ended:
+    submissions = {one.submission: one for one in known.submissions.values()}
+    doubtful = [fact for fact in facts if _may_hide_one(fact, submissions[fact.submission], known)]
+    if not doubtful:
         return list(facts)
-    begun = _begun([scripts[number].job_id or "" for number in sorted(ended)], client)
-    hidden = (
-        fact.submission in ended and _is_preempted(fact, scripts[fact.submission], begun, known) for fact in facts
-    )
-    return [replace(fact, preempted=True) if found else fact for fact, found in zip(facts, hidden, strict=True)]
+    numbers = sorted({fact.submission for fact in doubtful})
+    begun = _begun([submissions[number].job_id or "" for number in numbers], client)
+    return [
+        replace(fact, preempted=True)
+        if fact in doubtful and _is_preempted(fact, submissions[fact.submission], begun, known)
+        else fact
+        for fact in facts
+    ]
+
+
+def _may_hide_one(fact: JobObserved, submission: Submission, known: KnownAttempts) -> bool:
+    """Whether a fact is of a script that ended by itself, of a task that left so, or of one that was stopped."""
+    if submission.ends_by_slurm:
+        return fact.job_state in _BY_ITSELF
+    seen = known.attempts.get((fact.run, fact.submission))
+    return seen is not None and (fact.job_state, seen.state) in _OF_TASKS
 
 
 def _begun(job_ids: Sequence[str], client: SlurmClient) -> Mapping[str, datetime]:
@@ -106,11 +121,26 @@ def _begun(job_ids: Sequence[str], client: SlurmClient) -> Mapping[str, datetime
 def _is_preempted(
     fact: JobObserved, submission: Submission, begun: Mapping[str, datetime], known: KnownAttempts
 ) -> bool:
-    if fact.job_state not in _BY_ITSELF:
-        return False
     last = known.observed.get(fact.attempt)
     if last is not None and last.preempted:  # the controller may have forgotten it since
         return True
     start = begun.get(submission.element(fact.run) or "")
     # The database speaks of every execution, the controller of the last; a word without a start is the latter's.
     return start is not None and (fact.start is None or parse_time(fact.start) == start)
+
+
+def with_output_files(facts: Iterable[JobObserved], named: Callable[[JobObserved], str]) -> list[JobObserved]:
+    """The same facts; those of a job whose output file Slurm could not open name that file.
+
+    :param named: the file of a fact's run
+    """
+    return [
+        replace(
+            fact,
+            reason=f"Slurm could not open its output file {named(fact)}: the folder does not exist or is not"
+            " writable. Make it before you submit again",
+        )
+        if (fact.job_state, fact.signal) == (JobState.FAILED, NO_OUTPUT_SIGNAL)
+        else fact
+        for fact in facts
+    ]

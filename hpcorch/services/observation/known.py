@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 
+from hpcorch import tunables
 from hpcorch.journal.control import ControlHistory
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import AttemptId, parse_time
+from hpcorch.model.ids import AttemptId, format_time, parse_time
 from hpcorch.model.job_states import JobState, Witness
-from hpcorch.model.states import SubmissionState
+from hpcorch.model.states import AttemptState, SubmissionState
 
 # Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
 _ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
@@ -28,11 +29,14 @@ class KnownAttempts:
     :param submissions: released submissions by array job id
     :param attempts: the highest attempt of each (run, submission) that a journal speaks of
     :param observed: the scheduler's last word on each attempt
+    :param overdue: attempts whose work is over, so that their process should have ended: one that was asked to
+        stop leaves when Slurm ends it, any other within a moment
     """
 
     submissions: Mapping[str, Submission]
     attempts: Mapping[tuple[int, int], Attempt]
     observed: Mapping[AttemptId, JobObserved]
+    overdue: frozenset[AttemptId] = frozenset()
 
     @property
     def since(self) -> datetime:
@@ -42,6 +46,10 @@ class KnownAttempts:
     def is_over(self, attempt: AttemptId) -> bool:
         """Whether the scheduler has said that this attempt ended."""
         return attempt in self.observed and self.observed[attempt].job_state.ends_attempt
+
+    def is_lingering(self, attempt: AttemptId) -> bool:
+        """Whether its process was seen, last, after its work was over."""
+        return attempt in self.observed and self.observed[attempt].job_state is JobState.LINGERING
 
     def with_facts(self, facts: Iterable[JobObserved]) -> KnownAttempts:
         """The same with these facts known, too."""
@@ -54,6 +62,9 @@ def known_attempts(asked: Iterable[Run], history: ControlHistory, attempts: Iter
     :param attempts: of the sweep, as the ledger has them
     """
     wanted = {run.submission for run in asked}
+    began = [one for one in attempts if one.pid is not None]
+    scripts = {number for number, one in history.submissions.items() if one.form.is_script}  # go on after a command
+    latest = format_time(datetime.now(timezone.utc) - timedelta(seconds=tunables.JOB_STAYS_S))
     return KnownAttempts(
         submissions={
             submission.job_id: submission
@@ -62,9 +73,25 @@ def known_attempts(asked: Iterable[Run], history: ControlHistory, attempts: Iter
             and submission.submission in wanted
             and submission.state is SubmissionState.RELEASED
         },
-        attempts=_highest(one for one in attempts if one.pid is not None),
+        attempts=_highest(began),
         observed=history.observed,
+        overdue=frozenset(
+            id_of(one)
+            for one in began
+            if one.state is AttemptState.STOPPED
+            or (one.submission not in scripts and _is_over(one) and (one.ended_at or latest) < latest)
+        ),
     )
+
+
+def id_of(attempt: Attempt) -> AttemptId:
+    """What names an attempt."""
+    return AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
+
+
+def _is_over(attempt: Attempt) -> bool:
+    """Whether an attempt has recorded its end and Slurm has not told of one."""
+    return attempt.state.is_final and attempt.slurm_state is None
 
 
 def _highest(attempts: Iterable[Attempt]) -> dict[tuple[int, int], Attempt]:

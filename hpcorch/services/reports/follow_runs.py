@@ -66,12 +66,20 @@ class Follower:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             with Ledger.open(self._ledger.path, write=True) as writer:
-                yield from self._until_over(self._looks(open_reconciler(writer, self._sweep.id)), deadline)
+                reconciler = open_reconciler(writer, self._sweep.id)
+                yield from self._until_over(self._looks(reconciler), deadline)
+                self._look_for_processes(reconciler)
         except (RecordError, OSError) as error:
             counts = self._counts()
             if not self._is_over(counts):
                 raise UnavailableError(f"sweep {self._sweep.id} cannot be followed: {error}") from error
             yield counts
+
+    def _look_for_processes(self, reconciler: Reconciler) -> None:
+        """Find out whether a process stays whose run is over. Slurm is asked once, if it can be."""
+        if self._sweep.backend is Backend.SLURM:
+            with suppress(UnavailableError):
+                reconciler.ask_slurm(slurm_client())
 
     def _looks(self, reconciler: Reconciler) -> Iterator[Mapping[RunState, int]]:
         local = self._sweep.backend is Backend.LOCAL

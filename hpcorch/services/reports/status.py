@@ -12,6 +12,7 @@ from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.events import RerunPlanned
+from hpcorch.model.ids import format_ranges, named_runs
 from hpcorch.model.states import NOT_FINE, Backend, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
@@ -135,6 +136,17 @@ class StatusReport:
             return self.refresh.exit_code
         failed = sum(runs for state, runs in self.selected.items() if state in NOT_FINE)
         return int(failed > self.retried or self.refused)
+
+    @property
+    def lingering(self) -> str | None:
+        """That runs are over whose processes are not, and what ends those; None if there is none."""
+        runs = [report.run.run for report in self.runs if report.run.lingers]
+        if not runs:
+            return None
+        sweep = self.sweep.summary.sweep
+        one, many = ("process", "processes") if sweep.backend is Backend.LOCAL else ("job", "jobs")
+        stays = f"is over, and its {one} still runs" if len(runs) == 1 else f"are over, and their {many} still run"
+        return f"{named_runs(runs)} {stays}: `hpcorch cancel {sweep.id}/{format_ranges(runs)}` ends what is left"
 
     @property
     def advice(self) -> str | None:

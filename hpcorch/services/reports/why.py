@@ -181,7 +181,19 @@ def _running(known: _Known) -> Why:
     run = known.run
     where = f" on {run.node}" if run.node else ""
     word = "is suspended, and stays in memory" if run.state is RunState.SUSPENDED else "is running"
-    return Why(run=run, meaning=f"it {word}{where}", since=run.started_at)
+    told = f": {run.reason}" if run.reason else ""
+    return Why(run=run, reason=run.reason, meaning=f"it {word}{where}{told}", since=run.started_at)
+
+
+def _cancelling(known: _Known) -> Why:
+    run = known.run
+    return Why(
+        run=run,
+        reason=run.reason,
+        meaning=f"it has been {run.reason}, and has not ended yet",
+        sooner=f"if it does not end, `hpcorch cancel {run.sweep}/{run.run}` asks again",
+        since=run.started_at,
+    )
 
 
 def _over(known: _Known) -> Why:
@@ -222,4 +234,5 @@ _EXPLANATIONS: Mapping[RunState, Callable[[_Known], Why]] = {
     RunState.PENDING: _pending,
     RunState.RUNNING: _running,
     RunState.SUSPENDED: _running,
+    RunState.CANCELLING: _cancelling,
 }

@@ -22,14 +22,22 @@ from hpcorch.ledger.writing.expansion import manifests_in
 from hpcorch.model.entities import SBATCH, Run
 from hpcorch.model.events import JobObserved, SweepCreated
 from hpcorch.model.ids import utc_now
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import RunState
 from hpcorch.services.local.processes import orphaned
+from hpcorch.services.logs.unclaimed import output_file
 from hpcorch.services.observation.attribution import attributed
-from hpcorch.services.observation.conclusions import certain, heeded_signals, unexplained_attempts
+from hpcorch.services.observation.conclusions import (
+    certain,
+    heeded_signals,
+    lingering_attempts,
+    silent_attempts,
+    unexplained_attempts,
+)
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
 from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
-from hpcorch.services.observation.hidden_causes import with_memory, with_preemptions
+from hpcorch.services.observation.hidden_causes import with_memory, with_output_files, with_preemptions
 from hpcorch.services.observation.known import KnownAttempts, known_attempts
 from hpcorch.services.submission.settle import settle
 from hpcorch.services.tending.ownership import check_may_ask
@@ -96,14 +104,23 @@ class Reconciler:
             self.ingest()
         history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
         unexplained = unexplained_attempts(attempts, history) if client.config().accounting else frozenset()
-        asked = [*self._runs(_OPEN), *self._over(unexplained)]
+        lingering = lingering_attempts(history)
+        asked = [*self._runs(_OPEN), *self._over(unexplained | lingering)]
+        is_over = not asked
+        if is_over:  # does a process stay whose run is over?
+            asked = self._over(silent_attempts(attempts, history))
         known = known_attempts(asked, history, attempts)
         if not known.submissions:
             self.ingest(note=True)
             return
-        curious = any((run.run, run.submission) in unexplained for run in asked)
-        facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
-        self._append(certain(facts, known), known)
+        if is_over:
+            facts = from_queue(own_rows(client.queue(known.submissions), known), known)
+            self._append(fact for fact in facts if fact.job_state is JobState.LINGERING)
+        else:
+            curious = any((run.run, run.submission) in unexplained for run in asked)
+            facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
+            facts = with_output_files(facts, self._output_file)
+            self._append(certain(facts, known), known)
         self.ingest(note=True)
 
     def _ask(
@@ -116,7 +133,14 @@ class Reconciler:
         rows = own_rows(client.queue(known.submissions), known)
         alive = {(row.array_job_id, row.index) for row in rows if not row.state.is_final}
         names = {array if index is None else f"{array}_{index}" for array, index in alive}
-        silent = [r for r in asked if r.state in _OPEN and r.job_id is not None and r.job_id not in names]
+        lingering = lingering_attempts(self.journal.history())
+        silent = [
+            run
+            for run in asked
+            if run.job_id is not None
+            and run.job_id not in names
+            and (run.state in _OPEN or (run.run, run.submission) in lingering)
+        ]
         shown = from_queue(rows, known)
         if not silent and not curious and not any(map(is_without_detail, shown)):
             return shown
@@ -138,11 +162,17 @@ class Reconciler:
         elements = [(run.run, run.submission) for run in silent if run.submission in asked_about]
         return [*facts, *from_silence(elements, known, now=now, accounting=accounted is not None)]
 
+    def _output_file(self, fact: JobObserved) -> str:
+        sweep = self.ledger.sweep(self.sweep).sweep
+        return output_file(self.ledger, self.layout, sweep, fact.submission, fact.run)
+
     def look_local(self) -> None:
         """Conclude what became of runs whose local pool is gone."""
         self.ingest()
+        history = self.journal.history()
         unfinished = self._runs(state for state in RunState if not state.is_final)
-        self._append(orphaned(self.journal.history().submissions.values(), unfinished))
+        left = self._over(lingering_attempts(history))
+        self._append(orphaned(history.submissions.values(), [*unfinished, *left]))
         self.ingest()
 
     def _over(self, unexplained: Collection[tuple[int, int]]) -> list[Run]:

@@ -39,7 +39,7 @@ from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.protocol import SlurmClient
 
-_NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.UNCERTAIN}
+_NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.CANCELLING, RunState.UNCERTAIN}
 
 
 def look_after(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0) -> TendResult:

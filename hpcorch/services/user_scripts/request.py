@@ -6,7 +6,9 @@ behind them where sbatch must hear ours: what the user said is in ours then, too
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -204,3 +206,17 @@ def log_pattern(request: ScriptRequest, cwd: Path) -> str:
     """Where the job's output goes, with sbatch's own marks (sbatch(1), FILENAME PATTERN)."""
     default = "slurm-%j.out" if request.indices is None else "slurm-%A_%a.out"
     return str(cwd / request.values.get("chdir", ".") / request.values.get("output", default))
+
+
+def missing_folders(request: ScriptRequest, cwd: Path) -> list[str]:
+    """Sentences on folders that are not there, and without which Slurm fails the job before it begins."""
+    patterns = [log_pattern(request, cwd)]
+    if (errors := request.values.get("error")) is not None:
+        patterns.append(str(cwd / request.values.get("chdir", ".") / errors))
+    folders = dict.fromkeys(Path(os.path.normpath(pattern)).parent for pattern in patterns)
+    return [
+        f"the folder {folder} for its output does not exist: make it before the job starts"
+        f" (`mkdir -p {shlex.quote(str(folder))}`), or Slurm fails the job"
+        for folder in folders
+        if "%" not in str(folder) and not folder.is_dir()
+    ]

@@ -24,7 +24,13 @@ from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.site.project_profile import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
-from hpcorch.services.user_scripts.request import Granted, ScriptRequest, command_line, log_pattern
+from hpcorch.services.user_scripts.request import (
+    Granted,
+    ScriptRequest,
+    command_line,
+    log_pattern,
+    missing_folders,
+)
 from hpcorch.services.user_scripts.source import code_folder, script_files
 from hpcorch.slurm import commands, error_texts
 from hpcorch.slurm.protocol import SlurmClient
@@ -58,7 +64,7 @@ class ScriptSubmission:
     def submit(self) -> Outcome:
         cwd = Path.cwd()
         granted = self._granted(project := project_at(cwd), cwd)
-        self.outcome.notices.extend(granted.warnings)
+        self.outcome.notices.extend([*granted.warnings, *missing_folders(self.request, cwd)])
         recorded = self._recorded(cwd, granted)
         throttle = granted.throttle(self.request.parallel)
         with ExitStack() as locked:

@@ -100,13 +100,19 @@ def test_overwritten_pages_are_a_finding_or_a_sentence(path: Path) -> None:
         assert str(path) in str(error)  # noqa: PT017
 
 
+_ONE_RUN_MORE = (
+    "INSERT INTO runs (sweep, run, planned, launch, state, attempts, lingers, digest)"
+    " VALUES (1, 9, 1, 0, 'LOST', 0, 0, '')"
+)
+
+
 @pytest.mark.parametrize(
     "edit",
     [
         "UPDATE runs SET state = 'COMPLETED'",
         "UPDATE runs SET result = '0.99' WHERE run = 0",
         "DELETE FROM runs WHERE run = 2",
-        "INSERT INTO runs (sweep, run, planned, launch, state, attempts, digest) SELECT 1, 9, 1, 0, 'LOST', 0, ''",
+        _ONE_RUN_MORE,
         "UPDATE runs SET state = 'LSOT' WHERE run = 0",
         "UPDATE tallies SET state = 'LSOT' WHERE state = 'FAILED'",
         "DELETE FROM attempts",

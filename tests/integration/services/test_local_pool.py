@@ -12,8 +12,11 @@ import psutil
 import pytest
 
 from hpcorch.errors import UnavailableError
+from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
+from hpcorch.model.events import AttemptCalled
+from hpcorch.model.ids import AttemptId
 from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest
 from hpcorch.services.local.processes import orphaned, pool_id
 from tests.support import processes
@@ -47,7 +50,7 @@ def runs_of(sweep: SweepOnDisk) -> list[Run]:
 @pytest.mark.parametrize(
     ("deed", "state", "reason"),
     [
-        ("exit 0", "LOST", "the process ended with exit code 0, and the run recorded no end"),
+        ("exit 0", "LOST", "it ended with exit code 0 and recorded no end (see its log)"),
         ("exit 3", "FAILED", "the process ended with exit code 3"),
         ("kill -KILL $$", "FAILED", "the process was killed by SIGKILL"),
         ("kill -40 $$", "FAILED", "the process was killed by signal 40"),
@@ -106,3 +109,26 @@ def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, tune):
     with pytest.raises(Interrupted):
         execute(sweep, "trap '' TERM; sleep 100", tick)
     assert {run.state.value for run in runs_of(sweep)} == {"CANCELLED"}
+
+
+def test_a_process_that_stays_after_its_end_is_told_of_and_one_that_leaves_within_its_work_has_completed(
+    sweep, tune
+):
+    tune(JOB_STAYS_S=0.0)
+    over = sweep.project / "over"
+
+    def tick() -> None:
+        if not sweep.layout.journal(AttemptId(run=0, submission=0, restart=0)).exists():
+            sweep.start(0).end(5)
+            with JournalWriter.resume(sweep.start(1).journal) as journal:
+                journal.append(AttemptCalled())
+        first, second = runs_of(sweep)
+        if first.lingers:
+            assert (first.state.value, second.state.value) == ("COMPLETED", "RUNNING")
+            assert "its process still runs" in (first.reason or "")
+            over.touch()
+
+    first, second = execute(sweep, f"while [ ! -e {over} ]; do sleep 0.05; done", tick)
+    assert (first.state.value, first.result, first.lingers) == ("COMPLETED", 5, False)
+    assert (second.state.value, second.result) == ("COMPLETED", None)
+    assert "os._exit" in (second.reason or "")

@@ -144,6 +144,20 @@ def test_a_sweep_is_found_by_the_id_of_its_job_and_its_logs_by_the_pattern_of_it
     assert "has the Slurm job 3" in missing.stderr
 
 
+def test_a_missing_folder_for_output_is_warned_of_and_named_when_slurm_has_failed_for_it(project):
+    done = project.sbatch("-o", "nolog/%A_%a.out", "--array=0-1", "job.sh")
+    assert (done.returncode, done.stdout) == (0, "Submitted batch job 1\n")
+    assert f"the folder {project.folder}/nolog for its output does not exist: make it" in done.stderr
+    project.cluster.wait_until_idle()
+    runs = project.shown("status", "last", "--refresh")["runs"]
+    said = "the folder does not exist or is not writable. Make it before you submit again"
+    assert [(run["state"], run["reason"]) for run in runs] == [
+        ("FAILED", f"Slurm could not open its output file {project.folder}/nolog/1_{index}.out: {said}")
+        for index in (0, 1)
+    ]
+    assert "does not exist" not in project.sbatch("job.sh").stderr
+
+
 def test_a_script_is_not_run_again_by_us_and_the_sentence_says_how(project):
     assert project.sbatch("job.sh", "it's", env={"CODE": "3"}).returncode == 0
     project.cluster.wait_until_idle()

@@ -204,7 +204,8 @@ def run_array(job_id):
             limit = min(job["throttle"] or 10**6, int(os.environ.get("FAKE_SLURM_CPUS", "4")))
             if not waits(job, jobs):
                 for index in ready[: max(0, limit - len(children))]:
-                    children[index] = start(job, index)
+                    if (child := start(job, index)) is not None:
+                        children[index] = child
         time.sleep(0.03)
 
 
@@ -237,7 +238,12 @@ def start(job, index):
     names = {"%A": job["id"], "%a": index, "%j": raw, "%x": env["SLURM_JOB_NAME"], "%%": "%"}
     output = re.sub("%[Aajx%]", lambda m: names[m[0]], flags.get("output", "slurm-%A_%a.out"))
     mode = "ab" if flags.get("open-mode") == "append" else "wb"
-    with Path(job["cwd"], output).open(mode) as log:
+    try:
+        log = Path(job["cwd"], output).open(mode)  # noqa: SIM115 - entered below
+    except OSError:
+        task.update(state="FAILED", end=time.time(), signal=53)
+        return None
+    with log:
         child = subprocess.Popen(
             ["bash", str(ROOT / f"script-{job['id']}"), *job["arguments"]], cwd=job["cwd"], env=env,
             start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,

@@ -249,7 +249,8 @@ JOURNAL_ENDS = {
 }
 JOURNALS = {
     **{outcome: attempt(outcome=outcome, result=None) for outcome in (*JOURNAL_ENDS, "stopped")},
-    "nothing": attempt()[:-1],
+    "nothing": [fact for fact in attempt()[:-1] if not isinstance(fact, ev.AttemptCalled)],
+    "called": attempt()[:-1],
 }
 
 
@@ -273,8 +274,77 @@ def test_the_journal_says_what_the_task_did_and_slurm_what_it_could_not_say(jour
         expected = SLURM_ENDS[slurm]  # what it raised came of that
     if (journal, slurm) == ("stopped", "COMPLETED"):  # a command in a job that went on
         expected = (AttemptState.FAILED, RunState.FAILED)
+    if (journal, slurm) == ("called", "COMPLETED"):  # by os._exit(0)
+        expected = (AttemptState.COMPLETED, RunState.COMPLETED)
     assert (folded.attempts[0].state, folded.run.state) == expected
     assert folded.attempts[0].slurm_state == slurm
+
+
+def test_a_run_whose_process_left_with_exit_code_0_has_completed_without_a_result() -> None:
+    run = witnesses("called", word("COMPLETED")).run
+    assert (run.state, run.result) == (RunState.COMPLETED, None)
+    assert "os._exit" in (run.reason or "")
+
+
+def test_who_was_told_to_end_and_left_with_exit_code_0_may_not_have_completed() -> None:
+    told = [*attempt()[:-1], ev.AttemptSignalled(signal="SIGUSR1")]
+    said = segment("control", [word("COMPLETED")], first=10).events
+    folded = fold_run(evidence(("0.s0.r0", told), observed=said, submissions=submissions(*submitted(0, "0"))))
+    assert folded.run.state is RunState.LOST
+
+
+@pytest.mark.parametrize(
+    ("journal", "state", "reason"),
+    [
+        ("completed", RunState.COMPLETED, "its job still runs: `hpcorch cancel"),
+        ("failed", RunState.FAILED, "its job still runs: `hpcorch cancel"),
+        ("stopped", RunState.RUNNING, "and its job has not ended yet"),
+    ],
+)
+def test_a_job_that_stays_when_the_work_is_over_is_told_of(journal: str, state: RunState, reason: str) -> None:
+    folded = witnesses(journal, word("LINGERING"))
+    assert folded.run.state is state
+    assert reason in (folded.run.reason or "")
+    assert folded.attempts[0].slurm_state is None
+    over = witnesses(journal, word("LINGERING"), word("CANCELLED")).run
+    assert "still runs" not in (over.reason or "")
+
+
+def cancelled(run: str = "0", submission: int = 0, *, checkpoint: bool = False) -> ev.ControlRequested:
+    return ev.ControlRequested(
+        submission=submission, action="cancel", runs=run, user="alice", uid=1, host="login1", checkpoint=checkpoint
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "state"),
+    [
+        (cancelled("0-3"), [], RunState.CANCELLING),
+        (cancelled(checkpoint=True), ["RUNNING"], RunState.CANCELLING),
+        (cancelled("1"), ["RUNNING"], RunState.RUNNING),
+        (cancelled(submission=1), ["RUNNING"], RunState.RUNNING),
+        (cancelled(), ["CANCELLED"], RunState.CANCELLED),
+        (cancelled(), ["COMPLETED"], RunState.CANCELLED),
+        (cancelled(), ["TIMEOUT"], RunState.TIMEOUT),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_a_run_that_somebody_asked_to_cancel_is_cancelling_until_it_ends(
+    asked: ev.ControlRequested, said: list[str], state: RunState
+) -> None:
+    told = segment("control", [word(one) for one in said], first=10).events
+    found = submissions(*submitted(0, "0-3"), asked)
+    folded = fold_run(evidence(("0.s0.r0", JOURNALS["called"]), observed=told, submissions=found))
+    assert folded.run.state is state
+    if state is RunState.CANCELLING:
+        assert "by alice with hpcorch cancel" in (folded.run.reason or "")
+
+
+def test_who_requeues_a_cancelled_run_wants_it_to_run() -> None:
+    told = segment("control", [word("CANCELLED"), word("PENDING", restart=1)], first=10).events
+    found = submissions(*submitted(0, "0"), cancelled())
+    folded = fold_run(evidence(("0.s0.r0", JOURNALS["called"]), observed=told, submissions=found))
+    assert folded.run.state is RunState.PENDING
 
 
 @pytest.mark.parametrize("early", ["PENDING", "RUNNING"])
@@ -290,6 +360,7 @@ def test_what_slurm_said_before_an_attempt_was_over_is_not_shown_beside_its_end(
         ("failed", RunState.FAILED),
         ("stopped", RunState.UNCERTAIN),
         ("nothing", RunState.RUNNING),
+        ("called", RunState.RUNNING),
     ],
 )
 def test_a_word_that_is_no_end_leaves_the_journals_word(journal: str, slurm: str, state: RunState) -> None:

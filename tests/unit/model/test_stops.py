@@ -21,7 +21,7 @@ NOT_LED = tuple(journal for journal in OPEN if journal is not Journal.LED)
 
 
 def said(state: str, **values: Any) -> JobObserved:
-    return JobObserved(submission=0, run=0, restart=0, state=state, witness="sacct", **values)
+    return JobObserved(**{"submission": 0, "run": 0, "restart": 0, "state": state, "witness": "sacct", **values})
 
 
 # What the journal may say, what Slurm says, how the attempt ended, words of the reason.
@@ -32,6 +32,19 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.ASKED,), said("PREEMPTED"), AttemptState.PREEMPTED, "which it did; Slurm records it as preempted"),
     ((Journal.WARNED,), said("REQUEUED"), AttemptState.REQUEUED, "by hpcorch near its time limit"),
     (NOT_LED[:2], said("REQUEUED"), AttemptState.REQUEUED, "by hand, or by the site"),
+    (
+        NOT_LED[:2],
+        said("REQUEUED", witness="squeue"),
+        AttemptState.REQUEUED,
+        "requeued; Slurm has not reported why yet",
+    ),
+    (
+        (Journal.WARNED,),
+        said("REQUEUED", witness="squeue"),
+        AttemptState.REQUEUED,
+        "by hpcorch near its time limit",
+    ),
+    (NOT_LED[:2], said("REQUEUED", witness="squeue", preempted=True), AttemptState.PREEMPTED, "preempted: a job"),
     (OPEN, said("NODE_FAIL"), AttemptState.NODE_FAIL, "its node failed"),
     (OPEN, said("BOOT_FAIL"), AttemptState.BOOT_FAIL, "did not boot"),
     (OPEN, said("CANCELLED"), AttemptState.CANCELLED, "cancelled"),
@@ -89,6 +102,19 @@ CASES: list[tuple[tuple[Journal, ...], JobObserved, AttemptState, str]] = [
     ((Journal.LED,), said("COMPLETED", exit_code=0), AttemptState.COMPLETED, ""),
     ((Journal.LED,), said("LOST"), AttemptState.COMPLETED, ""),
     ((Journal.NOTHING,), said("COMPLETED", exit_code=0), AttemptState.LOST, "recorded no end"),
+    ((Journal.CALLED,), said("COMPLETED", exit_code=0), AttemptState.COMPLETED, "so there is no result"),
+    (
+        (Journal.CALLED,),
+        said("COMPLETED", exit_code=0, preempted=True),
+        AttemptState.LOST,
+        "with exit code 0 while Slurm preempted it",
+    ),
+    (
+        (Journal.NOTHING, Journal.SCRIPT),
+        said("FAILED", exit_code=0, signal=53),
+        AttemptState.FAILED,
+        "could not open its output file: the folder does not exist or is not writable",
+    ),
     (NOT_LED[:3], said("LOST"), AttemptState.LOST, "Slurm has no record"),
     ((Journal.WARNED,), said("COMPLETED", exit_code=0), AttemptState.TIMEOUT, "not requeued"),
     ((Journal.STOPPED,), said("COMPLETED", exit_code=0), AttemptState.FAILED, "by SIGTERM, and its job went on"),
@@ -149,9 +175,22 @@ def test_a_rank_that_dies_takes_the_first_one_with_it() -> None:
     assert (verdict.state, verdict.reason) == (AttemptState.FAILED, "another rank of it failed first (see its log)")
 
 
+def test_who_leaves_with_exit_code_0_after_somebody_asked_for_its_end_has_not_completed() -> None:
+    verdict = judge(Journal.CALLED, said("COMPLETED", exit_code=0), asked=True)
+    assert verdict is not None
+    assert verdict.state is AttemptState.CANCELLED
+
+
+def test_no_signal_is_blamed_where_slurm_could_not_open_the_output_file() -> None:
+    verdict = judge(Journal.NOTHING, said("FAILED", signal=53))
+    assert verdict is not None
+    assert verdict.signal is None
+
+
 def test_every_row_decides_some_case() -> None:
     rows = [find_rule(journal, slurm) for journals, slurm, *_ in CASES for journal in journals]
     rows.append(find_rule(Journal.STOPPED, said("FAILED"), ranks=4))
+    rows.append(find_rule(Journal.CALLED, said("COMPLETED"), asked=True))
     assert [rule for rule in RULES if rule not in rows] == []
 
 

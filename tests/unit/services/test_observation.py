@@ -13,7 +13,7 @@ from hpcorch.model import events as ev
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import parse_state
-from hpcorch.model.states import SubmissionForm
+from hpcorch.model.states import AttemptState, SubmissionForm
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
 from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
@@ -76,6 +76,42 @@ def test_a_reason_to_wait_that_a_user_can_act_on_is_news() -> None:
 def test_reasons_that_swap_while_an_element_waits_for_its_turn_are_no_news() -> None:
     before = known(*QUIET, said(7, "PENDING", reason="Priority"))
     assert from_queue([*OTHERS, queued(2, "PENDING", reason="Resources")], before) == []
+
+
+@pytest.mark.parametrize(
+    ("ended", "row", "found"),
+    [
+        ("COMPLETED", "RUNNING", "LINGERING"),
+        ("FAILED", "SUSPENDED", "LINGERING"),
+        ("COMPLETED", "COMPLETING", None),
+        ("STOPPED", "RUNNING", "LINGERING"),
+        ("STOPPED", "COMPLETING", "LINGERING"),
+    ],
+)
+def test_a_job_that_is_there_although_its_work_is_over_is_told_of_once(
+    ended: str, row: str, found: str | None
+) -> None:
+    over = entities.attempt(7, state=AttemptState(ended))
+    before = replace(
+        known(*QUIET), attempts={(7, 0): over}, overdue=frozenset({AttemptId(run=7, submission=0, restart=0)})
+    )
+    facts = from_queue([*OTHERS, queued(2, row)], before)
+    assert words(facts) == ([] if found is None else [(7, 0, found)])
+    assert from_queue([*OTHERS, queued(2, row)], before.with_facts(facts)) == []
+
+
+def test_an_element_that_waits_after_slurm_began_to_preempt_it_was_preempted() -> None:
+    before = known(*QUIET, said(7, "LINGERING", preempted=True), journals=[(7, 0)])
+    requeued, waiting = from_queue([*OTHERS, queued(2, "PENDING")], before)
+    assert (requeued.state, requeued.preempted) == ("REQUEUED", True)
+    assert (waiting.restart, waiting.state) == (1, "PENDING")
+
+
+def test_a_job_that_stayed_and_that_slurm_has_forgotten_stays_no_more() -> None:
+    over = entities.attempt(7, state=AttemptState.COMPLETED)
+    before = replace(known(said(7, "LINGERING")), attempts={(7, 0): over})
+    facts = from_silence([(7, 0)], before, now=NOW, accounting=False)
+    assert words(facts) == [(7, 0, "FORGOTTEN")]
 
 
 def test_a_running_element_whose_journal_runs_is_no_news() -> None:

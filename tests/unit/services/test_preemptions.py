@@ -11,7 +11,7 @@ from hpcorch.errors import SlurmUnavailableError
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.states import SubmissionForm
+from hpcorch.model.states import AttemptState, SubmissionForm
 from hpcorch.services.observation.hidden_causes import with_preemptions
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.scontrol import ClusterConfig
@@ -62,6 +62,20 @@ def told(cluster: Cluster, *facts: JobObserved, before: KnownAttempts | None = N
     found = with_preemptions(facts, before or known(), cluster)
     assert [replace(fact, preempted=None) for fact in found] == list(facts)
     return [fact.preempted for fact in found]
+
+
+@pytest.mark.parametrize(
+    ("journal", "slurm", "is_asked"),
+    [("STOPPED", "LINGERING", True), ("RUNNING", "COMPLETED", True), ("RUNNING", "FAILED", False)],
+)
+def test_a_task_that_was_stopped_or_left_with_exit_code_0_says_whether_slurm_preempts_it(
+    journal: str, slurm: str, is_asked: bool
+) -> None:
+    attempts = {(0, 0): entities.attempt(0, state=AttemptState(journal))}
+    before = replace(known(entities.submission(job_id="41")), attempts=attempts)
+    cluster = Cluster(PREEMPTED.replace("41", "41_0"))
+    assert told(cluster, replace(FAILED, state=slurm), before=before) == [True if is_asked else None]
+    assert bool(cluster.asked) is is_asked
 
 
 @pytest.mark.parametrize("state", ["FAILED", "COMPLETED"])

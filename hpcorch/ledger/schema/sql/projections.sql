@@ -67,6 +67,7 @@ CREATE TABLE submissions (
     form TEXT NOT NULL,                 -- tasks, script-array or script-job: how an array index names a run
     lowest INTEGER NOT NULL,            -- of its runs
     highest INTEGER NOT NULL,
+    cancellations TEXT NOT NULL,        -- JSON list of [runs, user, checkpoint]: who asked to cancel which of its runs
     PRIMARY KEY (sweep, submission)
 ) WITHOUT ROWID;
 
@@ -89,6 +90,7 @@ CREATE TABLE runs (
     error TEXT,
     log TEXT,
     metrics INTEGER,                    -- of the latest summary
+    lingers INTEGER NOT NULL,           -- 1 if it is over, and its process or job was seen after that
     digest BLOB NOT NULL,               -- of the other columns: a row edited by hand shows without a fold
     PRIMARY KEY (sweep, run)
 ) WITHOUT ROWID;

@@ -107,7 +107,7 @@ ORDER BY 1, 2
 -- Submissions that may include runs with an index from one number through another.
 -- name: submissions_around
 SELECT submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-       form
+       form, cancellations
 FROM submissions WHERE sweep = ? AND highest >= ? AND lowest <= ? ORDER BY submission
 
 -- name: rows_of_runs
@@ -136,14 +136,14 @@ INSERT OR IGNORE INTO bases (sweep, launch, base, planned) VALUES (?, ?, ?, ?)
 -- name: put_submissions
 INSERT OR REPLACE INTO submissions
     (sweep, submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-     form, lowest, highest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     form, lowest, highest, cancellations)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_run
 INSERT OR REPLACE INTO runs
     (sweep, run, planned, launch, state, job_id, submission, attempts, node, started_at, ended_at, exit_code,
-     reason, reused_from, result, error, log, metrics, digest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     reason, reused_from, result, error, log, metrics, lingers, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_attempt
 INSERT OR REPLACE INTO attempts
@@ -193,7 +193,7 @@ SELECT state, runs FROM tallies WHERE sweep = ? ORDER BY state
 
 -- name: read_runs
 SELECT r.run, r.launch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
-       r.reason, r.reused_from, r.result, r.error, r.log, m.body, e.body
+       r.reason, r.reused_from, r.result, r.error, r.log, r.lingers, m.body, e.body
 FROM runs AS r JOIN events AS e ON e.seq = r.planned LEFT JOIN events AS m ON m.seq = r.metrics
 WHERE r.sweep = ?
 ORDER BY r.run LIMIT ?
@@ -204,7 +204,7 @@ WITH chosen AS (
     SELECT run FROM runs WHERE sweep = ? AND state = ? ORDER BY run LIMIT ?
 )
 SELECT r.run, r.launch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
-       r.reason, r.reused_from, r.result, r.error, r.log, m.body, e.body
+       r.reason, r.reused_from, r.result, r.error, r.log, r.lingers, m.body, e.body
 FROM chosen
 CROSS JOIN runs AS r ON r.sweep = ? AND r.run = chosen.run
 CROSS JOIN events AS e ON e.seq = r.planned
@@ -213,7 +213,7 @@ ORDER BY r.run
 
 -- name: read_runs_by_index
 SELECT r.run, r.launch, r.state, r.job_id, r.submission, r.attempts, r.node, r.started_at, r.ended_at, r.exit_code,
-       r.reason, r.reused_from, r.result, r.error, r.log, m.body, e.body
+       r.reason, r.reused_from, r.result, r.error, r.log, r.lingers, m.body, e.body
 FROM json_each(?) AS wanted
 CROSS JOIN runs AS r ON r.sweep = ? AND r.run = wanted.value
 CROSS JOIN events AS e ON e.seq = r.planned
@@ -270,7 +270,7 @@ FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
 
 -- name: read_submissions
 SELECT submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-       form
+       form, cancellations
 FROM submissions WHERE sweep = ? ORDER BY submission
 
 -- name: read_launches

@@ -1,0 +1,81 @@
+"""Ends of runs that are not the ends of their processes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hpcorch.model import events as ev
+from tests.support.apps import App
+from tests.support.command_line import CommandLine
+from tests.support.fake_cluster import FakeCluster
+from tests.support.sweeps import SweepOnDisk
+from tests.support.tuning import Tune
+from tests.support.waiting import wait_until
+
+PROGRAM = """
+import atexit, os, time
+import hydra
+
+@hydra.main(version_base=None, config_path=None)
+def main(cfg):
+    if cfg.how == "stay":
+        atexit.register(time.sleep, 600)
+    if cfg.how == "leave":
+        os._exit(0)
+    return 5
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def shown(hpcorch: CommandLine, *words: str) -> dict[str, dict[str, object]]:
+    runs = json.loads(hpcorch("status", "last", *words, "--json").out)["runs"]
+    return {run["overrides"][0].partition("=")[2]: run for run in runs}
+
+
+def test_a_process_that_stays_is_told_of_and_ended_and_one_that_leaves_early_has_completed(
+    on_slurm: App, cluster: FakeCluster, hpcorch: CommandLine, tune: Tune
+) -> None:
+    tune(JOB_STAYS_S=0.0, JOURNAL_LATE_S=-5.0)
+    (on_slurm.folder / "app.py").write_text(PROGRAM)
+    assert on_slurm.launch("hydra.launcher.detach=true", "+how=stay,leave").returncode == 0
+    wait_until(lambda: {run["state"] for run in shown(hpcorch, "--refresh").values()} == {"COMPLETED"})
+    left = shown(hpcorch)["leave"]
+    assert (left["result"], left["lingers"]) == (None, False)
+    assert "os._exit" in str(left["reason"])
+    wait_until(lambda: shown(hpcorch, "--refresh")["stay"]["lingers"])
+    sweep = on_slurm.summary().sweep.id
+    assert (
+        f"run 0 is over, and its job still runs: `hpcorch cancel {sweep}/0` ends" in hpcorch("status", "last").err
+    )
+    assert "its job still runs" in hpcorch("show", "last/0").out
+    assert "its job still runs" in hpcorch("why", "last/0").out
+    waited = hpcorch("wait", "last")
+    assert waited.code == 0
+    assert "its job still runs" in waited.err
+    assert "asked to cancel run 0 of sweep" in hpcorch("cancel", "-y", "last").out
+    cluster.wait_until_idle()
+    ended = shown(hpcorch, "--refresh")["stay"]
+    assert (ended["state"], ended["result"], ended["lingers"]) == ("COMPLETED", 5, False)
+    assert "nothing to cancel" in hpcorch("cancel", "-y", "last").err
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_run_that_was_asked_to_end_is_cancelling_wherever_it_is_shown(
+    hpcorch: CommandLine, sweep: SweepOnDisk, checkpoint: bool
+) -> None:
+    for run in (0, 1):
+        sweep.start(run)
+    values = {"submission": 0, "user": "alice", "uid": 1, "host": "login1"}
+    sweep.record(ev.ControlRequested(action="cancel", runs="0-1", checkpoint=checkpoint, **values))
+    runs = json.loads(hpcorch("status", "last", "--json").out)["runs"]
+    assert [run["state"] for run in runs] == ["CANCELLING", "CANCELLING"]
+    assert "by alice with hpcorch cancel" in runs[0]["reason"]
+    (listed,) = json.loads(hpcorch("ls", "--json").out)
+    assert (listed["state"], listed["counts"]) == ("CANCELLING", {"CANCELLING": 2})
+    assert "by alice with hpcorch cancel" in hpcorch("show", "last/0").out
+    assert "asked" in json.loads(hpcorch("why", "last/0", "--json").out)["meaning"]
+    assert len(hpcorch("status", "last", "-s", "CX", "-q").out.split()) == 2
