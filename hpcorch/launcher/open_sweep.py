@@ -200,6 +200,8 @@ class OpenSweep:
                 keys=self.keys,
                 slurm_release=client.config().version if client is not None else None,
             )
+            if self._frozen.trouble is not None:
+                log.warning(self._frozen.trouble)
             if left := left_out(self._frozen.code.left):
                 log.info("Code: %s", left)
         return self._frozen

@@ -97,7 +97,7 @@ def _code(code: CodeFrozen | None) -> str | None:
         return None
     snapshot = f"snapshot {code.digest[:12]}"
     if code.commit is None:
-        return f"{snapshot} (no commit: {code.problem})" if code.problem else snapshot
+        return f"{snapshot} (no commit: {code.lacks_commit})"
     changed = " with uncommitted changes" if code.dirty else ""
     return f"commit {code.commit}{f' on {code.branch}' if code.branch else ''}{changed}, {snapshot}"
 

@@ -91,7 +91,7 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
 def _code_text(code: CodeFrozen) -> str:
     snapshot = f"snapshot {_short(code.digest)} ({_files(code.files)})"
     if code.commit is None:
-        return f"{snapshot}, no commit: {_cell(code.problem or 'not in a git checkout')}"
+        return f"{snapshot}, no commit: {_cell(code.lacks_commit)}"
     changed = " with uncommitted changes, recorded as a diff" if code.dirty else ""
     origin = f" of {_cell(code.remote)}" if code.remote else ""
     return f"commit {_code(code.commit)}{origin}{changed}; {snapshot}"

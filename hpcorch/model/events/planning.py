@@ -75,7 +75,7 @@ class RunPlanned(Fact):
 class CodeFrozen(Fact):
     """The code of a launch is a snapshot, and every attempt runs from it.
 
-    If git could not answer, ``problem`` says why, and ``commit`` and the like are None.
+    If git could not tell of the checkout, ``problem`` says why, and ``commit`` and the like are None.
     """
 
     kind = "code-frozen"
@@ -94,6 +94,11 @@ class CodeFrozen(Fact):
     diff: str | None = None  # path relative to the sweep directory, as `git apply` takes it
     diff_digest: str | None = None  # sha256:<hexadecimal> of that file
     problem: str | None = None
+
+    @property
+    def lacks_commit(self) -> str:
+        """Why there is no commit; of use where there is none."""
+        return self.problem or ("not committed yet" if self.branch else "not in a git checkout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hpcorch.quick_dataclasses import dataclass
 _OF_HOOKS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 _USER_IN_URL = re.compile(r"^(\w[\w+.-]*://)[^/@]*@")
 _CLOSED_FOLDER = re.compile(rb"^warning: could not open directory '(.*)/': ", re.MULTILINE)
+_DUBIOUS = re.compile(rb"dubious ownership in repository at '(.*)'")  # git-config(1), safe.directory
 _QUERY_IN_URL = re.compile(r"[?#].*$", re.DOTALL)
 
 
@@ -38,7 +40,7 @@ class Checkout:
     :param remote: URL without credentials
     :param dirty: whether tracked files differ from the commit
     :param diff_digest: SHA-256 in hexadecimal of :func:`diff`; None where nothing differs
-    :param problem: why something is not known
+    :param problem: why git cannot tell of a checkout that is there
     """
 
     root: str | None = None
@@ -54,13 +56,17 @@ class GitError(Exception):
     """Git is not installed, did not answer, or refused; the text is a sentence without its full stop."""
 
 
+class NoGitError(GitError):
+    """Git is not installed."""
+
+
 def look(folder: Path) -> tuple[Checkout, bytes]:
     """The checkout that ``folder`` lies in, and its diff. Never raises for what git does or lacks."""
     checkout = Checkout()
     try:
         root = top(folder)
         if root is None:
-            return Checkout(problem=f"{folder} is in no git checkout"), b""
+            return Checkout(), b""
         checkout = _status(root)
         changes = diff(root) if checkout.dirty and checkout.commit else b""
     except GitError as error:
@@ -179,7 +185,7 @@ def _git(folder: Path, *words: str) -> FinishedRaw:
             ["git", "-c", "core.fsmonitor=false", *words], timeout_s=tunables.GIT_TIMEOUT_S, env=env, cwd=folder
         )
     except CommandMissingError:
-        raise GitError("git is not installed here") from None
+        raise NoGitError("git is not installed here") from None
     except CommandTimeoutError as error:
         raise GitError(str(error)) from error
 
@@ -187,6 +193,12 @@ def _git(folder: Path, *words: str) -> FinishedRaw:
 def _checked(done: FinishedRaw) -> bytes:
     if done.returncode == 0:
         return done.stdout
+    if (dubious := _DUBIOUS.search(done.stderr)) is not None:
+        folder = to_text(dubious[1])
+        raise GitError(
+            f"git refuses {folder}, which belongs to another user: trust it with"
+            f" `git config --global --add safe.directory {shlex.quote(folder)}`"
+        )
     said = done.stderr.decode(errors="backslashreplace").strip().splitlines()
     raise GitError(f"git {done.argv[3]} failed: {said[0] if said else f'exit code {done.returncode}'}")
 
@@ -205,13 +217,15 @@ def uncommitted_changes(folder: Path) -> list[str]:
 
     What is no code does not count: data that git does not know, and what sweeps, jobs and hpcorch itself write.
     Nothing differs where there is no git, or no checkout: such code has no commit.
+
+    :raises GitError: git cannot tell
     """
     try:
         root = top(folder)
         if root is None:
             return []
         tracked, untracked = changed_paths(root)
-    except GitError:
+    except NoGitError:
         return []
     return [*tracked, *(path for path in untracked if not _is_output(root / path))]
 

@@ -72,6 +72,8 @@ def _examine_code(codes: Sequence[CodeFrozen], evidence: Evidence, exam: Examina
     for code in codes:
         if code.diff is not None and code.diff_digest is not None:
             _same(evidence, code.diff, code.diff_digest, "diff", exam)
+    for unknown in dict.fromkeys(code.problem for code in codes if code.problem is not None):
+        exam.note("code", f"no commit is on record, the snapshot alone: {unknown}")
     for digest, code in {code.digest: code for code in codes}.items():
         touched = f"snapshot {digest}"
         try:

@@ -21,9 +21,10 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import Backend, SubmissionForm, SubmissionState
 from hpcorch.runtime.context.claim import claim
 from hpcorch.runtime.context.held_signals import HeldSignals
+from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place, place_in
 from hpcorch.services.local.processes import pool_id
-from hpcorch.services.recording.program_sweep import WrappedProgram, record_program
+from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.slurm.job_environment import Job
 
@@ -61,7 +62,7 @@ def begin_own(ledger: Path, order: Order, job: Job | None, signals: HeldSignals)
     if job is not None:
         return _begin_in_job(ledger, order, job, signals)
     with signals.stops_raise():
-        recorded = record_program(ledger, _wrapped(order, job))
+        recorded = _recorded(ledger, order, job)
     _submit(recorded.journal, job)
     return _claimed(recorded.layout, AttemptId(run=0, submission=0, restart=0), job)
 
@@ -76,12 +77,19 @@ def _begin_in_job(ledger: Path, order: Order, job: Job, signals: HeldSignals) ->
             layout = SweepLayout(candidate)
             if not candidate.exists():
                 with signals.stops_raise():
-                    recorded = record_program(ledger, _wrapped(order, job), directory=candidate)
+                    recorded = _recorded(ledger, order, job, directory=candidate)
                 _submit(recorded.journal, job)
             elif not _is_open(layout, attempt, job):
                 continue
             return _claimed(layout, attempt, job)
     raise AssertionError("the candidates do not end")
+
+
+def _recorded(ledger: Path, order: Order, job: Job | None, *, directory: Path | None = None) -> RecordedSweep:
+    recorded = record_program(ledger, _wrapped(order, job), directory=directory)
+    if recorded.frozen.trouble is not None:
+        say(recorded.frozen.trouble)
+    return recorded
 
 
 def _claimed(layout: SweepLayout, attempt: AttemptId, job: Job | None) -> tuple[Place, JournalWriter]:

@@ -50,6 +50,12 @@ class FrozenProgram:
     apart: tuple[str, ...]
 
     @property
+    def trouble(self) -> str | None:
+        """A sentence to be told at launch, if git could not tell of the checkout that the code is in."""
+        problem = self.checkout.problem
+        return None if problem is None else f"No commit is recorded of the code, the snapshot alone: {problem}"
+
+    @property
     def snapshot(self) -> SnapshotPlace:
         """Where nodes find the code."""
         return SnapshotPlace(digest=self.code.digest, archive=str(self.code.archive), root=str(self.code.root))

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcorch.errors import NotFoundError, PolicyError, UsageError
 from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR
-from hpcorch.provenance.code.git import uncommitted_changes
+from hpcorch.provenance.code.git import GitError, uncommitted_changes
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Profile
 from hpcorch.resources.request import resolve
 from hpcorch.slurm.answers.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
@@ -115,20 +115,25 @@ def check_cluster(profile: Profile, client: SlurmClient) -> None:
 def check_checkout(profile: Profile, folder: Path) -> str | None:
     """See whether the code may have uncommitted changes, if the profile cares; a sentence if it has, and may.
 
-    :raises PolicyError: it has, and the profile forbids that
+    :raises PolicyError: it has, or git cannot tell, and the profile forbids that
     """
     policy = profile.policies.clean_git
     if policy is CleanGit.IGNORE:
         return None
-    changed = uncommitted_changes(folder)
+    required = f"{profile.called} requires a clean git checkout (policies.clean_git: refuse), but"
+    try:
+        changed = uncommitted_changes(folder)
+    except GitError as error:
+        if policy is CleanGit.WARN:
+            return f"Whether the checkout has uncommitted changes is not known: {error}"
+        raise PolicyError(f"{required} git cannot tell: {error}. Nothing was submitted") from error
     if not changed:
         return None
     shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
     if policy is CleanGit.WARN:
         return f"The checkout has uncommitted changes: {shown}"
     raise PolicyError(
-        f"{profile.called} requires a clean git checkout (policies.clean_git: refuse), but there are uncommitted"
-        f" changes: {shown}. Commit or stash them; nothing was submitted"
+        f"{required} there are uncommitted changes: {shown}. Commit or stash them; nothing was submitted"
     )
 
 

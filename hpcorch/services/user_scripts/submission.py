@@ -134,6 +134,7 @@ class ScriptSubmission:
         )
         recorded = record_program(default_ledger(cwd), wrapped)
         self.outcome.sweep = recorded.sweep
+        self.outcome.notices.extend(filter(None, [recorded.frozen.trouble]))
         return recorded
 
     def _intend(self, held: _Held) -> None:

@@ -21,6 +21,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.states import RunState
 from tests.support.apps import App
+from tests.support.command_line import CommandLine
 from tests.support.waiting import wait_until
 
 SCRIPT = """
@@ -365,3 +366,16 @@ def test_an_input_that_changed_between_two_attempts_is_drift(tmp_path, policy, s
         policy,
     )
     assert policy == "warn" or run.exit_code == 75
+
+
+def test_a_checkout_that_git_refuses_is_told_of_at_launch_and_in_the_audit(
+    locally: App, hpcorch: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=locally.folder, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for testing the refusal
+    done = locally.launch("x=1")
+    cure = f"`git config --global --add safe.directory {locally.folder}`"
+    assert done.returncode == 0
+    assert done.stderr.count(cure) + done.stdout.count(cure) == 1
+    assert cure in hpcorch("audit", "last").out
+    assert cure in hpcorch("show", "last/0").out

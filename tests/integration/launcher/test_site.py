@@ -135,6 +135,16 @@ def test_a_checkout_with_uncommitted_changes_is_refused_where_the_site_wants_a_c
     assert left_behind(app) == []
 
 
+def test_a_checkout_of_which_git_cannot_tell_is_not_taken_for_a_clean_one(app, monkeypatch):
+    (app.folder / ".hpcorch" / "site.yaml").write_text("policies: {clean_git: refuse}\n")
+    subprocess.run(["git", "init", "-q"], cwd=app.folder, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for testing the refusal
+    done = app.launch("x=1")
+    assert done.returncode == 1
+    assert "requires a clean git checkout (policies.clean_git: refuse), but git cannot tell" in done.stderr
+    assert left_behind(app) == []
+
+
 def test_a_dry_run_tells_what_would_happen_and_does_nothing(app):
     words = ["hydra.launcher.resources={disk: 1}", NORMAL, "hydra.launcher.gpus_per_node=1"]
     done = app.launch("x=1,2,3", *words, "hydra.launcher.dry_run=true")

@@ -267,7 +267,7 @@ def test_a_detached_head_has_no_branch_and_a_worktree_is_a_checkout(root, tmp_pa
 
 
 def test_no_checkout_and_no_git_are_answers(root, monkeypatch):
-    assert "is in no git checkout" in (git.look(root)[0].problem or "")
+    assert git.look(root)[0] == git.Checkout()
     committed(root, {"a.py": ""})
     monkeypatch.setenv("PATH", "/nowhere")
     checkout, _ = git.look(root)
@@ -278,7 +278,12 @@ def test_a_refusal_of_git_is_an_answer(root, monkeypatch):
     committed(root, {"a.py": ""})
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for testing the refusal
     checkout, _ = git.look(root)
-    assert "dubious ownership" in (checkout.problem or "")
+    assert checkout.problem == (
+        f"git refuses {root}, which belongs to another user: trust it with"
+        f" `git config --global --add safe.directory {root}`"
+    )
+    with pytest.raises(git.GitError, match="which belongs to another user"):
+        uncommitted_changes(root)
 
 
 @pytest.mark.parametrize(
