@@ -8,6 +8,7 @@ found out by resolving both configurations with resolvers that say no more than 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _LAUNCHER = "hydra.launcher."
+_CALL = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
+# These look only into the configuration, or are for the job to answer.
+_REFERENCES = frozenset(
+    {"hydra", "hpcorch", "oc.select", "oc.decode", "oc.create", "oc.dict.keys", "oc.dict.values"}
+)
 _DIRECTORY = ("hydra.sweep.dir", "hydra.sweep.subdir")  # a rerun has its own
 
 
@@ -65,6 +71,8 @@ def _parsed(text: str) -> Override:
         raise UsageError(f"--set {text} cannot be read ({_first_line(error)}): write it as an override") from error
     if override.is_sweep_override():
         raise UsageError(f"--set {text} has several values, and a rerun takes one: launch the program to sweep")
+    if call := next((name for name in _CALL.findall(text) if name not in _REFERENCES), None):
+        raise UsageError(f"--set {text} calls the resolver {call}, which only the program has: write the value")
     if override.is_hydra_override() or override.key_or_group == "hydra":
         raise UsageError(f"--set {text} changes Hydra's own configuration: of that only {_LAUNCHER}KEY can be set")
     return override
@@ -163,13 +171,22 @@ def _merged(texts: Sequence[str], overrides: Sequence[Override]) -> list[str]:
 
 
 def _check_groups(config: DictConfig, overrides: Sequence[Override]) -> None:
-    choices = config.hydra.runtime.choices
     for one in overrides:
-        if one.key_or_group in choices or one.package is not None:
+        if one.package is not None or _is_group(config, one.key_or_group):
             raise UsageError(
                 f"--set {one.input_line} chooses another configuration file, and a rerun has the frozen one: set"
                 " single values of it, or launch the program"
             )
+
+
+def _is_group(config: DictConfig, name: str) -> bool:
+    """Whether a key names a folder of configurations, of which one is in the composed configuration or not."""
+    runtime = config.hydra.runtime
+    return name in runtime.choices or any(
+        os.path.isdir(os.path.join(source.path, name))  # noqa: PTH112, PTH118 - text, of any content
+        for source in runtime.config_sources
+        if source.schema == "file"
+    )
 
 
 def _dirname(config: DictConfig, written: str, task: Sequence[str]) -> str:
@@ -229,7 +246,7 @@ def _plain_resolvers(config: DictConfig) -> Iterator[None]:
 
     resolvers = vars(BaseContainer)["_resolvers"]
     known = dict(resolvers)
-    called = set(re.findall(r"\$\{\s*([A-Za-z_][\w.]*)\s*:", repr(plain(config))))
+    called = set(_CALL.findall(repr(plain(config))))
     try:
         for name in called:
             if not name.startswith("oc."):
