@@ -73,6 +73,7 @@ class SweepLauncher(Launcher):
             composer=composer,
             task_function=task_function,
             hydra_context=hydra_context,
+            ordinal=_next_sweep(task_function),
         )
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
@@ -122,6 +123,16 @@ class SweepLauncher(Launcher):
     @abstractmethod
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         """Say what would be done, and return handles to runs that are only planned."""
+
+
+def _next_sweep(function: TaskFunction) -> int:
+    """How many sweeps of a function this process has begun before. Hydra may execute this module several times."""
+    from hpcorch.runtime.program.calling_program import sweeps_begun
+    from hpcorch.runtime.program.task_file import function_name
+
+    name = function_name(function)
+    sweeps_begun[name] += 1
+    return sweeps_begun[name] - 1
 
 
 def _keys(params: Mapping[str, Any]) -> LaunchKeys:

@@ -22,6 +22,7 @@ class Launching:
     """One invocation of a launcher.
 
     :param keys: the launcher's, as they were given
+    :param ordinal: which of this process's sweeps of that function it is, from 0
     :param config: of the sweeper's own composition, ``hydra`` included
     """
 
@@ -31,3 +32,4 @@ class Launching:
     composer: Composer
     task_function: TaskFunction
     hydra_context: HydraContext
+    ordinal: int = 0

@@ -33,8 +33,9 @@ from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
 from hpcorch.model.seeds import SeedSource, new_root_seed
-from hpcorch.model.states import Backend
-from hpcorch.runtime.program.task_function import Task, dump_task
+from hpcorch.model.states import Backend, Entry
+from hpcorch.runtime.program.calling_program import NotRepeatableError, find_invocation, interpreter_options
+from hpcorch.runtime.program.task_file import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 from hpcorch.services.site.project_profile import lease_places, project_at
@@ -104,14 +105,10 @@ class OpenSweep:
         return cls(
             journal=ControlJournal(layout, new_sweep_id()),
             ledger_path=ledger_path,
-            keys=launching.keys,
+            keys=_with_options(launching.keys),
             backend=launching.backend,
             config=launching.config,
-            task=Task(
-                function=launching.task_function,
-                hydra_context=launching.hydra_context,
-                singletons=Singleton.get_state(),
-            ),
+            task=_task(launching),
             composer=launching.composer,
             planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
             site=Site.find(project_at(cwd), client),
@@ -308,6 +305,30 @@ class OpenSweep:
                 raise RecordError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
+
+
+def _task(launching: Launching) -> Task:
+    """What jobs execute: the program that called Hydra, unless it cannot be executed again or is not to be."""
+    function, problem, invocation = launching.task_function, None, None
+    if launching.keys.entry == Entry.FUNCTION:
+        problem = "hydra.launcher.entry=function asks for it"
+    else:
+        try:
+            invocation = find_invocation(function, ordinal=launching.ordinal)
+        except NotRepeatableError as error:
+            problem = str(error)
+    return Task(
+        function=function,
+        hydra_context=launching.hydra_context,
+        singletons=Singleton.get_state(),
+        invocation=invocation,
+        problem=problem,
+    )
+
+
+def _with_options(keys: LaunchKeys) -> LaunchKeys:
+    """The keys with the options of this interpreter, unless others are asked for."""
+    return keys if keys.python_options is not None else replace(keys, python_options=interpreter_options())
 
 
 def _with_key(run: ManifestRun, frozen: FrozenProgram) -> ManifestRun:

@@ -40,7 +40,6 @@ def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
     :param environ: the environment that the job is given
     """
     exports = {
-        "SUBMITIT_EXECUTOR": "slurm",  # lets submitit.JobEnvironment() work in the user's code
         # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
         "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
     }

@@ -195,6 +195,13 @@ class Backend(str, Enum):
 _BY_WORD = {backend.value: backend for backend in Backend}
 
 
+class Entry(str, Enum):
+    """What a job executes."""
+
+    PROGRAM = "program"  # the program itself, up to its call of the function
+    FUNCTION = "function"  # the function alone, from a pickle
+
+
 class AttemptOutcome(str, Enum):
     """An attempt's own last word, as ``attempt-ended`` records it. What Slurm says may make another state of it."""
 

@@ -30,7 +30,7 @@ from hpcorch.journal.reader import read_segment
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.program.call import frozen_config
-from hpcorch.runtime.program.task_function import read_task
+from hpcorch.runtime.program.task_file import read_task
 
 # Python source: the CPU time of this process and of the commands that it has waited for.
 CPU_S = """
@@ -122,9 +122,9 @@ sys.exit(code)
 PARTS = {
     "import": "imports of hpcorch before the claim",
     "attempt-claimed": "claim",
-    "attempt-verified": "verification, the task's imports included",
-    "attempt-seeded": "seeding",
+    "attempt-seeded": "verification of code and environment, and seeding",
     "attempt-called": "its record",
+    "attempt-verified": "the program up to its call, its imports included, and the configuration",
     "task": "to the task's first statement, by Hydra's run_job",
 }
 ATTEMPT = AttemptId(run=0, submission=0, restart=0)

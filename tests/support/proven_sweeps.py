@@ -139,7 +139,7 @@ def begun(made: SweepOnDisk, run: int, restart: int, snapshot: str) -> JournalWr
     journal.append(ev.AttemptClaimed(host="n1", pid=99, cpus=2))
     journal.append(
         ev.AttemptVerified(
-            config_digest=f"sha256:{run}", task_digest=digest(b"a task"), code_digest=snapshot, main="snapshot"
+            config_digest=f"sha256:{run}", task_digest=digest(b"a task"), code_digest=snapshot, entry="program"
         )
     )
     journal.append(ev.AttemptSeeded(seed=100 + run, libraries=["random"]))

@@ -36,8 +36,8 @@ class AttemptVerified(Fact):
     config_digest: str
     task_digest: str
     code_digest: str | None = None  # of the snapshot that the attempt imports from
-    main: str | None = None  # where the task function of __main__ is from: snapshot | pickle
-    main_problem: str | None = None  # why it is from its pickle, which was made at submission
+    entry: str | None = None  # a word of Entry
+    entry_problem: str | None = None  # why it is the function
     fingerprint: str | None = None  # of the environment, as in environment-frozen
 
 
@@ -82,7 +82,7 @@ class AttemptSeeded(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptCalled(Fact):
-    """The attempt's work begins: the task function is called, or a command is started.
+    """The attempt's work begins: the program is executed up to its function, or a command is started.
 
     Ranks other than 0 begin when they see it. The fields are set for a command, whose rank 0 decides.
     """

@@ -11,6 +11,7 @@ from hpcorch.errors import UsageError
 from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retry_budget import RetryBudget
+from hpcorch.model.states import Entry
 from hpcorch.quick_dataclasses import dataclass
 
 # Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.
@@ -173,6 +174,12 @@ def _policies(key: str, value: Any) -> FrozenMapping[str, str]:
     return FrozenMapping(value)
 
 
+def _entry(key: str, value: Any) -> str:
+    if value not in [entry.value for entry in Entry]:
+        raise refusal(key, value, "program or function")
+    return str(value)
+
+
 AMOUNT = Kind(form=Form.NUMBER, check=_amount)
 TEXT = Kind(form=Form.TEXT, check=_text)
 FLAG = Kind(form=Form.FLAG, check=_flag)
@@ -186,3 +193,4 @@ SBATCH_FLAGS = Kind(form=Form.MAPPING, check=_sbatch_flags)
 TASKS = Kind(form=Form.WHOLE, check=_at_least_one, may_be_null=True)  # hydra-submitit-launcher takes null for 1
 BUDGET = Kind(form=Form.ANY, check=lambda _, value: RetryBudget.parse(value))
 POLICY = Kind(form=Form.MAPPING, check=_policies)
+ENTRY = Kind(form=Form.TEXT, check=_entry)

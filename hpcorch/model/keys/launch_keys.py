@@ -17,6 +17,7 @@ from hpcorch.model.keys import kinds
 from hpcorch.model.keys.fields import Heeds, Key, key, plain_value
 from hpcorch.model.keys.kinds import whole
 from hpcorch.model.retry_budget import RetryBudget
+from hpcorch.model.states import Entry
 
 USUAL_DELAY_S: Final = 120  # hydra-submitit-launcher's
 # Of the runs of one array, unless somebody asks for another number (as hydra-submitit-launcher has it).
@@ -116,6 +117,15 @@ class LaunchKeys:
     srun_args: tuple[str, ...] = key(kinds.TEXTS, Heeds.SBATCH, default=(), hydra=None)
     python: str | None = key(
         kinds.TEXT, Heeds.SBATCH, "shell text that starts Python; by default, the launcher's interpreter"
+    )
+    python_options: tuple[str, ...] | None = key(
+        kinds.TEXTS, _EVERY_RUN, "options of Python's, such as -O; by default, those of the launching interpreter"
+    )
+    entry: str = key(
+        kinds.ENTRY,
+        Heeds.LAUNCH,
+        "what a job executes: the program up to its call of the function, or the function alone, as a pickle",
+        default=Entry.PROGRAM.value,
     )
     pool: str | None = key(
         kinds.TEXT, Heeds.SLURM, "a pool of the site profile: partition, QOS, account and more at once"

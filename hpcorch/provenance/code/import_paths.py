@@ -1,11 +1,11 @@
-"""Where imports come from once the code is a snapshot: ``sys.path``, single files, and editable installs."""
+"""Which files the snapshot of the code stands for, and which modules came from the live tree instead."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,15 +51,6 @@ class Move:
         return path if _INSTALLED & set(below.parts) else str(self.tree / below)
 
 
-def mapped(sys_path: Iterable[str], move: Move, *, cwd: Path) -> list[str]:
-    """``sys.path`` with the snapshot in the project's place, in the same order.
-
-    Editable installs that put a folder on ``sys.path`` by a ``.pth`` file are covered, if this is applied to the
-    path of the interpreter that imports.
-    """
-    return [move(entry, cwd=cwd) for entry in sys_path]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditableInstall:
     """An editable install that imports by a finder of its own (setuptools), not by ``sys.path``.
@@ -81,21 +72,6 @@ def editable_installs(meta_path: Sequence[Any], modules: Mapping[str, ModuleType
         if name.startswith("__editable__") and isinstance(packages, dict):
             found.append(EditableInstall(finder=name, packages={str(key): str(packages[key]) for key in packages}))
     return found
-
-
-def redirect(installs: Iterable[EditableInstall], move: Move, modules: Mapping[str, ModuleType]) -> list[str]:
-    """Let finders of editable installs find packages of the project in the snapshot.
-
-    :return: the packages that are found elsewhere now
-    """
-    changed = []
-    for install in installs:
-        for package, path in install.packages.items():
-            target = move(path, cwd=Path("/"))
-            if target != path:
-                modules[install.finder].MAPPING[package] = target
-                changed.append(package)
-    return sorted(changed)
 
 
 def imported_from(root: Path, modules: Mapping[str, str], *, kept: Sequence[Path] = ()) -> dict[str, str]:

@@ -1,17 +1,20 @@
-"""The user's function as the work of an attempt: loaded from what was frozen, called in this process."""
+"""The user's program as the work of an attempt: executed from what was frozen, up to its function and in it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.journal.writer import JournalWriter
-from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptVerified
+from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptSeeded
 from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.attempt.ends import ended_by, log_size, stopped
 from hpcorch.runtime.attempt.lifecycle import offered
@@ -23,8 +26,9 @@ from hpcorch.runtime.context.drift import Recorder
 from hpcorch.runtime.context.output import say, show_error
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import ASKED_SIGNAL, SignalOwner
-from hpcorch.runtime.run.generators import seed_libraries
+from hpcorch.runtime.program.execution import of_program
 from hpcorch.runtime.run.run import Run, as_current
+from hpcorch.runtime.run.seeding import Seeding
 
 if TYPE_CHECKING:
     from hpcorch.runtime.attempt.rebalancing import Sharing
@@ -46,6 +50,7 @@ class FunctionWork:
         self._journal = journal
         self._prepared: Prepared | None = None
         self._run: ActiveRun | None = None
+        self._seeding: Seeding | None = None
         self._sharing: Sharing | None = None
 
     def skipped(self) -> AttemptEnded | None:
@@ -67,26 +72,30 @@ class FunctionWork:
             return stopped(ASKED_SIGNAL)
         return None
 
-    def prepare(self, frozen: FrozenRun, note: Recorder) -> AttemptVerified:
-        """Load the function and its configuration. It creates its checkpoint folder itself.
+    def prepare(self, frozen: FrozenRun, note: Recorder) -> None:
+        """Verify code and environment. The configuration is verified when the program has called the function.
+
+        The run creates its checkpoint folder itself.
 
         :raises DriftError: they are not what was submitted
         """
         environ = offered(frozen, self._place.attempt, Path(frozen.run.directory) / "checkpoints")
         self._prepared = prepare(self._place, frozen, environ, note)
-        return self._prepared.verified
 
     def seed(self, seed: int) -> list[str]:
-        """Seed the libraries that the user's modules have imported."""
-        return seed_libraries(seed)
+        """Seed ``random``, and other libraries as soon as the program imports them: it may seed them otherwise."""
+        self._seeding = Seeding.begin(seed)
+        return self._seeding.seeded
 
     def call(self) -> AttemptCalled:
         """Ranks other than 0 only need to see it."""
         return AttemptCalled()
 
-    def execute(self) -> AttemptEnded:
-        """Call the function."""
-        from hpcorch.runtime.program.call import call_task
+    def execute(self, conclude: Callable[[AttemptEnded], AttemptEnded]) -> AttemptEnded:
+        """Execute the program up to its call of the function, and call that with the run's configuration.
+
+        :raises BaseException: what the program raises before that call
+        """
         from hpcorch.runtime.run.active import ActiveRun
 
         prepared = self._prepared
@@ -97,20 +106,50 @@ class FunctionWork:
         self._share()
         active = self._run = ActiveRun(self._place, prepared.frozen.header, self._signals, self._journal)
         prepared.drift.record = active.record
-        run = Run(os.environ, active)
-        with self._signals.stops_raise(), as_current(run):
-            called = call_task(prepared.task, prepared.config)
+        with ExitStack() as until_end:
+            until_end.enter_context(self._signals.stops_raise())
+            until_end.enter_context(as_current(Run(os.environ, active)))
+
+            def run(function: Callable[[Any], Any]) -> NoReturn:
+                try:
+                    called = self._call(function, prepared)
+                    if os.getpid() == leader:
+                        end = self._ended(prepared, active, called)
+                except BaseException as error:
+                    if os.getpid() != leader:
+                        raise
+                    end = self.failed(error)
+                if os.getpid() != leader:
+                    leave_as_program(called)
+                until_end.close()
+                leave(conclude(end).exit_code)
+
+            leader = os.getpid()
+            prepared.execute(run)
+
+    def _call(self, function: Callable[[Any], Any], prepared: Prepared) -> Called:
+        """Compose, and call the function. What stops it, and is no failure of its own, leaves as an exception."""
+        from hpcorch.runtime.program.call import call_function
+
+        assert self._run is not None
+        assert self._seeding is not None
+        hydra_context, config = prepared.configure(self._place)
+        self._run.record(prepared.verified)
+        if libraries := self._seeding.news():
+            self._run.record(AttemptSeeded(seed=self._seeding.seed, libraries=libraries))
+        return call_function(function, config, hydra_context)
+
+    def _ended(self, prepared: Prepared, run: ActiveRun, called: Called) -> AttemptEnded:
         if called.error is not None:
             self._signals.look_for_stop()
         if self._journal is not None and self._signals.stopped_by is None:  # who is stopped has no time for it
             prepared.look(late=True)
-        return self._returned(prepared, active, called)
+        return self._returned(run, called)
 
-    def _returned(self, prepared: Prepared, run: ActiveRun, called: Called) -> AttemptEnded:
+    def _returned(self, run: ActiveRun, called: Called) -> AttemptEnded:
         if isinstance(called.error, DriftError):
             raise called.error
         if called.error is not None:
-            prepared.explain(called.error)
             end = self.failed(called.error)
             return replace(end, working_dir=called.working_dir, task_name=called.task_name)
         if run.was_told_to_stop:
@@ -137,6 +176,7 @@ class FunctionWork:
         """
         if (meant := ended_by(error)) is not None:
             return meant
+        error.__traceback__ = of_program(error)
         show_error(error)
         encoded = encode_error(error)
         end = AttemptEnded(
@@ -195,6 +235,23 @@ class FunctionWork:
 
             self._sharing = Sharing(Path(folder))
             self._sharing.begin()
+
+
+def leave(exit_code: int) -> NoReturn:
+    """Leave the program as it would leave by itself: what it has put in the place of ``sys.exit`` is called."""
+    if exit_code:
+        sys.exit(exit_code)
+    raise SystemExit(0)
+
+
+def leave_as_program(called: Called) -> NoReturn:
+    """Leave the program in a process that the task has forked and that came back from it: its end is its own."""
+    if isinstance(called.error, SystemExit):
+        raise called.error
+    if called.error is not None:
+        show_error(called.error)
+        sys.exit(_EXIT_FAILED)
+    raise SystemExit(0)
 
 
 def exit_code(error: BaseException) -> int:

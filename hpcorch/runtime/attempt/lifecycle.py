@@ -10,7 +10,9 @@ journal that keeps nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -89,8 +91,11 @@ class Work(Protocol):
     def call(self) -> AttemptCalled:
         """What the other ranks get to know when the work begins."""
 
-    def execute(self) -> AttemptEnded:
-        """Do the work, and handle signals until it has ended."""
+    def execute(self, conclude: Callable[[AttemptEnded], AttemptEnded]) -> AttemptEnded:
+        """Do the work, and handle signals until it has ended.
+
+        :param conclude: :meth:`Attempt.conclude`, for work that is deep in a program when it has ended
+        """
 
     def failed(self, error: BaseException) -> AttemptEnded:
         """The end of an attempt in which a step has raised."""
@@ -135,7 +140,7 @@ class NoJournal:
         """Write nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt:
     """One attempt that this process has claimed, or takes part in as another rank. Use once."""
 
@@ -143,6 +148,8 @@ class Attempt:
     journal: Journal
     signals: Signals
     work: Work
+    _leader: int = field(default_factory=os.getpid)
+    _ended: AttemptEnded | None = None
 
     def execute(self) -> AttemptEnded:
         """Execute it; how it ended.
@@ -151,24 +158,34 @@ class Attempt:
         dead node) leaves none, and the scheduler is asked instead.
 
         :raises RecordError: the end cannot be recorded
+        :raises BaseException: in a process that the task has forked, what it left the task by: its end is its own
         """
-        leader = os.getpid()
-        end = self._end()
-        if os.getpid() != leader:
-            os._exit(end.exit_code)  # a process that the task forked came back from it; its parent records the end
-        self._record(end)
-        near_limit = self.place.rank == 0 and end.signal == WARNING_SIGNAL
-        requeued = near_limit and self.work.may_requeue() and requeue(self.place)
-        self.work.leave(end, requeued=requeued)
-        return end
-
-    def _end(self) -> AttemptEnded:
         try:
             end = self._executed()
-        except BaseException as error:  # noqa: BLE001 - whatever went wrong must be on record
+        except BaseException as error:
+            if os.getpid() != self._leader or isinstance(error, RecordError):
+                raise
+            if self._ended is not None:
+                return self._ended  # the program was left by this exception
             end = self.work.failed(error)
-        self.work.close(end)
-        return end
+        return self.conclude(end)
+
+    def conclude(self, end: AttemptEnded) -> AttemptEnded:
+        """Record the end, and do what it asks for; only the first end counts.
+
+        The work calls this where the user's function has returned, so that the end is on record whatever the
+        program does on its way out.
+
+        :raises RecordError: it cannot be recorded
+        """
+        if self._ended is None:
+            self.work.close(end)
+            self._ended = end
+            self._record(end)
+            near_limit = self.place.rank == 0 and end.signal == WARNING_SIGNAL
+            requeued = near_limit and self.work.may_requeue() and requeue(self.place)
+            self.work.leave(end, requeued=requeued)
+        return self._ended
 
     def _executed(self) -> AttemptEnded:
         work = self.work
@@ -183,7 +200,7 @@ class Attempt:
         # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
         Path(frozen.run.directory).mkdir(parents=True, exist_ok=True)
         self.journal.append(work.call(), durable=self.place.tasks > 1)
-        return work.execute()
+        return work.execute(self.conclude)
 
     def _frozen(self) -> FrozenRun:
         """The run as it was frozen. That it cannot be had is drift.

@@ -1,23 +1,26 @@
-"""What every rank does before it calls the task: find the run, compare with what was frozen, enter Hydra."""
+"""What every rank does before the program begins: find the run, and compare with what was frozen."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader
 from hpcorch.model.drift import Aspect
 from hpcorch.model.events import AttemptVerified
+from hpcorch.model.states import Entry
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.lifecycle import refusal
 from hpcorch.runtime.context.drift import DriftLog, Recorder
-from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
+from hpcorch.runtime.program.execution import execute_program
+from hpcorch.runtime.program.frozen_imports import FrozenFinder
 from hpcorch.runtime.program.snapshot import Snapshot, have_snapshot
-from hpcorch.runtime.program.task_function import Task, TaskFile, load_task, read_task
+from hpcorch.runtime.program.task_file import TaskFile, enter_hydra, load_function, read_task
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,17 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Prepared:
-    """A run ready to be called.
+    """A run whose code and environment are verified, ready for the program to begin.
 
-    :param config: the OmegaConf DictConfig that Hydra's ``run_job`` takes
+    :param finder: what imports from the snapshot
     :param snapshot: the code that is imported, in use as long as this is kept; None if there is none
     :param environment: of this process; None if none was frozen
     """
 
     frozen: FrozenRun
-    task: Task
-    config: Any
+    task: TaskFile
     drift: DriftLog
+    finder: FrozenFinder | None = None
     snapshot: Snapshot | None = None
     environment: ComparedEnvironment | None = None
 
@@ -48,21 +51,38 @@ class Prepared:
             config_digest=self.frozen.run.config_digest,
             task_digest=self.frozen.header.task_digest,
             code_digest=None if self.snapshot is None else self.snapshot.place.digest,
-            main=self.task.main,
-            main_problem=self.task.problem,
+            entry=(Entry.FUNCTION if self.task.invocation is None else Entry.PROGRAM).value,
+            entry_problem=self.task.problem,
             fingerprint=None if self.environment is None else self.environment.fingerprint,
         )
 
-    def explain(self, error: BaseException) -> None:
-        """Explain a missing file: one beside the code may have been left out of the snapshot."""
-        name = getattr(error, "filename", None)
-        if self.snapshot is None or not isinstance(error, FileNotFoundError) or not isinstance(name, str):
-            return
-        if Path(name).is_relative_to(self.snapshot.move.tree):
-            say(
-                f"{name} is not in the snapshot of the code that runs here: git ignores it, or it is data. Read it"
-                " relative to the working directory, which is that of the launch, or by an absolute path"
-            )
+    def execute(self, run: Callable[[Callable[[Any], Any]], NoReturn]) -> NoReturn:
+        """Execute the program up to its call of the function, and there the run; or the function that was sent.
+
+        :param run: takes the function, and leaves by an exception
+        :raises BaseException: what the program raises, and what ``run`` leaves by
+        """
+        if self.task.invocation is None:
+            run(load_function(self.task))
+        execute_program(self.task.invocation, self.frozen.run.overrides, self.finder, run)
+
+    def configure(self, place: Place) -> tuple[Any, Any]:
+        """Enter Hydra's state and compose: the context and the DictConfig that Hydra's ``run_job`` takes.
+
+        To be called when the program has defined its classes, of which configurations may be.
+
+        :raises DriftError: the configuration, or a module that is imported, is not what was frozen
+        """
+        from hpcorch.runtime.program.call import without_files
+        from hpcorch.runtime.run.resolver import register_resolver
+
+        hydra_context = enter_hydra(self.task)
+        register_resolver()
+        config = _config(self.frozen, place, self.drift)
+        if self.frozen.header.compact or place.rank != 0:
+            without_files(config)
+        self.look(late=False)
+        return hydra_context, config
 
     def look(self, *, late: bool) -> None:
         """Record which modules imported so far differ from what was frozen.
@@ -90,25 +110,16 @@ def prepare(place: Place, frozen: FrozenRun, environ: Mapping[str, str], record:
     # Exported before the user's modules are imported: they may read the seed at import time.
     os.environ.update(environ)
     os.chdir(header.cwd)
-    task_file = _task_file(place, header, record)
+    task = _task_file(place, header, record)
     drift = DriftLog(policies=header.drift, record=record)
     snapshot = None if header.code is None else have_snapshot(header.code, drift, os.environ)
-    environment = _compared_environment(frozen, place, drift, task_file)
-    task = load_task(task_file, snapshot)
-    # Hydra is imported only now: a refused or skipped attempt does not pay for it.
-    from hpcorch.runtime.program.call import enter_hydra, without_files
-    from hpcorch.runtime.run.resolver import register_resolver
-
-    enter_hydra(task)
-    register_resolver()
-    config = _config(frozen, place, drift)
-    if header.compact or place.rank != 0:
-        without_files(config)
-    prepared = Prepared(
-        frozen=frozen, task=task, config=config, drift=drift, snapshot=snapshot, environment=environment
+    environment = _compared_environment(frozen, place, drift, task)
+    finder = None if snapshot is None else snapshot.enter(task.sys_path, Path.cwd())
+    if finder is None:
+        sys.path[:] = [*task.sys_path, *(entry for entry in sys.path if entry not in task.sys_path)]
+    return Prepared(
+        frozen=frozen, task=task, drift=drift, finder=finder, snapshot=snapshot, environment=environment
     )
-    prepared.look(late=False)
-    return prepared
 
 
 def _task_file(place: Place, header: ManifestHeader, record: Recorder) -> TaskFile:

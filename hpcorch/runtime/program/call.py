@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
@@ -10,7 +11,6 @@ from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.program.configuration import digest, rebuild, task_plain
-from hpcorch.runtime.program.task_function import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +78,17 @@ def without_files(config: DictConfig) -> None:
             root.handlers = [name for name in root.handlers if name not in files]
 
 
-def call_task(task: Task, config: DictConfig) -> Called:
-    """Run the task as Hydra's own launchers do. Only signals and Hydra's own failures leave as exceptions."""
+def call_function(function: Callable[[Any], Any], config: DictConfig, hydra_context: Any) -> Called:
+    """Call the function as Hydra's own launchers do. Only signals and Hydra's own failures leave as exceptions."""
     from hydra.core.utils import JobStatus, run_job
 
     try:
         returned = run_job(
-            task_function=task.function,
+            task_function=function,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
-            hydra_context=task.hydra_context,
+            hydra_context=hydra_context,
         )
     except BaseException as leaving:
         _leave_alone(leaving)
@@ -116,12 +116,3 @@ def _leave_alone(error: BaseException) -> None:
     for name, value in list(vars(error).items()):
         if isinstance(value, tuple) and any(isinstance(part, JobReturn) for part in value):
             del vars(error)[name]
-
-
-def enter_hydra(task: Task) -> None:
-    """Put this process into the Hydra state of the launching one."""
-    from hydra.core.singleton import Singleton
-    from hydra.core.utils import setup_globals
-
-    Singleton.set_state(dict(task.singletons))
-    setup_globals()

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import field
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.manifest import SnapshotPlace
 from hpcorch.model.drift import Aspect, Severity
-from hpcorch.provenance.code.import_paths import (
-    Move,
-    editable_installs,
-    imported_from,
-    mapped,
-    module_files,
-    redirect,
-)
+from hpcorch.provenance.code.import_paths import Move, imported_from, module_files
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
+from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen
 from hpcorch.slurm.job_environment import temporary_folders
 
 # Runs before anything is unpacked, and may itself be in the project.
 _OURS = Path(__file__).parents[2]
+_CHILD_START = str(_OURS / "runtime" / "child_start")
+_VARIABLE, _PATH = "HPCORCH_SNAPSHOT", "PYTHONPATH"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,19 +40,15 @@ class Snapshot:
     _seen: dict[str, str] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
-    def enter(self, sys_path: Sequence[str], cwd: Path) -> None:
+    def enter(self, sys_path: Sequence[str], cwd: Path) -> FrozenFinder:
         """Let this process, and Python programs that it starts, import from the snapshot.
 
         :param sys_path: of the launching program
         """
         own = [entry for entry in sys.path if entry not in sys_path]
-        sys.path[:] = mapped([*sys_path, *own], self.move, cwd=cwd)
-        redirect(editable_installs(sys.meta_path, sys.modules), self.move, sys.modules)
-        if given := os.environ.get("PYTHONPATH"):
-            os.environ["PYTHONPATH"] = os.pathsep.join(mapped(given.split(os.pathsep), self.move, cwd=cwd))
-        finder = SnapshotFinder(self, cwd)
-        place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
-        sys.meta_path.insert(place, finder)
+        sys.path[:] = [*sys_path, *own]
+        tell_children(os.environ, self.move)
+        return enter(self.move, cwd, self._tell_live)
 
     def look(self, *, late: bool) -> None:
         """Record modules that came from the live tree by other ways than Python's own search.
@@ -67,11 +57,16 @@ class Snapshot:
 
         :param late: the task is over
         """
-        fresh = {name: file for name, file in module_files(sys.modules).items() if self._seen.get(name) != file}
+        files = module_files({name: one for name, one in list(sys.modules.items()) if not is_frozen(one)})
+        fresh = {name: file for name, file in files.items() if self._seen.get(name) != file}
         self._seen |= fresh
         live = imported_from(self.move.root, fresh, kept=self.move.kept)
         for name, file in sorted(live.items()):
             self.tell(name, file, late=late)
+
+    def _tell_live(self, name: str, file: str) -> None:
+        self.tell(name, file)
+        self.drift.settle()
 
     def tell(self, name: str, file: str, *, late: bool = False) -> None:
         """Record a module from the live tree, once."""
@@ -89,54 +84,20 @@ class Snapshot:
         )
 
 
-class SnapshotFinder:
-    """Finds modules of the project in the snapshot, whatever folders the task adds to ``sys.path``.
-
-    What only the live tree has is found there, and is drift.
-    """
-
-    def __init__(self, snapshot: Snapshot, cwd: Path) -> None:
-        self._snapshot = snapshot
-        self._cwd = cwd
-        self._known: dict[str, str] = {}
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if _is_ours(name):
-            return None
-        entries = list(sys.path if path is None else path)
-        frozen = [self._mapped(entry) for entry in entries]
-        spec = PathFinder.find_spec(name, frozen, target)
-        if spec is not None and spec.loader is not None:
-            return spec
-        live = PathFinder.find_spec(name, self._live(entries, frozen), target)
-        if live is None or live.loader is None:
-            return spec or live  # a folder without __init__.py holds no code of its own
-        if live.origin is not None and self._mapped(live.origin) != live.origin:
-            self._snapshot.tell(name, live.origin)
-            self._snapshot.drift.settle()
-        return live
-
-    def _mapped(self, entry: Any) -> str:
-        text = str(entry)
-        if text not in self._known:
-            self._known[text] = self._snapshot.move(text, cwd=self._cwd)
-        return self._known[text]
-
-    def _live(self, entries: Sequence[str], frozen: Sequence[str]) -> list[str]:
-        """Where the live tree has what is looked for; other folders have been searched."""
-        root, tree = str(self._snapshot.move.root), str(self._snapshot.move.tree)
-        return [
-            str(entry) if entry != there else root + there.removeprefix(tree)
-            for entry, there in zip(entries, frozen, strict=True)
-            if entry != there or there == tree or there.startswith(f"{tree}{os.sep}")
-        ]
-
-
 def _is_ours(name: str) -> bool:
     """Whether a module is hpcorch's own, which runs already, wherever it is from."""
     return name.partition(".")[0] == "hpcorch" or name == "hydra_plugins.hpcorch_launcher"
+
+
+def tell_children(environ: MutableMapping[str, str], move: Move) -> None:
+    """Have every Python process that gets these variables import from the snapshot.
+
+    A folder on ``PYTHONPATH`` has a ``sitecustomize`` that reads the variable.
+    """
+    environ[_VARIABLE] = json.dumps({"root": str(move.root), "tree": str(move.tree)})
+    given = environ.get(_PATH, "")
+    if _CHILD_START not in given.split(os.pathsep):
+        environ[_PATH] = os.pathsep.join(filter(None, [_CHILD_START, given]))
 
 
 def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, str]) -> Snapshot | None:

@@ -136,24 +136,3 @@ def _imported(module: str, attribute: str) -> Any:
     """A module that is imported already, and far enough to be used."""
     found = sys.modules.get(module)
     return found if found is not None and hasattr(found, attribute) else None
-
-
-_NUMPY_SEED_LIMIT = 2**32
-
-
-def seed_libraries(seed: int) -> list[str]:
-    """Seed ``random``, and NumPy and PyTorch (CPU and CUDA) where they are imported already.
-
-    Libraries are not imported for it: that would cost seconds in programs that do not use them.
-
-    :return: the names of the libraries seeded
-    """
-    random.seed(seed)
-    seeded = ["random"]
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed(seed % _NUMPY_SEED_LIMIT)
-        seeded.append("numpy")
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(seed)  # seeds every CUDA device as well
-        seeded.append("torch")
-    return seeded

@@ -21,7 +21,7 @@ VALUES: Mapping[str, Callable[[Run], Any]] = {
     "attempt": lambda run: run.attempt,
     "directory": lambda run: str(run.directory),
     "checkpoint_dir": lambda run: str(run.checkpoint_dir),
-    "resume": lambda _run: os.environ.get("HPCORCH_RESUME", ""),
+    "resume": lambda _run: os.environ.get("HPCORCH_RESUME") or None,
 }
 """What ``${hpcorch:NAME}`` gives in a configuration."""
 

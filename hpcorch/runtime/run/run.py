@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpcorch.runtime.run.checkpoint import KEEP, Checkpoint
-from hpcorch.runtime.run.generators import seed_libraries
+from hpcorch.runtime.run.seeding import seed_libraries
 
 if TYPE_CHECKING:
     from hpcorch.runtime.run.active import ActiveRun

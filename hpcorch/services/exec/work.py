@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,7 +86,7 @@ class CommandWork:
         step = None if job is None else job.step
         return AttemptCalled(step=step, warn_at=limits.warn_at, kill_at=limits.kill_at)
 
-    def execute(self) -> AttemptEnded:
+    def execute(self, conclude: Callable[[AttemptEnded], AttemptEnded]) -> AttemptEnded:  # noqa: ARG002 - nothing of it runs after its end
         """Start the command, and wait for its end."""
         treatment, look = self._call.treatment, None if self._leases is None else self._leases.look
         leads = self._place.rank == 0

@@ -29,6 +29,7 @@ def local_request(
         gpus=_visible_gpus(os.environ) if gpus_per_task else (),
         gpus_per_task=gpus_per_task,
         python=python,
+        python_options=keys.python_options or (),
         environ=os.environ,
         timeout_s=60.0 * keys.timeout_min or None,
         log_folder=keys.submitit_folder,

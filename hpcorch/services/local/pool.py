@@ -28,6 +28,16 @@ from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.task import LocalTask, stop_tasks
 from hpcorch.services.logs.paths import LogFiles
 
+# What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
+_SUBMITIT = {
+    "SUBMITIT_EXECUTOR": "local",
+    "SUBMITIT_LOCAL_NTASKS": "1",
+    "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+    "SUBMITIT_LOCAL_NODEID": "0",
+    "SUBMITIT_LOCAL_GLOBALID": "0",
+    "SUBMITIT_LOCAL_LOCALID": "0",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRequest:
@@ -48,6 +58,7 @@ class LocalRequest:
     gpus: Sequence[str] = ()
     gpus_per_task: int | None = None
     python: str = sys.executable
+    python_options: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     log_folder: str | None = None
@@ -125,7 +136,7 @@ class LocalPool:
         output, error = logs.local(index)
         self._running[index] = LocalTask.start(
             self._argv(index),
-            environ=self._environment(gpus),
+            environ=self._environment(index, gpus),
             gpus=gpus,
             output=output,
             error=None if request.stderr_to_stdout else error,
@@ -136,6 +147,7 @@ class LocalPool:
         request = self.request
         return [
             request.python,
+            *request.python_options,
             "-u",
             "-m",
             RUNTIME,
@@ -152,9 +164,10 @@ class LocalPool:
             self._record.job_id,
         ]
 
-    def _environment(self, gpus: Sequence[str]) -> dict[str, str]:
+    def _environment(self, index: int, gpus: Sequence[str]) -> dict[str, str]:
         own = {} if self.request.gpus_per_task is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        return {**self.request.environ, **script_exports(self.request.environ), **own}
+        submitit = {**_SUBMITIT, "SUBMITIT_LOCAL_JOB_ID": f"{self._record.job_id}_{index}"}
+        return {**self.request.environ, **script_exports(self.request.environ), **submitit, **own}
 
     def _reap(self) -> None:
         """Take back the slots of tasks that ended, and record what those that died without a word died of."""

@@ -20,7 +20,7 @@ from hpcorch.model.events import CodeFrozen, LaunchPlanned
 from hpcorch.model.keys.fields import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend, RunState
-from hpcorch.runtime.program.task_function import read_task
+from hpcorch.runtime.program.task_file import read_task
 from hpcorch.services.audit.evidence import Evidence, find_place, gather
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.keys import check_site, keys_now

@@ -15,7 +15,7 @@ from hpcorch.model.events import RerunPlanned
 from hpcorch.model.ids import format_ranges, new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S
 from hpcorch.model.states import Backend
-from hpcorch.runtime.program.task_function import for_changed_code
+from hpcorch.runtime.program.task_file import for_changed_code
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_again, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 from hpcorch.services.rerun.plan import LaunchAgain, RerunPlan

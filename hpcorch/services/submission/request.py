@@ -82,6 +82,7 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
         _keys(request),
         array=range(len(request.runs)),
         command=(
+            *(request.keys.python_options or ()),
             "-u",
             "-m",
             RUNTIME,

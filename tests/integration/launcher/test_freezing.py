@@ -114,13 +114,13 @@ def test_edits_after_submission_change_nothing_of_what_runs_and_data_is_read_whe
         "helper": "frozen helper",
         "late": "frozen late",
         "yaml": "frozen yaml",
-        "beside": "frozen beside",
+        "beside": "edited beside",  # a file that the program opens itself
         "data": "second data",
     }
     assert [run.result for run in app.runs()] == [expected, expected]
     (code,) = facts(app, CodeFrozen)
     verified = facts(app, AttemptVerified)
-    assert {(one.code_digest, one.main) for one in verified} == {(code.digest, "snapshot")}
+    assert {(one.code_digest, one.entry) for one in verified} == {(code.digest, "program")}
     assert "[__main__][INFO] - from main" in (Path(app.runs()[1].directory) / "app.log").read_text()
 
 
@@ -209,15 +209,6 @@ def test_what_a_task_adds_to_its_path_is_looked_for_in_the_snapshot(tmp_path):
     assert sweep.wait(60) == 0, app.output
     assert app.runs()[0].result["late"] == "frozen late"
     assert facts(app, DriftFound) == []
-
-
-def test_what_the_main_block_sets_reaches_the_jobs(tmp_path):
-    script = SCRIPT.replace("    main()\n", "    WORD = 'set under the main block'\n    main()\n")
-    app = make(tmp_path / "project", script)
-    (app.folder / "go").touch()
-    assert launched(app, "x=1")[0]["script"] == "set under the main block"
-    (verified,) = facts(app, AttemptVerified)
-    assert (verified.main, verified.main_problem) == ("pickle", "the launching program had set WORD otherwise")
 
 
 def test_a_script_without_a_main_block_does_not_launch_itself_again(tmp_path):

@@ -43,7 +43,8 @@ KEYS = {
     "array_parallelism=1": "#SBATCH --array=0-1%1",
     "setup=[module load cuda]": "module load cuda",
     "srun_args=['--mpi=none']": "--mpi=none",
-    "python=apptainer exec x.sif python": "apptainer exec x.sif python -u -m hpcorch.runtime",
+    "python=apptainer exec x.sif python": "apptainer exec x.sif python -O",
+    "python_options=['-O']": " python -O -u -m hpcorch.runtime",
     "stderr_to_stdout=false": "#SBATCH --error=",
     "submitit_folder=/logs/%j": "#SBATCH --output=/logs/%A_%a/%A_%a_0_log.out",
     "signal_delay_s=33": "#SBATCH --signal=USR1@33",
@@ -62,6 +63,7 @@ def test_every_key_reaches_the_batch_script(tmp_path):
     assert not app.ledger.exists()
     untested = {*slurm_configuration()} - {key.lstrip("+").split("=")[0].split(".")[0] for key in KEYS}
     ours = {"seed", "tags", "compact", "dry_run", "detach", "reuse_sweep_dir", "max_num_timeout", "drift", "needed"}
+    ours |= {"entry"}
     assert untested == ours | {"_target_", "requeue_while_progress", "max_retries", "keeper", "pool", "resources"}
 
 

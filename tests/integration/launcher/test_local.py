@@ -176,9 +176,10 @@ def test_a_task_that_cannot_be_pickled_is_refused_in_a_sentence(locally):
     (locally.folder / "app.py").write_text(
         text.replace("    if cfg.x == cfg.fail", "    lock\n    if cfg.x == cfg.fail")
     )
-    done = locally.launch("x=1")
+    done = locally.launch("x=1", "hydra.launcher.entry=function")
     assert done.returncode == 1
     assert "cannot be pickled" in done.stderr
+    assert "It has to be sent since hydra.launcher.entry=function asks for it" in done.stderr
     assert "Traceback" not in done.stderr
     assert not locally.ledger.exists()
 
@@ -229,7 +230,7 @@ def test_the_journal_is_checksummed_lines_of_json(locally):
     locally.launch("x=1")
     (journal,) = locally.layout().journals.iterdir()
     kinds = [json.loads(line)["kind"] for line in journal.read_text().splitlines()]
-    assert kinds == [f"attempt-{step}" for step in ("claimed", "verified", "seeded", "called", "ended")]
+    assert kinds == [f"attempt-{step}" for step in ("claimed", "seeded", "called", "verified", "ended")]
 
 
 def test_a_task_file_changed_after_submission_is_refused_as_drift(locally):

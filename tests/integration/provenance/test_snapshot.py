@@ -37,9 +37,7 @@ from hpcorch.provenance.code.import_paths import (
     Move,
     editable_installs,
     imported_from,
-    mapped,
     module_files,
-    redirect,
 )
 from hpcorch.provenance.code.project import Project
 from hpcorch.provenance.code.signature import files
@@ -510,18 +508,18 @@ def test_imports_come_from_the_snapshot_and_the_rest_stays(root, tmp_path):
         *(str(root), str(root / "src"), str(tmp_path / "alias/src"), "", "src", f"{root}2"),
         *(str(root / ".venv/lib/python3.11/site-packages"), str(root / "env/site-packages"), "/usr/lib/python3"),
     ]
-    assert mapped(entries, move, cwd=root) == [
+    assert [move(entry, cwd=root) for entry in entries] == [
         *(str(tree), str(tree / "src"), str(tree / "src"), str(tree), str(tree / "src")),
         *entries[5:],
     ]
-    assert mapped([""], move, cwd=tmp_path) == [""]
+    assert move("", cwd=tmp_path) == ""
 
 
 def test_an_environment_within_the_project_is_not_looked_for_in_the_snapshot(tmp_path):
     prefix = Path(sys.prefix).resolve()
     move = Move.of(prefix.parent, tmp_path)
     assert prefix in move.kept
-    assert mapped([f"{prefix}/lib/python"], move, cwd=tmp_path) == [f"{prefix}/lib/python"]
+    assert move(f"{prefix}/lib/python", cwd=tmp_path) == f"{prefix}/lib/python"
 
 
 def test_an_import_that_falls_through_to_the_live_tree_is_seen(root):
@@ -535,13 +533,9 @@ def test_an_import_that_falls_through_to_the_live_tree_is_seen(root):
     assert imported_from(root, module_files(sys.modules)) == {}
 
 
-def test_finders_of_editable_installs_are_noted_and_redirected(root, tmp_path):
+def test_finders_of_editable_installs_are_noted(root):
     module = type(sys)("__editable___pkg_1_0_finder")
     module.MAPPING = {"pkg": str(root / "pkg"), "other": "/srv/other"}
     finder = type("_EditableFinder", (), {"__module__": module.__name__})
-    modules = {module.__name__: module}
-    found = editable_installs([finder, finder], modules)
-    assert [one.finder for one in found] == [module.__name__]
-    move = Move(root=root, tree=tmp_path / "tree")
-    assert redirect(found, move, modules) == ["pkg"]
-    assert {"pkg": str(tmp_path / "tree/pkg"), "other": "/srv/other"} == module.MAPPING
+    (found,) = editable_installs([finder, finder], {module.__name__: module})
+    assert (found.finder, found.packages) == (module.__name__, module.MAPPING)

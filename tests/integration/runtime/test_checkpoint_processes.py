@@ -32,8 +32,9 @@ def task(work):
 
 if __name__ == "__main__":
     from pathlib import Path
-    from hpcorch.runtime.program.task_function import Task, dump_task
-    Path(sys.argv[1]).write_bytes(dump_task(Task(function=task, hydra_context=None, singletons={})))
+    from hpcorch.runtime.program.task_file import Task, dump_task
+    sent = Task(function=task, hydra_context=None, singletons={}, invocation=None, problem="it is a test")
+    Path(sys.argv[1]).write_bytes(dump_task(sent))
 """
 
 JOB = """
@@ -42,7 +43,7 @@ from pathlib import Path
 from hpcorch.journal.manifest import digest
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.checkpoint.store import CheckpointStore
-from hpcorch.runtime.program.task_function import load_task, read_task
+from hpcorch.runtime.program.task_file import load_function, read_task
 
 restart, file, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 store = CheckpointStore(folder, AttemptId(run=0, submission=0, restart=restart))
@@ -59,7 +60,7 @@ def work(Progress, Phase, calls):
     state["progress"].epoch = restart
     store.save(restart, state, generators={}, extras={}, keep=1)
 
-load_task(read_task(file, digest(file.read_bytes())), None).function(work)
+load_function(read_task(file, digest(file.read_bytes())))(work)
 """
 
 NO_IMPORTS = """

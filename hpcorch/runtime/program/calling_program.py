@@ -1,0 +1,114 @@
+"""The program that called Hydra, as its user typed it: what a job executes again.
+
+Found on the stack: :func:`hydra.main`'s call of Hydra, and the main module that it came from. What stands in front
+of the program, such as a profiler or a debugger, is no part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hpcorch.runtime.program.drawn import drawn_values
+from hpcorch.runtime.program.interpreter import parse_command_line
+from hpcorch.runtime.program.task_file import Invocation, function_name
+
+_MAIN = "__main__"
+_HYDRA = ("hydra._internal.utils", "_run_hydra")
+_MAIN_OF_PACKAGE = ".__main__"
+
+
+class NotRepeatableError(Exception):
+    """Why a job cannot execute the program: what follows "the function is sent as a pickle, since"."""
+
+
+# Function -> how many sweeps of it this process has begun.
+sweeps_begun: Counter[str] = Counter()
+
+
+def interpreter_options() -> tuple[str, ...]:
+    """The options that this interpreter was started with."""
+    return parse_command_line(sys.orig_argv).options
+
+
+def find_invocation(function: Callable[..., Any], *, ordinal: int) -> Invocation:
+    """The program that has called Hydra in this thread.
+
+    :raises NotRepeatableError: there is none that could be executed again
+    """
+    if "PYTEST_CURRENT_TEST" in os.environ and "_pytest" in sys.modules:
+        raise NotRepeatableError("a test has called it")
+    namespace = _main_namespace(function)
+    file = namespace.get("__file__")
+    if not isinstance(file, str) or not Path(file).is_file():
+        raise NotRepeatableError("its main module has no file")
+    path = str(Path(file).absolute())
+    if _is_of_python(path):
+        raise NotRepeatableError(f"{path}, a module of Python's own, has started it")
+    spec = namespace.get("__spec__")
+    module = "" if spec is None else str(spec.name).removesuffix(_MAIN_OF_PACKAGE)
+    content = Path(path).read_bytes()
+    return Invocation(
+        file=path,
+        digest=hashlib.sha256(content).hexdigest(),
+        module=module,
+        argv=_argv(path, module),
+        function=function_name(function),
+        ordinal=ordinal,
+        drawn=drawn_values(content, namespace),
+    )
+
+
+def _main_namespace(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The variables of the main module that the call of Hydra came from."""
+    frames = _frames(sys._getframe())  # noqa: SLF001 - inspect.stack() reads every file on the stack
+    if not any(_calls_hydra(frame, function) for frame in frames):
+        raise NotRepeatableError("it was not started by hydra.main")
+    for frame in frames:  # those outside of that call
+        if frame.f_globals.get("__name__") == _MAIN:
+            return frame.f_globals
+    raise NotRepeatableError("no main module has called it")
+
+
+def _is_of_python(path: str) -> bool:
+    """Whether a file is of the standard library."""
+    library = os.path.realpath(sysconfig.get_path("stdlib"))
+    return Path(os.path.realpath(path)).is_relative_to(library) and "site-packages" not in Path(path).parts
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _calls_hydra(frame: FrameType, function: Callable[..., Any]) -> bool:
+    if (frame.f_globals.get("__name__"), frame.f_code.co_name) != _HYDRA:
+        return False
+    return any(value is function for value in frame.f_locals.values())
+
+
+def _argv(file: str, module: str) -> list[str]:
+    """``sys.argv`` as it was when the program began, whatever the program, or what stands in front, did to it."""
+    typed = parse_command_line(sys.orig_argv)
+    if typed.module is not None and module == typed.module.removesuffix(_MAIN_OF_PACKAGE):
+        return [file, *typed.arguments]
+    words: Sequence[str] = typed.arguments if typed.file is None else (typed.file, *typed.arguments)
+    for at, word in enumerate(words):
+        if module and word == module:
+            return [file, *words[at + 1 :]]
+        if not module and _is_file(word, file):
+            return list(words[at:])
+    return list(sys.argv)
+
+
+def _is_file(word: str, file: str) -> bool:
+    real = os.path.realpath(file)
+    return os.path.realpath(word) in (real, os.path.dirname(real))  # noqa: PTH120 - a text that may be no path
