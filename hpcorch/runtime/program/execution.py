@@ -90,14 +90,14 @@ def _main_module(invocation: Invocation, finder: FrozenFinder | None) -> tuple[M
         module.__spec__, module.__package__, file = spec, spec.parent, spec.origin or file
     module.__file__, module.__loader__ = file, loader
     module.__dict__["__cached__"] = None
-    if invocation.digest is not None and not isinstance(
-        loader, FrozenSource
-    ):  # such as a console script, which no snapshot has
+    if not isinstance(loader, FrozenSource):  # a console script, for one, is outside the snapshot
         _check_unchanged(loader, file, invocation)
     return module, loader.get_code(name)
 
 
 def _check_unchanged(loader: Any, file: str, invocation: Invocation) -> None:
+    if invocation.digest is None:
+        return
     try:
         found = hashlib.sha256(loader.get_data(file)).hexdigest()
     except OSError as error:
