@@ -317,6 +317,7 @@ def _task(launching: Launching) -> Task:
             invocation = find_invocation(function, ordinal=launching.ordinal)
         except NotRepeatableError as error:
             problem = str(error)
+            log.info("Jobs get the function alone, as a pickle, since %s", problem)
     return Task(
         function=function,
         hydra_context=launching.hydra_context,

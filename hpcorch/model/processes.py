@@ -34,12 +34,17 @@ def signal_name(number: int) -> str:
 SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
 
 
+SNAPSHOT_VARIABLE = "HPCORCH_SNAPSHOT"
+"""Tells the Python processes that a job starts where their code is."""
+
+
 def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables that every job of ours has before Python starts.
 
     :param environ: the environment that the job is given
     """
     exports = {
+        SNAPSHOT_VARIABLE: "",  # of a job that this process is in: each job has a snapshot of its own
         # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
         "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
     }

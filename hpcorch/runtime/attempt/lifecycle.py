@@ -32,6 +32,7 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.requeue import requeue
 from hpcorch.runtime.context.drift import Recorder
+from hpcorch.runtime.context.output import show_error
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
 
@@ -165,8 +166,10 @@ class Attempt:
         except BaseException as error:
             if os.getpid() != self._leader or isinstance(error, RecordError):
                 raise
-            if self._ended is not None:
-                return self._ended  # the program was left by this exception
+            if self._ended is not None:  # by this exception the program is left, or by one that its way out has met
+                if not isinstance(error, SystemExit):
+                    show_error(error)
+                return self._ended
             end = self.work.failed(error)
         return self.conclude(end)
 

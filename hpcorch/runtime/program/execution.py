@@ -120,6 +120,7 @@ def _answer_for_hydra(
     invocation: Invocation, module: ModuleType, run: Callable[[Callable[..., Any]], NoReturn]
 ) -> None:
     """Make the program's call of Hydra, for this sweep, the run. Its calls for other sweeps do nothing."""
+    import hydra._internal.utils
     import hydra.main  # noqa: F401 - so that it is in sys.modules
 
     before = 0
@@ -134,8 +135,9 @@ def _answer_for_hydra(
             vars(module).update(invocation.drawn)
             run(function)
 
-    hydra_main: Any = sys.modules["hydra.main"]
-    hydra_main._run_hydra = answer  # noqa: SLF001 - what a decorated function calls
+    # What a decorated function calls, and what decorators of other libraries import.
+    for name in ("hydra.main", "hydra._internal.utils"):
+        vars(sys.modules[name])["_run_hydra"] = answer
 
 
 def of_program(error: BaseException) -> TracebackType | None:

@@ -13,6 +13,7 @@ from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.manifest import SnapshotPlace
 from hpcorch.model.drift import Aspect, Severity
+from hpcorch.model.processes import SNAPSHOT_VARIABLE
 from hpcorch.provenance.code.import_paths import Move, imported_from, module_files
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
@@ -23,7 +24,7 @@ from hpcorch.slurm.job_environment import temporary_folders
 # Runs before anything is unpacked, and may itself be in the project.
 _OURS = Path(__file__).parents[2]
 _CHILD_START = str(_OURS / "runtime" / "child_start")
-_VARIABLE, _PATH = "HPCORCH_SNAPSHOT", "PYTHONPATH"
+_PATH = "PYTHONPATH"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def tell_children(environ: MutableMapping[str, str], move: Move) -> None:
 
     A folder on ``PYTHONPATH`` has a ``sitecustomize`` that reads the variable.
     """
-    environ[_VARIABLE] = json.dumps({"root": str(move.root), "tree": str(move.tree)})
+    environ[SNAPSHOT_VARIABLE] = json.dumps({"root": str(move.root), "tree": str(move.tree)})
     given = environ.get(_PATH, "")
     if _CHILD_START not in given.split(os.pathsep):
         environ[_PATH] = os.pathsep.join(filter(None, [_CHILD_START, given]))

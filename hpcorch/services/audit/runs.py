@@ -160,6 +160,9 @@ def _examine_attempt(
             text = f"{attempt} seeded generators with {seeded.seed}, and the run's seed is {run.seed}"
             exam.error(attempt, text, run=run.run)
     for verified in evidence.facts(AttemptVerified, str(name)):
+        if verified.entry_problem is not None:
+            text = f"{attempt} executed the function alone, from a pickle, since {verified.entry_problem}"
+            exam.note(attempt, text, run=run.run)
         ran = {
             "configuration": verified.config_digest,
             "task": verified.task_digest,

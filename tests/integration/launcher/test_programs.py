@@ -527,3 +527,71 @@ def test_a_console_script_that_was_changed_after_the_launch_is_refused(project, 
     first, second = project.runs()
     assert (first.state, second.exit_code) == (RunState.COMPLETED, 75)
     assert "is not the one that was launched" in (second.reason or "")
+
+
+def test_a_decorator_of_another_library_that_calls_hydra_itself_is_as_good(project):
+    write(
+        project,
+        app_py="""
+        from hydra._internal.utils import _run_hydra, get_args_parser
+
+        def runner(function):
+            def decorated():
+                parser = get_args_parser()
+                _run_hydra(
+                    args=parser.parse_args(), args_parser=parser, task_function=function, config_path=None,
+                    config_name=None,
+                )
+            return decorated
+
+        @runner
+        def main(cfg):
+            return cfg.x
+
+        try:
+            main()
+        finally:
+            raise RuntimeError("on the way out")
+        """,
+    )
+    assert "on the way out" in python(project, "app.py", *LAUNCH, "+x=1").stderr
+    (run,) = project.runs()
+    assert (run.state, run.result) == (RunState.COMPLETED, 1)
+    assert "on the way out" in (project.layout().logs / "s0_0.log").read_text()
+
+
+def test_a_sweep_that_a_job_launches_runs_the_code_that_it_finds(project):
+    inner = """
+        import hydra
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            import helpers
+            return helpers.WORD
+
+        if __name__ == "__main__":
+            main()
+    """
+    write(
+        project,
+        inner_py=inner,
+        helpers_py="WORD = 'first'\n",
+        app_py="""
+        import pathlib, subprocess, sys
+        import hydra
+        import hpcorch
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            pathlib.Path("helpers.py").write_text("WORD = 'second'\\n")
+            command = [sys.executable, "inner.py", "-m", "hydra/launcher=hpcorch_local", "hydra.sweep.dir=inner"]
+            subprocess.run(command, check=True, capture_output=True)
+
+        if __name__ == "__main__":
+            main()
+        """,
+    )
+    assert python(project, "app.py", *LAUNCH, "hydra.sweep.dir=outer").returncode == 0
+    with Ledger.open(project.ledger) as ledger:
+        (found,) = [one for one in ledger.sweeps() if one.sweep.directory.endswith("inner")]
+        assert [run.result for run in ledger.runs(found.sweep.id)] == ["second"]
