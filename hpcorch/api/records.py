@@ -80,7 +80,7 @@ class RunRecord:
     state: RunState
     overrides: tuple[str, ...]  # as they were written
     params: Mapping[str, Any]  # swept or overridden parameter -> value
-    result: Any  # what the task returned, as JSON has it
+    result: Any  # what the task returned, as far as it is made of numbers, text, lists and mappings
     metrics: Mapping[str, MetricRecord]
     seed: int
     seed_source: str  # config | derived
@@ -161,7 +161,7 @@ class EventRecord:
     source_seq: int  # number within the source
     kind: str
     time: datetime  # UTC
-    body: Mapping[str, Any]  # the fact's own fields
+    body: Mapping[str, Any]  # the fact's own fields, as they are recorded: nan is {"$float": "nan"}
 
 
 def sweep_record(summary: SweepSummary) -> SweepRecord:

@@ -55,10 +55,15 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float):
-        if math.isnan(one) or math.isnan(other):
-            return math.isnan(one) and math.isnan(other)
+        if is_nan(one) or is_nan(other):
+            return is_nan(one) and is_nan(other)
         return one == other and math.copysign(1.0, one) == math.copysign(1.0, other)
     return bool(one == other)
+
+
+def is_nan(number: object) -> bool:
+    """Whether a float or an integer of any size is nan. (``math.isnan`` refuses integers beyond all floats.)"""
+    return isinstance(number, float) and math.isnan(number)
 
 
 def digits(number: int) -> str:
@@ -180,6 +185,11 @@ _KEY_DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "bytes": _bytes,
     "bool": {"True": True, "False": False}.__getitem__,
 }
+
+
+def values_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a mapping whose keys are names, not plain keys, such as those of parameters."""
+    return {name: from_plain(value) for name, value in plain.items()}
 
 
 def join_path(keys: Sequence[str]) -> str:

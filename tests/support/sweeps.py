@@ -17,6 +17,8 @@ from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId, format_ranges
 from hpcorch.model.states import Backend
+from hpcorch.model.value_text import literal_of
+from hpcorch.model.values import to_plain
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.sweep import FrozenLaunch, record_launch
 from hpcorch.services.tending.reconcile import Reconciler
@@ -82,7 +84,8 @@ class SweepOnDisk:
         )
 
     def _planned(self, index: int, words: Sequence[str]) -> ManifestRun:
-        params = dict(word.split("=", 1) for word in words)
+        texts = dict(word.split("=", 1) for word in words)
+        params = {key: to_plain(literal_of(text)) for key, text in texts.items()}
         return ManifestRun(
             run=index,
             base=0,
@@ -151,7 +154,7 @@ class AttemptOnDisk:
                 ev.AttemptEnded(
                     outcome=outcome,
                     exit_code=int(error is not None),
-                    result=result,
+                    result=to_plain(result),
                     error=error,
                     log_end=self.log.stat().st_size,
                 )

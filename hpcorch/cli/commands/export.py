@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import plain, printable
+from hpcorch.cli.shared.text import printable
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger, QueryResult
+from hpcorch.model.value_text import to_json
 from hpcorch.services.reports.tables import known_tables, read_table, unique
 from hpcorch.services.selection.selectors import parse_selector
 
@@ -92,18 +93,18 @@ def _export(
 
 def _write_table(path: Path, found: QueryResult, form: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = ([plain(value) for value in row] for row in found.rows)
     try:
         with path.open("x", encoding="utf-8", newline="") as file:
             if form == "csv":
-                csv.writer(file, lineterminator="\n").writerows([found.columns, *rows])
+                cells = ([output.csv_cell(value) for value in row] for row in found.rows)
+                csv.writer(file, lineterminator="\n").writerows([found.columns, *cells])
             else:
-                json.dump([_object(found, row) for row in rows], file, indent=1)
+                file.write(to_json([_object(found, row) for row in found.rows], indent=1))
     except FileExistsError:
         raise UsageError(f"the file {path} exists already: remove it, or name another folder with --into") from None
 
 
-def _object(found: QueryResult, row: list[Any]) -> dict[str, Any]:
+def _object(found: QueryResult, row: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(unique(found.columns), row, strict=True))
 
 

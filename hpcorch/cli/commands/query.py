@@ -10,7 +10,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import plain, value_text
+from hpcorch.cli.shared.text import value_text
 from hpcorch.ledger import Ledger
 from hpcorch.services.reports.tables import unique
 
@@ -40,11 +40,11 @@ def command(place: Place, *, sql: str, as_json: bool, as_csv: bool) -> None:
         answer = ledger.query(sql)
     if as_json:
         keys = list(unique(answer.columns))
-        output.write_json([dict(zip(keys, map(plain, row), strict=True)) for row in answer.rows])
+        output.write_json([dict(zip(keys, row, strict=True)) for row in answer.rows])
     elif as_csv:
-        output.write_csv(answer.columns, ([plain(value) for value in row] for row in answer.rows))
+        output.write_csv(answer.columns, answer.rows)
     else:
-        rows = [[value_text(plain(value)) for value in row] for row in answer.rows]
+        rows = [[value_text(value) for value in row] for row in answer.rows]
         output.write_table(output.Table(columns=answer.columns, rows=rows, flexible=frozenset(answer.columns)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from hpcorch.cli.shared.text import duration, local_time, printable, shell_text,
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CodeFrozen, Event, kind_of, to_body
+from hpcorch.model.value_text import quoted
 from hpcorch.services.json_values import attempt_name, origin_as_plain, restored_from, submission_as_plain
 from hpcorch.services.reports.attempt_history import CheckpointHistory, ExecutedCommand
 from hpcorch.services.reports.detail import RunDetail, SweepDetail, report_detail
@@ -87,7 +87,7 @@ def _write_run(detail: RunDetail) -> None:
     _write_checkpoints(detail.checkpoints)
     _head("configuration")
     for key, value in _leaves(detail.config):
-        output.write(printable(f"  {key:<30} {json.dumps(value, ensure_ascii=False)}"))
+        output.write(printable(f"  {key:<30} {quoted(value)}"))
     _write_events(detail.events)
 
 

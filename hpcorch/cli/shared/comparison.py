@@ -20,7 +20,7 @@ def write_comparison(found: Comparison, *, as_json: bool, as_csv: bool, sweeps: 
     if as_json:
         output.write_json(found.as_plain())
     elif as_csv:
-        output.write_csv(found.columns, ([_cell(value) for value in row] for row in rows))
+        output.write_csv(found.columns, rows)
     else:
         first = 0 if sweeps else 1
         table = output.Table(
@@ -30,8 +30,3 @@ def write_comparison(found: Comparison, *, as_json: bool, as_csv: bool, sweeps: 
         )
         output.write_table(table)
     output.notes(found.notices)
-
-
-def _cell(value: object) -> object:
-    """Numbers and text as CSV has them; other values as JSON."""
-    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else value_text(value)

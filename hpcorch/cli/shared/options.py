@@ -60,7 +60,8 @@ where_option = click.option(
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help="Only with runs like this: 'model.lr>0.05', 'result>=0.9', model=mlp; repeat for several.",
+    help="Only with runs like this: 'model.lr>0.05', 'result>=0.9', model=mlp; repeat for several."
+    " A parameter that is 1 is not 1.0.",
 )
 selector_argument = click.argument("selector", default="last", metavar="[SELECTOR]")
 

@@ -6,7 +6,6 @@ On a terminal tables are drawn by rich; elsewhere they are aligned text, and ric
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +14,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
-from hpcorch.cli.shared.text import counts_text, printable, shortened
+from hpcorch.cli.shared.text import counts_text, printable, shortened, value_text
 from hpcorch.model.states import NOT_FINE, RunState
+from hpcorch.model.value_text import to_json
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -58,13 +58,19 @@ def write_ids(ids: Iterable[str]) -> None:
 
 
 def write_json(value: Any) -> None:
-    """JSON in ASCII: indented on a terminal, one line elsewhere."""
-    write(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+    """JSON in ASCII (:func:`hpcorch.model.value_text.to_json`): indented on a terminal, one line elsewhere."""
+    write(to_json(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """CSV as spreadsheets and pandas read it."""
-    csv.writer(sys.stdout, lineterminator="\n").writerows(chain([columns], rows))
+    """CSV as spreadsheets and pandas read it: numbers as Python writes them, text as it is, nothing for None."""
+    cells = ([csv_cell(value) for value in row] for row in rows)
+    csv.writer(sys.stdout, lineterminator="\n").writerows(chain([columns], cells))
+
+
+def csv_cell(value: Any) -> str:
+    """A value as CSV has it."""
+    return value if isinstance(value, str) else value_text(value)
 
 
 def write_table(table: Table) -> None:

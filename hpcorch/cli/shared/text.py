@@ -3,13 +3,12 @@ a control sequence."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hpcorch.model.ids import parse_time
 from hpcorch.model.states import RunState
+from hpcorch.model.value_text import text_of
 from hpcorch.slurm.sbatch.quoting import for_bash
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -71,16 +70,5 @@ def counts_text(counts: Mapping[RunState, int]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A JSON-able value on one line; text without quotation marks, nothing for None."""
-    if value is None:
-        return ""
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def plain(value: Any) -> Any:
-    """Bytes in hexadecimal, and infinities as text, since JSON has neither."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    """A value on one line; text without quotation marks, nothing for None."""
+    return "" if value is None else printable(text_of(value))

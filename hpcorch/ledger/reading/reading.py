@@ -20,7 +20,7 @@ from hpcorch.model.entities import Attempt, Launch, Run, Submission
 from hpcorch.model.events import Event, Fact
 from hpcorch.model.folding.sweep import fold_launch, fold_sweep
 from hpcorch.model.states import RunState
-from hpcorch.model.values import patched
+from hpcorch.model.values import patched, values_of
 
 LAST = "last"
 _JOB = "job="
@@ -243,7 +243,7 @@ class LedgerReading:
         return [rows.attempt_from(sweep, row) for row in found]
 
     def config(self, sweep: str, run: int) -> dict[str, Any]:
-        """The composed configuration of a run: its base with its changes applied.
+        """The composed configuration of a run, interpolations unresolved: its base with its changes applied.
 
         :raises NotFoundError: the sweep has no such run
         """
@@ -251,7 +251,7 @@ class LedgerReading:
         if not found:
             raise NotFoundError(f"sweep {sweep} has no run {run}, or not its configuration")
         base, plan = map(json.loads, found[0])
-        return patched(base["config"], plan["changes"])
+        return values_of(patched(base["config"], plan["changes"]))
 
     def events(self, sweep: str, run: int | None = None, *, kinds: Collection[str] | None = None) -> list[Event]:
         """Events of one run, or of the whole sweep, in the order in which they became known.

@@ -145,10 +145,27 @@ _FOLDER = Path(__file__).parent / "sql"
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
+# What stands in a script as `{name ARGUMENT}`. No text of JSON is replaced: there quotation marks are escaped.
+_PHRASES = {
+    # A plain form in which nan is null, and an infinity the number that overflows to it.
+    "with_numbers": """replace(replace(replace({0}, '{{"$float":"nan"}}', 'null'),"""
+    """ '{{"$float":"inf"}}', '9e999'), '{{"$float":"-inf"}}', '-9e999')""",
+    # The value of a plain form, where SQLite has it.
+    "value_of": """coalesce(json_extract({0}, '$."$int"'), json_extract({{with_numbers {0}}}, '$'))""",
+}
+_PHRASE = re.compile(r"\{(\w+) ([^{}]+)\}")
+
+
+def _spelt_out(text: str) -> str:
+    while _PHRASE.search(text):
+        text = _PHRASE.sub(lambda found: _PHRASES[found[1]].format(found[2]), text)
+    return text
+
+
 def script(name: str) -> Iterator[str]:
     """The statements of one file. (``executescript`` would commit the transaction that they belong in.)"""
     statement = ""
-    for line in (_FOLDER / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in _spelt_out((_FOLDER / f"{name}.sql").read_text(encoding="utf-8")).splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
             yield statement

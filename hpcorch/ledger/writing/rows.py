@@ -13,6 +13,7 @@ from hpcorch.model.entities import Attempt, Cancellation, Run, Submission
 from hpcorch.model.events import Event, JobObserved, RunPlanned, RunReused, from_body, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_ranges
 from hpcorch.model.states import AttemptState, Backend, RunState, SubmissionForm, SubmissionState
+from hpcorch.model.values import from_plain, to_plain, values_of
 
 Row = tuple[Any, ...]
 
@@ -82,7 +83,7 @@ def run_row(sweep: int, planned: int, metrics: int | None, run: Run) -> Row:
         run.exit_code,
         _text(run.reason),
         run.reused_from,
-        _json(run.result),
+        _json(to_plain(run.result)),
         _text(run.error),
         _text(run.log),
         metrics,
@@ -120,7 +121,7 @@ def run_from(sweep: str, row: Row) -> Run:
         base=plan["base"],
         state=RunState(state),
         overrides=tuple(plan["overrides"]),
-        params=plan["params"],
+        params=values_of(plan["params"]),
         changes=plan["changes"],
         config_digest=plan["config_digest"],
         seed=plan["seed"],
@@ -137,7 +138,7 @@ def run_from(sweep: str, row: Row) -> Run:
         exit_code=code,
         reason=reason,
         reused_from=reused_from,
-        result=_from_json(result),
+        result=from_plain(_from_json(result)),
         error=error,
         log=log,
         lingers=bool(lingers),
@@ -166,7 +167,7 @@ def attempt_row(sweep: int, attempt: Attempt) -> Row:
         _text(attempt.log),
         attempt.log_start,
         attempt.log_end,
-        _json(attempt.result),
+        _json(to_plain(attempt.result)),
         _text(attempt.error),
         _text(attempt.restored_from),
         attempt.restored_step,
@@ -182,7 +183,7 @@ _ATTEMPT_FIELDS = tuple(item.name for item in fields(Attempt) if item.name != "s
 def attempt_from(sweep: str, row: Row) -> Attempt:
     values = dict(zip(_ATTEMPT_FIELDS, row, strict=True))
     values["state"] = AttemptState(values["state"])
-    values["result"] = _from_json(values["result"])
+    values["result"] = from_plain(_from_json(values["result"]))
     return Attempt(sweep=sweep, **values)
 
 

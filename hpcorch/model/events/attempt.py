@@ -105,8 +105,8 @@ class AttemptSignalled(Fact):
 class AttemptEnded(Fact):
     """The attempt is over. The fields are its own report.
 
-    ``result`` has the result as JSON, if it has a JSON form. If that form loses something, ``result_pickle``
-    (base64) or ``result_file`` (relative to the sweep directory) holds the object itself.
+    ``result`` has the plain form of the result (:mod:`hpcorch.model.values`). If that loses something,
+    ``result_pickle`` (base64) or ``result_file`` (relative to the sweep directory) holds the object itself.
     """
 
     kind = "attempt-ended"

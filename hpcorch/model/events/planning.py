@@ -50,7 +50,7 @@ class BasePlanned(Fact):
 
     kind = "base-planned"
     base: int  # number within its launch
-    config: dict[str, Any]
+    config: dict[str, Any]  # its plain form (hpcorch.model.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,8 @@ class RunPlanned(Fact):
     run: int
     base: int
     overrides: list[str]
-    params: dict[str, Any]  # swept key -> value
-    changes: dict[str, Any]  # dotted path -> value: the task configuration is the base with these applied
+    params: dict[str, Any]  # swept key -> plain value (hpcorch.model.values)
+    changes: dict[str, Any]  # dotted path -> plain value: the task configuration is the base with these applied
     config_digest: str
     seed: int
     seed_source: str  # a word of SeedSource

@@ -32,6 +32,7 @@ from hpcorch.model.folding.stops import Verdict, judge
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import AttemptOutcome, AttemptState, SubmissionForm
+from hpcorch.model.values import from_plain
 
 # What the journal's own last word means.
 _OUTCOMES: Mapping[AttemptOutcome, AttemptState] = {
@@ -137,7 +138,7 @@ def _journal_fact(event: Event) -> dict[str, Any]:
     if isinstance(fact, CheckpointSaved):
         return {"checkpoint_step": fact.step, "checkpoint": fact.file}
     if isinstance(fact, CommandEnded):
-        return {} if fact.result is None else {"result": fact.result}
+        return {} if fact.result is None else {"result": from_plain(fact.result)}
     if isinstance(fact, AttemptEnded):
         return {
             "state": _OUTCOMES.get(fact.ended_as, AttemptState.LOST),
@@ -145,7 +146,7 @@ def _journal_fact(event: Event) -> dict[str, Any]:
             "exit_code": fact.exit_code,
             "signal": fact.signal,
             "reason": fact.reason,
-            "result": fact.result,
+            "result": from_plain(fact.result),
             "error": fact.error,
             "log_end": fact.log_end,
         }

@@ -19,6 +19,7 @@ from hpcorch.model.folding.stops import judge
 from hpcorch.model.folding.unended import as_cancelling, as_lingering
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
+from hpcorch.model.values import from_plain, values_of
 from hpcorch.quick_dataclasses import dataclass
 
 _RUN_STATE_OF_ATTEMPT: Mapping[AttemptState, RunState] = {
@@ -215,7 +216,7 @@ def _taken_over(run: Run, reused: Event) -> Run:
         state=RunState.COMPLETED,
         reason=f"taken over from {fact.of}",
         reused_from=fact.of,
-        result=fact.result,
+        result=from_plain(fact.result),
         ended_at=reused.time,
         exit_code=0,
     )
@@ -254,7 +255,7 @@ def _as_planned(evidence: RunEvidence, attempts: int) -> Run:
         base=planned.base,
         state=RunState.PLANNED,
         overrides=tuple(planned.overrides),
-        params=planned.params,
+        params=values_of(planned.params),
         changes=planned.changes,
         config_digest=planned.config_digest,
         seed=planned.seed,

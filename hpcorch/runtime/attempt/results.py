@@ -16,7 +16,11 @@ from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.values import from_plain, plain_key, to_plain
 from hpcorch.quick_dataclasses import dataclass
+
+# Of an integer that a journal's line can hold: three of its bits are less than a digit.
+_MOST_BITS = 3 * tunables.INLINE_RESULT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ def _readable(value: Any) -> tuple[Any, bool]:
 
 
 def _repr(value: Any) -> str:
+    if type(value) is int:  # Python's own would refuse
+        return f"<an integer of {value.bit_length()} bits>"
     try:
         return repr(value)[: tunables.RESULT_REPR_CHARS]
     except Exception:  # noqa: BLE001 - a task's own class may raise anything
@@ -76,15 +82,15 @@ def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
     if end.result_file is not None:
         path = layout.present(layout.directory / end.result_file)
         return pickle.loads(path.read_bytes())  # noqa: S301 - likewise
-    return end.result
+    return from_plain(end.result)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON gives the value back as it was, type for type."""
-    if value is None or type(value) in (bool, int, str):
+    """Whether the plain form gives the value back as it was, type for type."""
+    if type(value) is int:
+        return value.bit_length() <= _MOST_BITS
+    if value is None or type(value) in (bool, float, str):
         return True
-    if type(value) is float:
-        return math.isfinite(value)
     if type(value) is list:
         return all(map(is_plain, value))
     if type(value) is dict:
@@ -93,13 +99,13 @@ def is_plain(value: Any) -> bool:
 
 
 def json_form(value: Any) -> Any:
-    """The nearest JSON value, for people and for SQL."""
+    """The plain form of a value, or of the nearest to it that has one, for people and for SQL."""
     if is_plain(value):
-        return value
-    if isinstance(value, float):  # NaN and infinities have no JSON form; NumPy's float64 is a float
-        return float(value) if math.isfinite(value) else str(float(value))
+        return to_plain(value)
+    if isinstance(value, float):  # NumPy's float64 is a float
+        return to_plain(float(value))
     if isinstance(value, dict):
-        return {str(key): json_form(item) for key, item in value.items()}
+        return {plain_key(str(key)): json_form(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_form(item) for item in value]
     if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= tunables.INLINE_RESULT_BYTES // 16:

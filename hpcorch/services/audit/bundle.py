@@ -20,7 +20,6 @@ the original's anchor is noted beside it. Left out are logs, and the environment
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from hpcorch.journal.layout import DIR_MODE, LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.journal.reader import read_sweep
 from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model.ids import format_ranges, utc_now
+from hpcorch.model.value_text import to_json, to_yaml
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.anchors import anchor_of
@@ -181,17 +181,14 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_configurations(ledger: Ledger, evidence: Evidence, directory: Path) -> None:
-    import yaml
-
     folder = directory / "configuration"
     folder.mkdir(mode=DIR_MODE)
     for run in evidence.runs:
-        text = yaml.safe_dump(ledger.config(run.sweep, run.run), sort_keys=False, allow_unicode=True)
-        (folder / f"{run.run}.yaml").write_text(text, encoding="utf-8")
+        (folder / f"{run.run}.yaml").write_text(to_yaml(ledger.config(run.sweep, run.run)), encoding="utf-8")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(value, indent=1).encode("ascii"))
+    write_whole(path, to_json(value, indent=1).encode("ascii"))
 
 
 def _make_ledger(directory: Path, sweep: str) -> None:

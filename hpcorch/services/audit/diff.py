@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from hpcorch.journal.archives import open_archive
 from hpcorch.journal.snapshots import Kind, printable
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
+from hpcorch.model.values import same
 from hpcorch.provenance.environment.changes import differences
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
@@ -136,13 +136,8 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change
     return [
         Change(what=name, before=before.get(name), after=after.get(name))
         for name in names
-        if _text(before, name) != _text(after, name)
+        if name not in before or name not in after or not same(before[name], after[name])
     ]
-
-
-def _text(values: Mapping[str, Any], name: str) -> str | None:
-    """A value so that 1, 1.0 and true differ, and so do null and nothing."""
-    return json.dumps(values[name], sort_keys=True) if name in values else None
 
 
 def _environments(one: Evidence, other: Evidence, unknown: list[str]) -> list[Change]:

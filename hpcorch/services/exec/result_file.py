@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
+from hpcorch.model.values import integer
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.results import json_form
 
@@ -31,7 +32,7 @@ class ResultFile:
         self._before = self._mark()
 
     def read(self) -> Found:
-        """What the command wrote there. Values that JSON has no form for, as NaN, are text."""
+        """What the command wrote there. Python's ``NaN`` and ``Infinity`` are understood."""
         try:
             if self._mark() == self._before is not None:
                 return self._none("the command did not write it: the file is older than the command")
@@ -48,7 +49,7 @@ class ResultFile:
                 f"it has more than {tunables.INLINE_RESULT_BYTES} bytes: write numbers and names there, not data"
             )
         try:
-            return Found(result=json_form(json.loads(content)))
+            return Found(result=json_form(json.loads(content, parse_int=integer)))
         except (ValueError, RecursionError) as error:
             return self._none(f"it is not valid JSON ({error})")
 

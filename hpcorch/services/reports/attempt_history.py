@@ -16,6 +16,7 @@ from hpcorch.model.events import (
     Event,
 )
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.values import from_plain
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.json_values import attempt_name
 
@@ -204,7 +205,7 @@ def commands_of(events: Iterable[Event]) -> list[ExecutedCommand]:
                 exit_code=fact.exit_code,
                 signal=fact.signal,
                 seconds=fact.seconds,
-                result=fact.result,
+                result=from_plain(fact.result),
                 problem=fact.problem,
             )
     return [found[key] for key in sorted(found)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,8 @@ from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.states import RunState
+from hpcorch.model.value_text import number_of, text_of
+from hpcorch.model.values import is_nan
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.reports.reruns import RunName, stand_in_texts, stand_ins
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys, result_values, value_of
@@ -137,8 +138,7 @@ def _sort_value(run: Run, key: str) -> Any:
     value = run.sweep if key == "sweep" else value_of(run, key)
     if value is None:
         return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return (1, 0.0, str(value))
-    return None if math.isnan(number) else (0, number, "")
+    number = int(value) if isinstance(value, bool) else number_of(value)
+    if number is None:
+        return (1, 0, text_of(value))
+    return None if is_nan(number) else (0, number, "")

@@ -10,8 +10,10 @@ from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger, QueryResult
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import parse_time
+from hpcorch.model.value_text import text_of
+from hpcorch.model.values import same
 from hpcorch.services.json_values import seconds_between
-from hpcorch.services.selection.conditions import result_values, text_of
+from hpcorch.services.selection.conditions import result_values
 
 TABLES = ("sweeps", "runs", "params", "attempts", "checkpoints", "metrics", "submissions", "failures", "events")
 
@@ -21,9 +23,6 @@ Columns = dict[str, list[Any]]
 
 # Integers that columns of numbers can hold.
 _INTEGERS = range(-(1 << 63), 1 << 63)
-
-# How the record writes what JSON has no number for.
-_NOT_FINITE = frozenset({"nan", "inf", "-inf"})
 
 
 def read_table(ledger: Ledger, table: str, *, sweep: str | None = None) -> QueryResult:
@@ -138,7 +137,7 @@ def _metric_values(run: Run) -> dict[str, Any]:
 def _repeats(values: Sequence[Any], others: Sequence[Any] | None) -> bool:
     if others is None:
         return False
-    return all(value is None or value == other for value, other in zip(values, others, strict=True))
+    return all(value is None or same(value, other) for value, other in zip(values, others, strict=True))
 
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> Columns:
@@ -153,17 +152,11 @@ def _of_one_type(values: Sequence[Any]) -> list[Any]:
         return list(values)
     if types <= {int, float}:
         return [None if value is None else float(value) for value in values]
-    return [None if value is None else _text(value) for value in values]
+    return [None if value is None else text_of(value) for value in values]
 
 
 def _column_type(value: Any) -> type:
     """The type of the column that a value alone would make."""
-    if isinstance(value, str):
-        return float if value in _NOT_FINITE else str
     if type(value) is int:
         return int if value in _INTEGERS else object
     return type(value)
-
-
-def _text(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else text_of(value)

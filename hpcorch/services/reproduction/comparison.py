@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from enum import Enum
+from fractions import Fraction
 from typing import Any
 
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, EnvironmentFound, RunReused
+from hpcorch.model.values import same
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import DamagedError, read_trailer
 from hpcorch.services.audit.diff import leaves
@@ -115,12 +117,22 @@ def _compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: flo
 
 
 def _sameness(before: Any, after: Any, tolerance: float) -> Sameness:
-    if type(before) is type(after) and before == after:
+    if same(before, after):
         return Sameness.IDENTICAL
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         found = [_sameness(*pair, tolerance) for pair in zip(before, after, strict=True)]
         return max(found, key=list(Sameness).index)
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (before, after))
-    if numbers and math.isclose(before, after, rel_tol=tolerance):
+    if numbers and _close(before, after, tolerance):
         return Sameness.WITHIN_TOLERANCE
     return Sameness.DIFFERENT
+
+
+def _close(before: float, after: float, tolerance: float) -> bool:
+    try:
+        return math.isclose(before, after, rel_tol=tolerance)
+    except OverflowError:  # an integer beyond all floats
+        if not all(isinstance(value, int) or math.isfinite(value) for value in (before, after)):
+            return False
+        one, other = Fraction(before), Fraction(after)
+        return abs(one - other) <= Fraction(tolerance) * max(abs(one), abs(other))

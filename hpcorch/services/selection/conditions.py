@@ -1,29 +1,28 @@
-"""Conditions on swept parameters and results: ``model.lr>0.05``, ``result>=0.9``, ``model=mlp``."""
+"""Conditions on swept parameters and results: ``model.lr>0.05``, ``result>=0.9``, ``model=mlp``, ``x=1.0``."""
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Run
+from hpcorch.model.value_text import literal_of, number_of, text_of
+from hpcorch.model.values import is_nan, same
 from hpcorch.quick_dataclasses import dataclass
 
 RESULT = "result"
 _OWN_KEYS = ("run", "seed", "state")
 # A value does not begin with a sign of a relation: that is a relation misspelt, as in `seed=>2`.
 _CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*([^<>=!\s].*?)\s*", re.DOTALL)
-_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+_ORDERED: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "=": operator.eq,
-    "==": operator.eq,
-    "!=": operator.ne,
 }
 
 
@@ -39,16 +38,21 @@ class Condition:
     value: str
 
     def holds(self, run: Run) -> bool:
-        """Whether the run has such a value. Numbers are compared as numbers, other values as text."""
+        """Whether the run has such a value.
+
+        Of numbers any relation may hold. A parameter equals a value of its type only: ``1`` is no ``1.0``, and
+        ``true`` no ``1``. Other numbers are equal as numbers, and everything else as text.
+        """
         found = value_of(run, self.key)
-        if found is None:
-            return False
-        mine, wanted = _number(found), _number(self.value)
-        if mine is not None and wanted is not None:
-            return _COMPARE[self.relation](mine, wanted)
-        if self.relation not in ("=", "==", "!="):
-            return False  # texts have no order that anybody means
-        return _COMPARE[self.relation](text_of(found), self.value)
+        if self.relation in _ORDERED:
+            mine, wanted = number_of(found), number_of(self.value)
+            return mine is not None and wanted is not None and _ORDERED[self.relation](mine, wanted)
+        if self.key in run.params:
+            return self._is(_equals(found, self.value))
+        return found is not None and self._is(_equals_as_number(found, self.value))
+
+    def _is(self, equal: bool) -> bool:  # noqa: FBT001
+        return equal is (self.relation != "!=")
 
 
 def parse_condition(text: str) -> Condition:
@@ -106,11 +110,6 @@ def result_values(run: Run) -> dict[str, Any]:
     return dict(_leaves(RESULT, run.result))
 
 
-def text_of(value: Any) -> str:
-    """A value as one writes it in an override: text without quotation marks."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def _leaves(key: str, value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for name, item in value.items():
@@ -119,10 +118,15 @@ def _leaves(key: str, value: Any) -> Iterable[tuple[str, Any]]:
         yield key, value
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
+def _equals(found: Any, text: str) -> bool:
+    """Whether a value of a configuration is the one that a text stands for in an override."""
+    if same(found, literal_of(text)):
+        return True
+    return isinstance(found, (Path, bytes, list, dict)) and text_of(found) == text
+
+
+def _equals_as_number(found: Any, text: str) -> bool:
+    mine, wanted = number_of(found), number_of(text)
+    if mine is None or wanted is None:
+        return text_of(found) == text
+    return mine == wanted or (is_nan(mine) and is_nan(wanted))

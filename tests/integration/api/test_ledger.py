@@ -141,7 +141,7 @@ def test_a_table_compares_sweeps(other):
     table = ledger.table(SWEEP, OTHER, config="lr")
     assert table["sweep"] == [SWEEP, SWEEP, OTHER, OTHER]
     assert table["name"] == ["train", "train", "deep", "deep"]
-    assert table["depth"] == [None, None, "2", "10"]
+    assert table["depth"] == [None, None, 2, 10]
     assert table["result"] == [0.5, None, None, None]
     assert table["result.accuracy"] == [None, None, 0.8, None]
     assert table["state"] == ["COMPLETED", "FAILED", "COMPLETED", "RUNNING"]

@@ -43,7 +43,7 @@ def test_audit_tells_what_ran_from_what_and_how_its_attempts_hang_together(hpcor
     assert ran.code == 0, ran.out
     found = json.loads(ran.out)
     (run,) = found["sweeps"][0]["runs"]
-    assert (run["params"]["lr"], run["seed"], run["config"]["lr"], run["result"]) == ("0.1", 100, 0.1, 0.5)
+    assert (run["params"]["lr"], run["seed"], run["config"]["lr"], run["result"]) == (0.1, 100, 0.1, 0.5)
     assert run["code"]["commit"] == "8a1c" * 10
     first, second = run["attempts"]
     assert (first["state"], first["checkpoints_saved"], first["restored"]) == ("PREEMPTED", 2, None)

@@ -159,7 +159,7 @@ def test_status_json_has_what_scripts_rely_on(hpcorch, tmp_path):
     good, bad = status["runs"]
     assert good["index"] == 0
     assert good["overrides"] == ["lr=0.1", "epochs=3"]
-    assert good["params"] == {"lr": "0.1", "epochs": "3"}
+    assert good["params"] == {"lr": 0.1, "epochs": 3}
     assert (good["state"], good["seed"], good["seed_source"], good["result"]) == ("COMPLETED", 100, "derived", 0.5)
     assert (bad["state"], bad["exit_code"], bad["error"]) == ("FAILED", 1, "ValueError: no good")
     assert bad["config_digest"] == "sha256:1"

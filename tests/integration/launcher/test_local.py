@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -208,7 +209,7 @@ def test_results_that_json_cannot_hold_come_back_as_they_were(tmp_path):
     assert app.launch().returncode == 0
     (run,) = app.runs()
     assert run.result["a"] == [1, 2]
-    assert run.result["nan"] == "nan"
+    assert math.isnan(run.result["nan"])
     assert run.result["array"] == [0, 1, 2]
     assert len(list(app.layout().results.iterdir())) == 1
 

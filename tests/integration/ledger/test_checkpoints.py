@@ -111,7 +111,7 @@ def test_views_of_checkpoints_and_metrics(path: Path) -> None:
         )
         assert metrics.rows == [
             (SWEEP, 0, "loss", 0.75, 21, 0.25, 1, 4.0, 2),
-            (SWEEP, 0, "odd", "nan", 21, None, None, None, None),
+            (SWEEP, 0, "odd", None, 21, None, None, None, None),
         ]
         assert ledger.run(SWEEP, 0).metrics == summary(21, 0.75).metrics
         assert [run.metrics for run in ledger.runs(SWEEP, states=[ledger.run(SWEEP, 1).state])] == [{}]

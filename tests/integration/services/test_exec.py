@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import random
@@ -20,6 +21,7 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model import events as ev
 from hpcorch.model.states import AttemptState, RunState
+from hpcorch.model.values import same
 from tests.support import processes
 from tests.support.exec_project import PROGRAM, Project, environment, job, of_kind, script_sweep
 from tests.support.waiting import wait_until
@@ -205,7 +207,7 @@ def test_results_are_read_from_json(project):
     done = project.run("--result", "out.json", "--", "sh", "-c", """echo '{"loss": 0.5, "x": NaN}' > out.json""")
     assert done.returncode == 0
     run, _ = project.recorded()
-    assert run.result == {"loss": 0.5, "x": "nan"}
+    assert same(run.result, {"loss": 0.5, "x": math.nan})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ TYPES = (bool, int, float, str, datetime)
 names = st.sampled_from(["lr", "model.lr", "seed", "run", "name", "result", "result.loss", "params.seed", "node"])
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 values = st.recursive(
-    st.one_of(st.none(), numbers, st.text(max_size=3), st.sampled_from(["nan", "inf", "-inf"])),
+    st.one_of(st.none(), numbers, st.text(max_size=3), st.sampled_from(["nan", math.nan, math.inf])),
     lambda inner: (
         st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["loss", "acc"]), inner, max_size=2)
     ),
@@ -97,9 +98,12 @@ def test_a_parameter_named_like_a_column_is_told_apart():
         ([True, 1], ["true", "1"]),
         ([1, "adam"], ["1", "adam"]),
         ([[1, 2], [3]], ["[1, 2]", "[3]"]),
-        ([0.5, "inf"], [0.5, float("inf")]),
-        (["inf", "linear"], ["inf", "linear"]),
+        ([1, 0.5, math.inf], [1.0, 0.5, math.inf]),
+        ([0.5, "inf"], ["0.5", "inf"]),
+        ([math.inf, "linear"], ["inf", "linear"]),
+        ([[1, math.nan], {"a": None}], ["[1, nan]", '{"a": null}']),
         ([2**70, 1], [str(2**70), "1"]),
+        ([10**5000, 1], [f"1{5000 * '0'}", "1"]),
     ],
 )
 def test_values_of_several_types_become_numbers_or_text(given_values, column):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +45,15 @@ def results(evidence: Evidence, before: Any, after: Any) -> list[tuple[str, Same
          [("result.a", Sameness.IDENTICAL), ("result.b", Sameness.WITHIN_TOLERANCE)]),
         ({"a": 1}, None, [("result.a", Sameness.DIFFERENT)]),
         ({"a": None}, {}, [("result.a", Sameness.DIFFERENT)]),
+        (math.nan, math.nan, [("result", Sameness.IDENTICAL)]),
+        (math.nan, 1.0, [("result", Sameness.DIFFERENT)]),
+        (0.0, -0.0, [("result", Sameness.WITHIN_TOLERANCE)]),
+        ([1], [1.0], [("result", Sameness.WITHIN_TOLERANCE)]),
+        ([1], [True], [("result", Sameness.DIFFERENT)]),
+        (10**400, 10**400, [("result", Sameness.IDENTICAL)]),
+        (10**400, 10**400 + 1, [("result", Sameness.WITHIN_TOLERANCE)]),
+        (10**400, 2 * 10**400, [("result", Sameness.DIFFERENT)]),
+        (10**400, math.inf, [("result", Sameness.DIFFERENT)]),
     ],
 )  # fmt: skip
 def test_results_are_compared_part_by_part(evidence, before, after, expected):

@@ -1,7 +1,8 @@
-"""Conditions on runs: numbers are compared as numbers, and what a run lacks it does not fulfil."""
+"""Conditions on runs: parameters are equal by value and type, and what a run lacks it does not fulfil."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -41,6 +42,53 @@ def test_a_condition_holds_of_a_run_that_has_such_a_value(text, holds):
     params = {"model.lr": 0.1, "model": "mlp", "flag": True, "note": "a=b"}
     found = run(params, {"accuracy": 0.95, "loss": {"last": 0.1}})
     assert parse_condition(text).holds(found) is holds
+
+
+TYPED = {"1": 1, "1.0": 1.0, "true": True, "null": None, "0": 0, "0.0": 0.0, "-0.0": -0.0, "nan": math.nan,
+         "inf": math.inf,
+         "'1'": "1", "'true'": "true", "mlp": "mlp", "[1, 2]": [1, 2], "[1.0, 2]": [1.0, 2], '{"a": 1}': {"a": 1},
+         "1" + "0" * 400: 10**400, "1" + "0" * 5000: 10**5000}  # fmt: skip
+
+
+def test_a_parameter_equals_the_value_of_its_own_type_and_no_other():
+    for written in TYPED:
+        equal = [text for text, value in TYPED.items() if parse_condition(f"x={written}").holds(run({"x": value}))]
+        other = [text for text, value in TYPED.items() if parse_condition(f"x!={written}").holds(run({"x": value}))]
+        assert equal == [written]
+        assert other == [text for text in TYPED if text != written]
+
+
+@pytest.mark.parametrize("text", ["result=1", "result=1.0", "result!=2", "result>=1"])
+def test_results_that_are_numbers_are_equal_as_numbers(text):
+    assert parse_condition(text).holds(run({}, 1))
+    assert parse_condition(text).holds(run({}, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "holds"),
+    [
+        ("x>5", math.inf, True),
+        ("x<5", -math.inf, True),
+        ("x>5", math.nan, False),
+        ("x<=5", math.nan, False),
+        ("x<inf", 10**400, True),
+        ("x>1e300", 10**400, True),
+        (f"x>{10**400}", 10**400 + 1, True),
+        (f"x>{10**400}", 10**400, False),
+        pytest.param(f"x>1{'0' * 5000}", 10**5000 + 1, True, id="long"),
+        (f"x<{2**53 + 1}", 2**53, True),
+        ("x>0", True, False),
+    ],
+)
+def test_infinities_and_integers_of_any_size_are_compared_exactly(text, value, holds):
+    assert parse_condition(text).holds(run({"x": value})) is holds
+    assert parse_condition(text.replace("x", "result")).holds(run({}, value)) is holds
+
+
+def test_nan_as_a_result_is_found():
+    assert parse_condition("result=nan").holds(run({}, math.nan))
+    assert not parse_condition("result!=nan").holds(run({}, math.nan))
+    assert not parse_condition("result=nan").holds(run({}, 1.0))
 
 
 def test_a_plain_result_is_compared_itself():

@@ -1,6 +1,8 @@
 -- Views for people: open the ledger with `hpcorch query`, `sqlite-utils` or datasette and ask these.
--- In all of them `sweep` is the sweep's id and `run` the run's index; times are UTC text that sorts, results are
--- numbers or text where the task returned one, else JSON.
+-- In all of them `sweep` is the sweep's id and `run` the run's index; times are UTC text that sorts; results and values
+-- of parameters are numbers or text where they are one, else JSON. nan is NULL, as everywhere in SQLite, so that
+-- avg() and max() pass it over; an infinity is a number, in JSON 9e999. An integer of more than 64 bits is the text of
+-- its digits, within JSON {"$int":"DIGITS"}.
 --
 --   v_sweeps     one row per sweep: state, how many runs, how many completed, failed, running, waiting
 --   v_runs       one row per run: state, params (JSON), result, duration_s, node, attempts, seed
@@ -8,7 +10,7 @@
 --   v_attempts   one row per attempt: how it ended, where, its part of the log file, the checkpoint it began from
 --   v_failures   runs that are over and not COMPLETED, with error, reason, log
 --   v_checkpoints  one row per saved checkpoint: attempt, step, file, size, state (kept, removed, broken)
---   v_metrics    one row per run and metric: last, lowest and highest value, each with its step; nan and inf are text
+--   v_metrics    one row per run and metric: last, lowest and highest value, each with its step
 --   v_submissions  one row per sbatch call or local pool: job id, state, runs, keeper
 --   v_events     every event, with names instead of keys
 
@@ -49,8 +51,8 @@ SELECT
     s.name,
     r.run,
     r.state,
-    json_extract(p.body, '$.params') AS params,
-    json_extract(r.result, '$') AS result,
+    {with_numbers json_extract(p.body, '$.params')} AS params,
+    {value_of r.result} AS result,
     round((julianday(r.ended_at) - julianday(r.started_at)) * 86400, 3) AS duration_s,
     r.node,
     r.attempts,
@@ -76,9 +78,9 @@ SELECT
     i.id AS sweep,
     r.run,
     r.state,
-    json_extract(r.result, '$') AS result,
+    {value_of r.result} AS result,
     param.key,
-    param.value
+    CASE param.type WHEN 'object' THEN {value_of param.value} ELSE param.value END AS value
 FROM runs AS r
 JOIN sweep_ids AS i ON i.sweep = r.sweep
 JOIN events AS p ON p.seq = r.planned
@@ -101,7 +103,7 @@ SELECT
     a.slurm_state,
     a.reason,
     a.error,
-    json_extract(a.result, '$') AS result,
+    {value_of a.result} AS result,
     a.log,
     a.log_start,
     a.log_end,
@@ -154,7 +156,8 @@ SELECT
     i.id AS sweep,
     r.run,
     metric.key AS name,
-    json_extract(metric.value, '$.last[1]') AS last,
+    CASE json_extract(metric.value, '$.last[1]') WHEN 'inf' THEN 9e999 WHEN '-inf' THEN -9e999 WHEN 'nan' THEN NULL
+        ELSE json_extract(metric.value, '$.last[1]') END AS last,
     json_extract(metric.value, '$.last[0]') AS last_step,
     json_extract(metric.value, '$.min[1]') AS min,
     json_extract(metric.value, '$.min[0]') AS min_step,
