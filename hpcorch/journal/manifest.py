@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +30,8 @@ from hpcorch.quick_dataclasses import dataclass
 
 FORMAT = "hpcorch-manifest"
 VERSION = 1
+# What a run may have of its own of the header's: keys of the launcher.
+_OWN = ("compact", "drift", "max_num_timeout", "requeue_while_progress")
 _INDEX_WIDTH = 32  # "%020d %010d\n"
 _TRAILER_WIDTH = 64
 
@@ -66,7 +68,7 @@ class RecordPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestHeader:
-    """What all runs of a launch share.
+    """What all runs of a launch share, unless one has its own (:meth:`of`).
 
     :param max_num_timeout: a run that reaches its time limit is requeued at most so often
     :param requeue_while_progress: and beyond that as long as each attempt has saved a later checkpoint
@@ -108,6 +110,14 @@ class ManifestHeader:
         if self.indices is not None:
             return f"runs {self.indices}"
         return f"runs {self.launch} to {self.launch + self.count - 1}" if self.count > 1 else f"run {self.launch}"
+
+    def of(self, run: ManifestRun) -> ManifestHeader:
+        """The header as it is for one run, whose own keys of the launcher win."""
+        own = {name: run.launcher[name] for name in _OWN if name in run.launcher}
+        if "resources" in run.launcher:
+            counts = run.launcher["resources"]
+            own["leases"] = {name: {**one, "count": counts.get(name, 1)} for name, one in self.leases.items()}
+        return replace(self, **own) if own else self
 
     def position(self, run: int) -> int:
         """Where a run stands in the manifest.
@@ -215,7 +225,7 @@ def read_run(path: Path, index: int) -> FrozenRun:
     run = ManifestRun(**record)
     if run.run != index:
         raise RecordError(f"the manifest {path} has run {run.run} where run {index} should be")
-    return FrozenRun(header=header, base=base, run=run)
+    return FrozenRun(header=header.of(run), base=base, run=run)
 
 
 def read_header(path: Path) -> ManifestHeader:

@@ -26,7 +26,9 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
     :raises SystemExit: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
     launch = planned.frozen.header.launch
-    request = local_request(sweep.keys, sweep=sweep.id, launch=launch, runs=[run.run for run in planned.due])
+    request = local_request(
+        sweep.keys, sweep=sweep.id, launch=launch, runs=[run.run for run in planned.due], asked=planned.asked
+    )
     if ignored := ignored_locally(sweep.keys):
         log.info("This machine ignores hydra.launcher keys %s", ", ".join(ignored))
     with sweep.ledger() as ledger, progress(f"sweep {sweep.id}") as display:

@@ -26,7 +26,7 @@ from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.reuse import taken_over
 from hpcorch.launcher.reuse_report import reuse_told
-from hpcorch.launcher.site import Settled, Site
+from hpcorch.launcher.site import Settled, Site, check_of_the_launch, settle_here
 from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
@@ -145,7 +145,8 @@ class OpenSweep:
             self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
         ]
         runs = self.planner.plan(compositions)
-        settled = Settled(keys=self.keys, runs=runs, asked={})
+        check_of_the_launch(self.keys, runs)
+        settled = settle_here(self.keys, runs)
         if self.backend is Backend.SLURM:
             settled = self.site.settle(self.keys, runs)
         task = dump_task(self.task)
@@ -177,7 +178,7 @@ class OpenSweep:
             compact=keys.compact,
             max_num_timeout=keys.max_num_timeout,
             requeue_while_progress=keys.requeue_while_progress,
-            signal_delay_s=keys.warned_s if self.backend is Backend.SLURM else USUAL_DELAY_S,
+            signal_delay_s=_shortest_warning(settled) if self.backend is Backend.SLURM else USUAL_DELAY_S,
             kill_wait_s=client.config().kill_wait_s if client is not None else int(tunables.LOCAL_GRACE_S),
             leases=lease_places(self.site.profile, keys.resources if self.backend is Backend.SLURM else {}),
             throttle_folder=self.site.throttle_folder(settled.asked),
@@ -330,6 +331,10 @@ def _task(launching: Launching) -> Task:
 def _with_options(keys: LaunchKeys) -> LaunchKeys:
     """The keys with the options of this interpreter, unless others are asked for."""
     return keys if keys.python_options is not None else replace(keys, python_options=interpreter_options())
+
+
+def _shortest_warning(settled: Settled) -> int:
+    return min(asked.warned_s for asked in {settled.keys, *settled.asked.values()})
 
 
 def _with_key(run: ManifestRun, frozen: FrozenProgram) -> ManifestRun:

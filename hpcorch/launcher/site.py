@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import ManifestRun
-from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.keys.launch_keys import OF_THE_LAUNCH, LaunchKeys
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.project_profile import check_checkout, check_cluster, load_profile
@@ -98,6 +99,35 @@ class Site:
         if self.client is None or not any(_is_counted(keys, len(asked)) for keys in set(asked.values())):
             return None
         return str(state_directory() / self.client.config().cluster)
+
+
+def settle_here(keys: LaunchKeys, runs: Sequence[ManifestRun]) -> Settled:
+    """A launch on this machine, which no profile has a say in.
+
+    :raises UsageError: a run asks for what this machine cannot do
+    """
+    own = {run.run: keys.changed(run.launcher) for run in runs}
+    changes = {asked: asked.changes_since(keys) for asked in dict.fromkeys(own.values())}
+    return Settled(
+        keys=keys,
+        runs=[replace(run, launcher=changes[own[run.run]]) for run in runs],
+        asked=own,
+    )
+
+
+def check_of_the_launch(keys: LaunchKeys, runs: Sequence[ManifestRun]) -> None:
+    """Refuse runs with values of their own for keys that a launch has one value of.
+
+    :raises UsageError: there is such a run
+    """
+    for run in runs:
+        for name in sorted(OF_THE_LAUNCH & run.launcher.keys()):
+            if getattr(keys.changed({name: run.launcher[name]}), name) != getattr(keys, name):
+                called = f"run {run.run} ({' '.join(run.overrides)})"
+                raise UsageError(
+                    f"hydra.launcher.{name} holds for the whole launch, but {called} sets it to"
+                    f" {run.launcher[name]!r}: set it on the command line, or in a configuration that is not swept"
+                )
 
 
 def _is_counted(keys: LaunchKeys, runs: int) -> bool:

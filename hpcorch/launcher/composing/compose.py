@@ -21,6 +21,7 @@ from hydra.errors import ConfigCompositionException
 from hpcorch.errors import HpcorchError, UsageError
 from hpcorch.launcher.composing.composition import Base, Composition, Parsed
 from hpcorch.launcher.composing.effects import Effect, UnprovableError
+from hpcorch.launcher.composing.own_keys import check_launcher
 from hpcorch.launcher.composing.scratch import Scratch
 from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN, plain, task_plain
 from hpcorch.runtime.program.main_classes import dumped
@@ -101,7 +102,7 @@ class Composer:
 
         :raises hydra.errors.HydraException: Hydra cannot compose it; its own error
         :raises hpcorch.errors.UsageError: an interpolation cannot be resolved at submission, the output
-            directory depends on something late, or the configuration cannot be pickled
+            directory depends on something late, the configuration cannot be pickled, or chooses another launcher
         """
         parsed = [self._understand(text) for text in overrides]
         shared = self._shared_base(parsed)
@@ -115,7 +116,7 @@ class Composer:
 
         :return: None if equality with Hydra cannot be shown
         :raises hydra.errors.HydraException: Hydra cannot compose it; its own error
-        :raises hpcorch.errors.UsageError: the configuration cannot be pickled
+        :raises hpcorch.errors.UsageError: the configuration cannot be pickled, or chooses another launcher
         """
         parsed = [self._understand(text) for text in overrides]
         shared = self._shared_base(parsed)
@@ -136,6 +137,7 @@ class Composer:
 
     def _scratch(self, overrides: tuple[str, ...]) -> Scratch:
         config = self._loader.load_sweep_config(self._master, list(overrides))
+        check_launcher(config, self._master, overrides)
         base = Base(
             number=len(self._bases),
             overrides=overrides,
@@ -144,7 +146,7 @@ class Composer:
             choices=plain(config.hydra.runtime.choices),
         )
         self._bases.append(base)
-        return Scratch(base, config)
+        return Scratch(base, config, self._master)
 
     def _understand(self, text: str) -> Parsed:
         known = self._parsed.get(text)

@@ -13,6 +13,7 @@ from hpcorch.launcher.composing.composition import Base, Composition, Parsed
 from hpcorch.launcher.composing.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.composing.freezing import Freezer, store
 from hpcorch.launcher.composing.interpolation import LATE, Expression, at_submission, expressions, ordered
+from hpcorch.launcher.composing.own_keys import own_keys
 from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import digest, override_dirname, plain, raw, rebuild
 
@@ -26,9 +27,13 @@ _HYDRA_UNUSED = frozenset(("help", "hydra_help", "hydra_logging", "launcher", "o
 
 
 class Scratch:
-    """A base's configuration, on which runs are tried and undone."""
+    """A base's configuration, on which runs are tried and undone.
 
-    def __init__(self, base: Base, config: DictConfig) -> None:
+    :param config: the base, which is changed
+    :param master: the sweep's configuration
+    """
+
+    def __init__(self, base: Base, config: DictConfig, master: DictConfig) -> None:
         self.base = base
         self._config = config
         self._job = raw(config.hydra.job)
@@ -46,7 +51,7 @@ class Scratch:
         self._text_nodes: dict[tuple[int, str], StringNode] = {}
         self._roots: dict[str, tuple[str, ...]] = {}
         self._effects: dict[tuple[str, ...], Effect] = {}
-        self._own_keys = _keys_of_runs(config.hydra.launcher)
+        self._own_keys = own_keys(config, master)
 
     def effects(self, values: Sequence[Parsed]) -> list[Effect]:
         """What ``values`` do to this base, as effects on disjoint subtrees.
@@ -158,6 +163,8 @@ class Scratch:
 
     def _launcher_value(self, key: str) -> Any:
         launcher = self._config.hydra.launcher
+        if key not in raw(launcher):
+            return None
         try:
             value = launcher[key]
             return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else plain(value)
@@ -173,16 +180,6 @@ def _literal(node: Node) -> str:
     """A resolved node's text; it has an interpolation only as an escape."""
     text = str(raw(node))
     return str(OmegaConf.create([text])[0]) if "${" in text else text
-
-
-def _keys_of_runs(launcher: DictConfig) -> tuple[str, ...]:
-    """The launcher's keys whose values may differ from run to run: they name something outside Hydra's own node."""
-    found = (
-        expression
-        for expression in expressions(launcher, ("hydra", "launcher"))
-        if expression.analysis.calls or any(target[:1] != ("hydra",) for target in expression.targets())
-    )
-    return tuple(dict.fromkeys(str(expression.path[2]) for expression in found))
 
 
 def _expressions(config: DictConfig) -> Iterator[Expression]:

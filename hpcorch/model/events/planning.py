@@ -67,7 +67,7 @@ class RunPlanned(Fact):
     seed: int
     seed_source: str  # a word of SeedSource
     directory: str  # absolute path of the run's output directory
-    launcher: dict[str, Any] | None = None  # launcher keys of its own, if they depend on swept values
+    launcher: dict[str, Any] | None = None  # launcher keys of its own
     key: str | None = None  # digest of what determines the result: task configuration, code, seed
 
 

@@ -242,6 +242,15 @@ KEYS: Mapping[str, Key] = {one.name: one.metadata["key"] for one in fields(Launc
 _DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(LaunchKeys)}
 
 
+# What a launch asks once, whatever its runs are.
+OF_THE_LAUNCH: Final = frozenset(
+    (
+        *("seed", "tags", "dry_run", "detach", "needed", "reuse_sweep_dir"),
+        *("entry", "max_retries", "keeper", "slots"),
+    )
+)
+
+
 def names(heeds: Heeds) -> frozenset[str]:
     """The keys that somebody heeds."""
     return frozenset(name for name, one in KEYS.items() if one.heeds & heeds)

@@ -181,7 +181,10 @@ class Retry:
         journal = self.control.reconciler.journal
         with self._decided() as plan:
             again = [
-                self._again(launch, plan.launches[launch.first_run], self._keys(launch))
+                replace(
+                    self._again(launch, plan.launches[launch.first_run], self._keys(launch)),
+                    asked=self._asked(launch, plan),
+                )
                 for launch in self._launches(plan)
             ]
             pools = [LocalPool.submit(journal, each.local_request()) for each in again]
@@ -214,11 +217,14 @@ class Retry:
     def _portions(self, plan: RetryPlan) -> Iterator[tuple[Launch, ArrayPlan]]:
         room = SubmitRoom(array_tasks=self.control.client.config().array_tasks)
         for launch in self._launches(plan):
-            keys = LaunchKeys.recorded(launch.options)
-            runs = self._ledger.runs(self._sweep, indices=plan.launches[launch.first_run])
-            asked = {run.run: keys.changed({**run.launcher, **self.changes}) for run in runs}
-            chosen = portions(asked, room, alone=True).arrays
+            chosen = portions(self._asked(launch, plan), room, alone=True).arrays
             yield from ((launch, portion) for portion in chosen)
+
+    def _asked(self, launch: Launch, plan: RetryPlan) -> dict[int, LaunchKeys]:
+        """What each run of a launch that is run again asks for."""
+        keys = LaunchKeys.recorded(launch.options)
+        runs = self._ledger.runs(self._sweep, indices=plan.launches[launch.first_run])
+        return {run.run: keys.changed({**run.launcher, **self.changes}) for run in runs}
 
     def _launches(self, plan: RetryPlan) -> list[Launch]:
         return [launch for launch in self._ledger.launches(self._sweep) if launch.first_run in plan.launches]

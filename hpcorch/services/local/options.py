@@ -10,30 +10,48 @@ from pathlib import Path
 from hpcorch.errors import UsageError
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.runtime.context.place import cpu_count
-from hpcorch.services.local.pool import LocalRequest
+from hpcorch.services.local.pool import LocalRequest, TaskTerms
 
 
 def local_request(
-    keys: LaunchKeys, *, sweep: str, launch: int, runs: Sequence[int], python: str = sys.executable
+    keys: LaunchKeys,
+    *,
+    sweep: str,
+    launch: int,
+    runs: Sequence[int],
+    python: str = sys.executable,
+    asked: Mapping[int, LaunchKeys] | None = None,
 ) -> LocalRequest:
     """What a pool on this machine is to execute, by the launcher's keys.
 
+    :param asked: run -> what it asks for, where that may be something else
     :raises UsageError: a key asks for what one machine cannot do, or for more than this one has
     """
-    gpus_per_task = _gpus_per_task(keys)
+    of_runs = {run: (asked or {}).get(run, keys) for run in runs}
+    each = {one: _terms(one) for one in (keys, *of_runs.values())}
+    is_one_for_all = len(each) == 1
     return LocalRequest(
         sweep=sweep,
         launch=launch,
         runs=runs,
-        slots=check_local(keys),
-        gpus=_visible_gpus(os.environ) if gpus_per_task else (),
-        gpus_per_task=gpus_per_task,
+        slots=max(map(check_local, each)),
+        cpus=None if is_one_for_all or keys.slots is not None else cpu_count(),
+        gpus=_visible_gpus(os.environ) if any(terms.gpus for terms in each.values()) else (),
+        terms=each[keys],
+        own={run: each[one] for run, one in of_runs.items() if one != keys},
         python=python,
-        python_options=keys.python_options or (),
         environ=os.environ,
+    )
+
+
+def _terms(keys: LaunchKeys) -> TaskTerms:
+    return TaskTerms(
+        cpus=keys.cpus_per_task or 1,
+        gpus=_gpus_per_task(keys),
         timeout_s=60.0 * keys.timeout_min or None,
         log_folder=keys.submitit_folder,
         stderr_to_stdout=keys.stderr_to_stdout,
+        python_options=keys.python_options or (),
     )
 
 

@@ -40,14 +40,32 @@ _SUBMITIT = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTerms:
+    """What a task gets of the machine.
+
+    :param cpus: counted where a pool shares out CPUs
+    :param gpus: devices that it gets; it sees no others. None leaves the environment as it is
+    :param timeout_s: seconds after which it is stopped; None for no limit
+    :param log_folder: where its logs go instead of beside the journals
+    """
+
+    cpus: int = 1
+    gpus: int | None = None
+    timeout_s: float | None = None
+    log_folder: str | None = None
+    stderr_to_stdout: bool = True
+    python_options: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRequest:
     """Runs of one launch that a pool is to execute.
 
     :param slots: so many tasks run at once
+    :param cpus: that tasks share; None where slots alone count
     :param gpus: devices to deal out, as CUDA_VISIBLE_DEVICES names them
-    :param gpus_per_task: devices that each task gets; it sees no others. None leaves the environment as it is
-    :param timeout_s: seconds after which a task is stopped; None for no limit
-    :param log_folder: where logs go instead of beside the journals
+    :param terms: of a task
+    :param own: run -> its terms, of runs that have others
     :param wait_s: seconds before the first task starts
     """
 
@@ -55,15 +73,17 @@ class LocalRequest:
     launch: int
     runs: Sequence[int]
     slots: int
+    cpus: int | None = None
     gpus: Sequence[str] = ()
-    gpus_per_task: int | None = None
+    terms: TaskTerms = field(default_factory=TaskTerms)
+    own: Mapping[int, TaskTerms] = field(default_factory=dict)
     python: str = sys.executable
-    python_options: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float | None = None
-    log_folder: str | None = None
-    stderr_to_stdout: bool = True
     wait_s: float = 0.0
+
+    def terms_of(self, task: int) -> TaskTerms:
+        """The terms of the task that executes the run at this place."""
+        return self.own.get(self.runs[task], self.terms)
 
 
 class Interrupted(BaseException):
@@ -111,7 +131,7 @@ class LocalPool:
         begin = time.monotonic() + self.request.wait_s
         with self._signals():
             while (waiting or self._running) and self._interrupted_by is None:
-                while waiting and len(self._running) < self.request.slots and time.monotonic() >= begin:
+                while waiting and self._has_room(waiting[0]) and time.monotonic() >= begin:
                     self._start_unless_cancelled(waiting.pop(0))
                 time.sleep(tunables.LOCAL_POLL_S)
                 self._reap()
@@ -129,25 +149,37 @@ class LocalPool:
         else:
             self._start(index)
 
+    def _has_room(self, index: int) -> bool:
+        """Whether a task may start beside those that run; the first always may."""
+        if not self._running:
+            return True
+        request, terms = self.request, self.request.terms_of(index)
+        cpus = terms.cpus + sum(request.terms_of(other).cpus for other in self._running)
+        return (
+            len(self._running) < request.slots
+            and (request.cpus is None or cpus <= request.cpus)
+            and (terms.gpus or 0) <= len(self._free_gpus)
+        )
+
     def _start(self, index: int) -> None:
-        request = self.request
-        gpus = [self._free_gpus.pop(0) for _ in range(request.gpus_per_task or 0)]
-        logs = LogFiles(layout=self._layout, submission=self._record.number, folder=request.log_folder)
+        terms = self.request.terms_of(index)
+        gpus = [self._free_gpus.pop(0) for _ in range(terms.gpus or 0)]
+        logs = LogFiles(layout=self._layout, submission=self._record.number, folder=terms.log_folder)
         output, error = logs.local(index)
         self._running[index] = LocalTask.start(
             self._argv(index),
-            environ=self._environment(index, gpus),
+            environ=self._environment(index, gpus, terms),
             gpus=gpus,
             output=output,
-            error=None if request.stderr_to_stdout else error,
-            timeout_s=request.timeout_s,
+            error=None if terms.stderr_to_stdout else error,
+            timeout_s=terms.timeout_s,
         )
 
     def _argv(self, index: int) -> list[str]:
         request = self.request
         return [
             request.python,
-            *request.python_options,
+            *request.terms_of(index).python_options,
             "-u",
             "-m",
             RUNTIME,
@@ -164,8 +196,8 @@ class LocalPool:
             self._record.job_id,
         ]
 
-    def _environment(self, index: int, gpus: Sequence[str]) -> dict[str, str]:
-        own = {} if self.request.gpus_per_task is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    def _environment(self, index: int, gpus: Sequence[str], terms: TaskTerms) -> dict[str, str]:
+        own = {} if terms.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         submitit = {**_SUBMITIT, "SUBMITIT_LOCAL_JOB_ID": f"{self._record.job_id}_{index}"}
         return {**self.request.environ, **script_exports(self.request.environ), **submitit, **own}
 

@@ -83,7 +83,9 @@ class Repetition:
         with self.reconciler.journal.locked():
             if not self._is_due():
                 return
-            request = replace(self._again().local_request(), environ=self.original.environ, stderr_to_stdout=True)
+            request = self._again().local_request()
+            terms = replace(request.terms, stderr_to_stdout=True)
+            request = replace(request, environ=self.original.environ, terms=terms)
             pool = LocalPool.submit(self.reconciler.journal, request)
         pool.run(self.reconciler.ingest)
         self.reconciler.ingest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,10 @@ def run_rerun_here(
         tick(ledger.counts(rerun.sweep))
 
     pools = [
-        LocalPool.submit(reconciler.journal, _again(reconciler, launch, again.indices, again.keys).local_request())
+        LocalPool.submit(
+            reconciler.journal,
+            replace(_again(reconciler, launch, again.indices, again.keys), asked=again.asked).local_request(),
+        )
         for launch, again in zip(ledger.launches(rerun.sweep), rerun.plan.launches, strict=True)
     ]
     for pool in pools:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpcorch.errors import UnavailableError
@@ -23,12 +23,14 @@ class Resubmission:
     """Runs of one launch, to be run again.
 
     :param keys: what they ask for, as it is recorded: the launch's keys, or some changed
+    :param asked: run -> what it asks for, where that may be something else and a pool executes them all
     """
 
     layout: SweepLayout
     launch: Launch
     runs: Sequence[int]
     keys: LaunchKeys
+    asked: Mapping[int, LaunchKeys] = field(default_factory=dict)
 
     @property
     def keys_here(self) -> LaunchKeys:
@@ -36,7 +38,9 @@ class Resubmission:
 
         :raises UnavailableError: the manifest cannot be read
         """
-        keys = self.keys
+        return self._here(self.keys)
+
+    def _here(self, keys: LaunchKeys) -> LaunchKeys:
         if keys.submitit_folder is not None:
             keys = replace(keys, submitit_folder=str(Path(self._header().cwd) / keys.submitit_folder))
         return keys if keys.python else replace(keys, python=shlex.quote(self._header().python))
@@ -75,7 +79,12 @@ class Resubmission:
         """
         launch, python = self.launch, self._header().python
         return local_request(
-            self.keys_here, sweep=launch.sweep, launch=launch.first_run, runs=self.runs, python=python
+            self.keys_here,
+            sweep=launch.sweep,
+            launch=launch.first_run,
+            runs=self.runs,
+            python=python,
+            asked={run: self._here(keys) for run, keys in self.asked.items()},
         )
 
     def _header(self) -> ManifestHeader:

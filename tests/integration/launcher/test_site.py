@@ -173,6 +173,19 @@ def test_a_dry_run_shows_each_array_of_a_sweep_with_swept_requests(app):
     assert done.stdout.count("#!/bin/bash") == 2
 
 
+def test_keys_that_a_swept_experiment_sets_are_those_of_its_runs(app):
+    (app.folder / "conf/experiment").mkdir()
+    for name, keys in (("small", "timeout_min: 3"), ("large", "timeout_min: 30, mem_gb: 2")):
+        text = f"# @package _global_\nhydra: {{launcher: {{{keys}}}}}\n"
+        (app.folder / f"conf/experiment/{name}.yaml").write_text(text)
+    done = app.launch("+experiment=small,large", "x=1,2", NORMAL, "hydra.launcher.dry_run=true")
+    assert "# 2 runs as one array: 0-1 (timeout_min=3)" in done.stdout, done.stdout + done.stderr
+    assert "# 2 runs as one array: 2-3 (timeout_min=30, mem_gb=2.0)" in done.stdout
+    assert [line for line in done.stdout.splitlines() if "--time=" in line or "--mem=" in line] == [
+        *("#SBATCH --time=3", "#SBATCH --mem=2GB", "#SBATCH --time=30"),
+    ]
+
+
 def test_a_dry_run_says_what_slurm_would_refuse(app):
     done = app.launch("x=1", "hydra.launcher.qos=nosuch", NORMAL, "hydra.launcher.dry_run=true")
     assert done.returncode == 0, done.stderr

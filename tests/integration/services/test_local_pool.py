@@ -17,7 +17,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.events import AttemptCalled
 from hpcorch.model.ids import AttemptId
-from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest
+from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest, TaskTerms
 from hpcorch.services.local.processes import orphaned, pool_id
 from tests.support import processes
 from tests.support.sweeps import SweepOnDisk, make_sweep
@@ -58,6 +58,20 @@ def runs_of(sweep: SweepOnDisk) -> list[Run]:
 )
 def test_a_task_that_ends_without_a_word_is_over(sweep, deed, state, reason):
     assert {(run.state.value, run.reason) for run in execute(sweep, deed)} == {(state, reason)}
+
+
+def test_a_run_has_its_own_time_limit_and_devices(sweep):
+    python = sweep.project / "python"
+    stay = 'while [ "$CUDA_VISIBLE_DEVICES" = b,c ]; do sleep 0.05; done'
+    python.write_text(f'#!/bin/bash\necho "$CUDA_VISIBLE_DEVICES"\n{stay}\n')
+    python.chmod(0o755)
+    request = LocalRequest(
+        sweep=sweep.id, launch=0, runs=[0, 1], slots=2, cpus=2, gpus=["a", "b", "c"], python=str(python),
+        environ=os.environ, terms=TaskTerms(gpus=1), own={1: TaskTerms(gpus=2, timeout_s=0.5)},
+    )  # fmt: skip
+    LocalPool.submit(sweep.journal, request).run(lambda: None)
+    assert [run.state.value for run in runs_of(sweep)] == ["LOST", "TIMEOUT"]
+    assert [sweep.layout.log(0, index).read_text() for index in (0, 1)] == ["a\n", "b,c\n"]
 
 
 def test_what_a_task_leaves_running_ends_with_it(sweep):
