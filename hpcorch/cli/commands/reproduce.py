@@ -141,12 +141,12 @@ def _tell_environment(original: Original) -> None:
     if original.differences is None:
         output.note("no environment is on record for the run, so it is not compared")
         return
-    for severity, text in grouped(original.differences):
-        output.note(f"the environment differs ({severity.value}): {text}")
+    for members, text in grouped(original.differences):
+        output.note(f"the environment differs ({members[0].severity.value}): {text}")
     if original.places:
         output.note(
-            "variables that name files, devices or networks are left as they are here; to have them as they were:"
-            f"\n  {export_line(original.places)}"
+            "variables that name files, devices or networks are left as they are here; this sets them as they were:"
+            f" {export_line(original.places)}"
         )
 
 
@@ -194,7 +194,7 @@ def _waited(ledger: Ledger, sweep: str, again: str) -> int:
         for counts in Follower(ledger, Selector(sweep=sweep), notify=output.note).looks():
             lines.show(counts)
     except KeyboardInterrupt:
-        output.note(f"stopped waiting; the job of sweep {sweep} goes on. To wait for it and compare:\n  {again}")
+        output.note(f"stopped waiting; the job of sweep {sweep} goes on: `{again}` waits for it and compares")
         return _KEYBOARD
     return 0
 

@@ -79,14 +79,14 @@ def differences(before: Environment, after: Environment) -> list[Difference]:
     return sorted(found, key=lambda one: (-one.severity.rank, one.what))
 
 
-def grouped(found: Sequence[Difference]) -> Iterator[tuple[Severity, str]]:
-    """Differences as texts, one for all of a section that matter as much."""
+def grouped(found: Sequence[Difference]) -> Iterator[tuple[list[Difference], str]]:
+    """Differences of a section that matter as much, with one text for all of them."""
     groups: dict[tuple[Severity, str], list[Difference]] = {}
     for one in found:
         groups.setdefault((one.severity, one.section), []).append(one)
-    for (severity, section), members in groups.items():
+    for (_, section), members in groups.items():
         changes = [(one.name, one.before, one.after) for one in members]
-        yield severity, several(section, changes) if len(members) > 1 else str(members[0])
+        yield members, several(section, changes) if len(members) > 1 else str(members[0])
 
 
 def several(section: str, changes: Sequence[tuple[str, str | None, str | None]]) -> str:

@@ -102,7 +102,7 @@ def _changes(before: Environment, after: Environment) -> dict[str, dict[str, Any
 
 
 def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: DriftLog) -> None:
-    from hpcorch.provenance.environment.changes import differences
+    from hpcorch.provenance.environment.changes import differences, grouped
 
     telling = [
         one
@@ -111,6 +111,7 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
         and one.section not in ("gpus", *frozen.apart)
         and (one.section, one.name) not in _HARDWARE
     ]
+    sentences = {members[0].what: text for members, text in grouped(telling)}
     for one in telling[: tunables.RECORDED_CHANGES]:
         drift.found(
             Aspect.ENVIRONMENT,
@@ -118,7 +119,7 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
             before=one.before,
             after=one.after,
             severity=one.severity,
-            sentence=str(one),
+            sentence=sentences.get(one.what, ""),
         )
     if len(telling) > tunables.RECORDED_CHANGES:
         drift.found(

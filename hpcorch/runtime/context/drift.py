@@ -42,7 +42,7 @@ class DriftLog:
     ) -> None:
         """Record a finding, and warn or remember it as the policy says.
 
-        :param sentence: for people; made of the other values by default
+        :param sentence: for people; made of the other values by default, and empty where another says it
         :param late: the task has run with it: there is nothing left to refuse
         """
         policy = Policy(self.policies.get(aspect.value, Policy.REFUSE.value))
@@ -58,10 +58,10 @@ class DriftLog:
                 policy=policy.value,
             )
         )
-        text = sentence or f"{what} was {before or 'not there'} and is {after or 'not there'}"
-        if policy is Policy.REFUSE:
+        text = f"{what} was {before or 'not there'} and is {after or 'not there'}" if sentence is None else sentence
+        if policy is Policy.REFUSE and text:
             self._refused.append(text)
-        elif policy is Policy.WARN:
+        elif policy is Policy.WARN and text:
             say(f"drift of the {aspect.value}: {text}")
 
     def settle(self) -> None:

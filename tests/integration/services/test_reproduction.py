@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -88,12 +89,15 @@ def test_a_killed_run_audits_clean_and_is_repeated_to_the_bit_from_its_bundle_al
     assert hpcorch(elsewhere / "again", "audit", "last").returncode == 0
 
 
-def test_a_repetition_uses_the_code_that_was_frozen_and_leaves_the_original_alone(app, tmp_path):
+def test_a_repetition_uses_the_code_that_was_frozen_and_leaves_the_original_alone(app, tmp_path, monkeypatch):
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"/nowhere:{path}")
     (app.folder / "helpers.py").write_text("FACTOR = 3\n")
     sweep = app.summary().sweep.id
     again = hpcorch(app.folder, "reproduce", f"{sweep}/1", tmp_path / "again")
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"repeats {sweep}/1: identical" in again.stdout
+    assert f" export PATH={path}\n" in again.stderr
     assert hpcorch(app.folder, "audit", "--all").returncode == 0
     assert hpcorch(app.folder, "reproduce", sweep, tmp_path / "third").returncode == 2
 
