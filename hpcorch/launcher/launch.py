@@ -58,7 +58,7 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by the sweeper before its first launch.
 
-        :raises LaunchError: a key is unknown or has a wrong value, the sweep directory cannot be written, or the
+        :raises LaunchError: a key is unknown or has a wrong value, the sweep directory cannot be made, or the
             sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.compose import install_composer
@@ -75,6 +75,7 @@ class SweepLauncher(Launcher):
             hydra_context=hydra_context,
             ordinal=_next_sweep(task_function),
         )
+        _check_names(config)
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
         for key, asked in (("detach", self.keys.detach), ("dry_run", self.keys.dry_run)):
@@ -157,6 +158,20 @@ def _loader(context: HydraContext) -> ConfigLoaderImpl:
             " that pip installs"
         )
     return loader
+
+
+def _check_names(config: DictConfig) -> None:
+    """Say that a name is too long before Hydra's sweeper and its logging fail with a traceback."""
+    from omegaconf import OmegaConf
+
+    from hpcorch.launcher.lengths import check_log_name, check_sweep_directory
+
+    job_logging: Any = OmegaConf.to_container(config.hydra.job_logging) if config.hydra.job_logging else {}
+    try:
+        check_sweep_directory(Path.cwd() / str(config.hydra.sweep.dir))
+        check_log_name(str(config.hydra.job.name), job_logging)
+    except HpcorchError as error:
+        raise LaunchError(f"hpcorch: {error}") from error
 
 
 def _check_writable(sweep_dir: Path) -> None:

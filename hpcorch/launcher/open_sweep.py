@@ -23,6 +23,7 @@ from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.launcher.composing.compose import Composer
 from hpcorch.launcher.composing.plan import Planner, manifest_bases
 from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
+from hpcorch.launcher.lengths import check_run_directories
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.reuse import taken_over
 from hpcorch.launcher.reuse_report import reuse_told
@@ -145,6 +146,7 @@ class OpenSweep:
             self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
         ]
         runs = self.planner.plan(compositions)
+        check_run_directories(runs, self.layout.directory)
         check_of_the_launch(self.keys, runs)
         settled = settle_here(self.keys, runs)
         if self.backend is Backend.SLURM:

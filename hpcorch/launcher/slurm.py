@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hpcorch.launcher.lengths import check_slurm_name
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
@@ -37,10 +38,11 @@ def check_slurm(keys: LaunchKeys) -> SlurmClient | None:
     """Refuse wrong keys and a machine without Slurm before anything is composed.
 
     :return: the cluster; None for a dry run on a machine without Slurm
-    :raises UsageError: keys contradict each other
+    :raises UsageError: keys contradict each other, or the job's name is too long
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
     keys.check_warning()
+    check_slurm_name(keys.name)
     client = slurm_client()
     if keys.dry_run:
         return client if client.available() else None

@@ -6,6 +6,7 @@ sbatch says may come after the controller has taken the job (measured: an sbatch
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from hpcorch.errors import (
     SubmitLimitError,
 )
 
+#: Bytes of a text, such as a job's name, that slurmctld takes.
+LONGEST_TEXT = 1024
+
 
 class Meaning(Enum):
     """What a failed ``sbatch`` means for the job."""
@@ -31,7 +35,8 @@ class Meaning(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One text. ``{flags}`` in the sentence becomes those of the script's flags that ``flags`` names.
+    """One text. ``{flags}`` in the sentence becomes those of the script's flags that ``flags`` names, and
+    ``{longest}`` those whose values are longer than Slurm takes.
 
     A group of the pattern is available as ``{0}``.
     """
@@ -140,7 +145,7 @@ _TABLE = (
     _Row(
         r"Pathname of a file, directory or other parameter too long",
         (),
-        "a path or text is longer than Slurm takes (1024 bytes); shorten the sweep directory or the comment",
+        "{longest} is longer than Slurm takes (1024 bytes); shorten it",
     ),
     _Row(
         r"Invalid --nice value", ("nice",), "only an administrator may use this nice value ({flags}); use 0 or more"
@@ -212,12 +217,19 @@ def explain(text: str, asked: Mapping[str, str]) -> Failure:
         match = re.search(row.pattern, text)
         if match is not None:
             verb = "could not be reached" if row.meaning is Meaning.UNAVAILABLE else "rejected the submission"
-            cause = row.sentence.format(*match.groups(), flags=_named(row.flags, asked))
+            cause = row.sentence.format(*match.groups(), flags=_named(row.flags, asked), longest=_longest(asked))
             return Failure(meaning=row.meaning, sentence=f"Slurm {verb}: {cause}. Slurm said: {words}")
     return Failure(
         meaning=Meaning.UNKNOWN,
         sentence=f"sbatch failed in a way that does not tell whether the job exists. It said: {words or 'nothing'}",
     )
+
+
+def _longest(asked: Mapping[str, str]) -> str:
+    """The flags whose values may be too long for Slurm, without these."""
+    long = {flag: len(os.fsencode(value)) for flag, value in asked.items()}
+    named = [f"the value of --{flag} ({size} bytes)" for flag, size in long.items() if size > LONGEST_TEXT]
+    return " or ".join(named) or "a path or text, such as the sweep directory,"
 
 
 def _named(flags: tuple[str, ...], asked: Mapping[str, str]) -> str:

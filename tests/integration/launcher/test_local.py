@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hpcorch.model.values import same
 from tests.support.apps import App, make_app
 from tests.support.waiting import wait_until
 
@@ -307,3 +308,33 @@ def test_standard_error_in_a_file_of_its_own_is_shown_too(locally):
     done = locally.launch("x=1", "fail=1", "hydra.launcher.stderr_to_stdout=false")
     assert "| ValueError: no good: 1" in done.stderr
     assert "ValueError: no good: 1" in hpcorch(locally, "logs", "last/0")
+
+
+def test_a_run_has_the_values_it_was_swept_with_and_their_types(tmp_path):
+    app = make_app(tmp_path / "project", "hpcorch_local")
+    (app.folder / "conf" / "config.yaml").write_text("x: 1.0\nb: true\ni: 0\nl: [1, 2]\n")
+    (app.folder / "app.py").write_text(
+        "import hydra\n@hydra.main(version_base=None, config_path='conf', config_name='config')\ndef main(cfg):\n"
+        "    types = ' '.join(f'{type(cfg[key]).__name__} {cfg[key]!r}' for key in ('x', 'b', 'i', 'l'))\n"
+        "    return {'types': types, 'number': float('nan') if cfg.i is False else 10**400}\n"
+        "main()\n"
+    )
+    assert app.launch("x=1", "b=1", "i=false,-0.0", "l=[1.0,2]").returncode == 0
+    first, second = app.runs()
+    assert first.result["types"] == "int 1 int 1 bool False ListConfig [1.0, 2]"
+    assert second.result["types"] == "int 1 int 1 float -0.0 ListConfig [1.0, 2]"
+    assert same([run.params["i"] for run in (first, second)], [False, -0.0])
+    assert math.isnan(first.result["number"])
+    assert second.result["number"] == 10**400
+
+
+@pytest.mark.parametrize("launcher", ["hpcorch_local", "hpcorch_slurm"])
+def test_a_directory_that_cannot_be_made_is_refused_before_anything_is_recorded(tmp_path, cluster, launcher):
+    app = make_app(tmp_path / "project", launcher)
+    refused = app.launch(f"+name={'n' * 300}", "hydra.sweep.subdir=${hydra.job.override_dirname}")
+    assert refused.returncode == 1
+    assert "the output directory of run 0 would have the name" in refused.stderr
+    assert "shorten hydra.sweep.subdir" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.rglob(".hpcorch"))
+    assert not cluster.jobs()

@@ -34,6 +34,11 @@ PREFIX = "sbatch: error: Batch job submission failed: "
             {"array": "0-999"},
             ["--array=0-999", "sacctmgr show qos"],
         ),
+        (
+            "Pathname of a file, directory or other parameter too long",
+            {"job-name": "n" * 1025, "comment": "short"},
+            ["the value of --job-name (1025 bytes) is longer than Slurm takes (1024 bytes)"],
+        ),
         ("Invalid partition name specified", {}, ["by the site's defaults", "sinfo -o %P"]),
     ],
 )
