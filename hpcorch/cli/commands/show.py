@@ -78,7 +78,7 @@ def _write_run(detail: RunDetail) -> None:
     output.write(
         printable(f"run {run.run} of sweep {run.sweep}  {detail.sweep.summary.sweep.name}  {run.state.value}")
     )
-    _write_facts({**_run_facts(detail.run), "code": _code(detail.code)})
+    _write_facts({"rerun of": detail.rerun_of, **_run_facts(detail.run), "code": _code(detail.code)})
     for attempt in detail.run.attempts:
         _head(f"attempt {attempt_name(attempt)}")
         _write_facts(_attempt_facts(attempt, keeps_checkpoints=bool(detail.checkpoints.saved)))

@@ -76,6 +76,12 @@ class RunDetail:
     events: Sequence[Event] | None
     refresh: RefreshResult
 
+    @property
+    def rerun_of(self) -> str | None:
+        """The run that it repeats, as SWEEP/INDEX; None if its sweep is no rerun."""
+        rerun = self.sweep.rerun
+        return None if rerun is None else f"{rerun.of}/{self.run.run.run}"
+
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
         sweep = self.sweep.summary.sweep
@@ -83,6 +89,7 @@ class RunDetail:
             "sweep": sweep.id,
             "name": sweep.name,
             "backend": sweep.backend.value,
+            "rerun_of": self.rerun_of,
             **self.run.as_plain(),
             **self.checkpoints.as_plain(),
             "commands": [one.as_plain() for one in self.commands],

@@ -64,4 +64,4 @@ def stand_in_texts(found: Mapping[RunName, RunName]) -> Iterator[str]:
     for (repeated, run), (sweep, _) in found.items():
         pairs.setdefault((sweep, repeated), []).append(run)
     for (sweep, repeated), runs in sorted(pairs.items()):
-        yield f"{named_runs(sorted(runs))} of the rerun {sweep} stand for those of {repeated} that they repeat"
+        yield f"left out: {named_runs(sorted(runs))} of sweep {repeated}, repeated by its rerun {sweep}"

@@ -72,7 +72,7 @@ def test_the_runs_that_failed_run_again_with_the_corrected_code_and_the_frozen_c
     with Ledger.open(app.ledger) as ledger:
         assert ledger.runs(first) == before
 
-    told = f"runs 1,3 of the rerun {second} stand for those of {first} that they repeat"
+    told = f"left out: runs 1,3 of sweep {first}, repeated by its rerun {second}"
     both = hpcorch("compare", first, second)
     assert [line.split()[:3] for line in both.out.splitlines()[1:]] == [
         [first, "0", "COMPLETED"],
@@ -84,6 +84,7 @@ def test_the_runs_that_failed_run_again_with_the_corrected_code_and_the_frozen_c
     assert (hpcorch("collect", first).code, hpcorch("collect", second, first).code) == (1, 0)
     assert f"rerun of sweep {first}" in hpcorch("status", "last").out
     assert json.loads(hpcorch("show", "last", "--json").out)["rerun"] == {"of": first, "changed": []}
+    assert json.loads(hpcorch("show", "last/3", "--json").out)["rerun_of"] == f"{first}/3"
     audited = hpcorch("audit", "--all", "--json")
     assert audited.code == 0, audited.out
     assert [sweep["rerun"] for sweep in json.loads(audited.out)["sweeps"]] == [None, {"of": first, "changed": []}]
