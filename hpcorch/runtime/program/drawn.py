@@ -8,7 +8,7 @@ runs, such as the number of CPUs or a device, stays the job's own.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time, timedelta, tzinfo
 from pathlib import PurePath
 from types import FunctionType, ModuleType
@@ -50,6 +50,40 @@ def drawn_values(source: bytes, namespace: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found -= names
     return {name: namespace[name] for name in sorted(found) if name in namespace and _is_plain(namespace[name])}
+
+
+def still_drawn(drawn: Mapping[str, Any], before: bytes, now: bytes) -> dict[str, Any]:
+    """Those of a module's drawn variables that it still assigns in the same way.
+
+    :param before: the module's source when they were drawn
+    :param now: its source now
+    """
+    was, found = _written(before, drawn), _written(now, drawn)
+    return {name: value for name, value in drawn.items() if was.get(name) == found.get(name)}
+
+
+def _written(source: bytes, names: Iterable[str]) -> dict[str, list[str]]:
+    """How a module assigns variables: the expressions, and the functions and variables that these name."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return {}
+    defined = {one.name: ast.dump(one) for one in body if isinstance(one, (ast.FunctionDef, ast.ClassDef))}
+    assigned = [(stored, value) for stored, value in _assignments(body)]
+    for stored, value in assigned:
+        defined.update(dict.fromkeys(stored, ast.dump(value)))
+    return {
+        name: [
+            text
+            for stored, value in assigned
+            if name in stored
+            for text in (
+                ast.dump(value),
+                *(defined.get(node.id, "") for node in ast.walk(value) if isinstance(node, ast.Name)),
+            )
+        ]
+        for name in names
+    }
 
 
 def _assignments(body: list[ast.stmt]) -> Iterator[tuple[set[str], ast.expr]]:

@@ -122,20 +122,23 @@ def read_task(path: Path, expected_digest: str) -> TaskFile:
     return read
 
 
-def for_changed_code(content: bytes) -> bytes:
+def for_changed_code(file: TaskFile, sources: tuple[bytes, bytes] | None) -> bytes:
     """A task file that executes the program as it is now, although it was changed since.
 
+    :param sources: the main module's, then and now; None if it is not among the frozen code
     :raises UsageError: the function was sent as a copy, which changes of the code do not reach
     """
-    file: TaskFile = pickle.loads(content)  # noqa: S301 - our own file, whose digest the caller has compared
     if file.invocation is not None:
-        return pickle.dumps(replace(file, invocation=replace(file.invocation, digest=None)))
+        from hpcorch.runtime.program.drawn import still_drawn
+
+        drawn = file.invocation.drawn if sources is None else still_drawn(file.invocation.drawn, *sources)
+        return pickle.dumps(replace(file, invocation=replace(file.invocation, digest=None, drawn=drawn)))
     if file.function is not None and b"cloudpickle" in file.function:
         raise UsageError(
             "the task function is no function of a module, so it was sent to the jobs as a copy, which has the"
             " code of the launch: to run it as it is now, launch the program"
         )
-    return content
+    return pickle.dumps(file)
 
 
 def load_function(file: TaskFile) -> Callable[[Any], Any]:

@@ -1,19 +1,15 @@
 """``--set KEY=VALUE``: other values in a configuration that was frozen, composed as Hydra composes them.
 
 What was computed at the launch from a value that is changed, such as a run's name, would now be wrong, and the
-resolvers that computed it are the program's. So it has to be given a value as well. What was computed from what is
-found out by resolving both configurations with resolvers that say no more than what they were asked.
+resolvers that computed it are the program's. So it has to be given a value as well.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import UsageError
@@ -23,13 +19,13 @@ from hpcorch.model.seeds import SeedSource, run_seed
 from hpcorch.model.values import ABSENT, join_path, patched, same, split_path
 from hpcorch.services.actions.retry import parse_changes
 from hpcorch.services.audit.diff import leaves
+from hpcorch.services.rerun.computed import CALL, differing
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 _LAUNCHER = "hydra.launcher."
-_CALL = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 # These look only into the configuration, or are for the job to answer.
 _REFERENCES = frozenset(
     {"hydra", "hpcorch", "oc.select", "oc.decode", "oc.create", "oc.dict.keys", "oc.dict.values"}
@@ -71,7 +67,7 @@ def _parsed(text: str) -> Override:
         raise UsageError(f"--set {text} cannot be read ({_first_line(error)}): write it as an override") from error
     if override.is_sweep_override():
         raise UsageError(f"--set {text} has several values, and a rerun takes one: launch the program to sweep")
-    if call := next((name for name in _CALL.findall(text) if name not in _REFERENCES), None):
+    if call := next((name for name in CALL.findall(text) if name not in _REFERENCES), None):
         raise UsageError(f"--set {text} calls the resolver {call}, which only the program has: write the value")
     if override.is_hydra_override() or override.key_or_group == "hydra":
         raise UsageError(f"--set {text} changes Hydra's own configuration: of that only {_LAUNCHER}KEY can be set")
@@ -208,58 +204,13 @@ def _kept(run: ManifestRun, before: DictConfig, after: DictConfig, overrides: Se
         if path not in _DIRECTORY and not any(tuple(split_path(path))[: len(key)] == key for key in given)
     }
     paths = [*kept, *(join_path(["hydra", "launcher", key]) for key in run.launcher)]
-    now = _resolved(after, paths)
-    stale = [path for path, was in _resolved(before, paths).items() if was != now[path]]
+    stale = differing(before, after, paths)
     if stale:
         words = ", ".join(stale)
         is_other = all(path.startswith("hydra.") and not path.startswith(_LAUNCHER) for path in stale)
         cure = "launch the program" if is_other else "give it a value with --set, too"
         raise UsageError(f"{words} of run {run.run} was computed at the launch from what --set changes: {cure}")
     return kept
-
-
-def _resolved(config: DictConfig, paths: Sequence[str]) -> dict[str, str]:
-    """What nodes resolve to if resolvers say only what they were asked; an error's text where they cannot."""
-    from hpcorch.runtime.program.configuration import child, plain
-
-    def value(path: str) -> str:
-        *parents, last = split_path(path)
-        at: Any = config
-        try:
-            for key in parents:
-                _, at = child(at, key)
-            name, _ = child(at, last)
-            return repr(plain(at[name]))
-        except Exception as error:  # noqa: BLE001 - of any kind; the same on both sides where nothing depends on it
-            return f"{type(error).__name__}: {error}"
-
-    with _plain_resolvers(config):
-        return {path: value(path) for path in paths}
-
-
-@contextmanager
-def _plain_resolvers(config: DictConfig) -> Iterator[None]:
-    from omegaconf import OmegaConf
-    from omegaconf.basecontainer import BaseContainer
-
-    from hpcorch.runtime.program.configuration import plain, register_resolver
-
-    resolvers = vars(BaseContainer)["_resolvers"]
-    known = dict(resolvers)
-    called = set(_CALL.findall(repr(plain(config))))
-    try:
-        for name in called:
-            if not name.startswith("oc."):
-                register_resolver(name, partial(_asked, name), replace=True)
-        register_resolver("hydra", lambda path: OmegaConf.select(config.hydra, path), replace=True)
-        yield
-    finally:
-        resolvers.clear()
-        resolvers.update(known)
-
-
-def _asked(name: str, *arguments: Any) -> str:
-    return f"{name}{arguments!r}"
 
 
 def _changes(

@@ -20,7 +20,7 @@ from hpcorch.model.events import CodeFrozen, LaunchPlanned
 from hpcorch.model.keys.fields import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend, RunState
-from hpcorch.runtime.program.task_file import read_task
+from hpcorch.runtime.program.task_file import TaskFile, read_task
 from hpcorch.services.audit.evidence import Evidence, find_place, gather
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.keys import check_site, keys_now
@@ -38,16 +38,14 @@ class LaunchAgain:
 
     :param code: that the launch froze
     :param archive: the snapshot of it
-    :param task: content of its task file
-    :param sys_path: of its program
+    :param task: its task file, verified
     :param keys: the launcher's, with those that were changed
     """
 
     header: ManifestHeader
     code: CodeFrozen
     archive: Path
-    task: bytes
-    sys_path: Sequence[str]
+    task: TaskFile
     runs: Sequence[FrozenRun]
     keys: LaunchKeys
 
@@ -159,9 +157,8 @@ def _launch(evidence: Evidence, first: int, indices: Sequence[int], changes: Cha
         raise UsageError(
             f"{header.cwd}, where the program was started and relative paths begin, cannot be entered: put it back"
         )
-    task = place.layout.task(first)
-    sys_path = read_task(task, launch.task_digest).sys_path
-    with _importing(sys_path):
+    task = read_task(place.layout.task(first), launch.task_digest)
+    with _importing(task.sys_path):
         again = [
             _changed(FrozenRun(header=header, base=bases[run.base], run=run), changes, sweep.root_seed)
             for run in runs
@@ -171,8 +168,7 @@ def _launch(evidence: Evidence, first: int, indices: Sequence[int], changes: Cha
         header=header,
         code=code,
         archive=place.archive(code),
-        task=task.read_bytes(),
-        sys_path=sys_path,
+        task=task,
         runs=again,
         keys=_keys(launch, sweep.backend, changes.launcher),
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcorch.errors import RecordError
+from hpcorch.errors import HpcorchError, RecordError
+from hpcorch.journal.archives import open_archive
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
+from hpcorch.journal.snapshots import to_text
 from hpcorch.model.events import RerunPlanned
 from hpcorch.model.ids import format_ranges, new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S
@@ -101,15 +105,15 @@ def _versions() -> dict[str, str]:
 
 def _launch(plan: RerunPlan, launch: LaunchAgain, sweep: str, ledger: Path, client: SlurmClient) -> FrozenLaunch:
     is_slurm = plan.sweep.backend is Backend.SLURM
-    task = for_changed_code(launch.task)
     program = freeze_again(
         launch.code,
         launch.archive,
-        sys_path=launch.sys_path,
+        sys_path=launch.task.sys_path,
         ledger=ledger,
         keys=launch.keys,
         slurm_release=client.config().version if is_slurm else None,
     )
+    task = for_changed_code(launch.task, _sources(launch, program))
     runs = [_run(one.run, plan.directory, program) for one in launch.runs]
     bases = {one.run.base: one.base for one in launch.runs}
     return FrozenLaunch(
@@ -120,6 +124,24 @@ def _launch(plan: RerunPlan, launch: LaunchAgain, sweep: str, ledger: Path, clie
         options=launch.keys.plain(),
         program=program,
     )
+
+
+def _sources(launch: LaunchAgain, program: FrozenProgram) -> tuple[bytes, bytes] | None:
+    """The main module as it was and as it is, if both snapshots have it."""
+    if launch.task.invocation is None or not launch.task.invocation.drawn:
+        return None
+    file = os.path.realpath(launch.task.invocation.file)
+    before = _content(launch.archive, launch.code.digest, launch.code.root, file)
+    now = _content(program.code.archive, program.code.digest, str(program.code.root), file)
+    return None if before is None or now is None else (before, now)
+
+
+def _content(archive: Path, code: str, root: str, file: str) -> bytes | None:
+    path = to_text(os.fsencode(os.path.relpath(file, os.path.realpath(root))))
+    with suppress(HpcorchError):
+        contents = open_archive(archive, code).contents()
+        return next((content for entry, content in contents if entry.path == path), None)
+    return None
 
 
 def _run(run: ManifestRun, directory: Path, program: FrozenProgram) -> ManifestRun:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcorch.runtime.program.drawn import drawn_values
+from hpcorch.runtime.program.drawn import drawn_values, still_drawn
 from hpcorch.runtime.program.execution import job_argv
 from hpcorch.runtime.program.interpreter import parse_command_line
 
@@ -92,6 +92,14 @@ def test_what_is_drawn_from_a_clock_or_from_chance_is_told_from_the_rest():
     exec(SOURCE, namespace)
     drawn = drawn_values(SOURCE.encode(), namespace)
     assert drawn == {name: namespace[name] for name in ("A", "B", "C", "D", "E", "F", "G", "H")}
+
+
+def test_what_a_corrected_program_assigns_otherwise_is_not_what_it_had_drawn():
+    before = b"import time\ndef stamp():\n    return time.time()\nA = time.time()\nB = stamp()\nC = time.time()\n"
+    after = before.replace(b"return time.time()", b"return 2 * time.time()").replace(b"C = time.time()", b"C = 5")
+    drawn = {"A": 1.0, "B": 2.0, "C": 3.0}
+    assert still_drawn(drawn, before, before) == drawn
+    assert still_drawn(drawn, before, after) == {"A": 1.0}
 
 
 def test_a_source_that_python_cannot_read_has_no_drawn_values():
