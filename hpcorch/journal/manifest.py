@@ -43,11 +43,13 @@ class SnapshotPlace:
     :param digest: of the code state, SHA-256 in hexadecimal
     :param archive: absolute path of the snapshot
     :param root: absolute path of the folder that it stands for
+    :param is_whole: whether all code in that folder belongs to it; if not, other modules from there refuse no run
     """
 
     digest: str
     archive: str
     root: str
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,13 +57,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What belongs to a code state, by path as bytes, and what does not."""
+    """What belongs to a code state, by path as bytes, and what does not.
+
+    :param is_whole: whether the root is a project; else files of it that belong to nobody's code are left alone
+    """
 
     root: Path
     files: tuple[Source, ...]
     left: tuple[Left, ...]
+    is_whole: bool = True
 
 
 def describe(left: Left) -> str:
     """A sentence on what was left out."""
-    return f"{printable(left.path)} is not in the snapshot: {left.reason}"
+    what = f"the rest of {left.path}" if left.path == "./" else printable(left.path)
+    return f"{what} is not in the snapshot: {left.reason}"

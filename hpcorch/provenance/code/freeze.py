@@ -30,6 +30,7 @@ class FrozenCode:
     :param size: bytes of all files, before they were packed
     :param left: what was left out, and why
     :param written: whether the archive was written just now, and not there already
+    :param is_whole: as in :class:`~hpcorch.provenance.code.code_state.Sources`
     """
 
     root: Path
@@ -39,6 +40,7 @@ class FrozenCode:
     size: int
     left: tuple[Left, ...]
     written: bool
+    is_whole: bool = True
 
 
 def freeze(sources: Sources, *, state: Path) -> FrozenCode:
@@ -70,6 +72,7 @@ def freeze(sources: Sources, *, state: Path) -> FrozenCode:
         size=sum(entry.size for entry in entries),
         left=tuple(sorted([*sources.left, *left], key=lambda one: one.path)),
         written=written,
+        is_whole=sources.is_whole,
     )
 
 

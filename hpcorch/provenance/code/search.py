@@ -69,15 +69,15 @@ class Search:
             return
         if not self._allows(self.rules.excluded(path)):
             return
+        if not (is_tracked or is_loaded) and is_data(path):
+            self.leave(path, _DATA, is_usual=True)
+            return
         try:
             status = os.lstat(os.fsencode(self.root) + b"/" + to_bytes(path))
         except (FileNotFoundError, NotADirectoryError):
             return  # tracked and deleted: the diff says so
         except OSError as error:
             self.leave(path, f"it cannot be read ({error.strerror})")
-            return
-        if not (is_tracked or is_loaded) and is_data(path):
-            self.leave(path, _DATA, is_usual=True)
             return
         target = self._target(path) if stat.S_ISLNK(status.st_mode) else None
         reason = self._refused(path, status, target, is_loaded=is_loaded)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,7 @@ def collect(
             search.consider(path)
     for path in known:
         search.consider(path, is_loaded=True)
-    return search.result()
+    return replace(search.result(), is_whole=project.is_whole)
 
 
 def loaded_files(root: Path, modules: Mapping[str, ModuleType]) -> list[str]:

@@ -79,9 +79,9 @@ class Snapshot:
             f"module {name}",
             before=None,
             after=file,
-            late=late,
+            late=late or not self.place.is_whole,
             sentence=f"the module {name} is not in the snapshot of the code and comes from the live file {file}"
-            " (what git ignores is frozen only if it was imported at submission)",
+            " (of what git ignores, what was imported at submission and modules of packages are frozen)",
         )
 
 

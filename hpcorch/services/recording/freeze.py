@@ -58,7 +58,10 @@ class FrozenProgram:
     @property
     def snapshot(self) -> SnapshotPlace:
         """Where nodes find the code."""
-        return SnapshotPlace(digest=self.code.digest, archive=str(self.code.archive), root=str(self.code.root))
+        code = self.code
+        return SnapshotPlace(
+            digest=code.digest, archive=str(code.archive), root=str(code.root), is_whole=code.is_whole
+        )
 
     def record_place(self, layout: SweepLayout, launch: int) -> RecordPlace:
         """Where nodes find the environment."""

@@ -179,7 +179,12 @@ def _header(plan: Plan, sweep: str, archive: Path) -> ManifestHeader:
         cwd=header.cwd if original.has_folder else str(layout.directory),
         python=sys.executable,
         throttle_folder=str(state_directory() / client.config().cluster) if client and throttled else None,
-        code=SnapshotPlace(digest=original.code.digest, archive=str(archive), root=original.code.root),
+        code=SnapshotPlace(
+            digest=original.code.digest,
+            archive=str(archive),
+            root=original.code.root,
+            is_whole=header.code is None or header.code.is_whole,
+        ),
         environment=None
         if before is None
         else RecordPlace(

@@ -197,6 +197,18 @@ def test_a_module_that_git_ignores_and_that_is_in_no_package_is_drift(tmp_path, 
         assert "the module late is not in the snapshot" in (run.reason or "")
 
 
+def test_a_script_in_a_home_runs_with_what_is_beside_it(app, monkeypatch):
+    monkeypatch.setenv("HOME", str(app.folder))
+    (app.folder / "go").touch()
+    done = app.launch("x=2")
+    assert done.returncode == 0, done.stderr
+    assert "the rest of ./ is not in the snapshot: it is a home" in done.stdout + done.stderr
+    (code,) = facts(app, CodeFrozen)
+    assert code.files == 2, "app.py and helpers.py, which it had imported"
+    (drift,) = facts(app, DriftFound)
+    assert (drift.what, drift.policy) == ("module late", "warn")
+
+
 def test_what_a_task_adds_to_its_path_is_looked_for_in_the_snapshot(tmp_path):
     script = SCRIPT.replace(
         "    import late", "    import sys; sys.path.insert(0, str(pathlib.Path.cwd())); import late"
