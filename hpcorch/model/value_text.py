@@ -29,6 +29,12 @@ def text_of(value: Any) -> str:
     return quoted(value)
 
 
+def typed_text(value: Any) -> str:
+    """A value such that :func:`literal_of` gives it back: a text that would be another value in quotation marks."""
+    text = text_of(value)
+    return f'"{text}"' if isinstance(value, str) and literal_of(text) != value else text
+
+
 def quoted(value: Any) -> str:
     """A value as it stands within a list or mapping: text in quotation marks."""
     if isinstance(value, (list, tuple)):

@@ -41,7 +41,8 @@ class Composition:
     :param changes: ``patched(base.config, changes)`` is the run's plain task configuration
     :param config_digest: ``sha256:<hex>`` of that plain task configuration
     :param output_dir: ``hydra.sweep.dir`` joined with ``hydra.sweep.subdir``, resolved
-    :param params: plain value by key of what the sweep sets, group choices included; None for a deletion
+    :param params: plain value by key of what the sweep sets, as it is composed, group choices included; None for a
+        deletion
     :param launcher: the launcher's keys that are the run's own: they depend on its values, or its groups set them
     """
 

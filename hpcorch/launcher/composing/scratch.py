@@ -14,6 +14,7 @@ from hpcorch.launcher.composing.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.composing.freezing import Freezer, store
 from hpcorch.launcher.composing.interpolation import LATE, Expression, at_submission, expressions, ordered
 from hpcorch.launcher.composing.own_keys import own_keys
+from hpcorch.model.parameters import as_composed
 from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import digest, override_dirname, plain, raw, rebuild
 
@@ -91,6 +92,7 @@ class Scratch:
                 one.undo()
         changes = {one.name: one.plain for one in effects if one.changed}
         changes.update((name, value) for name, value in frozen.items() if not name.startswith("hydra."))
+        config = patched(self.base.config, changes)
         return Composition(
             base=self.base,
             job_num=job_num,
@@ -99,9 +101,9 @@ class Scratch:
             override_dirname=dirname,
             frozen=frozen,
             changes=changes,
-            config_digest=digest(patched(self.base.config, changes)),
+            config_digest=digest(config),
             output_dir=output_dir,
-            params=dict(item.param for item in task),
+            params={key: as_composed(key, value, config) for key, value in (item.param for item in task)},
             launcher=launcher,
         )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import FrozenRun, ManifestRun
 from hpcorch.model.keys.launch_keys import KEYS
+from hpcorch.model.parameters import as_composed
 from hpcorch.model.seeds import SeedSource, run_seed
 from hpcorch.model.values import ABSENT, join_path, patched, same, split_path
 from hpcorch.services.actions.retry import parse_changes
@@ -104,9 +105,10 @@ def changed_run(frozen: FrozenRun, overrides: Sequence[Override], *, root_seed: 
     digest = config_digest(config)
     seed = run_seed(values, root_seed=root_seed, config_digest=digest, occurrence=0)
     own_seed = seed.source is SeedSource.CONFIG
+    given = {_key(one): plain(one.value()) for one in overrides}
     return replace(
         again,
-        params={**run.params, **{_key(one): plain(one.value()) for one in overrides}},
+        params={**run.params, **{key: as_composed(key, value, values) for key, value in given.items()}},
         changes=dict(_changes(frozen.base.config, values)),
         config_digest=digest,
         seed=seed.value if own_seed else run.seed,

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.entities import Run
-from hpcorch.model.value_text import literal_of, number_of, text_of
+from hpcorch.model.value_text import literal_of, number_of, text_of, typed_text
 from hpcorch.model.values import is_nan, same
 from hpcorch.quick_dataclasses import dataclass
 
@@ -74,14 +74,15 @@ def all_hold(conditions: Iterable[Condition], run: Run) -> bool:
 
 
 def check_keys(conditions: Sequence[Condition], runs: Iterable[Run]) -> None:
-    """Refuse a condition on a key that none of the runs has.
+    """Refuse a condition on a key that none of the runs has, and one that a parameter misses by its type alone.
 
     Of no runs nothing is refused. Before one has a result, any part of results may be meant.
 
-    :raises UsageError: with the keys that there are
+    :raises UsageError: with the keys that there are, or the value that may be meant
     """
     if not conditions:
         return
+    runs = list(runs)
     some = False
     params: dict[str, None] = {}
     results: dict[str, None] = {}
@@ -94,6 +95,20 @@ def check_keys(conditions: Sequence[Condition], runs: Iterable[Run]) -> None:
         awaited = not results and key.partition(".")[0] == RESULT
         if some and key not in known and not awaited:
             raise UsageError(f"no run has {key!r}, which a condition is on; keys are {', '.join(known)}")
+    for condition in conditions:
+        _check_type(condition, [run for run in runs if condition.key in run.params])
+
+
+def _check_type(condition: Condition, runs: Sequence[Run]) -> None:
+    if condition.relation == "!=" or any(condition.holds(run) for run in runs):
+        return
+    for value in (run.params[condition.key] for run in runs):
+        if condition.relation in ("=", "==") and value is not None and _equals_as_number(value, condition.value):
+            meant = f"{condition.key}={typed_text(value)}"
+            raise UsageError(
+                f"no run has {condition.key}={condition.value}; {meant} is a value of another type, which some"
+                f" have: write '{meant}'"
+            )
 
 
 def value_of(run: Run, key: str) -> Any:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from hpcorch.launcher.composing import compose
 from hpcorch.launcher.composing.plan import Planner
-from hpcorch.model.values import from_plain, patched
+from hpcorch.model.values import from_plain, patched, same
 from hpcorch.runtime.program.configuration import digest, raw, register_resolver, task_plain
 from tests.support.composing import Sweep, anatomy, rebuilt, resolvers
 
@@ -138,3 +140,34 @@ def test_an_integer_of_any_size_is_a_seed(text, seed):
     sweep = Sweep()
     (run,) = Planner(root_seed=1, cwd=Path.cwd()).plan([sweep.composer.compose([f"seed={text}"], 0)])
     assert (run.seed, run.seed_source) == (seed, "config")
+
+
+@dataclass
+class Declared:
+    rate: float = 1.0
+    name: str = ""
+    where: Path = Path("/")
+    maybe: float | None = None
+
+
+@pytest.mark.parametrize("way", ["fast", "hydra's own"])
+def test_a_parameter_is_recorded_as_its_declared_type_has_made_it(tmp_path, monkeypatch, way):
+    if way != "fast":
+        monkeypatch.setattr(compose, "SHORTCUTS_PROVEN", False)
+    ConfigStore.instance().store("typed_values", {"typed": Declared})
+    (tmp_path / "config.yaml").write_text(
+        "defaults: [typed_values, _self_]\nfree: 1.0\nitems: [1, 2]\nmap: {a: 1, b: 2}\n"
+    )
+    overrides = ["typed.rate=3", "typed.name=1", "typed.where=/data", "typed.maybe=inf", "free=1", "map={a:1.0}"]
+    run = Sweep(tmp_path).composer.compose(overrides, 0)
+    assert same(
+        {key: from_plain(value) for key, value in run.params.items()},
+        {
+            "typed.rate": 3.0,
+            "typed.name": "1",
+            "typed.where": Path("/data"),
+            "typed.maybe": math.inf,
+            "free": 1,
+            "map": {"a": 1.0},
+        },
+    )

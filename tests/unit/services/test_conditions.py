@@ -113,6 +113,17 @@ def test_a_key_that_no_run_has_is_refused_with_those_that_there_are(key):
         check_keys([parse_condition(f"{key}=1")], [run({"lr": 0.1}), run({"lr": 0.2}, {"loss": 1})])
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "meant"), [("x=1", 1.0, "x=1.0"), ("x==0", -0.0, "x=-0.0"), ("x=1", "1", 'x="1"')]
+)
+def test_a_condition_that_every_run_misses_by_its_type_alone_names_the_value_that_may_be_meant(text, value, meant):
+    with pytest.raises(UsageError, match=f"of another type, which some have: write '{meant}'$"):
+        check_keys([parse_condition(text)], [run({"x": value}), run({"x": 5})])
+    check_keys([parse_condition(text)], [run({"x": value}), run({"x": int(parse_condition(text).value)})])
+    check_keys([parse_condition(text.replace("=", "!=", 1).replace("==", "="))], [run({"x": value})])
+    assert parse_condition(meant).holds(run({"x": value}))
+
+
 def test_before_a_run_has_a_result_any_part_of_one_may_be_meant():
     check_keys([parse_condition("result.loss<1")], [run({"lr": 0.1})])
     check_keys([parse_condition("foo=1")], [])
