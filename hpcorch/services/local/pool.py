@@ -6,6 +6,7 @@ id, ``host:pid:start``, tells anyone on the host whether it still does.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -27,6 +28,8 @@ from hpcorch.model.processes import EXIT_SIGNAL_BASE, RUNTIME, script_exports, s
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.task import LocalTask, stop_tasks
 from hpcorch.services.logs.paths import LogFiles
+
+_log = logging.getLogger(__name__)
 
 # What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
 _SUBMITIT = {
@@ -227,6 +230,9 @@ class LocalPool:
         ]
         self._lingering.update(stay)
         self._record.append([self._record.word(index, JobState.LINGERING) for index in stay])
+        for run in sorted(self.request.runs[index] for index in stay):
+            name = f"{self.request.sweep}/{run}"
+            _log.warning("Run %s is over, and its process still runs: `hpcorch cancel %s` ends it", name, name)
 
     def _last_word(self, index: int, task: LocalTask) -> JobObserved | None:
         """What to record of the end of a task. Where its own journal has a last word, that one counts."""

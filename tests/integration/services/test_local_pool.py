@@ -126,7 +126,7 @@ def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, tune):
 
 
 def test_a_process_that_stays_after_its_end_is_told_of_and_one_that_leaves_within_its_work_has_completed(
-    sweep, tune
+    sweep, tune, caplog
 ):
     tune(JOB_STAYS_S=0.0)
     over = sweep.project / "over"
@@ -146,3 +146,6 @@ def test_a_process_that_stays_after_its_end_is_told_of_and_one_that_leaves_withi
     assert (first.state.value, first.result, first.lingers) == ("COMPLETED", 5, False)
     assert (second.state.value, second.result) == ("COMPLETED", None)
     assert "os._exit" in (second.reason or "")
+    assert caplog.messages == [
+        f"Run {sweep.id}/0 is over, and its process still runs: `hpcorch cancel {sweep.id}/0` ends it"
+    ]
