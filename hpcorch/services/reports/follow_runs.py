@@ -20,7 +20,7 @@ from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
 from hpcorch.services.tending.refresh import RefreshResult
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.unsubmitted import retries_to_come
-from hpcorch.services.tending.wait import looks
+from hpcorch.services.tending.wait import Pauses, looks
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -76,10 +76,14 @@ class Follower:
             yield counts
 
     def _look_for_processes(self, reconciler: Reconciler) -> None:
-        """Find out whether a process stays whose run is over. Slurm is asked once, if it can be."""
-        if self._sweep.backend is Backend.SLURM:
-            with suppress(UnavailableError):
-                reconciler.ask_slurm(slurm_client())
+        """Find out whether a process stays when all runs are over: most leave at once, and Slurm is asked once."""
+        if self._sweep.backend is not Backend.SLURM:
+            return
+        pauses = Pauses(first_s=tunables.LOG_PAUSES_S[0], limit_s=tunables.LOG_PAUSES_S[1])
+        until = time.monotonic() + tunables.JOB_STAYS_S + tunables.LOG_PAUSES_S[1]
+        with suppress(UnavailableError):
+            while reconciler.ask_slurm(slurm_client()) and time.monotonic() < until:
+                time.sleep(pauses.take())
 
     def _looks(self, reconciler: Reconciler) -> Iterator[Mapping[RunState, int]]:
         local = self._sweep.backend is Backend.LOCAL

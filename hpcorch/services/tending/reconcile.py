@@ -89,11 +89,12 @@ class Reconciler:
         facts = (event.fact for segment in segments for event in segment.events)
         return any(fact.sweeper == SBATCH for fact in facts if isinstance(fact, SweepCreated))
 
-    def ask_slurm(self, client: SlurmClient) -> None:
+    def ask_slurm(self, client: SlurmClient) -> bool:
         """Settle submissions, ask squeue about what is not over and sacct about what squeue has forgotten.
 
         At most four requests, whatever the number of runs.
 
+        :return: whether all runs are over, and a job of one still runs
         :raises SlurmUnavailableError: Slurm does not answer, or its database does not; what was known stays
         :raises UnavailableError: the sweep is another user's; or this machine belongs to another cluster, where the
             same ids are other jobs
@@ -112,9 +113,10 @@ class Reconciler:
         known = known_attempts(asked, history, attempts)
         if not known.submissions:
             self.ingest(note=True)
-            return
+            return False
+        rows = own_rows(client.queue(known.submissions), known) if is_over else []
         if is_over:
-            facts = from_queue(own_rows(client.queue(known.submissions), known), known)
+            facts = from_queue(rows, known)
             self._append(fact for fact in facts if fact.job_state is JobState.LINGERING)
         else:
             curious = any((run.run, run.submission) in unexplained for run in asked)
@@ -122,6 +124,7 @@ class Reconciler:
             facts = with_output_files(facts, self._output_file)
             self._append(certain(facts, known), known)
         self.ingest(note=True)
+        return any(row.state is JobState.RUNNING for row in rows)
 
     def _ask(
         self, client: SlurmClient, known: KnownAttempts, asked: Sequence[Run], *, curious: bool
