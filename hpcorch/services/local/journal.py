@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,11 +51,25 @@ class PoolRecord:
         """Whether somebody has asked to cancel what a task is to execute."""
         return self.runs[task] in cancelled_runs(self.journal.history().requests, self.number)
 
-    def ended_at(self, task: int) -> str | None:
-        """When (UTC) the task recorded its own end; None if it has not."""
-        attempt = AttemptId(run=self.runs[task], submission=self.number, restart=0)
-        events = read_attempt(self.journal.layout, attempt)
-        return next((event.time for event in events if isinstance(event.fact, AttemptEnded)), None)
+    def name(self, task: int) -> str:
+        """The run that a task executes, as a selector names it."""
+        return f"{self.journal.sweep}/{self.runs[task]}"
+
+    def has_end(self, task: int) -> bool:
+        """Whether the task's own journal has a last word."""
+        events = read_attempt(self.journal.layout, self._attempt(task))
+        return any(isinstance(event.fact, AttemptEnded) for event in events)
+
+    def written(self, task: int) -> tuple[int, float]:
+        """How many bytes the task's journal has, and how many seconds ago it was written to; (0, 0) without one."""
+        try:
+            found = self.journal.layout.journal(self._attempt(task)).stat()
+        except FileNotFoundError:
+            return 0, 0.0
+        return found.st_size, max(0.0, time.time() - found.st_mtime)
+
+    def _attempt(self, task: int) -> AttemptId:
+        return AttemptId(run=self.runs[task], submission=self.number, restart=0)
 
     def word(
         self,

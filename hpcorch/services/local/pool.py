@@ -6,7 +6,6 @@ id, ``host:pid:start``, tells anyone on the host whether it still does.
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
@@ -14,22 +13,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from types import FrameType
 from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.control import ControlJournal
-from hpcorch.model.events import JobObserved
-from hpcorch.model.ids import format_ranges, format_time
+from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
-from hpcorch.model.processes import EXIT_SIGNAL_BASE, RUNTIME, script_exports, signal_name
+from hpcorch.model.processes import RUNTIME, script_exports, signal_name
 from hpcorch.services.local.journal import PoolRecord
+from hpcorch.services.local.last_words import LastWords
 from hpcorch.services.local.task import LocalTask, stop_tasks
 from hpcorch.services.logs.paths import LogFiles
-
-_log = logging.getLogger(__name__)
 
 # What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
 _SUBMITIT = {
@@ -106,8 +102,7 @@ class LocalPool:
         self._record = record
         self._free_gpus = list(request.gpus)
         self._running: dict[int, LocalTask] = {}
-        self._lingering: set[int] = set()
-        self._next_look = 0.0  # by the monotonic clock: for processes whose work is over
+        self._last_words = LastWords(record)
         self._interrupted_by: int | None = None
 
     @classmethod
@@ -211,42 +206,11 @@ class LocalPool:
             del self._running[index]
             self._free_gpus.extend(task.gpus)
             task.kill_left_overs()
-        self._record.append([word for index, task in ended.items() if (word := self._last_word(index, task))])
+        self._last_words.record(ended, self._running)
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + tunables.JOB_STAYS_S
-            self._note_lingering()
         for task in self._running.values():
             if task.deadline is not None and now >= task.deadline:
                 task.end_for_timeout(now)
-
-    def _note_lingering(self) -> None:
-        """Record of which tasks the work is over for a while and the process is not."""
-        latest = format_time(datetime.now(timezone.utc) - timedelta(seconds=tunables.JOB_STAYS_S))
-        stay = [
-            index
-            for index in self._running.keys() - self._lingering
-            if (ended_at := self._record.ended_at(index)) is not None and ended_at <= latest
-        ]
-        self._lingering.update(stay)
-        self._record.append([self._record.word(index, JobState.LINGERING) for index in stay])
-        for run in sorted(self.request.runs[index] for index in stay):
-            name = f"{self.request.sweep}/{run}"
-            _log.warning("Run %s is over, and its process still runs: `hpcorch cancel %s` ends it", name, name)
-
-    def _last_word(self, index: int, task: LocalTask) -> JobObserved | None:
-        """What to record of the end of a task. Where its own journal has a last word, that one counts."""
-        code = task.process.returncode
-        word = self._record.word
-        if task.timed_out:
-            return word(index, JobState.TIMEOUT, "it reached hydra.launcher.timeout_min")
-        if code < 0:
-            return word(index, JobState.FAILED, f"the process was killed by {signal_name(-code)}", -code)
-        if code:
-            return word(index, JobState.FAILED, _of_exit_code(code), exit_code=code)
-        if self._record.ended_at(index) is not None and index not in self._lingering:
-            return None
-        return word(index, JobState.COMPLETED, exit_code=code)
 
     def _stop(self, waiting: Sequence[int]) -> None:
         """Stop every task, and record what was stopped and what was not started."""
@@ -274,11 +238,3 @@ class LocalPool:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _of_exit_code(code: int) -> str:
-    """What an exit code says; a run that was stopped ends with 128 and the signal, as a shell reports it."""
-    if code - EXIT_SIGNAL_BASE in {number.value for number in signal.Signals}:
-        name = signal_name(code - EXIT_SIGNAL_BASE)
-        return f"stopped by {name}; `hpcorch retry` goes on from the last checkpoint, if there is one"
-    return f"the process ended with exit code {code}"
