@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from hpcorch.model.values import from_plain
+from hpcorch.model.values import digits, from_plain
 from hpcorch.quick_dataclasses import dataclass
 
 # NumPy's legacy generator takes 32 bits; every library that we seed takes at least as many.
@@ -44,19 +44,22 @@ def derive_seed(root_seed: int, config_digest: str, occurrence: int) -> int:
     The identity is the digest of the task configuration and how many runs of the sweep with that digest came
     before, so that a reordered sweep gives the same seeds and repeated runs get different ones.
     """
-    text = f"{root_seed}:{config_digest}:{occurrence}"
+    return _drawn_from(f"{root_seed}:{config_digest}:{occurrence}")
+
+
+def _drawn_from(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[: SEED_BITS // 8], "big")
 
 
 def run_seed(config: Mapping[str, Any], *, root_seed: int, config_digest: str, occurrence: int) -> Seed:
     """The seed of a run: ``config["seed"]`` if that is an integer, else derived.
 
-    An integer of more than 64 bits counts modulo 2**63.
+    For an integer of more than 64 bits stands one that is drawn from it.
 
     :param config: the run's plain configuration
     """
     configured = from_plain(config.get("seed"))
     if type(configured) is int:
-        value = configured if configured in _CONFIGURED else configured % _CONFIGURED.stop
+        value = configured if configured in _CONFIGURED else _drawn_from(digits(configured))
         return Seed(value=value, source=SeedSource.CONFIG)
     return Seed(value=derive_seed(root_seed, config_digest, occurrence), source=SeedSource.DERIVED)

@@ -133,13 +133,20 @@ def test_each_scalar_that_goes_into_a_call_which_only_the_job_can_make_keeps_its
         assert runs[key] == f"{type(value).__name__} {value!r} 77_4"
 
 
-@pytest.mark.parametrize(
-    ("text", "seed"), [("7", 7), ("-1", -1), (str(2**63 - 1), 2**63 - 1), (f"1{'0' * 400}", 10**400 % 2**63)]
-)
-def test_an_integer_of_any_size_is_a_seed(text, seed):
+def test_an_integer_of_any_size_is_a_seed_and_of_64_bits_it_is_the_seed_itself():
     sweep = Sweep()
-    (run,) = Planner(root_seed=1, cwd=Path.cwd()).plan([sweep.composer.compose([f"seed={text}"], 0)])
-    assert (run.seed, run.seed_source) == (seed, "config")
+
+    def seed_of(configured: int) -> int:
+        (run,) = Planner(root_seed=1, cwd=Path.cwd()).plan([sweep.composer.compose([f"seed={configured}"], 0)])
+        assert run.seed_source == "config"
+        return run.seed
+
+    small = [7, -1, 2**63 - 1, -(2**63)]
+    assert [seed_of(seed) for seed in small] == small
+    large = [seed_of(seed) for seed in (2**63, 10**400, 10**401, -(10**400))]
+    assert len(set(large)) == 4
+    assert all(0 <= seed < 2**32 for seed in large)
+    assert seed_of(10**400) == large[1]
 
 
 @dataclass
