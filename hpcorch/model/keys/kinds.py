@@ -12,6 +12,7 @@ from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
+from hpcorch.model.values import digits
 from hpcorch.quick_dataclasses import dataclass
 
 # Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.
@@ -54,26 +55,38 @@ class Kind:
     may_be_null: bool = False
 
 
+#: The most that numbers of keys can be: Slurm's have 32 bits.
+MOST = (1 << 31) - 1
+_SHOWN = 100
+
+
 def refusal(key: str, value: object, wanted: str) -> UsageError:
     """That the value of a key is none that it can have."""
-    return UsageError(f"hydra.launcher.{key} must be {wanted}, not {value!r}.")
+    shown = digits(value) if type(value) is int else repr(value)
+    return UsageError(
+        f"hydra.launcher.{key} must be {wanted}, not {shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}…'}."
+    )
 
 
-def whole(minimum: int | None) -> Kind:
+def whole(minimum: int | None, *, most: int = MOST) -> Kind:
     """A whole number."""
     wanted = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
 
     def check(key: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or (minimum is not None and value < minimum):
             raise refusal(key, value, wanted)
+        if abs(value) > most:
+            raise refusal(key, value, f"a whole number of at most {most}")
         return value
 
     return Kind(form=Form.WHOLE, check=check)
 
 
 def _amount(key: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise refusal(key, value, "a number of at least 0")
+    if value > MOST:
+        raise refusal(key, value, f"a number of at most {MOST}")
     return value
 
 

@@ -50,7 +50,9 @@ class LaunchKeys:
     nodes: int = key(whole(1), _EVERY_RUN, default=1)
     name: str = key(kinds.TEXT, Heeds.LAUNCH | Heeds.SBATCH, default="hpcorch", hydra="${hydra.job.name}")
     stderr_to_stdout: bool = key(kinds.FLAG, _EVERY_RUN, default=True)
-    seed: int | None = key(whole(None), Heeds.LAUNCH, "root seed of the sweep; by default drawn and recorded")
+    seed: int | None = key(
+        whole(None, most=(1 << 63) - 1), Heeds.LAUNCH, "root seed of the sweep; by default drawn and recorded"
+    )
     tags: tuple[str, ...] = key(kinds.TEXTS, Heeds.LAUNCH, default=())
     compact: bool = key(
         kinds.FLAG,

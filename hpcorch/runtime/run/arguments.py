@@ -7,6 +7,7 @@ import operator
 from typing import Any, SupportsIndex
 
 from hpcorch.errors import UsageError
+from hpcorch.model.values import is_nan
 
 # SQLite, which the ledger is, has integers of 64 bits.
 _MOST = (1 << 63) - 1
@@ -40,15 +41,17 @@ def check_schedule(*, every_steps: int | None, every_minutes: float | None, keep
 
 
 def metric(value: Any) -> float:
-    """A metric's value as a float.
+    """A metric's value as a float; an integer beyond all floats is infinite.
 
     :raises TypeError: it is no number
     :raises ValueError: likewise
-    :raises OverflowError: it is an integer beyond all floats
     """
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{value!r} is text")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_whole(value: Any) -> bool:
@@ -56,4 +59,4 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not is_nan(value)

@@ -33,7 +33,7 @@ class Metrics:
         """
         try:
             self._waiting.append((step_number(step), {name: metric(value) for name, value in values.items()}))
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(
                 f"a metric must be one number, and {dict(values)!r} at step {step} holds something else ({error}):"
                 " reduce it first, such as by its mean"

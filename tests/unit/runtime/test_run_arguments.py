@@ -44,12 +44,18 @@ def test_a_schedule_that_cannot_be_meant_is_refused(wrong):
         check_schedule(**{"every_steps": None, "every_minutes": None, "keep": 2, **wrong})
 
 
-@pytest.mark.parametrize("value", ["1.5", None, [1, 2], 10**400, object()])
+@pytest.mark.parametrize("value", ["1.5", None, [1, 2], object()])
 def test_a_metric_that_is_no_number_is_refused_where_it_is_logged(value):
     metrics = Metrics()
     with pytest.raises(UsageError, match="a metric must be one number"):
         metrics.add(1, {"loss": value})
     assert list(metrics.take()) == []
+
+
+def test_an_integer_beyond_all_floats_is_an_infinite_metric():
+    metrics = Metrics()
+    metrics.add(1, {"up": 10**400, "down": -(10**5000)})
+    assert [fact.entries for fact in metrics.take()] == [[[1, {"up": "inf", "down": "-inf"}]]]
 
 
 def test_variables_that_somebody_set_by_hand_do_no_harm_outside_a_job():
