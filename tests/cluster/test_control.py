@@ -80,3 +80,46 @@ def test_a_sweep_is_left_held_released_cancelled_retried_and_collected(as_alice,
     assert [row["result"] for row in rows] == values
     asked = ["sacct", "-X", "-n", "-P", "-j", f"{retried}_0", "-o", "ReqCPUS"]
     wait_until(lambda: as_alice.output(asked) == "2")  # the database follows within seconds
+
+
+STAYS = """
+import atexit, time
+import hydra
+
+@hydra.main(version_base=None, config_path=None)
+def main(cfg):
+    atexit.register(time.sleep, 10_000)
+    return cfg.x
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_job_whose_process_stays_after_the_work_is_told_of_and_ended(as_alice, app, hpcorch):
+    app.write_text(STAYS)
+    left = as_alice(
+        ["python", str(app), "-m", "hydra/launcher=hpcorch_slurm", "hydra.launcher.detach=true", "+x=7"]
+    )
+    assert left.returncode == 0, left.stderr
+    waited = hpcorch("wait", "last", "--timeout", "100")
+    assert "run 0 is over, and its job still runs" in waited.stderr
+    (run,) = runs(hpcorch)
+    assert (run["state"], run["result"], run["lingers"]) == ("COMPLETED", 7, True)
+    hpcorch("cancel", "last", "-y")
+    wait_until(lambda: not runs(hpcorch)[0]["lingers"])
+    assert runs(hpcorch)[0]["state"] == "COMPLETED"
+    wait_until(lambda: as_alice.output(["squeue", "-h", "-j", run["job_id"].split("_")[0], "-t", "R,CG"]) == "")
+
+
+def test_an_output_file_that_slurm_cannot_open_is_named(as_alice, workspace, hpcorch):
+    warned = hpcorch("sbatch", "-o", "nolog/%A_%a.out", "--array=0-1", "--wrap=echo hi")
+    assert "nolog for its output does not exist: make it" in warned.stderr
+
+    def told():
+        found = json.loads(as_alice(["hpcorch", "status", "last", "--refresh", "--json"]).stdout)["runs"]
+        return [run["reason"] or "" for run in found]
+
+    wait_until(lambda: all("could not open its output file" in reason for reason in told()))
+    assert all("the folder does not exist or is not writable" in reason for reason in told())
+    assert [f"{workspace}/nolog/" in reason for reason in told()] == [True, True]
