@@ -10,7 +10,7 @@ from pathlib import Path
 from hpcorch.errors import UsageError
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.runtime.context.place import cpu_count
-from hpcorch.services.local.pool import LocalRequest, TaskTerms
+from hpcorch.services.local.request import LocalRequest, TaskTerms
 
 
 def local_request(

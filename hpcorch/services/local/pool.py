@@ -7,12 +7,10 @@ id, ``host:pid:start``, tells anyone on the host whether it still does.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -24,6 +22,7 @@ from hpcorch.model.job_states import JobState
 from hpcorch.model.processes import RUNTIME, script_exports, signal_name
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.last_words import LastWords
+from hpcorch.services.local.request import LocalRequest, TaskTerms
 from hpcorch.services.local.task import LocalTask, stop_tasks
 from hpcorch.services.logs.paths import LogFiles
 
@@ -36,53 +35,6 @@ _SUBMITIT = {
     "SUBMITIT_LOCAL_GLOBALID": "0",
     "SUBMITIT_LOCAL_LOCALID": "0",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTerms:
-    """What a task gets of the machine.
-
-    :param cpus: counted where a pool shares out CPUs
-    :param gpus: devices that it gets; it sees no others. None leaves the environment as it is
-    :param timeout_s: seconds after which it is stopped; None for no limit
-    :param log_folder: where its logs go instead of beside the journals
-    """
-
-    cpus: int = 1
-    gpus: int | None = None
-    timeout_s: float | None = None
-    log_folder: str | None = None
-    stderr_to_stdout: bool = True
-    python_options: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalRequest:
-    """Runs of one launch that a pool is to execute.
-
-    :param slots: so many tasks run at once
-    :param cpus: that tasks share; None where slots alone count
-    :param gpus: devices to deal out, as CUDA_VISIBLE_DEVICES names them
-    :param terms: of a task
-    :param own: run -> its terms, of runs that have others
-    :param wait_s: seconds before the first task starts
-    """
-
-    sweep: str
-    launch: int
-    runs: Sequence[int]
-    slots: int
-    cpus: int | None = None
-    gpus: Sequence[str] = ()
-    terms: TaskTerms = field(default_factory=TaskTerms)
-    own: Mapping[int, TaskTerms] = field(default_factory=dict)
-    python: str = sys.executable
-    environ: Mapping[str, str] = field(default_factory=dict)
-    wait_s: float = 0.0
-
-    def terms_of(self, task: int) -> TaskTerms:
-        """The terms of the task that executes the run at this place."""
-        return self.own.get(self.runs[task], self.terms)
 
 
 class Interrupted(BaseException):

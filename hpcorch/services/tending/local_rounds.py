@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hpcorch.model.ids import parse_time
-from hpcorch.services.local.pool import LocalPool, LocalRequest
+from hpcorch.services.local.pool import LocalPool
+from hpcorch.services.local.request import LocalRequest
 from hpcorch.services.tending.due import awaited
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import read_state

@@ -17,8 +17,9 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.events import AttemptCalled
 from hpcorch.model.ids import AttemptId
-from hpcorch.services.local.pool import Interrupted, LocalPool, LocalRequest, TaskTerms
+from hpcorch.services.local.pool import Interrupted, LocalPool
 from hpcorch.services.local.processes import orphaned, pool_id
+from hpcorch.services.local.request import LocalRequest, TaskTerms
 from tests.support import processes
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.waiting import wait_until
