@@ -109,7 +109,8 @@ def test_a_job_whose_process_stays_after_the_work_is_told_of_and_ended(as_alice,
     hpcorch("cancel", "last", "-y")
     wait_until(lambda: not runs(hpcorch)[0]["lingers"])
     assert runs(hpcorch)[0]["state"] == "COMPLETED"
-    wait_until(lambda: as_alice.output(["squeue", "-h", "-j", run["job_id"].split("_")[0], "-t", "R,CG"]) == "")
+    array = run["job_id"].split("_")[0]
+    wait_until(lambda: array not in as_alice.output(["squeue", "-h", "-t", "R,CG", "-o", "%F"]).split())
 
 
 def test_an_output_file_that_slurm_cannot_open_is_named(as_alice, workspace, hpcorch):
