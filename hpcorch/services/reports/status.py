@@ -154,14 +154,17 @@ class StatusReport:
         if self.refused and self.sweep.refusal is not None:
             refusal = self.sweep.refusal
             return f"Slurm refused {refusal.runs} of its runs, which stay PLANNED: {CURE}. {refusal.reason}"
-        uncertain = self.selected.get(RunState.UNCERTAIN, 0)
-        if not uncertain or self.sweep.summary.sweep.backend is not Backend.SLURM:
+        if self.sweep.summary.sweep.backend is not Backend.SLURM:
             return None
-        sweep = self.sweep.summary.sweep.id
-        return (
-            f"{uncertain} runs are UNCERTAIN, because a submission was interrupted, or a run was stopped and"
-            f" Slurm has not been asked why: `hpcorch status {sweep} --refresh` asks now"
-        )
+        ask = f"`hpcorch status {self.sweep.summary.sweep.id} --refresh` asks now"
+        if uncertain := self.selected.get(RunState.UNCERTAIN, 0):
+            return (
+                f"{uncertain} runs are UNCERTAIN, because a submission was interrupted, or a run was stopped and"
+                f" Slurm has not been asked why: {ask}"
+            )
+        if self.selected.get(RunState.CANCELLING):
+            return f"Slurm says when runs that are CANCELLING have ended: {ask}"
+        return None
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""

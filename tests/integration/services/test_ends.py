@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from hpcorch.model import events as ev
 from tests.support.apps import App
 from tests.support.command_line import CommandLine
 from tests.support.fake_cluster import FakeCluster
-from tests.support.sweeps import SweepOnDisk
+from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.tuning import Tune
 from tests.support.waiting import wait_until
 
@@ -79,3 +80,14 @@ def test_a_run_that_was_asked_to_end_is_cancelling_wherever_it_is_shown(
     assert "by alice with hpcorch cancel" in hpcorch("show", "last/0").out
     assert "asked" in json.loads(hpcorch("why", "last/0", "--json").out)["meaning"]
     assert len(hpcorch("status", "last", "-s", "CX", "-q").out.split()) == 2
+
+
+def test_that_a_cancelled_run_has_ended_is_for_slurm_to_say(hpcorch: CommandLine, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, backend="slurm")
+    sweep.submit([0, 1], job_id="4711", backend="slurm")
+    sweep.start(0)
+    values = {"submission": 0, "user": "alice", "uid": 1, "host": "login1"}
+    sweep.record(ev.ControlRequested(action="cancel", runs="0", **values))
+    sweep.ingest()
+    said = hpcorch("status").err
+    assert f"Slurm says when runs that are CANCELLING have ended: `hpcorch status {sweep.id} --refresh`" in said
