@@ -59,7 +59,8 @@ def find_invocation(function: Callable[..., Any], *, ordinal: int) -> Invocation
         file=path,
         digest=hashlib.sha256(content).hexdigest(),
         module=module,
-        argv=_argv(path, module),
+        argv=(argv := _argv(path, module)),
+        cwd=_first_directory(argv[0], path),
         function=function_name(function),
         ordinal=ordinal,
         drawn=drawn_values(content, namespace),
@@ -109,6 +110,15 @@ def _argv(file: str, module: str) -> list[str]:
     return list(sys.argv)
 
 
+def _first_directory(typed: str, file: str) -> str:
+    """Where the program began: it may have gone elsewhere since, if its path was typed as a relative one."""
+    if file.endswith(os.sep + typed) and (first := Path(file.removesuffix(typed))).is_dir():
+        return str(first)
+    return str(Path.cwd())
+
+
 def _is_file(word: str, file: str) -> bool:
+    if file.endswith(os.sep + word):
+        return True
     real = os.path.realpath(file)
     return os.path.realpath(word) in (real, os.path.dirname(real))  # noqa: PTH120 - a text that may be no path

@@ -595,3 +595,37 @@ def test_a_sweep_that_a_job_launches_runs_the_code_that_it_finds(project):
     with Ledger.open(project.ledger) as ledger:
         (found,) = [one for one in ledger.sweeps() if one.sweep.directory.endswith("inner")]
         assert [run.result for run in ledger.runs(found.sweep.id)] == ["second"]
+
+
+def test_a_program_begins_where_it_was_started_and_goes_where_it_goes(project, tmp_path):
+    (project.folder / "data").mkdir()
+    (tmp_path / "link").symlink_to(project.folder)
+    write(
+        project,
+        helpers_py="WORD = 'word'\n",
+        app_py="""
+        import os
+        from pathlib import Path
+        import hydra
+        import helpers
+
+        BEGAN = os.getcwd()
+        os.chdir("data")
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            return [BEGAN, os.getcwd(), hydra.utils.get_original_cwd(), __file__, helpers.__file__, helpers.WORD]
+
+        if __name__ == "__main__":
+            main()
+        """,
+    )
+    folder = str(project.folder)
+    inside = App(folder=project.folder / "data", launcher=project.launcher)
+    assert python(project, "app.py", *LAUNCH, "hydra.sweep.dir=one").returncode == 0
+    data = str(inside.folder)
+    assert inside.runs()[0].result == [folder, data, data, f"{folder}/app.py", f"{folder}/helpers.py", "word"]
+    assert python(project, "../link/app.py", *LAUNCH, "hydra.sweep.dir=two").returncode == 0
+    began, *_, script, module, word = inside.runs()[0].result
+    assert [began, script, module, word] == [folder, f"{folder}/../link/app.py", f"{folder}/helpers.py", "word"]
+    assert entries(inside) == {("program", None)}
