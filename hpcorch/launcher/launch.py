@@ -164,7 +164,7 @@ def _check_names(config: DictConfig) -> None:
     """Say that a name is too long before Hydra's sweeper and its logging fail with a traceback."""
     from omegaconf import OmegaConf
 
-    from hpcorch.launcher.lengths import check_log_name, check_sweep_directory
+    from hpcorch.launcher.composing.lengths import check_log_name, check_sweep_directory
 
     job_logging: Any = OmegaConf.to_container(config.hydra.job_logging) if config.hydra.job_logging else {}
     try:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hpcorch.model.states import Backend
+from hydra.core.singleton import Singleton
+
+from hpcorch.model.states import Backend, Entry
+from hpcorch.runtime.program.calling_program import NotRepeatableError, find_invocation, interpreter_options
+from hpcorch.runtime.program.task_file import Task
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -13,6 +18,8 @@ if TYPE_CHECKING:
 
     from hpcorch.launcher.composing.compose import Composer
     from hpcorch.model.keys.launch_keys import LaunchKeys
+
+log = logging.getLogger(__name__)
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -33,3 +40,27 @@ class Launching:
     task_function: TaskFunction
     hydra_context: HydraContext
     ordinal: int = 0
+
+    def own_keys(self) -> LaunchKeys:
+        """The keys with the options of this interpreter, unless others are asked for."""
+        keys = self.keys
+        return keys if keys.python_options is not None else replace(keys, python_options=interpreter_options())
+
+    def task(self) -> Task:
+        """What jobs execute: the program that called Hydra, unless it cannot be executed again or is not to be."""
+        problem, invocation = None, None
+        if self.keys.entry == Entry.FUNCTION:
+            problem = "hydra.launcher.entry=function asks for it"
+        else:
+            try:
+                invocation = find_invocation(self.task_function, ordinal=self.ordinal)
+            except NotRepeatableError as error:
+                problem = str(error)
+                log.info("Jobs get the function alone, as a pickle, since %s", problem)
+        return Task(
+            function=self.task_function,
+            hydra_context=self.hydra_context,
+            singletons=Singleton.get_state(),
+            invocation=invocation,
+            problem=problem,
+        )

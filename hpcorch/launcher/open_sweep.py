@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from hpcorch import tunables
@@ -21,11 +20,11 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout, default_ledger
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.launcher.composing.compose import Composer
+from hpcorch.launcher.composing.lengths import check_run_directories
 from hpcorch.launcher.composing.plan import Planner, manifest_bases
 from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
-from hpcorch.launcher.lengths import check_run_directories
 from hpcorch.launcher.results import LaunchResults
-from hpcorch.launcher.reuse import taken_over
+from hpcorch.launcher.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.reuse_report import reuse_told
 from hpcorch.launcher.site import Settled, Site, check_of_the_launch, settle_here
 from hpcorch.launcher.sweep_directory import make_room
@@ -33,9 +32,8 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
-from hpcorch.model.seeds import SeedSource, new_root_seed
-from hpcorch.model.states import Backend, Entry
-from hpcorch.runtime.program.calling_program import NotRepeatableError, find_invocation, interpreter_options
+from hpcorch.model.seeds import new_root_seed
+from hpcorch.model.states import Backend
 from hpcorch.runtime.program.task_file import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
@@ -106,10 +104,10 @@ class OpenSweep:
         return cls(
             journal=ControlJournal(layout, new_sweep_id()),
             ledger_path=ledger_path,
-            keys=_with_options(launching.keys),
+            keys=launching.own_keys(),
             backend=launching.backend,
             config=launching.config,
-            task=_task(launching),
+            task=launching.task(),
             composer=launching.composer,
             planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
             site=Site.find(project_at(cwd), client),
@@ -218,30 +216,17 @@ class OpenSweep:
                 self.journal = create_sweep(self.layout, self._new_sweep())
                 self._set_mode()
                 self._created = True
-            reused = self._reused(ledger, planned)
+            reused = self._reused(ledger, planned.frozen) if self.keys.needed else []
             record_launch(self.journal, planned.frozen, reused)
             self.reconciler(ledger).ingest()
         return replace(planned, reused=frozenset(fact.run for fact in reused))
 
-    def _reused(self, ledger: Ledger, planned: PlannedLaunch) -> list[RunReused]:
-        if not self.keys.needed:
-            return []
-        derived = any(run.seed_source == SeedSource.DERIVED.value for run in planned.frozen.runs)
-        if derived and self.keys.seed is None and not planned.frozen.header.launch:
-            log.warning(
-                "hydra.launcher.needed=true cannot reuse a run whose seed is derived, because each sweep draws"
-                " another root seed: fix it with hydra.launcher.seed=%d",
-                self.planner.root_seed,
-            )
-        try:
-            reused = taken_over(ledger, self.layout, planned.frozen.runs)
-        except OSError as error:
-            raise RecordError(
-                f"results of earlier runs cannot be copied into {self.layout.state} ({error.strerror}): free space"
-                " or inodes there; nothing was submitted"
-            ) from error
-        assert planned.frozen.header.code is not None
-        log.info("%s", reuse_told(ledger, planned.frozen.runs, planned.frozen.header.code, reused=len(reused)))
+    def _reused(self, ledger: Ledger, frozen: FrozenLaunch) -> list[RunReused]:
+        if self.keys.seed is None and not frozen.header.launch:
+            warn_of_derived_seeds(frozen.runs, self.planner.root_seed)
+        reused = taken_over(ledger, self.layout, frozen.runs)
+        assert frozen.header.code is not None
+        log.info("%s", reuse_told(ledger, frozen.runs, frozen.header.code, reused=len(reused)))
         return reused
 
     @contextmanager
@@ -308,31 +293,6 @@ class OpenSweep:
                 raise RecordError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
-
-
-def _task(launching: Launching) -> Task:
-    """What jobs execute: the program that called Hydra, unless it cannot be executed again or is not to be."""
-    function, problem, invocation = launching.task_function, None, None
-    if launching.keys.entry == Entry.FUNCTION:
-        problem = "hydra.launcher.entry=function asks for it"
-    else:
-        try:
-            invocation = find_invocation(function, ordinal=launching.ordinal)
-        except NotRepeatableError as error:
-            problem = str(error)
-            log.info("Jobs get the function alone, as a pickle, since %s", problem)
-    return Task(
-        function=function,
-        hydra_context=launching.hydra_context,
-        singletons=Singleton.get_state(),
-        invocation=invocation,
-        problem=problem,
-    )
-
-
-def _with_options(keys: LaunchKeys) -> LaunchKeys:
-    """The keys with the options of this interpreter, unless others are asked for."""
-    return keys if keys.python_options is not None else replace(keys, python_options=interpreter_options())
 
 
 def _shortest_warning(settled: Settled) -> int:

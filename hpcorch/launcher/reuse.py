@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpcorch.errors import HpcorchError
+from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestRun, digest
 from hpcorch.journal.reader import locate
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
+from hpcorch.model.seeds import SeedSource
 from hpcorch.services.reports.outcomes import Outcome, read_outcomes
+
+log = logging.getLogger(__name__)
 
 
 def taken_over(ledger: Ledger, layout: SweepLayout, runs: Sequence[ManifestRun]) -> list[RunReused]:
@@ -22,8 +26,28 @@ def taken_over(ledger: Ledger, layout: SweepLayout, runs: Sequence[ManifestRun])
     A result whose record is gone, with its sweep directory, is not taken over: the run is executed.
 
     :param layout: of the sweep that the runs belong to; files are written there
-    :raises OSError: it cannot be written
+    :raises RecordError: it cannot be written
     """
+    try:
+        return _taken_over(ledger, layout, runs)
+    except OSError as error:
+        raise RecordError(
+            f"results of earlier runs cannot be copied into {layout.state} ({error.strerror}): free space or inodes"
+            " there; nothing was submitted"
+        ) from error
+
+
+def warn_of_derived_seeds(runs: Sequence[ManifestRun], root_seed: int) -> None:
+    """Say how results can be taken over next time, if seeds of these runs come from a root seed that was drawn."""
+    if any(run.seed_source == SeedSource.DERIVED.value for run in runs):
+        log.warning(
+            "hydra.launcher.needed=true cannot reuse a run whose seed is derived, because each sweep draws another"
+            " root seed: fix it with hydra.launcher.seed=%d",
+            root_seed,
+        )
+
+
+def _taken_over(ledger: Ledger, layout: SweepLayout, runs: Sequence[ManifestRun]) -> list[RunReused]:
     known = ledger.completed(run.key for run in runs if run.key)
     wanted: dict[str, set[int]] = defaultdict(set)
     for sweep, index in known.values():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from hpcorch.errors import UsageError
-from hpcorch.launcher.lengths import (
+from hpcorch.launcher.composing.lengths import (
     check_log_name,
     check_run_directories,
     check_slurm_name,
