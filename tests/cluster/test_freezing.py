@@ -108,4 +108,4 @@ def test_a_held_sweep_runs_its_code_and_configuration_as_frozen_and_reports_a_ch
     assert all(one.before.startswith("1.0 sha256:") and one.after.startswith("2.0 sha256:") for one in drift)
     (code,) = [fact for fact in facts if isinstance(fact, CodeFrozen)]
     verified = [fact for fact in facts if isinstance(fact, AttemptVerified)]
-    assert [(one.code_digest, one.main) for one in verified] == [(code.digest, "snapshot")] * 2
+    assert [(one.code_digest, one.entry) for one in verified] == [(code.digest, "program")] * 2

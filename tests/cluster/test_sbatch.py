@@ -160,6 +160,7 @@ class Typed:
 def typist(as_alice, workspace):
     """Types lines, with ``sbatch`` or with what stands for it."""
     shutil.copytree(SCRIPTS, workspace, dirs_exist_ok=True)
+    (workspace / "logs").mkdir()  # where a script's output goes: hpcorch warns if it is not there
 
     def type_in(way: str, *lines: str) -> list[Typed]:
         shutil.rmtree(workspace / "typed", ignore_errors=True)
