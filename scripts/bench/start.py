@@ -113,8 +113,9 @@ def tell(self, fact, **options):
 
 
 JournalWriter.append = tell
+parts = sys.argv[1]  # the program gets arguments of its own
 code = job.main(sys.argv[2:])
-with open(sys.argv[1], "w") as file:
+with open(parts, "w") as file:
     json.dump(told, file)
 sys.exit(code)
 """
