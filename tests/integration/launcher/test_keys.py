@@ -79,8 +79,13 @@ def test_a_plain_run_asks_for_nothing_that_nobody_asked_for(tmp_path):
 
 
 def config(folder, sweeper):
-    text = {"hydra": {"sweeper": {"_target_": sweeper}, "sweep": {"dir": str(folder)}}}
-    return OmegaConf.create(text)
+    text = {
+        "sweeper": {"_target_": sweeper},
+        "sweep": {"dir": str(folder)},
+        "job": {"name": "a"},
+        "job_logging": None,
+    }
+    return OmegaConf.create({"hydra": text})
 
 
 @pytest.mark.parametrize("key", ["detach", "dry_run"])

@@ -119,7 +119,9 @@ def test_a_waiting_launcher_reports_a_failure_once_no_retry_is_left(app):
 
 
 def test_with_nobody_there_the_keeper_submits_the_retry(app, hpcorch):
-    detached(app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.mem_gb=1")
+    once = "hydra.launcher.max_retries=1"
+    detached(app, "+x=1", "+failures=1", "+wait_for=go", once, "hydra.launcher.mem_gb=1")
+    (app.folder / "go").touch()  # an array that ended before it had a keeper would be looked after by the launcher
     wait_until(lambda: json.loads(hpcorch("status", "--json").out)["state"] == "COMPLETED")
     assert names(app) == ["app", "app-keeper", "app", "app-keeper"]
     keeper = jobs(app)["2"]["flags"]
