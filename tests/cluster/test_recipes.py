@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 URGENT = "sbatch -p urgent -w n4 -c 8 --mem=50M -o /dev/null --wrap true"
 ENVIRONMENT = "lightning.pytorch.plugins.environments.LightningEnvironment"
 # Nodes of the lab do not resolve their names.
-ALONE = "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1','export GLOO_SOCKET_IFNAME=lo']"
+ALONE = "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']"
 FOUND = "import sys; from importlib.util import find_spec; sys.exit(find_spec('lightning') is None)"
 
 
