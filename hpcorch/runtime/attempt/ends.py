@@ -1,18 +1,25 @@
-"""Ends of attempts that do not depend on what was executed: stopped, superseded, refused."""
+"""Ends of attempts that do not depend on what was executed, such as stops and refusals; ways out of programs."""
 
 from __future__ import annotations
 
 import os
 import signal
 import stat
+import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from hpcorch.errors import DriftError
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.context.claim import SupersededError
-from hpcorch.runtime.context.output import flush, say
+from hpcorch.runtime.context.output import flush, say, show_error
 from hpcorch.runtime.context.signals import Stopped
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.program.call import Called
+
+_EXIT_FAILED = 1
 
 
 def ended_by(error: BaseException) -> AttemptEnded | None:
@@ -51,3 +58,27 @@ def log_size() -> int | None:
     except OSError:  # the task or the caller closed it
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def leave(exit_code: int) -> NoReturn:
+    """Leave the program as it would leave by itself: what it has put in the place of ``sys.exit`` is called."""
+    if exit_code:
+        sys.exit(exit_code)
+    raise SystemExit(0)
+
+
+def leave_as_program(called: Called) -> NoReturn:
+    """Leave the program in a process that the task has forked and that came back from it: its end is its own."""
+    if isinstance(called.error, SystemExit):
+        raise called.error
+    if called.error is not None:
+        show_error(called.error)
+        sys.exit(_EXIT_FAILED)
+    raise SystemExit(0)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a task that raised: what it asked for with ``sys.exit(n)``, else 1; never 0."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code & 0xFF or _EXIT_FAILED  # the kernel keeps eight bits
+    return _EXIT_FAILED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +15,7 @@ from hpcorch.journal.manifest import FrozenRun
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptSeeded
 from hpcorch.model.states import AttemptOutcome
-from hpcorch.runtime.attempt.ends import ended_by, log_size, stopped
+from hpcorch.runtime.attempt.ends import ended_by, exit_code, leave, leave_as_program, log_size, stopped
 from hpcorch.runtime.attempt.lifecycle import offered
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
 from hpcorch.runtime.attempt.requeue import may_requeue
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from hpcorch.runtime.program.call import Called
     from hpcorch.runtime.run.active import ActiveRun
 
-_EXIT_FAILED = 1
-
 
 class FunctionWork:
     """A call of the user's function, as one rank of the run.
@@ -52,6 +49,7 @@ class FunctionWork:
         self._run: ActiveRun | None = None
         self._seeding: Seeding | None = None
         self._sharing: Sharing | None = None
+        self._is_called = False
 
     def skipped(self) -> AttemptEnded | None:
         """Nothing is executed if the run has ended or a later attempt executes it; rank 0 decides."""
@@ -133,6 +131,7 @@ class FunctionWork:
 
         assert self._run is not None
         assert self._seeding is not None
+        self._is_called = True
         hydra_context, config = prepared.configure(self._place)
         self._run.record(prepared.verified)
         if libraries := self._seeding.news():
@@ -178,6 +177,7 @@ class FunctionWork:
             return meant
         error.__traceback__ = of_program(error)
         show_error(error)
+        self._say_if_before_call()
         encoded = encode_error(error)
         end = AttemptEnded(
             outcome=AttemptOutcome.FAILED.value,
@@ -191,6 +191,16 @@ class FunctionWork:
             return end
         stop = stopped(self._signals.stopped_by)
         return replace(end, outcome=stop.outcome, exit_code=stop.exit_code, signal=stop.signal)
+
+    def _say_if_before_call(self) -> None:
+        """That a job begins where the program begins explains a failure that the launch did not meet there."""
+        if self._run is None or self._is_called or self._prepared is None:
+            return
+        if (invocation := self._prepared.task.invocation) is not None:
+            say(
+                f"this was before the call of {invocation.function}: a job executes the program from its beginning."
+                " Where that cannot be repeated, hydra.launcher.entry=function sends the function alone"
+            )
 
     def close(self, end: AttemptEnded) -> None:  # noqa: ARG002 - the same whatever the end
         """Record what the task has logged last."""
@@ -235,27 +245,3 @@ class FunctionWork:
 
             self._sharing = Sharing(Path(folder))
             self._sharing.begin()
-
-
-def leave(exit_code: int) -> NoReturn:
-    """Leave the program as it would leave by itself: what it has put in the place of ``sys.exit`` is called."""
-    if exit_code:
-        sys.exit(exit_code)
-    raise SystemExit(0)
-
-
-def leave_as_program(called: Called) -> NoReturn:
-    """Leave the program in a process that the task has forked and that came back from it: its end is its own."""
-    if isinstance(called.error, SystemExit):
-        raise called.error
-    if called.error is not None:
-        show_error(called.error)
-        sys.exit(_EXIT_FAILED)
-    raise SystemExit(0)
-
-
-def exit_code(error: BaseException) -> int:
-    """The exit code of a task that raised: what it asked for with ``sys.exit(n)``, else 1; never 0."""
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return error.code & 0xFF or _EXIT_FAILED  # the kernel keeps eight bits
-    return _EXIT_FAILED

@@ -53,7 +53,8 @@ def find_invocation(function: Callable[..., Any], *, ordinal: int) -> Invocation
     if _is_of_python(path):
         raise NotRepeatableError(f"{path}, a module of Python's own, has started it")
     spec = namespace.get("__spec__")
-    module = "" if spec is None else str(spec.name).removesuffix(_MAIN_OF_PACKAGE)
+    # ``python FOLDER`` executes FOLDER/__main__.py as a script whose spec has no name of its own.
+    module = "" if spec is None or spec.name == _MAIN else str(spec.name).removesuffix(_MAIN_OF_PACKAGE)
     content = Path(path).read_bytes()
     return Invocation(
         file=path,

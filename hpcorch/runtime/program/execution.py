@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from hpcorch.errors import DriftError
 from hpcorch.model.processes import RUNTIME
+from hpcorch.runtime.context.output import say
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, FrozenSource
 from hpcorch.runtime.program.task_file import Invocation, function_name
 
@@ -52,8 +53,14 @@ def execute_program(
     module, code = _main_module(invocation, finder)
     sys.modules.setdefault(f"{RUNTIME}.{_MAIN}", sys.modules[_MAIN])
     sys.modules[_MAIN] = module
-    _answer_for_hydra(invocation, module, run)
+    has_run = _answer_for_hydra(invocation, module, run)
     exec(code, vars(module))  # noqa: S102 - the user's own program, as frozen
+    if has_run():
+        say(
+            "the program has caught the SystemExit by which a job leaves it (`except Exception` lets it pass), so"
+            f" what stands after the call of {invocation.function} was executed in this job, too"
+        )
+        raise SystemExit(0)
     raise NotCalledError(
         f"the program has ended without calling {invocation.function}, which it called when it was launched"
     )
@@ -119,8 +126,11 @@ def _spec_of(name: str) -> Any:
 
 def _answer_for_hydra(
     invocation: Invocation, module: ModuleType, run: Callable[[Callable[..., Any]], NoReturn]
-) -> None:
-    """Make the program's call of Hydra, for this sweep, the run. Its calls for other sweeps do nothing."""
+) -> Callable[[], bool]:
+    """Make the program's call of Hydra, for this sweep, the run. Its calls for other sweeps do nothing.
+
+    :return: says whether the run has taken place
+    """
     import hydra._internal.utils
     import hydra.main  # noqa: F401 - so that it is in sys.modules
 
@@ -132,13 +142,14 @@ def _answer_for_hydra(
         if function_name(function) != invocation.function:
             return
         before += 1
-        if before > invocation.ordinal:
+        if before == invocation.ordinal + 1:
             vars(module).update(invocation.drawn)
             run(function)
 
     # What a decorated function calls, and what decorators of other libraries import.
     for name in ("hydra.main", "hydra._internal.utils"):
         vars(sys.modules[name])["_run_hydra"] = answer
+    return lambda: before > invocation.ordinal
 
 
 def of_program(error: BaseException) -> TracebackType | None:

@@ -136,14 +136,15 @@ def in_package(app: App) -> None:
         (["-m", "pkg.train"], "__main__"),
         (["bin/train"], "pkg.train"),
         (["-m", "cProfile", "-o", "profile", "bin/train"], "pkg.train"),
+        (["folder"], "pkg.train"),
     ],
 )
-def test_a_module_a_console_script_and_a_program_behind_a_profiler_are_executed_alike(project, words, name):
+def test_a_module_a_console_script_a_folder_and_a_program_behind_a_profiler_are_alike(project, words, name):
     in_package(project)
-    (project.folder / "bin").mkdir()
-    (project.folder / "bin" / "train").write_text(
-        "import sys\nsys.path.insert(0, '.')\nfrom pkg.train import main\nsys.exit(main())\n"
-    )
+    script = "import sys\nsys.path.insert(0, '.')\nfrom pkg.train import main\nsys.exit(main())\n"
+    for path in (project.folder / "bin" / "train", project.folder / "folder" / "__main__.py"):
+        path.parent.mkdir()
+        path.write_text(script)
     argv = ["hydra/launcher=hpcorch_local", "+x=1"]
     assert results(project, *words, *LAUNCH, "+x=1") == [[1, name, "word", "train.py", argv]]
     assert entries(project) == {("program", None)}
@@ -306,6 +307,38 @@ def test_a_program_that_ends_before_its_function_is_a_failure_that_says_so(proje
     assert first.state is second.state is RunState.FAILED
     assert "ended without calling __main__.main, which it called when it was launched" in (first.error or "")
     assert "no such data" in (second.error or "")
+    log = (project.layout().logs / "s0_1.log").read_text()
+    assert "this was before the call of __main__.main: a job executes the program from its beginning" in log
+
+
+def test_a_program_that_catches_the_way_out_of_its_job_has_one_run_and_is_told(project):
+    write(
+        project,
+        app_py="""
+        import hydra
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            print("runs", cfg.x)
+            return cfg.x
+
+        for fold in range(2):
+            try:
+                main()
+            except:
+                print("caught", fold)
+        """,
+    )
+    done = python(project, "app.py", *LAUNCH, "+x=1", "hydra.sweep.dir=${hydra.job.name}/${now:%f}")
+    assert done.returncode == 0, done.stderr
+    with Ledger.open(project.ledger) as ledger:
+        found = sorted((run.state, run.result) for one in ledger.sweeps() for run in ledger.runs(one.sweep.id))
+    assert found == [(RunState.COMPLETED, 1)] * 2
+    for log in project.folder.glob("app/*/.hpcorch/logs/s0_0.log"):
+        text = log.read_text()
+        assert text.count("runs 1") == text.count("caught 0") + text.count("caught 1") == 1
+        assert "what stands after the call of __main__.main was executed in this job, too" in text
+        assert "Traceback" not in text
 
 
 def test_the_function_alone_is_sent_where_that_is_asked_for_or_nothing_else_can_be(project):
