@@ -19,9 +19,6 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.model.values import from_plain, plain_key, to_plain
 from hpcorch.quick_dataclasses import dataclass
 
-# Of an integer that a journal's line can hold: three of its bits are less than a digit.
-_MOST_BITS = 3 * tunables.INLINE_RESULT_BYTES
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedResult:
@@ -88,7 +85,7 @@ def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
 def is_plain(value: Any) -> bool:
     """Whether the plain form gives the value back as it was, type for type."""
     if type(value) is int:
-        return value.bit_length() <= _MOST_BITS
+        return value.bit_length() <= 3 * tunables.INLINE_RESULT_BYTES  # three bits are less than a digit
     if value is None or type(value) in (bool, float, str):
         return True
     if type(value) is list:

@@ -111,11 +111,11 @@ def _argv(file: str, module: str) -> list[str]:
     return list(sys.argv)
 
 
-def _first_directory(typed: str, file: str) -> str:
-    """Where the program began: it may have gone elsewhere since, if its path was typed as a relative one."""
-    if file.endswith(os.sep + typed) and (first := Path(file.removesuffix(typed))).is_dir():
-        return str(first)
-    return str(Path.cwd())
+def _first_directory(typed: str, file: str) -> str | None:
+    """Where the program began, if it has gone elsewhere since; a path that was typed as a relative one tells."""
+    first = Path(file.removesuffix(typed))
+    is_known = file.endswith(os.sep + typed) and first.is_dir()
+    return str(first) if is_known and not first.samefile(Path.cwd()) else None
 
 
 def _is_file(word: str, file: str) -> bool:

@@ -48,7 +48,8 @@ def execute_program(
     :raises NotCalledError: the program has ended before that call
     :raises BaseException: what the program raises, ``SystemExit`` included
     """
-    os.chdir(invocation.cwd)
+    if invocation.cwd is not None:
+        os.chdir(invocation.cwd)
     sys.argv = job_argv(invocation.argv, overrides)
     module, code = _main_module(invocation, finder)
     sys.modules.setdefault(f"{RUNTIME}.{_MAIN}", sys.modules[_MAIN])
