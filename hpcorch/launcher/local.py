@@ -46,6 +46,6 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
                 f"\nhpcorch: stopped by {stop}; the runs of sweep {sweep.id} that were not over are CANCELLED. Run"
                 f" them again with:\n  hpcorch retry {sweep.id}\n"
             )
-            raise SystemExit(128 + stop.signal_number) from None
+            raise SystemExit(stop.exit_code) from None
         tick()
         return sweep.results(planned, ledger)

@@ -17,6 +17,7 @@ from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.services.submission.arrays import ArrayPlan, grouped, together
 from hpcorch.services.submission.feeding import Feeder, FeedResult
 from hpcorch.services.submission.request import Request, script_text
@@ -159,7 +160,7 @@ def _waited(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
             f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_launches(sweep)}"
         )
-        raise SystemExit(128 + left.number) from None
+        raise SystemExit(EXIT_SIGNAL_BASE + left.number) from None
     return sweep.results(planned, ledger)
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hpcorch.services.reproduction.reproduce import Repetition, Reproduction
     from hpcorch.slurm.protocol import SlurmClient
 
-_SIGNAL_BASE = 128  # as a shell reports a program that a signal ended
 _KEYBOARD = 130
 
 
@@ -175,7 +174,7 @@ def _executed_here(repetition: Repetition) -> int:
         repetition.run_here()
     except Interrupted as stop:
         output.note(f"stopped; {repetition.sweep}/0 is recorded as CANCELLED. Name another directory to try again")
-        return _SIGNAL_BASE + stop.signal_number
+        return stop.exit_code
     return 0
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from hpcorch.services.rerun.record import FrozenRerun
     from hpcorch.slurm.protocol import SlurmClient
 
-_SIGNAL_BASE = 128  # as a shell reports a program that a signal ended
-
 
 @click.command(
     epilog=examples(
@@ -114,7 +112,7 @@ def _run_here(ledger: Ledger, rerun: FrozenRerun, client: SlurmClient, *, as_jso
         done = run_rerun_here(ledger, rerun, client, CountsLines(f"sweep {rerun.sweep}").show)
     except Interrupted as stop:
         output.note(f"stopped; the runs of sweep {rerun.sweep} that were not over are recorded as CANCELLED")
-        return _SIGNAL_BASE + stop.signal_number
+        return stop.exit_code
     _write_result(done, as_json=as_json)
     return int(set(ledger.counts(rerun.sweep)) != {RunState.COMPLETED})
 

@@ -26,8 +26,6 @@ from hpcorch.services.selection.selectors import parse_selector
 if TYPE_CHECKING:
     from hpcorch.services.actions.retry import Retry, RetryPlan, RetryResult
 
-_SIGNAL_BASE = 128  # as a shell reports a program that a signal ended
-
 
 @click.command(
     epilog=examples(
@@ -115,6 +113,6 @@ def _run_here(retry: Retry, *, as_json: bool) -> int:
         done = retry.run_here(lines.show)
     except Interrupted as stop:
         output.note("stopped; every run is stopped and recorded")
-        return _SIGNAL_BASE + stop.signal_number
+        return stop.exit_code
     _write_submitted(done, as_json=as_json)
     return int(not retry.completed(done.plan))

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hpcorch import tunables
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
@@ -191,7 +192,7 @@ def exit_on_termination() -> None:
     """
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise SystemExit(EXIT_SIGNAL_BASE + number)
 
     signal.signal(signal.SIGTERM, leave)
 

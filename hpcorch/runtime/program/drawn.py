@@ -69,7 +69,7 @@ def _written(source: bytes, names: Iterable[str]) -> dict[str, list[str]]:
     except SyntaxError:
         return {}
     defined = {one.name: ast.dump(one) for one in body if isinstance(one, (ast.FunctionDef, ast.ClassDef))}
-    assigned = [(stored, value) for stored, value in _assignments(body)]
+    assigned = list(_assignments(body))
     for stored, value in assigned:
         defined.update(dict.fromkeys(stored, ast.dump(value)))
     return {

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from hpcorch.provenance.code.import_paths import Move, editable_installs
 
-_OURS = ("hpcorch", "hydra_plugins.hpcorch_launcher")
+_OURS = ("hpcorch", "hydra_plugins.hpcorch_launcher")  # they run already, wherever they are from
 
 Teller: TypeAlias = Callable[[str, str], None]
 """Takes the name and the file of a module that comes from the live tree, because the snapshot has none of it."""
@@ -75,8 +75,8 @@ class FrozenFinder:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """As Python's own finders do; None if the project has no such module."""
-        if name in _OURS or name.startswith("hpcorch."):
-            return None  # hpcorch runs already, wherever it is from
+        if is_ours(name):
+            return None
         places = [(str(entry), self.frozen(str(entry))) for entry in (sys.path if path is None else path)]
         if name in self._editable:
             folder = os.path.dirname(self._editable[name])  # noqa: PTH120 - entries of sys.path are texts
@@ -157,6 +157,11 @@ def enter(move: Move, cwd: Path, tell: Teller) -> FrozenFinder:
     sys.meta_path.insert(place, finder)
     io.open_code = finder.open_code
     return finder
+
+
+def is_ours(name: str) -> bool:
+    """Whether a module is hpcorch's own."""
+    return name in _OURS or name.startswith("hpcorch.")
 
 
 def is_frozen(module: ModuleType) -> bool:

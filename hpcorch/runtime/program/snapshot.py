@@ -18,7 +18,7 @@ from hpcorch.provenance.code.import_paths import Move, imported_from, module_fil
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
-from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen
+from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen, is_ours
 from hpcorch.slurm.job_environment import temporary_folders
 
 # Runs before anything is unpacked, and may itself be in the project.
@@ -71,7 +71,7 @@ class Snapshot:
 
     def tell(self, name: str, file: str, *, late: bool = False) -> None:
         """Record a module from the live tree, once."""
-        if name in self._told or _is_ours(name) or Path(file).is_relative_to(_OURS):
+        if name in self._told or is_ours(name) or Path(file).is_relative_to(_OURS):
             return
         self._told.add(name)
         self.drift.found(
@@ -83,11 +83,6 @@ class Snapshot:
             sentence=f"the module {name} is not in the snapshot of the code and comes from the live file {file}"
             " (of what git ignores, what was imported at submission and modules of packages are frozen)",
         )
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a module is hpcorch's own, which runs already, wherever it is from."""
-    return name.partition(".")[0] == "hpcorch" or name == "hydra_plugins.hpcorch_launcher"
 
 
 def tell_children(environ: MutableMapping[str, str], move: Move) -> None:

@@ -19,7 +19,7 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
-from hpcorch.model.processes import RUNTIME, script_exports, signal_name
+from hpcorch.model.processes import EXIT_SIGNAL_BASE, RUNTIME, script_exports, signal_name
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.last_words import LastWords
 from hpcorch.services.local.request import LocalRequest, TaskTerms
@@ -42,7 +42,7 @@ class Interrupted(BaseException):
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)
-        self.signal_number = signal_number
+        self.exit_code = EXIT_SIGNAL_BASE + signal_number
 
 
 class LocalPool:

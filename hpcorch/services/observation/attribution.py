@@ -10,9 +10,10 @@ from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
 
 # As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
-_ENDED_BY_REQUEST = frozenset({128 + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
+_ENDED_BY_REQUEST = frozenset({EXIT_SIGNAL_BASE + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
 
 
 def attributed(

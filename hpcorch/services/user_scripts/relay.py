@@ -7,6 +7,7 @@ from dataclasses import field
 
 from hpcorch import process
 from hpcorch.errors import SlurmUnavailableError
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.user_scripts.source import Source
 from hpcorch.slurm.sbatch.program import sbatch_program
@@ -83,4 +84,4 @@ def as_text(output: bytes) -> str:
 
 def shell_code(returncode: int) -> int:
     """An exit code as a shell has it: 128 and the number of a signal that ended the process."""
-    return returncode if returncode >= 0 else 128 - returncode
+    return returncode if returncode >= 0 else EXIT_SIGNAL_BASE - returncode

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hpcorch.model.job_states import JobState, parse_state
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.slurm.answers.times import parse_utc
 from hpcorch.slurm.array_elements import parse_tasks
 from hpcorch.slurm.commands import ACCOUNTING_FIELDS, COMMAND_LINE_FIELD, STEPS_CODE_FIELD
 
 _JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,:-]+)(?:%\d+)?\]))?")
-_SIGNAL_BASE = 128  # as a shell reports what died of a signal
 _NOTHING = frozenset({"", "None", "None assigned", "Unknown"})
 
 
@@ -104,7 +104,7 @@ def _code_and_signal(columns: Mapping[str, str]) -> tuple[int, int]:
     """
     code, signal = _numbers(columns["ExitCode"])
     _, step_signal = _numbers(columns.get(STEPS_CODE_FIELD, ""))
-    passed_on = step_signal and code in (step_signal, _SIGNAL_BASE + step_signal)
+    passed_on = step_signal and code in (step_signal, EXIT_SIGNAL_BASE + step_signal)
     return (code, step_signal) if passed_on else (code, signal)
 
 
