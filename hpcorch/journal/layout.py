@@ -25,6 +25,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -166,15 +168,37 @@ class SweepLayout:
                 entry.rename(aside / entry.name)
 
 
+def around(start: Path) -> Iterator[Path]:
+    """A folder, and those above it whose ledger, profile or checkout may be meant for it, the nearest first.
+
+    What lies in a folder that everybody writes to is not meant for what others have below that.
+    """
+    yield start
+    for folder in start.parents:
+        if is_everybodys(folder):
+            return
+        yield folder
+
+
+def is_everybodys(folder: Path) -> bool:
+    """Whether everybody may write into a folder, and remove only what is theirs, as in ``/tmp``."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
+
+
 def find_ledger(start: Path) -> Path | None:
     """The ledger that serves ``start``: $HPCORCH_LEDGER, else the nearest one walking up; None if neither is.
 
-    One that has sweeps to take over and no file yet counts.
+    One that has sweeps to take over and no file yet counts; one in a folder that everybody writes to, such as
+    ``/tmp``, serves that folder alone.
     """
     named = os.environ.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
-    for folder in (start, *start.parents):
+    for folder in around(start):
         candidate = folder / STATE_DIR / LEDGER_NAME
         if candidate.exists() or inbox_folder(candidate).is_dir():
             return candidate
@@ -211,6 +235,5 @@ def default_ledger(start: Path) -> Path:
     if found is not None:
         return found
     marks = (".git", f"{STATE_DIR}/{SITE_NAME}")
-    folders = (start, *start.parents)
-    root = next((folder for folder in folders if any((folder / mark).exists() for mark in marks)), start)
+    root = next((folder for folder in around(start) if any((folder / mark).exists() for mark in marks)), start)
     return root / STATE_DIR / LEDGER_NAME

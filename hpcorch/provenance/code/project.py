@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import pwd
-import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR
+from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR, is_everybodys
 from hpcorch.journal.snapshots import to_text
 from hpcorch.provenance.code.git import Checkout
 from hpcorch.quick_dataclasses import dataclass
@@ -78,8 +77,7 @@ def is_shared(folder: Path) -> bool:
         status = folder.stat()
     except OSError:
         return False
-    is_everybodys = status.st_mode & stat.S_ISVTX and status.st_mode & stat.S_IWOTH
-    return bool(is_everybodys) or folder in _homes(status.st_uid)
+    return is_everybodys(folder) or folder in _homes(status.st_uid)
 
 
 def _homes(user: int | None = None) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import SITE_NAME, STATE_DIR
+from hpcorch.journal.layout import SITE_NAME, STATE_DIR, around
 
 LINES = (f"{STATE_DIR}/*", f"!{STATE_DIR}/{SITE_NAME}", "multirun/", "outputs/", "slurm-*.out")
 _HEAD = "# What hpcorch and Hydra write. The site profile belongs in git."
@@ -16,7 +16,7 @@ _NEW_MODE = 0o644
 
 def is_checkout(project: Path) -> bool:
     """Whether the folder is in a git checkout."""
-    return any((folder / ".git").exists() for folder in (project, *project.parents))
+    return any((folder / ".git").exists() for folder in around(project))
 
 
 def missing_lines(text: str) -> list[str]:

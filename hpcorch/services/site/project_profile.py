@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, PolicyError, UsageError
-from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR
+from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR, around
 from hpcorch.provenance.code.git import GitError, uncommitted_changes
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Profile
 from hpcorch.resources.request import resolve
@@ -23,7 +23,7 @@ _OF_ALL_USERS = Path("/etc/hpcorch") / SITE_NAME
 def project_at(start: Path) -> Path:
     """The project that a folder belongs to: the nearest one walking up that has a profile or a ledger, else the git
     checkout, else the folder itself."""
-    folders = (start, *start.parents)
+    folders = list(around(start))
     known = [one for one in folders if any((one / STATE_DIR / name).exists() for name in (SITE_NAME, LEDGER_NAME))]
     checkouts = [one for one in folders if (one / ".git").exists()]
     return next(iter([*known, *checkouts]), start)

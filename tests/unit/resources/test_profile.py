@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from hpcorch.errors import NotFoundError, UsageError
+from hpcorch.journal.layout import default_ledger
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Kind, Pool, PoolLimits, Profile
 from hpcorch.resources.request import most_at_once, resolve, with_licenses
@@ -235,6 +236,17 @@ def test_the_project_is_where_its_ledger_or_profile_is_not_a_sweeps_folder(tmp_p
     (tmp_path / "multirun" / ".hpcorch").mkdir()
     (tmp_path / "multirun" / ".hpcorch" / "ledger.db").touch()
     assert project_at(sweep) == tmp_path / "multirun"
+
+
+@pytest.mark.parametrize("mark", [".hpcorch/ledger.db", ".hpcorch/site.yaml", ".hpcorch/inbox", ".git"])
+def test_what_lies_in_a_folder_that_everybody_writes_to_serves_that_folder_alone(tmp_path, mark):
+    below = tmp_path / "mine" / "deep"
+    below.mkdir(parents=True)
+    (tmp_path / mark).mkdir(parents=True)
+    assert default_ledger(below) == tmp_path / ".hpcorch" / "ledger.db"
+    tmp_path.chmod(0o1777)
+    assert (default_ledger(below), project_at(below)) == (below / ".hpcorch" / "ledger.db", below)
+    assert default_ledger(tmp_path) == tmp_path / ".hpcorch" / "ledger.db"
 
 
 def test_a_file_that_is_not_text_is_no_profile(tmp_path):
