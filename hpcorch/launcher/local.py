@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcorch.launcher.config import ignored_locally
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.progress import progress
+from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.local.options import local_request
 from hpcorch.services.local.pool import Interrupted, LocalPool
 from hpcorch.services.tending.local_rounds import run_with_retries
@@ -42,7 +42,7 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
             if request.runs:
                 run_with_retries(reconciler, LocalPool.submit(sweep.journal, request), tick)
         except Interrupted as stop:
-            sys.stderr.write(
+            to_stderr(
                 f"\nhpcorch: stopped by {stop}; the runs of sweep {sweep.id} that were not over are CANCELLED. Run"
                 f" them again with:\n  hpcorch retry {sweep.id}\n"
             )

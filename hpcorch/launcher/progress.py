@@ -1,4 +1,8 @@
-"""Progress of a sweep: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a sweep: a bar on a terminal, plain lines elsewhere.
+
+Runs go on whether or not it can be shown: a program may have closed or replaced its standard error, and a reader of
+a pipe may be gone.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from contextlib import contextmanager
 
 from hpcorch import tunables
 from hpcorch.model.states import RunState
+from hpcorch.runtime.context.output import to_stderr
 
 
 class Progress:
@@ -33,8 +38,7 @@ class LineProgress(Progress):
             return
         self._shown = dict(counts)
         self._next = time.monotonic() + tunables.PROGRESS_LINE_S
-        sys.stderr.write(f"{self._title}: {describe(counts)}\n")
-        sys.stderr.flush()
+        to_stderr(f"{self._title}: {describe(counts)}\n")
 
 
 class BarProgress(Progress):
@@ -69,12 +73,19 @@ class BarProgress(Progress):
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
     """The progress display that fits standard error."""
-    if not sys.stderr.isatty():
+    if not _is_terminal():
         yield LineProgress(title)
         return
     bar = BarProgress(title)
     with bar.live():
         yield bar
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
 
 
 def describe(counts: Mapping[RunState, int]) -> str:

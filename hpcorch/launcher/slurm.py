@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
+from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.submission.arrays import ArrayPlan, grouped, together
 from hpcorch.services.submission.feeding import Feeder, FeedResult
 from hpcorch.services.submission.request import Request, script_text
@@ -156,7 +156,7 @@ def _waited(
         with left_by_signal(), progress(f"sweep {sweep.id}") as display:
             wait_for_runs(sweep.reconciler(ledger), client, display.show, tell)
     except LeftBySignalError as left:
-        sys.stderr.write(
+        to_stderr(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
             f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_launches(sweep)}"
         )

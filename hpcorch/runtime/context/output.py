@@ -1,4 +1,4 @@
-"""What hpcorch itself writes to a run's log, apart from what the task prints."""
+"""What hpcorch itself writes to a run's log, or beside a program's output, apart from what the program prints."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ def flush() -> None:
 
 def say(text: str) -> None:
     """One line of ours in the log."""
+    to_stderr(f"hpcorch: {text}\n")
+
+
+def to_stderr(text: str) -> None:
+    """Write to standard error, if there is one."""
     flush()
     with suppress(Exception):
-        sys.stderr.write(f"hpcorch: {text}\n")
+        sys.stderr.write(text)
     flush()
 
 

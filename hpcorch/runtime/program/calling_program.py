@@ -23,6 +23,8 @@ from hpcorch.runtime.program.task_file import Invocation, function_name
 _MAIN = "__main__"
 _HYDRA = ("hydra._internal.utils", "_run_hydra")
 _MAIN_OF_PACKAGE = ".__main__"
+# proc(5): the flags of a process, counted behind its name, and the one that it has until it calls exec.
+_FLAGS, _FORKED = 6, 0x40
 
 
 class NotRepeatableError(Exception):
@@ -49,9 +51,13 @@ def find_invocation(function: Callable[..., Any], *, ordinal: int) -> Invocation
     file = namespace.get("__file__")
     if not isinstance(file, str) or not Path(file).is_file():
         raise NotRepeatableError("its main module has no file")
-    path = str(Path(file).absolute())
+    if file.endswith(".pyc"):
+        raise NotRepeatableError("its main module is byte code without a source")
+    path = os.path.join(Path.cwd(), file)  # noqa: PTH118 - as Python joins them
     if _is_of_python(path):
         raise NotRepeatableError(f"{path}, a module of Python's own, has started it")
+    if _is_forked():
+        raise NotRepeatableError("a process that the program had forked has called it")
     spec = namespace.get("__spec__")
     # ``python FOLDER`` executes FOLDER/__main__.py as a script whose spec has no name of its own.
     module = "" if spec is None or spec.name == _MAIN else str(spec.name).removesuffix(_MAIN_OF_PACKAGE)
@@ -61,6 +67,7 @@ def find_invocation(function: Callable[..., Any], *, ordinal: int) -> Invocation
         digest=hashlib.sha256(content).hexdigest(),
         module=module,
         argv=(argv := _argv(path, module)),
+        given=words_given(argv, sys.argv[1:]),
         cwd=_first_directory(argv[0], path),
         function=function_name(function),
         ordinal=ordinal,
@@ -83,6 +90,15 @@ def _is_of_python(path: str) -> bool:
     """Whether a file is of the standard library."""
     library = os.path.realpath(sysconfig.get_path("stdlib"))
     return Path(os.path.realpath(path)).is_relative_to(library) and "site-packages" not in Path(path).parts
+
+
+def _is_forked() -> bool:
+    """Whether another process has begun the program, and this one is a copy of it. In a job the first one leads."""
+    try:
+        status = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return bool(int(status.rpartition(")")[2].split()[_FLAGS]) & _FORKED)
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -109,6 +125,21 @@ def _argv(file: str, module: str) -> list[str]:
         if not module and _is_file(word, file):
             return list(words[at:])
     return list(sys.argv)
+
+
+def words_given(typed: Sequence[str], given: Sequence[str]) -> tuple[int, ...]:
+    """Which of the typed words Hydra was given, where a program has taken its own out before: of the same the last.
+
+    :param typed: with the program's name first
+    :param given: what Hydra has read
+    """
+    left = Counter(given)
+    found = []
+    for place in range(len(typed) - 1, 0, -1):
+        if left[typed[place]]:
+            left[typed[place]] -= 1
+            found.append(place)
+    return tuple(reversed(found))
 
 
 def _first_directory(typed: str, file: str) -> str | None:

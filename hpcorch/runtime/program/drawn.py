@@ -40,7 +40,7 @@ def drawn_values(source: bytes, namespace: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         tree = ast.parse(source)
-    except SyntaxError:  # written with a syntax of its own, by an import hook
+    except (SyntaxError, ValueError):  # written with a syntax of its own, by an import hook
         return {}
     drawing = {name for name, value in namespace.items() if _draws(value, namespace, set())}
     found: set[str] = set()

@@ -25,6 +25,7 @@ from hpcorch.runtime.program.task_file import Invocation, function_name
 
 _MAIN = "__main__"
 _MULTIRUN = ("-m", "--multirun")
+_MODE = "hydra.mode"
 _BEGINS_OVERRIDE = "+~"
 _OURS = f"{Path(__file__).parents[2]}{os.sep}"
 
@@ -46,16 +47,23 @@ def execute_program(
     :param run: takes the function; it leaves by an exception, which passes through the program
     :raises DriftError: the main module is not as it was launched
     :raises NotCalledError: the program has ended before that call
-    :raises BaseException: what the program raises, ``SystemExit`` included
+    :raises BaseException: what the program raises, ``SystemExit`` included, also in a process that it forks
     """
     if invocation.cwd is not None:
         os.chdir(invocation.cwd)
-    sys.argv = job_argv(invocation.argv, overrides)
+    sys.argv = job_argv(invocation.argv, invocation.given, overrides)
     module, code = _main_module(invocation, finder)
     sys.modules.setdefault(f"{RUNTIME}.{_MAIN}", sys.modules[_MAIN])
     sys.modules[_MAIN] = module
     has_run = _answer_for_hydra(invocation, module, run)
-    exec(code, vars(module))  # noqa: S102 - the user's own program, as frozen
+    leader = os.getpid()
+    try:
+        exec(code, vars(module))  # noqa: S102 - the user's own program, as frozen
+    except SystemExit as leaving:
+        if has_run() or leaving.code not in (None, 0):
+            raise
+    if os.getpid() != leader:  # the program has forked a process that has other work
+        raise SystemExit(0)
     if has_run():
         say(
             "the program has caught the SystemExit by which a job leaves it (`except Exception` lets it pass), so"
@@ -67,19 +75,27 @@ def execute_program(
     )
 
 
-def job_argv(typed: Sequence[str], overrides: Sequence[str]) -> list[str]:
+def job_argv(typed: Sequence[str], given: Sequence[int], overrides: Sequence[str]) -> list[str]:
     """``sys.argv`` of a job.
 
     An override that was typed has the run's value; one that only the sweeper has is appended, so that a process
-    that executes ``sys.argv`` composes the same.
+    that executes ``sys.argv`` composes the same. Words that are the program's own stay.
 
     :param typed: as the launching program had it
+    :param given: which of these words Hydra was given
     :param overrides: the run's
     """
-    values = {_key(override): override for override in overrides}
-    typed_keys = {_key(word) for word in typed[1:]}
-    words = [values.get(_key(word), word) if "=" in word else word for word in typed[1:] if word not in _MULTIRUN]
-    return [*typed[:1], *words, *(one for key, one in values.items() if key not in typed_keys)]
+    values = {_key(override): override for override in overrides} | {_MODE: f"{_MODE}=RUN"}
+    words = list(typed)
+    for place in given:
+        if "=" in words[place]:
+            words[place] = values.get(_key(words[place]), words[place])
+    left_out = {place for place in given if words[place] in _MULTIRUN}
+    typed_keys = {_key(typed[place]) for place in given}
+    return [
+        *(word for place, word in enumerate(words) if place not in left_out),
+        *(one for key, one in values.items() if key not in typed_keys and key != _MODE),
+    ]
 
 
 def _key(override: str) -> str:

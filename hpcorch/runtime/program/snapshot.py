@@ -54,7 +54,7 @@ class Snapshot:
     def look(self, *, late: bool) -> None:
         """Record modules that came from the live tree by other ways than Python's own search.
 
-        Each is looked at once.
+        Each is looked at once. One that is in the live tree as it was frozen, such as a ``sitecustomize``, is none.
 
         :param late: the task is over
         """
@@ -63,7 +63,13 @@ class Snapshot:
         self._seen |= fresh
         live = imported_from(self.move.root, fresh, kept=self.move.kept)
         for name, file in sorted(live.items()):
-            self.tell(name, file, late=late)
+            frozen = self._frozen(file)
+            if frozen is None or frozen != _content(Path(file)):
+                self.tell(name, file, late=late)
+
+    def _frozen(self, file: str) -> bytes | None:
+        """What the snapshot has of a file of the project; None if nothing."""
+        return _content(Path(self.move(file, cwd=Path.cwd())))
 
     def _tell_live(self, name: str, file: str) -> None:
         self.tell(name, file)
@@ -74,15 +80,27 @@ class Snapshot:
         if name in self._told or is_ours(name) or Path(file).is_relative_to(_OURS):
             return
         self._told.add(name)
+        sentence = (
+            f"the module {name} is not in the snapshot of the code and comes from the live file {file} (of what git"
+            " ignores, what was imported at submission and modules of packages are frozen)"
+            if self._frozen(file) is None
+            else f"the module {name} comes from {file}, which was changed after submission"
+        )
         self.drift.found(
             Aspect.CODE,
             f"module {name}",
             before=None,
             after=file,
             late=late or not self.place.is_whole,
-            sentence=f"the module {name} is not in the snapshot of the code and comes from the live file {file}"
-            " (of what git ignores, what was imported at submission and modules of packages are frozen)",
+            sentence=sentence,
         )
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def tell_children(environ: MutableMapping[str, str], move: Move) -> None:

@@ -27,6 +27,7 @@ class Invocation:
     :param digest: of that file, SHA-256 in hexadecimal; None for a program that may have been changed since
     :param module: the name that ``python -m`` was given; empty for a script
     :param argv: ``sys.argv`` as it was when the program began
+    :param given: which of these words Hydra was given: the others are the program's own
     :param cwd: the working directory in which it began; None if that is the one of the launch
     :param function: module and qualified name of what :func:`hydra.main` decorates
     :param ordinal: which of the program's sweeps of that function this is, from 0
@@ -37,6 +38,7 @@ class Invocation:
     digest: str | None
     module: str
     argv: list[str]
+    given: tuple[int, ...]
     cwd: str | None
     function: str
     ordinal: int

@@ -662,3 +662,48 @@ def test_a_program_begins_where_it_was_started_and_goes_where_it_goes(project, t
     began, *_, script, module, word = inside.runs()[0].result
     assert [began, script, module, word] == [folder, f"{folder}/../link/app.py", f"{folder}/helpers.py", "word"]
     assert entries(inside) == {("program", None)}
+
+
+def test_a_program_may_fork_before_its_call_and_be_without_streams(project):
+    write(
+        project,
+        sitecustomize_py="WORD = 'own'\n",
+        app_py="""
+        import os, sys
+        import hydra
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            return [cfg.x, own, sys.modules["sitecustomize"].WORD]
+
+        if os.fork():
+            os.wait()
+            own = sys.argv.pop(1)
+            sys.stdout = sys.stderr = None
+            main()
+        """,
+    )
+    found = results(project, "app.py", "-m", *LAUNCH, "+x=1", PYTHONPATH=str(project.folder))
+    assert found == [[1, "-m", "own"]]
+    assert entries(project) == {("program", None)}
+    assert not any(log.read_text() for log in project.folder.glob("multirun/*/*/.hpcorch/logs/*"))
+
+
+def test_of_a_call_in_a_process_that_the_program_has_forked_the_function_is_sent(project):
+    write(
+        project,
+        app_py="""
+        import os
+        import hydra
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            return cfg.x
+
+        if os.fork():
+            raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+        main()
+        """,
+    )
+    assert results(project, "app.py", *LAUNCH, "+x=1") == [1]
+    assert entries(project) == {("function", "a process that the program had forked has called it")}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcorch.runtime.program.calling_program import words_given
 from hpcorch.runtime.program.drawn import drawn_values, still_drawn
 from hpcorch.runtime.program.execution import job_argv
 from hpcorch.runtime.program.interpreter import parse_command_line
@@ -45,16 +46,33 @@ def test_a_command_line_of_python_is_taken_apart_as_python_does(line, options, m
         ("t.py -m a=b --data q=r,s", ["a=b"], "t.py a=b --data q=r,s"),
         ("t.py -m model=x,y hydra/launcher=l", ["model=x", "seed=3"], "t.py model=x hydra/launcher=l seed=3"),
         ("t.py ++x=1,2 -m", ["++x=2"], "t.py ++x=2"),
+        ("t.py hydra.mode=MULTIRUN x=1,2", ["x=2"], "t.py hydra.mode=RUN x=2"),
     ],
 )
 def test_a_job_has_the_typed_arguments_with_the_values_of_its_run(typed, overrides, argv):
-    assert job_argv(typed.split(), overrides) == argv.split()
+    words = typed.split()
+    assert job_argv(words, words_given(words, words[1:]), overrides) == argv.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "given", "argv"),
+    [
+        ("t.py -m fast x=1,2", "--multirun x=1,2", "t.py -m fast x=1"),
+        ("t.py x=own -m x=1,2", "-m x=1,2", "t.py x=own x=1"),
+        ("t.py a -m -- -m x=1,2", "-m x=1,2", "t.py a -m -- x=1"),
+        ("t.py --x=1,2 -m", "-m x=1,2", "t.py --x=1,2 x=1"),
+    ],
+)
+def test_arguments_that_a_program_has_taken_for_itself_stay_as_they_were_typed(typed, given, argv):
+    words = typed.split()
+    assert job_argv(words, words_given(words, given.split()), ["x=1"]) == argv.split()
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="=\0"), max_size=8)))
 def test_arguments_that_are_no_overrides_stay_as_they_were_typed(words):
     typed = ["t.py", *words]
-    assert job_argv(typed, []) == [word for word in typed if word not in ("-m", "--multirun")]
+    assert job_argv(typed, words_given(typed, words), []) == [w for w in typed if w not in ("-m", "--multirun")]
+    assert job_argv(typed, words_given(typed, []), []) == typed
 
 
 SOURCE = """
