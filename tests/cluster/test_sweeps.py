@@ -185,6 +185,7 @@ def test_submitting_from_inside_a_job_does_not_leak_it_into_the_runs(as_alice, w
     assert run["result"] == {"SLURM_CPUS_PER_TASK": None, "SLURM_JOB_NAME": "child", "SLURM_CPU_BIND": None}
 
 
+@pytest.mark.timeout(600)
 def test_hydras_own_launcher_suites_pass(as_alice, workspace):
     suite = workspace / "suite"
     suite.mkdir()
@@ -192,7 +193,7 @@ def test_hydras_own_launcher_suites_pass(as_alice, workspace):
     shutil.copy(_TESTS / "support" / "conformance" / "hydra_launchers.py", suite / "test_hydra_suites.py")
     options = ["-q", "-p", "no:cacheprovider", "--basetemp", str(workspace / "t")]
     command = ["python", "-B", "-m", "pytest", *options, "."]
-    done = as_alice(command, cwd=suite, env={"HPCORCH_SUITE_LAUNCHER": "hpcorch_slurm"}, timeout_s=280)
+    done = as_alice(command, cwd=suite, env={"HPCORCH_SUITE_LAUNCHER": "hpcorch_slurm"}, timeout_s=580)
     assert done.returncode == 0, done.stdout[-4000:]
 
 

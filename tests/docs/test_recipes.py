@@ -6,14 +6,13 @@ Each needs packages that only the extra `recipes` installs, and is skipped where
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib.util import find_spec
 
 import pytest
 
 from hpcorch import process
 from tests.docs.pages import Project
-from tests.support.recipes import RECIPES, lightning_files, transformers_files
+from tests.support.recipes import RECIPES, RESUMED, steps_of
 
 
 def needs(*packages: str) -> None:
@@ -35,45 +34,31 @@ def runs(project: Project, *, code: int = 0) -> list[dict]:
     return json.loads(project.run("hpcorch status last --json", code=code))["runs"]
 
 
-def launched_and_retried(project: Project, files: Mapping[str, str], overrides: str) -> list[dict]:
-    """The runs of a sweep of which some are interrupted, once these have been continued."""
-    for name, text in files.items():
-        project.write(name, text)
-    always = "hydra/launcher=hpcorch_local interrupted=no,asked"
-    project.run(f"python train.py -m {always} {overrides}", code=1)
-    project.run("hpcorch retry last")
-    return runs(project)
-
-
 @pytest.mark.timeout(600)
-def test_two_processes_of_lightning_end_alike_if_they_were_interrupted(checkout):
-    needs("lightning")
-    trainer = "+trainer.accelerator=cpu +trainer.devices=2 +trainer.logger=false"
-    done = launched_and_retried(checkout, lightning_files(), f"seed=1 {trainer}")
-    undisturbed, interrupted = (run["result"] for run in done)
-    assert (undisturbed.pop("resumed"), interrupted.pop("resumed")) == (None, "last.ckpt")
-    assert interrupted == undisturbed
-    assert (undisturbed["world"], undisturbed["steps"]) == (2, 16)
-
-
-@pytest.mark.timeout(600)
-def test_the_trainer_of_transformers_goes_on_in_the_middle_of_an_epoch(checkout):
-    needs("transformers", "accelerate")
-    done = launched_and_retried(checkout, transformers_files(), "+seed=1 +arguments.disable_tqdm=true")
-    undisturbed, interrupted = (run["result"] for run in done)
-    assert (undisturbed.pop("resumed"), interrupted.pop("resumed")) == (None, "checkpoint-11")
-    assert interrupted == undisturbed
-    assert undisturbed["steps"] == 16
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("lightning", "+trainer.devices=2"), ("transformers", ""), ("hydra-zen", ""), ("rootutils", "")],
+)
+def test_a_run_that_was_asked_to_end_goes_on_and_ends_like_one_that_was_not(name, more, checkout):
+    recipe = RESUMED[name]
+    needs(*recipe.packages)
+    for file, text in recipe.files.items():
+        checkout.write(file, text)
+    always = "hydra/launcher=hpcorch_local hydra.sweep.dir=sweep +interrupted=no,asked"
+    checkout.run(f"python {recipe.words} {always} {more}", code=1)
+    checkout.run("hpcorch retry last")
+    undisturbed, interrupted = runs(checkout)
+    assert interrupted["result"] == undisturbed["result"]
+    assert steps_of(checkout.folder / "sweep" / "0") == [*range(1, 17)]
+    assert steps_of(checkout.folder / "sweep" / "1") == [*range(1, 12), *range(recipe.goes_on_at, 17)]
 
 
 def test_hydra_zen_runs_its_program_and_sends_what_it_launches(checkout):
     needs("hydra_zen")
-    checkout.write("zen_train.py", RECIPES.block("file: zen_train.py"))
+    for file, text in RESUMED["hydra-zen"].files.items():
+        checkout.write(file, text)
     for command in RECIPES.commands("zen"):
         checkout.run(command)
-    assert [run["result"] for run in runs(checkout)] == [
-        {"value": pytest.approx(rate * 3), "resume": None} for rate in (0.1, 0.2)
-    ]
     assert "from a pickle" not in checkout.run("hpcorch audit last")
     checkout.write("zen_launch.py", RECIPES.block("file: zen_launch.py"))
     assert "[0.30000000000000004, 0.6000000000000001]" in checkout.run("python zen_launch.py")
@@ -107,15 +92,3 @@ def main(cfg):
 if __name__ == "__main__":
     main()
 """
-
-
-def test_rootutils_and_dotenv_find_the_root_and_its_files(checkout):
-    needs("rootutils", "dotenv")
-    checkout.write("rooted/train.py", RECIPES.block("file: rooted/train.py"))
-    checkout.write("rooted/scaling.py", "def scaled(value):\n    return 2 * value\n")
-    checkout.write("rooted/__init__.py", "")
-    checkout.write(".project-root", "")
-    checkout.write(".env", "OWNER=alice\n")
-    checkout.write("data/value.txt", "1.5")
-    checkout.run("python rooted/train.py -m hydra/launcher=hpcorch_local +seed=1")
-    assert [run["result"] for run in runs(checkout)] == [{"value": 3.0, "owner": "alice"}]

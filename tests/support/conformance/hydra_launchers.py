@@ -1,5 +1,7 @@
 """Hydra's own launcher suites, which ship in its wheel, for whichever launcher HPCORCH_SUITE_LAUNCHER names.
 
+And a program as people have it who come from hydra-submitit-launcher.
+
 Imported by the local test and run as the cluster's user by the test on the real Slurm, so that both launchers
 face the same cases. Fixtures come from Hydra's pytest plugin.
 """
@@ -7,11 +9,13 @@ face the same cases. Fixtures come from Hydra's pytest plugin.
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 
+from hpcorch import process
 from hpcorch.launcher.errors import RunFailedError
 
 LAUNCHER = os.environ.get("HPCORCH_SUITE_LAUNCHER", "hpcorch_local")
@@ -54,3 +58,29 @@ class TestLauncher(LauncherTestSuite):
 @pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", f"hydra/launcher={LAUNCHER}", *FLAGS])])
 class TestIntegration(IntegrationTestSuite):
     """Whole programs under the launcher."""
+
+
+_PROGRAM = """\
+import logging
+import hydra
+import submitit
+
+@hydra.main(config_path=".", config_name="config")
+def main(cfg):
+    logging.getLogger(__name__).info("task %s in job %s", cfg.task, submitit.JobEnvironment())
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_program_made_for_the_launcher_of_submitit_runs_as_it_is(tmp_path) -> None:
+    """The configuration names the launcher, and the program asks submitit for its job and Hydra for its log."""
+    (tmp_path / "train.py").write_text(_PROGRAM)
+    (tmp_path / "config.yaml").write_text(f"defaults: [{{override hydra/launcher: {LAUNCHER}}}]\ntask: 1\n")
+    command = [sys.executable, "train.py", "--multirun", "hydra.sweep.dir=sweep", "task=2"]
+    done = process.run(command, cwd=tmp_path, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "sweep" / "0" / "train.log").read_text()
+    assert "[__main__][INFO] - task 2 in job JobEnvironment(job_id=" in log
+    assert "_0, hostname=" in log, "the element of the array"
