@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcorch.launcher.config import ignored_locally
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.progress import progress
+from hpcorch.model.processes import EXIT_SIGNAL_BASE
+from hpcorch.model.states import RunState
 from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.local.options import local_request
 from hpcorch.services.local.pool import Interrupted, LocalPool
@@ -17,13 +20,16 @@ from hpcorch.services.tending.local_rounds import run_with_retries
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
+    from hpcorch.ledger.store import Ledger
+
 log = logging.getLogger(__name__)
 
 
 def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobReturn]:
     """Run a recorded launch to its end.
 
-    :raises SystemExit: SIGINT or SIGTERM arrived; every run is stopped and recorded
+    :raises SystemExit: SIGINT or SIGTERM arrived; every run is stopped and recorded. `hpcorch cancel` that only
+        ended processes of runs that were over raises it where the sweeper would launch more
     """
     launch = planned.frozen.header.launch
     request = local_request(
@@ -40,12 +46,20 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
 
         try:
             if request.runs:
-                run_with_retries(reconciler, LocalPool.submit(sweep.journal, request), tick)
+                stopped = run_with_retries(reconciler, LocalPool.submit(sweep.journal, request), tick)
+                if stopped and sweep.may_launch_more:
+                    to_stderr(f"\nhpcorch: sweep {sweep.id} is cancelled, so no further runs are launched\n")
+                    raise SystemExit(EXIT_SIGNAL_BASE + signal.SIGTERM)
         except Interrupted as stop:
-            to_stderr(
-                f"\nhpcorch: stopped by {stop}; the runs of sweep {sweep.id} that were not over are CANCELLED. Run"
-                f" them again with:\n  hpcorch retry {sweep.id}\n"
-            )
+            to_stderr(f"\nhpcorch: stopped by {stop}; {_what_was_stopped(sweep.id, ledger)}\n")
             raise SystemExit(stop.exit_code) from None
         tick()
         return sweep.results(planned, ledger)
+
+
+def _what_was_stopped(sweep: str, ledger: Ledger) -> str:
+    if not ledger.counts(sweep).get(RunState.CANCELLED):
+        return f"all runs of sweep {sweep} were over, and processes of theirs that stayed have been ended"
+    return (
+        f"the runs of sweep {sweep} that were not over are CANCELLED. Run them again with:\n  hpcorch retry {sweep}"
+    )

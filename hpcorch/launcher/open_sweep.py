@@ -258,6 +258,12 @@ class OpenSweep:
             hint=self._launch_hint(),
         )
 
+    @property
+    def may_launch_more(self) -> bool:
+        """Whether the sweeper may launch again after a launch is over."""
+        sweeper = self.config.hydra.sweeper
+        return str(sweeper._target_) != BASIC_SWEEPER or bool(sweeper.get("max_batch_size"))
+
     def _launch_hint(self) -> str:
         """Hydra's basic sweeper stops at the first launch that has a failed run, which no launcher can prevent."""
         sweeper = self.config.hydra.sweeper

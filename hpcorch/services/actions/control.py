@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,12 @@ from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.layout import DIR_MODE, FILE_MODE
 from hpcorch.ledger import Ledger
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
-from hpcorch.model.entities import Sweep
+from hpcorch.model.entities import Run, Submission, Sweep
 from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import Backend, RunState
-from hpcorch.services.actions.local_processes import ask_locally, check_hosts, stop_locally
+from hpcorch.services.actions.local_processes import ask_locally, check_hosts, staying_locally, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
 from hpcorch.services.observation.attribution import attributed
 from hpcorch.services.selection.selectors import Selector, select_runs
@@ -91,10 +91,11 @@ class Control:
             self.reconciler.ask_slurm(self.client)
 
     def plan(self, action: Action, selector: Selector, *, checkpoint: bool = False) -> ControlPlan:
-        """What the action is for, by what the ledger has.
+        """What the action is for, by what the ledger has, and by which jobs of runs that are over still run.
 
         :param checkpoint: cancel only what waits, and ask what runs to save a checkpoint and end
         :raises NotFoundError: a run that is named does not exist
+        :raises UnavailableError: Slurm does not answer
         :raises UsageError: a local sweep has no queue to hold runs in
         """
         if self.is_local and action is not Action.CANCEL:
@@ -105,7 +106,8 @@ class Control:
         ledger = self.reconciler.ledger
         submissions = {one.submission: one for one in ledger.submissions(self.sweep.id)}
         selected = select_runs(ledger, self.sweep.id, selector)
-        targets = choose(action, selected, ledger.runs(self.sweep.id), submissions)
+        every = ledger.runs(self.sweep.id)
+        targets = choose(action, selected, every, submissions, self._staying(every, submissions))
         whole = not selector.names_runs and selector.states is None
         running = {run.run for run in selected if checkpoint and run.state in _RUNNING}
         return ControlPlan(
@@ -115,6 +117,11 @@ class Control:
             targets=targets,
             asked_to_checkpoint=frozenset(running.intersection(targets.runs)),
         )
+
+    def _staying(self, every: Sequence[Run], submissions: Mapping[int, Submission]) -> frozenset[int]:
+        """Runs that are over and whose process or job is still there, whether or not that has been told."""
+        here = staying_locally(every, submissions) if self.is_local else self.reconciler.staying(self.client)
+        return here.union(run.run for run in every if run.lingers)
 
     def carry_out(self, plan: ControlPlan) -> None:
         """Record the request and pass it on.

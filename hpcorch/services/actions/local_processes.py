@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import psutil
@@ -14,9 +14,25 @@ import psutil
 from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.model.actions import CHECKPOINT_SIGNAL
+from hpcorch.model.entities import Run, Submission
 from hpcorch.model.ids import format_ranges
 from hpcorch.services.actions.targets import Target
-from hpcorch.services.local.processes import pool_host, pool_process, task_processes
+from hpcorch.services.local.processes import pool_host, pool_process, running_tasks
+
+
+def staying_locally(runs: Iterable[Run], submissions: Mapping[int, Submission]) -> frozenset[int]:
+    """The runs that are over and whose process on this host is still there."""
+    over: dict[int, list[Run]] = {}
+    for run in runs:
+        if run.state.is_final and run.submission is not None:
+            over.setdefault(run.submission, []).append(run)
+    found: set[int] = set()
+    for number, ended in over.items():
+        submission = submissions[number]
+        pool = pool_process(submission.job_id or "::")
+        tasks = {} if pool is None else running_tasks(pool, number)
+        found.update(run.run for run in ended if submission.index_of(run.run) in tasks)
+    return frozenset(found)
 
 
 def check_hosts(targets: Sequence[Target]) -> None:
@@ -45,7 +61,7 @@ def stop_locally(target: Target, *, with_pool: bool) -> None:
         return
     signalled: set[psutil.Process] = set()
     for _ in range(2):  # the pool may have been about to start one when the request was written
-        for task in task_processes(pool, target.submission.submission, target.indices):
+        for task in _tasks(target, pool):
             if task not in signalled:
                 signalled.add(task)
                 _signal_session(task, signal.SIGTERM)
@@ -60,9 +76,14 @@ def ask_locally(target: Target) -> None:
     pool = pool_process(target.submission.job_id or "::")
     if pool is None:
         return
-    for task in task_processes(pool, target.submission.submission, target.indices):
+    for task in _tasks(target, pool):
         with suppress(psutil.NoSuchProcess):
             task.send_signal(CHECKPOINT_SIGNAL)
+
+
+def _tasks(target: Target, pool: psutil.Process) -> list[psutil.Process]:
+    running = running_tasks(pool, target.submission.submission)
+    return [running[index] for index in target.indices if index in running]
 
 
 def _signal_session(task: psutil.Process, number: signal.Signals) -> None:

@@ -66,11 +66,16 @@ class Targets:
 
 
 def choose(
-    action: Action, selected: Iterable[Run], every: Iterable[Run], submissions: Mapping[int, Submission]
+    action: Action,
+    selected: Iterable[Run],
+    every: Iterable[Run],
+    submissions: Mapping[int, Submission],
+    staying: Collection[int] = (),
 ) -> Targets:
     """The elements of the selected runs that an action is for.
 
     :param every: all runs of the sweep
+    :param staying: those that are over and whose process or job is still there
     """
     chosen: dict[int, list[int]] = {}
     unsettled: list[int] = []
@@ -81,14 +86,14 @@ def choose(
         if action is Action.CANCEL and run.state is RunState.PLANNED and run.submission is None:
             unsubmitted.append(run.run)
         elif run.state not in _ACTS_ON[action] and not (
-            action is Action.CANCEL and (_is_given_up(run) or run.lingers)
+            action is Action.CANCEL and (_is_given_up(run) or run.run in staying)
         ):
             passed_over[run.run] = _why_not(run)
         elif submission is None or submission.job_id is None:
             unsettled.append(run.run)
         else:
             chosen.setdefault(submission.submission, []).append(run.run)
-    left = {run.run: run for run in every if run.state in _ALIVE or run.lingers}
+    left = {run.run: run for run in every if run.state in _ALIVE or run.run in staying}
     for runs in chosen.values():
         for index in runs:
             left.pop(index, None)

@@ -38,11 +38,16 @@ _SUBMITIT = {
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived while the pool ran; its tasks have been stopped and recorded."""
+    """SIGINT or SIGTERM arrived while the pool ran; its tasks have been stopped and recorded.
 
-    def __init__(self, signal_number: int) -> None:
+    :ivar only_processes: `hpcorch cancel` asked for it when all runs of the pool were over, and ended processes of
+        theirs that stayed
+    """
+
+    def __init__(self, signal_number: int, *, only_processes: bool) -> None:
         super().__init__(signal.Signals(signal_number).name)
         self.exit_code = EXIT_SIGNAL_BASE + signal_number
+        self.only_processes = only_processes
 
 
 class LocalPool:
@@ -88,10 +93,18 @@ class LocalPool:
                 with suppress(UnavailableError):  # that others hold the ledger for long is no reason to stop
                     tick()
             if self._interrupted_by is not None:
+                only_processes = self._is_asked_for_processes(waiting)
                 self._stop(waiting)
                 with suppress(UnavailableError):
                     tick()
-                raise Interrupted(self._interrupted_by)
+                raise Interrupted(self._interrupted_by, only_processes=only_processes)
+
+    def _is_asked_for_processes(self, waiting: Sequence[int]) -> bool:
+        """Whether the runs are over, and the signal is for processes of theirs that stay."""
+        cancelled = [index for index in range(len(self.request.runs)) if self._record.is_cancelled(index)]
+        running = [index for index in self._running if index in cancelled and self._record.has_end(index)]
+        asked = self._interrupted_by == signal.SIGTERM and bool(cancelled)
+        return asked and not waiting and len(running) == len(self._running)
 
     def _start_unless_cancelled(self, index: int) -> None:
         if self._record.is_cancelled(index):

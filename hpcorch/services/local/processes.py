@@ -6,7 +6,7 @@ What became of the runs of a pool that died without a word follows from that.
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import psutil
@@ -69,17 +69,16 @@ def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> li
     ]
 
 
-def task_processes(pool: psutil.Process, submission: int, tasks: Collection[int]) -> list[psutil.Process]:
-    """The children of a pool that execute these tasks (array indices) of a submission."""
+def running_tasks(pool: psutil.Process, submission: int) -> dict[int, psutil.Process]:
+    """Task (array index) -> the child of a pool that executes it, for tasks of a submission that have not ended."""
     try:
         children = pool.children()
     except psutil.NoSuchProcess:
-        return []
-    wanted = {str(task) for task in tasks}
-    return [child for child in children if _task_of(child, submission) in wanted]
+        return {}
+    return {task: child for child in children if (task := _task_of(child, submission)) is not None}
 
 
-def _task_of(child: psutil.Process, submission: int) -> str | None:
+def _task_of(child: psutil.Process, submission: int) -> int | None:
     try:
         words = child.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -87,4 +86,4 @@ def _task_of(child: psutil.Process, submission: int) -> str | None:
     given = dict(pairwise(words))
     if RUNTIME not in words or given.get("--submission") != str(submission):
         return None
-    return given.get("--task")
+    return int(given["--task"])

@@ -114,6 +114,19 @@ def _facts_of_row(row: QueueRow, number: int, run: int, known: KnownAttempts) ->
     return [word]
 
 
+def staying_runs(rows: Iterable[QueueRow], known: KnownAttempts) -> frozenset[int]:
+    """The runs whose last attempt has recorded its end, while its job runs or is suspended."""
+    found: set[int] = set()
+    for row in rows:
+        submission = known.submissions.get(row.array_job_id)
+        run = submission.run_at(row.index) if submission is not None else None
+        if submission is not None and run is not None:
+            seen = known.attempts.get((run, submission.submission))
+            if seen is not None and seen.state.is_final and _stays(row.state, seen.state):
+                found.add(run)
+    return frozenset(found)
+
+
 def _stays(state: JobState, ended: AttemptState) -> bool:
     """Whether a job whose work is over is still there; of one that was stopped, until it may be requeued."""
     if ended is AttemptState.STOPPED and state is JobState.COMPLETING:

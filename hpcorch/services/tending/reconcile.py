@@ -36,7 +36,7 @@ from hpcorch.services.observation.conclusions import (
 )
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
-from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
+from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows, staying_runs
 from hpcorch.services.observation.hidden_causes import with_memory, with_output_files, with_preemptions
 from hpcorch.services.observation.known import KnownAttempts, known_attempts
 from hpcorch.services.submission.settle import settle
@@ -164,6 +164,21 @@ class Reconciler:
         asked_about = {submission.submission for submission in known.submissions.values()}
         elements = [(run.run, run.submission) for run in silent if run.submission in asked_about]
         return [*facts, *from_silence(elements, known, now=now, accounting=accounted is not None)]
+
+    def staying(self, client: SlurmClient) -> frozenset[int]:
+        """The runs that have recorded their end and whose job runs, however short a time ago that was.
+
+        One request, and none where Slurm has told of the end of each. Nothing is recorded.
+
+        :raises SlurmUnavailableError: Slurm does not answer
+        """
+        history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
+        known = known_attempts(self._over(silent_attempts(attempts, history)), history, attempts)
+        return (
+            staying_runs(own_rows(client.queue(known.submissions), known), known)
+            if known.submissions
+            else frozenset()
+        )
 
     def _output_file(self, fact: JobObserved) -> str:
         sweep = self.ledger.sweep(self.sweep).sweep

@@ -32,9 +32,13 @@ if __name__ == "__main__":
 """
 
 
+def runs(hpcorch: CommandLine, *words: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(hpcorch("status", "last", *words, "--json").out)["runs"]
+    return found
+
+
 def shown(hpcorch: CommandLine, *words: str) -> dict[str, dict[str, object]]:
-    runs = json.loads(hpcorch("status", "last", *words, "--json").out)["runs"]
-    return {run["overrides"][0].partition("=")[2]: run for run in runs}
+    return {run["overrides"][0].partition("=")[2]: run for run in runs(hpcorch, *words)}
 
 
 def test_a_process_that_stays_is_told_of_and_ended_and_one_that_leaves_early_has_completed(
@@ -64,6 +68,34 @@ def test_a_process_that_stays_is_told_of_and_ended_and_one_that_leaves_early_has
     assert "nothing to cancel" in hpcorch("cancel", "-y", "last").err
 
 
+def test_a_job_is_cancelled_as_soon_as_its_function_has_returned_and_one_that_is_gone_is_over(
+    on_slurm: App, cluster: FakeCluster, hpcorch: CommandLine, tune: Tune
+) -> None:
+    tune(JOB_STAYS_S=3600.0)
+    (on_slurm.folder / "app.py").write_text(PROGRAM)
+    assert on_slurm.launch("hydra.launcher.detach=true", "+how=stay").returncode == 0
+    wait_until(lambda: [run["state"] for run in runs(hpcorch)] == ["COMPLETED"])
+    assert "asked to cancel run 0 of sweep" in hpcorch("cancel", "-y", "last/0").out
+    cluster.wait_until_idle()
+    again = hpcorch("cancel", "-y", "last/0").err
+    assert "nothing to cancel" in again
+    assert "run 0 left alone: it is over (COMPLETED)" in again
+    assert [(run["state"], run["result"]) for run in runs(hpcorch)] == [("COMPLETED", 5)]
+
+
+def test_a_launcher_whose_runs_are_over_ends_as_they_did_when_a_process_that_stays_is_cancelled(
+    locally: App, hpcorch: CommandLine
+) -> None:
+    (locally.folder / "app.py").write_text(PROGRAM)
+    launcher = locally.start("+how=stay")
+    wait_until(lambda: "1 COMPLETED" in locally.output)
+    assert "asked to cancel run 0 of sweep" in hpcorch("cancel", "-y", "last").out
+    assert launcher.wait(timeout=60) == 0, locally.output
+    assert "CANCELLED" not in locally.output
+    assert [(run["state"], run["result"]) for run in runs(hpcorch)] == [("COMPLETED", 5)]
+    assert "run 0 left alone: it is over (COMPLETED)" in hpcorch("cancel", "-y", "last").err
+
+
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_a_run_that_was_asked_to_end_is_cancelling_wherever_it_is_shown(
     hpcorch: CommandLine, sweep: SweepOnDisk, checkpoint: bool
@@ -72,9 +104,9 @@ def test_a_run_that_was_asked_to_end_is_cancelling_wherever_it_is_shown(
         sweep.start(run)
     values = {"submission": 0, "user": "alice", "uid": 1, "host": "login1"}
     sweep.record(ev.ControlRequested(action="cancel", runs="0-1", checkpoint=checkpoint, **values))
-    runs = json.loads(hpcorch("status", "last", "--json").out)["runs"]
-    assert [run["state"] for run in runs] == ["CANCELLING", "CANCELLING"]
-    assert "by alice with hpcorch cancel" in runs[0]["reason"]
+    found = runs(hpcorch)
+    assert [run["state"] for run in found] == ["CANCELLING", "CANCELLING"]
+    assert "by alice with hpcorch cancel" in str(found[0]["reason"])
     (listed,) = json.loads(hpcorch("ls", "--json").out)
     assert (listed["state"], listed["counts"]) == ("CANCELLING", {"CANCELLING": 2})
     assert "by alice with hpcorch cancel" in hpcorch("show", "last/0").out

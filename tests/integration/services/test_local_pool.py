@@ -15,7 +15,7 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
-from hpcorch.model.events import AttemptCalled
+from hpcorch.model.events import AttemptCalled, ControlRequested
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.local.pool import Interrupted, LocalPool
 from hpcorch.services.local.processes import orphaned, pool_id
@@ -124,6 +124,24 @@ def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, tune):
     with pytest.raises(Interrupted):
         execute(sweep, "trap '' TERM; sleep 100", tick)
     assert {run.state.value for run in runs_of(sweep)} == {"CANCELLED"}
+
+
+@pytest.mark.parametrize(("asked", "over"), [(True, 2), (True, 1), (False, 2)])
+def test_a_signal_ends_only_processes_if_all_runs_are_over_and_somebody_asked_to_cancel_them(sweep, asked, over):
+    def tick() -> None:
+        if sweep.layout.journal(AttemptId(run=0, submission=0, restart=0)).exists():
+            return
+        for run in range(over):
+            sweep.start(run).end(5)
+        if asked:
+            values = {"submission": 0, "user": "alice", "uid": 1, "host": "login1"}
+            sweep.record(ControlRequested(action="cancel", runs="0-1", **values))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as stop:
+        execute(sweep, "sleep 100", tick)
+    assert stop.value.only_processes is (asked and over == 2)
+    assert [run.state.value for run in runs_of(sweep)] == ["COMPLETED", "COMPLETED" if over == 2 else "CANCELLED"]
 
 
 def test_a_process_that_stays_after_its_end_is_told_of_and_one_that_leaves_within_its_work_has_completed(

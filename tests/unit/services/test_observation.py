@@ -16,7 +16,7 @@ from hpcorch.model.job_states import parse_state
 from hpcorch.model.states import AttemptState, SubmissionForm
 from hpcorch.services.observation.from_absence import from_silence
 from hpcorch.services.observation.from_sacct import from_accounting, own_accounts
-from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows
+from hpcorch.services.observation.from_squeue import from_queue, is_without_detail, own_rows, staying_runs
 from hpcorch.services.observation.known import KnownAttempts
 from hpcorch.slurm.answers.sacct import AccountingRow
 from hpcorch.slurm.answers.squeue import QueueRow
@@ -98,6 +98,22 @@ def test_a_job_that_is_there_although_its_work_is_over_is_told_of_once(
     facts = from_queue([*OTHERS, queued(2, row)], before)
     assert words(facts) == ([] if found is None else [(7, 0, found)])
     assert from_queue([*OTHERS, queued(2, row)], before.with_facts(facts)) == []
+
+
+@pytest.mark.parametrize(
+    ("ended", "row", "stays"),
+    [
+        ("COMPLETED", "RUNNING", True),
+        ("FAILED", "SUSPENDED", True),
+        ("COMPLETED", "COMPLETING", False),
+        ("COMPLETED", "COMPLETED", False),
+        ("RUNNING", "RUNNING", False),
+    ],
+)
+def test_a_job_of_a_run_that_has_just_ended_can_be_found(ended: str, row: str, stays: bool) -> None:
+    over = entities.attempt(7, state=AttemptState(ended))
+    found = staying_runs([*OTHERS, queued(2, row)], replace(known(), attempts={(7, 0): over}))
+    assert found == ({7} if stays else set())
 
 
 def test_an_element_that_waits_after_slurm_began_to_preempt_it_was_preempted() -> None:

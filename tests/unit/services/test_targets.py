@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,14 +49,14 @@ def test_an_action_names_array_indices_of_the_latest_submission_and_whole_arrays
 
 
 def test_a_run_that_is_over_and_whose_job_stays_can_be_cancelled_and_no_other_command_ends_its_job():
-    every = [replace(run(0, "CD"), lingers=True), run(1, "CD"), run(2, "R")]
+    every = [run(0, "CD"), run(1, "CD"), run(2, "R")]
     made = {0: submission(0, (0, 1, 2), "369")}
-    chosen = choose(Action.CANCEL, every[:2], every, made)
+    chosen = choose(Action.CANCEL, every[:2], every, made, staying={0})
     assert [target.element for target in chosen.targets] == ["369_0"]
     assert chosen.passed_over == {1: "it is over (COMPLETED)"}
-    (target,) = choose(Action.CANCEL, every[2:], every, made).targets
+    (target,) = choose(Action.CANCEL, every[2:], every, made, staying={0}).targets
     assert target.element == "369_2"
-    assert choose(Action.HOLD, every[:1], every, made).runs == []
+    assert choose(Action.HOLD, every[:1], every, made, staying={0}).runs == []
 
 
 def observed(state: str, reason: str | None, witness: str = "sacct", **values: Any) -> JobObserved:
