@@ -39,7 +39,7 @@ class TestRealPyslurm(PyslurmConformance):
     """pyslurm and the daemons keep the same promises as their fakes."""
 
     def test_the_pretended_pyslurm_has_what_the_real_one_has(self, client, submit):
-        held, running = submit(array="0-3"), submit("exec sleep 60", array="0-1", hold=False)
+        held, running = submit(array="0-3"), submit("exec sleep 600", array="0-1", hold=False)
         single = submit(array=None)
         wait_until(lambda: states(client, running) == [JobState.RUNNING] * 2)
         import pyslurm
@@ -59,14 +59,14 @@ class TestRealPyslurm(PyslurmConformance):
         assert issubclass(pyslurm.RPCError, pyslurm.PyslurmError)
 
     def test_elements_and_raw_ids_have_the_rows_of_squeue(self, client, submit):
-        held, running = submit(array="0-3"), submit("exec sleep 60", array="0-1", hold=False)
+        held, running = submit(array="0-3"), submit("exec sleep 600", array="0-1", hold=False)
         wait_until(lambda: states(client, running) == [JobState.RUNNING] * 2)
         raw = next(row.raw_id for row in client.queue([running]) if row.raw_id != running)
         for asked in ([f"{held}_1", f"{held}_3"], [f"{running}_0"], [raw], [f"{held}_9", running]):
             agree(client, asked)
 
     def test_an_element_0_that_waits_again_has_the_row_of_squeue(self, client, submit):
-        job_id = submit("exec sleep 60", array="0,2", hold=False)
+        job_id = submit("exec sleep 600", array="0,2", hold=False)
         wait_until(lambda: states(client, job_id) == [JobState.RUNNING] * 2)
         client.requeue([f"{job_id}_0"])
         wait_until(lambda: states(client, job_id) == [JobState.PENDING, JobState.RUNNING])

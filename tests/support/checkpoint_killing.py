@@ -17,6 +17,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def _trace(child: int, last_stop: int) -> bool:
             last_stop = -1
         elif last_stop != -1:
             passed_on = 0 if received in (SYSCALL_STOP, signal.SIGTRAP, signal.SIGSTOP) else received
-            ptrace(SYSCALL, thread, passed_on)
+            with suppress(ProcessLookupError):  # the child may end while one of its threads is stopped
+                ptrace(SYSCALL, thread, passed_on)
 
 
 def attempt(restart: int, folder: Path) -> CheckpointStore:

@@ -61,13 +61,13 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
         child = self.start(*arguments, job=job, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
-        output, errors = child.communicate(stdin, timeout=60)
+        output, errors = child.communicate(stdin, timeout=120)
         return subprocess.CompletedProcess(child.args, child.returncode, output, errors)
 
     def hpcorch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Any other command of ours."""
         return subprocess.run(
-            [*HPCORCH, *arguments], cwd=self.path, env=environment(), text=True, capture_output=True, timeout=60
+            [*HPCORCH, *arguments], cwd=self.path, env=environment(), text=True, capture_output=True, timeout=120
         )
 
     @property

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support import processes
 from tests.support.waiting import wait_until
 
 
@@ -37,3 +40,12 @@ class FakeCluster:
     def _waiting_or_running(self) -> bool:
         tasks = [task for job in self.jobs().values() for task in job["tasks"].values()]
         return any(task["state"] in ("PENDING", "RUNNING") for task in tasks)
+
+
+def sbatch_runs_out_of_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The time limit of an sbatch of this process is over as soon as the fake Slurm has its first job."""
+
+    def is_meant(words: list[str]) -> bool:
+        return Path(words[0]).name == "sbatch" and "--test-only" not in words
+
+    processes.run_out_of_time(monkeypatch, is_meant, once=(folder / "jobs.json").exists)

@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import psutil
+import pytest
+
+from tests.support.waiting import wait_until
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _KEPT = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # serve all tests of this process
@@ -50,6 +53,24 @@ def in_another_process(work: Callable[[], object]) -> int:
 def exit_code(pid: int) -> int:
     """Wait for a process of :func:`in_another_process`: its exit code, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def run_out_of_time(
+    monkeypatch: pytest.MonkeyPatch, is_meant: Callable[[list[str]], bool], *, once: Callable[[], object]
+) -> None:
+    """Let the time limit of some programs be over as soon as something is so, and not before.
+
+    :param is_meant: which, by their command lines
+    """
+    communicate = subprocess.Popen.communicate
+
+    def until_it_is_so(child: Program, *arguments: Any, **options: Any) -> Any:
+        if is_meant([str(word) for word in child.args]):  # type: ignore[union-attr] - we start lists of words
+            wait_until(once)
+            options["timeout"] = 0
+        return communicate(child, *arguments, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", until_it_is_so)
 
 
 def adopt_orphans() -> None:

@@ -85,6 +85,8 @@ class Waiting:
         """Until all has come that will come, or the time is over."""
         trials = self._trials.trials
         self._wait_for_facts(trials)
+        if any(trial.facts is None and trial.row is None for trial in trials):
+            self._ask_slurm()  # why nothing came of it in the time that there was
         present = [trial for trial in trials if trial.facts is not None]
         if present:
             self._let_go(present)

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ import json, sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from hpcorch import tunables
 from hpcorch.services.doctor import locks as doctor_locks
 
 @contextmanager
@@ -41,6 +41,7 @@ def none(path):
 
 if sys.argv[4] == "none":
     doctor_locks.KINDS = {"none": none}
+    tunables.LOCK_TRIAL_HELD_S = 1.0  # both have read the number before one of them writes the next
 fought = doctor_locks.fight(Path(sys.argv[1]), sys.argv[2], sys.argv[3], seconds=0.4)
 print(json.dumps({kind: asdict(one) for kind, one in fought.items()}))
 """
@@ -89,7 +90,7 @@ def fight(folder: Path, locks: str) -> dict[str, tuple[list[LockFight], int]]:
         )
         for names in (("a", "b"), ("b", "a"))
     ]
-    said = [json.loads(process.communicate(timeout=60)[0]) for process in fighters]
+    said = [json.loads(process.communicate(timeout=120)[0]) for process in fighters]
     return {kind: ([LockFight(**one[kind]) for one in said], counted(folder, kind)) for kind in said[0]}
 
 
@@ -169,7 +170,7 @@ def test_an_interpreter_that_nodes_do_not_see_is_found(slurm, tmp_path, monkeypa
 
 def test_jobs_that_do_not_start_in_time_are_cancelled(slurm, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SLURM_CPUS", "0")
-    row = tried(tmp_path, timeout_s=4)["trial jobs"]
+    row = tried(tmp_path, timeout_s=0)["trial jobs"]
     assert row.verdict is Verdict.UNKNOWN
     assert "(PENDING, Priority), and was cancelled" in row.found
     assert states(slurm) == {"CANCELLED"}
@@ -189,9 +190,8 @@ def test_ctrl_c_takes_the_jobs_and_the_folder_away(slurm, project, monkeypatch):
     running = processes.start(program, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert running.stderr is not None
     assert "are with Slurm" in running.stderr.readline()
-    time.sleep(0.5)  # the wait has begun
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=60)
+    running.communicate(timeout=120)
     assert running.returncode == 130
     assert states(slurm) == {"CANCELLED"}
     assert list(project.iterdir()) == []

@@ -61,18 +61,27 @@ def test_a_task_that_ends_without_a_word_is_over(sweep, deed, state, reason):
     assert {(run.state.value, run.reason) for run in execute(sweep, deed)} == {(state, reason)}
 
 
-def test_a_run_has_its_own_time_limit_and_devices(sweep):
+def execute_on_devices(sweep: SweepOnDisk, deed: str, own: TaskTerms) -> list[str]:
+    """Run 0 on one of three devices, and run 1 on terms of its own; their states."""
     python = sweep.project / "python"
-    stay = 'while [ "$CUDA_VISIBLE_DEVICES" = b,c ]; do sleep 0.05; done'
-    python.write_text(f'#!/bin/bash\necho "$CUDA_VISIBLE_DEVICES"\n{stay}\n')
+    python.write_text(f"#!/bin/bash\n{deed}\n")
     python.chmod(0o755)
     request = LocalRequest(
         sweep=sweep.id, launch=0, runs=[0, 1], slots=2, cpus=2, gpus=["a", "b", "c"], python=str(python),
-        environ=os.environ, terms=TaskTerms(gpus=1), own={1: TaskTerms(gpus=2, timeout_s=0.5)},
+        environ=os.environ, terms=TaskTerms(gpus=1), own={1: own},
     )  # fmt: skip
     LocalPool.submit(sweep.journal, request).run(lambda: None)
-    assert [run.state.value for run in runs_of(sweep)] == ["LOST", "TIMEOUT"]
+    return [run.state.value for run in runs_of(sweep)]
+
+
+def test_a_run_has_its_own_devices(sweep):
+    assert execute_on_devices(sweep, 'echo "$CUDA_VISIBLE_DEVICES"', TaskTerms(gpus=2)) == ["LOST", "LOST"]
     assert [sweep.layout.log(0, index).read_text() for index in (0, 1)] == ["a\n", "b,c\n"]
+
+
+def test_a_run_has_its_own_time_limit(sweep):
+    stay = 'while [ "$CUDA_VISIBLE_DEVICES" = b ]; do sleep 0.05; done'
+    assert execute_on_devices(sweep, stay, TaskTerms(gpus=1, timeout_s=0.2)) == ["LOST", "TIMEOUT"]
 
 
 def test_what_a_task_leaves_running_ends_with_it(sweep):

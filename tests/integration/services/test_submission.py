@@ -33,7 +33,7 @@ from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.slurm.client import CliClient
 from tests.support import processes
 from tests.support.apps import App
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import FakeCluster, sbatch_runs_out_of_time
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.tuning import Tune
 
@@ -83,8 +83,7 @@ class Campaign:
 
 
 @pytest.fixture
-def campaign(tmp_path: Path, cluster: FakeCluster, tune: Tune) -> Campaign:
-    tune(SLURM_SUBMIT_TIMEOUT_S=1.0)
+def campaign(tmp_path: Path, cluster: FakeCluster) -> Campaign:
     python = tmp_path / "python"
     python.write_text(COUNTER)
     python.chmod(0o755)
@@ -144,6 +143,8 @@ def test_a_rejected_launch_leaves_with_the_cause_and_nothing_in_the_queue(
 @pytest.mark.parametrize("mode", ["timeout", "nonsense", "killed"])
 def test_an_sbatch_without_an_answer_is_settled_by_looking(campaign, monkeypatch, mode):
     monkeypatch.setenv("FAKE_SLURM_SBATCH", mode)
+    if mode == "timeout":
+        sbatch_runs_out_of_time(monkeypatch, campaign.cluster.folder)
     assert campaign.submit() == "1"
     assert campaign.facts() == ["intended", "unknown", "accepted", "released"]
     campaign.cluster.wait_until_idle()

@@ -122,7 +122,7 @@ def test_with_nobody_there_the_keeper_submits_the_retry(app, hpcorch):
     once = "hydra.launcher.max_retries=1"
     detached(app, "+x=1", "+failures=1", "+wait_for=go", once, "hydra.launcher.mem_gb=1")
     (app.folder / "go").touch()  # an array that ended before it had a keeper would be looked after by the launcher
-    wait_until(lambda: json.loads(hpcorch("status", "--json").out)["state"] == "COMPLETED")
+    wait_until(lambda: json.loads(hpcorch("status", "--json").out)["state"] == "COMPLETED", timeout_s=120)
     assert names(app) == ["app", "app-keeper", "app", "app-keeper"]
     keeper = jobs(app)["2"]["flags"]
     assert keeper["dependency"] == "afterany:1"
@@ -239,7 +239,7 @@ def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, hpcor
 def test_what_exceeds_a_limit_waits_and_the_keeper_submits_it(app):
     detached(app, "+x=range(8)", "+wait_for=go", FAKE_SLURM_MAX_SUBMIT="5")
     (app.folder / "go").touch()
-    wait_until(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False)
+    wait_until(lambda: app.states() == ["COMPLETED"] * 8 if _asked(app) else False, timeout_s=120)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(8))
     first, *_ = (len(job["tasks"]) for job in jobs(app).values())
     assert first == 4
@@ -265,6 +265,7 @@ def test_what_waits_for_an_array_that_ends_while_its_sweep_is_looked_after_is_su
     (app.folder / ".hpcorch").mkdir()
     (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
     detached(app, "+x=1,2", "+wait_for=go", "hydra.launcher.pool=few", "hydra.launcher.keeper=false")
+    wait_until((app.folder / "tries-1").exists)
 
     journal = app.layout().directory / ".hpcorch" / "journal" / "0.s0.r0.jsonl"
 

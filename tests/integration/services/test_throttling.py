@@ -526,7 +526,9 @@ def test_by_slurms_commands_a_capacity_is_kept_over_two_arrays(tmp_path):
     client = CliClient(environ)
     throttles = Throttles(tmp_path / "state", "fake", client)
     log = tmp_path / "log"
-    body = f"echo enter >> {log}; sleep 0.3; echo leave >> {log}"
+    # The first one waits for another beside it, which there is room for.
+    two = f"until [ $(grep -c enter {log}) -ge 2 ]; do sleep 0.02; done"
+    body = f"echo enter >> {log}; {two}; sleep 0.3; echo leave >> {log}"
     for sweep in "ab":
         scripts = Scripts(tmp_path)
         script = scripts.write(body, array="0-3", array_parallelism=1, comment=tag({"disk": 1}, None))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import hpcorch
+from hpcorch import tunables
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.journal.archives import open_archive
 from hpcorch.slurm.sbatch.program import sbatch_program
@@ -23,7 +24,7 @@ from tests.support import processes
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.programs, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.programs
 
 HPCORCH = str(Path(sys.executable).with_name("hpcorch"))
 
@@ -46,7 +47,7 @@ class Project:
             env={**os.environ, **(env or {})},
             text=True,
             capture_output=True,
-            timeout=60,
+            timeout=120,
             **options,  # type: ignore[call-overload]
         )
 
@@ -217,11 +218,13 @@ def test_of_an_array_those_that_were_preempted_are_told_apart(project):
 
 
 def test_what_only_slurm_can_tell_is_not_said_to_be_of_now(project):
-    (project.folder / "job.sh").write_text("#!/bin/sh\nsleep 60\n")
+    (project.folder / "job.sh").write_text("#!/bin/sh\nsleep 600\n")
     assert project.sbatch("--hold", "job.sh").returncode == 0
     project.run("status", "last", "--refresh")
     wait_until(lambda: project.shown("status", "last")["age_s"] > 1)
-    assert project.shown("status", "last", "--refresh")["age_s"] < 1
+    begun = time.time()
+    told = project.shown("status", "last", "--refresh")
+    assert told["age_s"] <= time.time() - begun  # type: ignore[index]
 
 
 def test_the_commit_and_what_a_seed_is_to_a_script_are_shown(project):
@@ -273,7 +276,7 @@ def test_what_is_refused_leaves_nothing(project, words, said):
 def test_what_is_refused_leaves_nothing_with_a_ledger_elsewhere(project, tmp_path):
     env = {"HPCORCH_LEDGER": str(tmp_path / "elsewhere/mine.db")}
     assert project.sbatch("-p", "nosuch", "job.sh", env=env).returncode == 1
-    assert [path for path in (tmp_path / "elsewhere").rglob("*") if "2026" in path.name] == []
+    assert list((tmp_path / "elsewhere/scripts").iterdir()) == []
     assert list((tmp_path / "elsewhere/inbox").iterdir()) == []
     assert project.sbatch("job.sh", env=env).returncode == 0
     done = project.run("ls", env=env)
@@ -412,14 +415,14 @@ def test_two_at_once_are_both_on_record(project):
         )
         for _ in range(4)
     ]
-    ids = sorted(child.communicate(timeout=60)[0] for child in children)
+    ids = sorted(child.communicate(timeout=120)[0] for child in children)
     assert ids == ["1\n", "2\n", "3\n", "4\n"]
     assert len(project.sweeps()) == len(project.waiting()) == 4
     listed = [
         processes.start([HPCORCH, "ls", "--json"], cwd=project.folder, stdout=subprocess.PIPE) for _ in range(2)
     ]  # both take over
     for child in listed:
-        assert len(json.loads(child.communicate(timeout=60)[0])) == 4
+        assert len(json.loads(child.communicate(timeout=120)[0])) == 4
     assert project.waiting() == []
 
 
@@ -429,7 +432,7 @@ from pathlib import Path
 from hpcorch.ledger import Ledger
 with Ledger.open(Path(sys.argv[1]), write=True, create=True) as ledger:
     print("locked", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -442,7 +445,7 @@ def test_a_ledger_that_somebody_else_writes_does_not_hold_it_up(project):
         assert holder.stdout.readline() == "locked\n"
         begun = time.monotonic()
         assert project.sbatch("job.sh").stdout == "Submitted batch job 2\n"
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < tunables.LEDGER_WRITER_WAIT_S
     finally:
         holder.kill()
         holder.communicate()
@@ -524,7 +527,7 @@ def test_ctrl_c_at_any_time_leaves_a_job_on_record_or_none(project):
         )
         time.sleep(step * 0.05)
         os.killpg(child.pid, signal.SIGINT)
-        _, errors = child.communicate(timeout=30)
+        _, errors = child.communicate(timeout=120)
         # An interpreter that has not come to our code yet ends with a traceback of its own.
         assert "Traceback" not in errors or "hpcorch/services" not in errors
     tokens = {str(event["token"]) for event in project.submissions() if event["kind"] == "submission-intended"}
@@ -577,7 +580,7 @@ def test_status_says_that_slurm_was_not_asked_until_it_was(project):
     assert project.sbatch("--wait", "job.sh").returncode == 0
     for _ in range(2):
         assert "Slurm was not asked yet; --refresh asks" in project.run("status", "last").stdout
-    assert "as of now, when Slurm was last asked" in project.run("status", "last", "--refresh").stdout
+    assert re.search("as of .*, when Slurm was last asked", project.run("status", "last", "--refresh").stdout)
     assert "when Slurm was last asked" in project.run("status", "last").stdout
     assert project.shown("status", "last")["looked_at"] is not None  # type: ignore[index]
 
@@ -635,7 +638,7 @@ def test_a_wrapper_that_is_called_sbatch_does_not_call_itself(project, tmp_path)
         env={**os.environ, "PATH": path},
         text=True,
         capture_output=True,
-        timeout=30,
+        timeout=120,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "Submitted batch job 1\n", "")
     assert len(project.sweeps()) == 1

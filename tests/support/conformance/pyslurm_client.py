@@ -50,7 +50,7 @@ class PyslurmConformance(SlurmClientConformance):
         held = submit(array="0-5", comment="words, a|pipe and é")
         client.cancel([f"{held}_[2,4]"])
         ended = submit("exit $SLURM_ARRAY_TASK_ID", array="0,3", hold=False)
-        running = submit("exec sleep 60", array="0-1", hold=False)
+        running = submit("exec sleep 600", array="0-1", hold=False)
         single, lone = submit(array=None), submit(array="7")
         wait_until(lambda: states(client, ended) == [JobState.COMPLETED, JobState.FAILED])
         wait_until(lambda: states(client, running) == [JobState.RUNNING] * 2)

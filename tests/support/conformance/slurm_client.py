@@ -169,7 +169,7 @@ class SlurmClientConformance:
         assert client.accounting(["999999"], since) == []
 
     def test_a_requeued_element_runs_again_with_a_restart_count(self, client, submit, folder, since):
-        body = 'echo "attempt ${SLURM_RESTART_COUNT:-0}"; test -n "$SLURM_RESTART_COUNT" || exec sleep 60'
+        body = 'echo "attempt ${SLURM_RESTART_COUNT:-0}"; test -n "$SLURM_RESTART_COUNT" || exec sleep 600'
         job_id = submit(body, array="1-2", hold=False)
         log = folder / f"{job_id}_1.log"
         wait_until(lambda: log.exists() and "attempt 0" in log.read_text())
