@@ -57,7 +57,8 @@ def stop_locally(target: Target, *, with_pool: bool) -> None:
     if pool is None:
         return
     if with_pool:
-        pool.send_signal(signal.SIGTERM)
+        with suppress(psutil.NoSuchProcess):
+            pool.send_signal(signal.SIGTERM)
         return
     signalled: set[psutil.Process] = set()
     for _ in range(2):  # the pool may have been about to start one when the request was written

@@ -95,7 +95,8 @@ def test_another_users_ledger_whose_inbox_is_private_is_read(sweep, monkeypatch)
     assert len(hpcorch.Ledger().runs(SWEEP)) == 2
 
 
-def test_threads_may_ask_while_others_write(sweep):
+def test_threads_may_ask_while_others_write(sweep, tune):
+    tune(LEDGER_READER_WAIT_S=60.0)
     ledger = hpcorch.Ledger()
 
     def ask(_: int) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import threading
-import time
 
 from rich.console import Console
 
@@ -17,29 +15,17 @@ from hpcorch.services.selection.selectors import Selector
 from tests.support.sweeps import GONE, SWEEP, finished_sweep, make_sweep
 
 
-def later(*steps) -> threading.Thread:
-    def work() -> None:
-        for step in steps:
-            time.sleep(0.3)
-            step()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def test_wait_ends_with_the_runs_and_exits_0_if_all_completed(hpcorch, sweep):
+def test_wait_ends_with_the_runs_and_exits_0_if_all_completed(hpcorch, sweep, meanwhile):
     tasks = [sweep.start(0), sweep.start(1)]
-    thread = later(lambda: tasks[0].end(0.5), lambda: tasks[1].end(0.6))
-    ran = hpcorch("wait", "last", "--timeout", "30")
-    thread.join()
+    meanwhile(lambda: tasks[0].end(0.5), lambda: tasks[1].end(0.6))
+    ran = hpcorch("wait", "last", "--timeout", "120")
     assert ran.code == 0
     assert ran.out == f"sweep {SWEEP}  train  COMPLETED  2 COMPLETED\n"
 
 
 def test_wait_for_some_runs_does_not_wait_for_the_others(hpcorch, sweep):
     sweep.start(0).end(0.5)
-    assert hpcorch("wait", "last/0", "--timeout", "30").code == 0
+    assert hpcorch("wait", "last/0", "--timeout", "120").code == 0
     assert hpcorch("wait", "last", "--timeout", "0.1").code == 3
 
 
@@ -56,7 +42,7 @@ def test_wait_concludes_that_the_pool_is_gone(hpcorch, tmp_path):
     sweep.submit([0, 1], job_id=GONE)
     sweep.start(0).end(0.5)
     sweep.ingest()
-    ran = hpcorch("wait", "--timeout", "30")
+    ran = hpcorch("wait", "--timeout", "120")
     assert ran.code == 1
     assert "CANCELLED" in ran.out
 
@@ -86,29 +72,27 @@ def test_a_launch_that_was_refused_is_not_waited_for(hpcorch, tmp_path):
     )
     sweep.record(intended, ev.SubmissionRejected(submission=0, reason="no such partition"))
     sweep.ingest()
-    ran = hpcorch("wait", "--timeout", "30")
+    ran = hpcorch("wait", "--timeout", "120")
     assert ran.code == 1
     assert "no such partition" in ran.out
 
 
-def test_only_those_of_a_state_are_waited_for_whatever_states_they_get_into(hpcorch, sweep):
+def test_only_those_of_a_state_are_waited_for_whatever_states_they_get_into(hpcorch, sweep, meanwhile):
     task = sweep.start(0)
     sweep.ingest()
-    thread = later(lambda: task.end(0.5))
-    assert hpcorch("wait", "-s", "R", "--timeout", "30").code == 0
-    thread.join()
+    meanwhile(lambda: task.end(0.5))
+    assert hpcorch("wait", "-s", "R", "--timeout", "120").code == 0
     assert hpcorch("wait", "-s", "R").code == 2
 
 
-def test_watch_prints_a_line_for_each_change_off_a_terminal(hpcorch, sweep):
+def test_watch_prints_a_line_for_each_change_off_a_terminal(hpcorch, sweep, meanwhile):
     tasks = [sweep.start(0)]
-    thread = later(
+    meanwhile(
         lambda: tasks[0].end(0.5),
         lambda: tasks.append(sweep.start(1)),
         lambda: tasks[1].end(error="ValueError: no"),
     )
     ran = hpcorch("watch")
-    thread.join()
     assert ran.code == 1
     changes = [line.split()[1:] for line in ran.out.splitlines()]
     assert changes[:2] == [["0", "RUNNING", "lr=0.1"], ["1", "SUBMITTED", "lr=0.2"]]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 
 import pytest
 
@@ -107,37 +105,22 @@ def test_a_log_that_is_gone_is_told_of(hpcorch, tmp_path):
     assert "s0_0.log" in both.err
 
 
-def test_follow_goes_on_until_the_run_is_over_over_requeues(hpcorch, sweep):
-    first = sweep.start(0, b"one\n")
-
-    def run() -> None:
-        time.sleep(0.3)
-        first.write(b"two\n")
-        time.sleep(0.3)
-        second = sweep.start(0, b"again\n", restart=1)
-        time.sleep(0.3)
-        second.write(b"done\n")
-        second.end(0.5)
-
-    task = threading.Thread(target=run)
-    task.start()
+def test_follow_goes_on_until_the_run_is_over_over_requeues(hpcorch, sweep, meanwhile):
+    tasks = [sweep.start(0, b"one\n")]
+    meanwhile(
+        lambda: tasks[0].write(b"two\n"),
+        lambda: tasks.append(sweep.start(0, b"again\n", restart=1)),
+        lambda: (tasks[1].write(b"done\n"), tasks[1].end(0.5)),
+    )
     ran = hpcorch("logs", "last/0", "-f")
-    task.join()
     assert ran.code == 0
     assert ran.out == "one\ntwo\n==> run 0, attempt s0.r1 <==\nagain\ndone\n"
 
 
-def test_follow_shows_what_exit_hooks_write_after_the_end(hpcorch, sweep):
+def test_follow_shows_what_exit_hooks_write_after_the_end(hpcorch, sweep, meanwhile):
     first = sweep.start(0, b"one\n")
-
-    def leave() -> None:
-        first.end(1)
-        first.write(b"summary\n")
-
-    task = threading.Timer(0.3, leave)
-    task.start()
+    meanwhile(lambda: (first.end(1), first.write(b"summary\n")))
     ran = hpcorch("logs", "last/0", "-f")
-    task.join()
     assert ran.out == "one\nsummary\n"
 
 

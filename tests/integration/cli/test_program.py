@@ -30,7 +30,7 @@ def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subpro
         text=True,
         encoding="utf-8",
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -49,7 +49,7 @@ def on_a_terminal(arguments: Sequence[str], *, cwd: Path, columns: int = 100) ->
     except OSError:  # the other side is closed: Linux says EIO
         pass
     os.close(ours)
-    child.wait(timeout=60)
+    child.wait(timeout=120)
     return shown.decode()
 
 
@@ -81,7 +81,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     sweep = make_sweep(tmp_path, overrides=rows)
     sweep.ingest()
     script = f"{shlex.join([*PROGRAM, 'status', '--limit', '0'])} | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=120)
     first, code = done.stdout.splitlines()
     assert first.startswith(f"sweep {SWEEP}")
     assert (code, done.stderr) == ("141", "")
@@ -98,7 +98,7 @@ def test_ctrl_c_ends_following_without_a_word(tmp_path):
     assert child.stdout is not None
     assert child.stdout.readline() == "running\n"
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=120)
     assert (child.returncode, out, err) == (130, "", "")
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_at_any_time_ends_a_command_as_a_shell_has_it(tmp_path):
         assert child.stderr.read(5) == b"begun"
         time.sleep(delay_s)
         child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=30)
+        _, errors = child.communicate(timeout=120)
         # Python itself ends so where the first line of ours has not been executed yet.
         assert child.returncode in (130, -signal.SIGINT), (delay_s, errors)
         assert child.returncode != 130 or errors == b""
@@ -126,11 +126,11 @@ def test_ctrl_c_ends_a_query_that_would_run_for_ever(tmp_path):
     child = processes.start(
         [*PROGRAM, "query", endless], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.5)
         child.send_signal(signal.SIGINT)
-    out, _ = child.communicate(timeout=30)
+    out, _ = child.communicate(timeout=120)
     assert child.returncode != 0
     assert out == ""
 
@@ -147,7 +147,7 @@ def test_a_file_system_that_does_not_answer_is_a_sentence_and_transient(tmp_path
     gone = tmp_path / "gone"
     gone.mkdir()
     script = f"cd {gone} && rmdir {gone} && exec {shlex.join([*PROGRAM, 'ls'])}"
-    done = subprocess.run(["sh", "-c", script], text=True, capture_output=True, timeout=60)
+    done = subprocess.run(["sh", "-c", script], text=True, capture_output=True, timeout=120)
     assert done.returncode == 3
     assert done.stderr.startswith("hpcorch: the file system refused")
     assert len(done.stderr.splitlines()) == 1
@@ -156,7 +156,7 @@ def test_a_file_system_that_does_not_answer_is_a_sentence_and_transient(tmp_path
 def test_output_that_cannot_be_written_is_a_sentence(tmp_path):
     finished_sweep(tmp_path)
     script = f"{shlex.join([*PROGRAM, 'ls'])} >/dev/full"
-    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=60)
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, text=True, capture_output=True, timeout=120)
     assert done.returncode == 3
     assert "No space left" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -165,7 +165,7 @@ def test_output_that_cannot_be_written_is_a_sentence(tmp_path):
 def test_closed_output_is_no_error(tmp_path):
     finished_sweep(tmp_path)
     script = f"{shlex.join([*PROGRAM, 'ls'])} >&- 2>&-"
-    assert subprocess.run(["sh", "-c", script], cwd=tmp_path, timeout=60).returncode == 0
+    assert subprocess.run(["sh", "-c", script], cwd=tmp_path, timeout=120).returncode == 0
 
 
 def test_the_version_is_the_packages(tmp_path):
@@ -189,7 +189,7 @@ def test_a_command_loads_no_more_than_it_needs(tmp_path, arguments, absent):
         "from hpcorch.cli.main import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=tmp_path, text=True, capture_output=True, timeout=60
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, text=True, capture_output=True, timeout=120
     )
     loaded = set(done.stderr.split("LOADED ")[1].split())
     assert loaded & absent == set()

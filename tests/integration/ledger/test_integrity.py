@@ -205,14 +205,13 @@ def test_foreign_file_is_refused(tmp_path: Path) -> None:
         assert path.read_bytes() == before
 
 
-def test_reader_is_served_while_a_writer_is_at_work(path: Path) -> None:
+def test_reader_is_served_while_a_writer_is_at_work(path: Path, tune: Tune) -> None:
+    tune(LEDGER_READER_WAIT_S=0.0)
     with closing(connect_writer(path)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("UPDATE sweep_ids SET looked_at = 'now'")
-        start = time.monotonic()
         with Ledger.open(path) as ledger:
             assert ledger.counts(SWEEP)[RunState.COMPLETED] == 1
-        assert time.monotonic() - start < 1
         writer.execute("ROLLBACK")
 
 
@@ -256,7 +255,7 @@ def test_lock_of_a_writer_that_died_while_making_it_is_taken_over(path: Path, tu
 
 def test_two_processes_writing_at_once_lose_nothing(path: Path, repository: Path) -> None:
     writers = [hammer(path, name, 2, repository) for name in ("a", "b")]
-    stored = [line for writer in writers for line in writer.communicate(timeout=60)[0].split()]
+    stored = [line for writer in writers for line in writer.communicate(timeout=120)[0].split()]
     assert [writer.returncode for writer in writers] == [0, 0]
     with Ledger.open(path) as ledger:
         found = {summary.sweep.id: summary.runs for summary in ledger.sweeps()}

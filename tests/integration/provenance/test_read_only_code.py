@@ -59,7 +59,7 @@ def test_gc_looks_after_those_beside_a_ledger(code, tmp_path, hpcorch):
     ledger = tmp_path / "mine" / "ledger.db"
     # In a process of its own: exec takes over the signals of the one that it runs in.
     program = str(Path(sys.executable).with_name("hpcorch"))
-    assert process.run([program, "--ledger", str(ledger), "exec", "--", "true"], timeout_s=60).returncode == 0
+    assert process.run([program, "--ledger", str(ledger), "exec", "--", "true"], timeout_s=120).returncode == 0
     assert "not in a project's" in hpcorch("--ledger", str(ledger), "gc").err, "nothing lies beside it"
     made = frozen(code, ledger)
     os.utime(made.code.archive, (0, 0))

@@ -288,7 +288,7 @@ def test_two_who_store_the_same_code_do_no_harm(root, tmp_path):
     )
     argv = [sys.executable, "-c", program, code.archive, tmp_path / "s", code.digest]
     both = [processes.start(argv) for _ in range(2)]
-    assert [one.wait(60) for one in both] == [0, 0]
+    assert [one.wait(120) for one in both] == [0, 0]
     for number in range(20):
         folder = tmp_path / "s" / str(number)
         assert [path.name for path in folder.iterdir()] == [code.digest]
@@ -388,7 +388,7 @@ def test_many_tasks_at_once_unpack_once(root, tmp_path):
     code = frozen(root)
     base = tmp_path / "base"
     tasks = [start(code, base) for _ in range(4)]
-    trees = {task.communicate(timeout=60)[0].strip() for task in tasks}
+    trees = {task.communicate(timeout=120)[0].strip() for task in tasks}
     assert trees == {str(base / code.digest / "tree")}
     assert verify(base, code.digest) == []
     assert not list(base.glob(".*"))

@@ -18,12 +18,14 @@ from textwrap import indent
 import pytest
 
 from hpcorch.errors import LeaseLostError, UsageError
-from hpcorch.resources.leases.lease import LeaseNews, Leases, LeaseStage
+from hpcorch.resources.leases.lease import Lease, LeaseNews, Leases, LeaseStage
 from hpcorch.resources.leases.listing import holders, sharing_problem, waiting
 from tests.support import processes
 from tests.support.paths import REPOSITORY
+from tests.support.waiting import wait_until
 
 TRIAL = REPOSITORY / "scripts" / "bench" / "leases.py"
+NOTICED_S = 20.0  # on a busy machine
 
 # Takes the only slot, says so and goes on as the test says.
 HOLDER = """
@@ -61,7 +63,7 @@ def a_program(code: str, directory: Path, *, expiry_s: float) -> processes.Progr
 
 
 def trial(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(TRIAL), *options], capture_output=True, text=True, timeout=200)
+    return subprocess.run([sys.executable, str(TRIAL), *options], capture_output=True, text=True, timeout=280)
 
 
 def stages(told: list[LeaseNews]) -> list[LeaseStage]:
@@ -87,11 +89,17 @@ def test_many_contend_and_die(tmp_path: Path) -> None:
 
 def test_what_a_lease_went_through_is_told(tmp_path: Path) -> None:
     told: list[LeaseNews] = []
-    with a_holder(tmp_path, "time.sleep(0.5)"), leases(tmp_path, told=told).hold() as lease:
-        lease.check()
-        lease.release()
-        lease.release()
-        lease.check()
+    with a_holder(tmp_path, "sys.stdin.read()") as holder:
+
+        def observer(news: LeaseNews) -> None:
+            told.append(news)
+            holder.stdin.close()  # now that this one waits
+
+        with replace(leases(tmp_path), observer=observer).hold() as lease:
+            lease.check()
+            lease.release()
+            lease.release()
+            lease.check()
     assert stages(told) == [LeaseStage.WAITING, LeaseStage.HELD, LeaseStage.RELEASED]
     assert told[0].ahead == 1
     assert told[1].seconds > 0
@@ -103,7 +111,7 @@ def test_who_holds_and_who_waits_can_be_seen(tmp_path: Path) -> None:
         assert (held.pid, held.count, held.capacity, held.run, held.expired) == (holder.pid, 1, 1, None, False)
         assert (queuing.pid, queuing.run) == (os.getpid(), "sweep/3")
         assert held.number < queuing.number
-        assert 0 <= held.heartbeat_age_s < 10
+        assert 0 <= held.heartbeat_age_s < 30
         assert held.user
         assert held.host
         holder.terminate()
@@ -122,9 +130,9 @@ def a_holder_to_be(directory: Path) -> Iterator[None]:
 
     thread = threading.Thread(target=queue)
     thread.start()
-    assert told.wait(10)
+    assert told.wait(60)
     yield
-    thread.join(20)
+    thread.join(120)
 
 
 def test_a_ticket_whose_maker_died_while_writing_it_is_shown_as_far_as_it_is_known(tmp_path: Path) -> None:
@@ -154,10 +162,10 @@ def test_a_holder_that_is_terminated_gives_its_slot_back_at_once(tmp_path: Path)
 
 def test_the_slot_of_one_that_ended_without_a_word_returns_within_the_expiry(tmp_path: Path) -> None:
     with a_holder(tmp_path, "os._exit(7)", expiry_s=3) as holder:
-        assert holder.wait(10) == 7
+        assert holder.wait(60) == 7
     since = time.monotonic()
     with leases(tmp_path, expiry_s=3).hold():
-        assert time.monotonic() - since < 3
+        assert time.monotonic() - since < 3 + NOTICED_S
 
 
 def test_the_heartbeat_keeps_a_lease_beyond_its_expiry_but_no_process(tmp_path: Path) -> None:
@@ -168,10 +176,10 @@ from hpcorch.resources.leases.lease import Leases
 hold = Leases(resource="io", directory=Path(sys.argv[1]), capacity=1, expiry_s=60).hold()
 hold.__enter__()
 """
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=20).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=120).returncode == 0
     told: list[LeaseNews] = []
-    with Leases(resource="other", directory=tmp_path, capacity=1, expiry_s=1, observer=told.append).hold() as lease:
-        time.sleep(2)
+    with Leases(resource="other", directory=tmp_path, capacity=1, expiry_s=3, observer=told.append).hold() as lease:
+        time.sleep(3.5)
         lease.check()
     assert stages(told) == [LeaseStage.HELD, LeaseStage.RELEASED]
 
@@ -188,23 +196,30 @@ def test_a_holder_that_was_stopped_past_its_expiry_is_told_at_the_blocks_end(tmp
             assert [owner.pid for owner in holders(tmp_path)] == [os.getpid()]
 
 
-def remove_tickets(directory: Path) -> None:
+def lose(lease: Lease, directory: Path) -> None:
+    """Remove the tickets, and wait for the next heartbeat to find that out."""
     for path in directory.iterdir():
         path.unlink()
-    time.sleep(0.5)  # three heartbeats of a lease that expires in a second
+    with pytest.raises(LeaseLostError, match="do this phase again"):
+        wait_until(lease.check)
 
 
 def test_a_lease_whose_ticket_was_removed_is_lost(tmp_path: Path) -> None:
     told: list[LeaseNews] = []
-    with pytest.raises(LeaseLostError, match="do this phase again"), leases(tmp_path, expiry_s=1, told=told).hold():
-        remove_tickets(tmp_path)
+
+    def stage() -> None:
+        with leases(tmp_path, expiry_s=1, told=told).hold() as lease:
+            lose(lease, tmp_path)
+
+    with pytest.raises(LeaseLostError, match="do this phase again"):
+        stage()
     assert stages(told) == [LeaseStage.HELD, LeaseStage.LOST, LeaseStage.OVER_HELD]
 
 
 def test_a_fault_in_the_block_is_not_hidden_by_the_loss_of_the_lease(tmp_path: Path) -> None:
     def stage() -> None:
-        with leases(tmp_path, expiry_s=1).hold():
-            remove_tickets(tmp_path)
+        with leases(tmp_path, expiry_s=1).hold() as lease:
+            lose(lease, tmp_path)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
