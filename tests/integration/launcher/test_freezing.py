@@ -108,7 +108,7 @@ def test_edits_after_submission_change_nothing_of_what_runs_and_data_is_read_whe
         path.write_text(path.read_text().replace("frozen", "edited"))
     (app.folder / "data.txt").write_text("second data")
     (app.folder / "go").touch()
-    assert sweep.wait(60) == 0, app.output
+    assert sweep.wait(120) == 0, app.output
     expected = {
         "script": "frozen script",
         "helper": "frozen helper",
@@ -164,7 +164,7 @@ def test_a_damaged_snapshot_is_refused_with_exit_code_75_and_the_record_says_why
         unpacked.chmod(0o700)
         (unpacked / "new.py").write_text("")
     (app.folder / "go").touch()
-    assert sweep.wait(60) == 1
+    assert sweep.wait(120) == 1
     first, second = app.runs()
     assert first.state is RunState.COMPLETED
     assert (second.state, second.exit_code) == (RunState.FAILED, 75)
@@ -218,7 +218,7 @@ def test_what_a_task_adds_to_its_path_is_looked_for_in_the_snapshot(tmp_path):
     wait_until((app.folder / "started-1").exists)
     (app.folder / "late.py").write_text("WORD = 'edited'\n")
     (app.folder / "go").touch()
-    assert sweep.wait(60) == 0, app.output
+    assert sweep.wait(120) == 0, app.output
     assert app.runs()[0].result["late"] == "frozen late"
     assert facts(app, DriftFound) == []
 

@@ -53,7 +53,7 @@ def test_what_runs_is_what_was_composed_whatever_happens_to_the_yaml_meanwhile(l
     wait_until((locally.folder / "started-1").exists)
     (locally.folder / "conf" / "config.yaml").write_text("nonsense: true\n")
     (locally.folder / "go").touch()
-    assert sweep.wait(timeout=60) == 0, locally.output
+    assert sweep.wait(timeout=120) == 0, locally.output
     assert [run.result for run in locally.runs()] == [1, 2]
 
 
@@ -63,7 +63,7 @@ def test_a_stopped_launcher_stops_its_runs_and_records_it(locally, number):
     wait_until(lambda: all((locally.folder / f"started-{x}").exists() for x in (1, 2)))
     children = psutil.Process(sweep.pid).children(recursive=True)
     sweep.send_signal(number)
-    assert sweep.wait(timeout=30) == 128 + number
+    assert sweep.wait(timeout=120) == 128 + number
     assert not any(child.is_running() for child in children)
     assert locally.states() == ["CANCELLED"] * 3
     assert {run.reason for run in locally.runs()} == {f"stopped by {signal.Signals(number).name}"}
@@ -76,8 +76,8 @@ def test_runs_of_a_killed_launcher_do_not_go_on_without_it(locally):
     children = psutil.Process(sweep.pid).children(recursive=True)
     sweep.kill()
     sweep.wait()
-    psutil.wait_procs(children, timeout=20)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
 
 
 def test_a_run_over_its_time_limit_is_stopped(locally):
@@ -107,7 +107,7 @@ def test_more_gpus_than_there_are_is_refused_before_anything_is_recorded(locally
 def test_a_run_leaves_six_files_and_two_in_compact_mode(locally):
     locally.launch("x=1,2")
     assert per_run_files(locally) == 6
-    locally.launch("x=1,2", "hydra.launcher.compact=true")
+    locally.launch("x=1,2", "hydra.launcher.compact=true", "hydra.sweep.dir=compact")
     assert per_run_files(locally) == 2
 
 
@@ -124,12 +124,12 @@ def test_a_seed_in_the_configuration_is_kept_and_others_are_derived_and_reproduc
     locally.launch("x=1,2", "seed=7,8")
     assert [(run.seed, run.seed_source) for run in locally.runs()] == [(7, "config"), (8, "config")] * 2
     (locally.folder / "conf" / "config.yaml").write_text(without)
-    locally.launch("x=1,2,2", "hydra.launcher.seed=11")
+    locally.launch("x=1,2,2", "hydra.launcher.seed=11", "hydra.sweep.dir=second")
     first = [run.seed for run in locally.runs()]
     assert len(set(first)) == 3
-    locally.launch("x=2,1,2", "hydra.launcher.seed=11")
+    locally.launch("x=2,1,2", "hydra.launcher.seed=11", "hydra.sweep.dir=third")
     assert [run.seed for run in locally.runs()] == [first[1], first[0], first[2]]
-    locally.launch("x=1", "read=HPCORCH_SEED", "hydra.launcher.seed=11")
+    locally.launch("x=1", "read=HPCORCH_SEED", "hydra.launcher.seed=11", "hydra.sweep.dir=fourth")
     (run,) = locally.runs()
     assert run.result == str(run.seed)
 
@@ -241,7 +241,7 @@ def test_a_task_file_changed_after_submission_is_refused_as_drift(locally):
     task = next(locally.folder.glob("multirun/*/*/.hpcorch/launch-*/task.pkl"))
     task.write_bytes(task.read_bytes() + b"x")
     (locally.folder / "go").touch()
-    assert sweep.wait(timeout=60) == 1
+    assert sweep.wait(timeout=120) == 1
     assert locally.states() == ["COMPLETED", "FAILED"]
     assert locally.runs()[1].exit_code == 75
     assert "was changed after submission" in locally.runs()[1].reason
@@ -267,7 +267,7 @@ def test_dataclasses_and_enums_of_the_script_are_the_tasks_own(tmp_path):
 
 def hpcorch(app: App, *arguments: str) -> str:
     command = [str(Path(sys.executable).parent / "hpcorch"), *arguments]
-    return subprocess.run(command, cwd=app.folder, text=True, capture_output=True, timeout=60).stdout
+    return subprocess.run(command, cwd=app.folder, text=True, capture_output=True, timeout=120).stdout
 
 
 def test_a_directory_used_again_keeps_the_records_of_both_sweeps_apart(locally):
@@ -285,7 +285,7 @@ def test_a_directory_whose_runs_are_not_over_is_never_given_away(locally):
     wait_until((locally.folder / "started-1").exists)
     done = locally.launch("x=2", "hydra.sweep.dir=out", "hydra.launcher.reuse_sweep_dir=true")
     (locally.folder / "go").touch()
-    assert sweep.wait(timeout=60) == 0, locally.output
+    assert sweep.wait(timeout=120) == 0, locally.output
     assert done.returncode == 1
     assert "1 of its runs are not over" in done.stderr
 

@@ -556,7 +556,7 @@ def test_a_console_script_that_was_changed_after_the_launch_is_refused(project, 
     wait_until((project.folder / "started").exists)
     script.write_text(script.read_text() + "print()\n")
     (project.folder / "go").touch()
-    assert sweep.wait(60) == 1
+    assert sweep.wait(120) == 1
     first, second = project.runs()
     assert (first.state, second.exit_code) == (RunState.COMPLETED, 75)
     assert "is not the one that was launched" in (second.reason or "")

@@ -28,6 +28,8 @@ def main(cfg):
     with tries.open("a") as file:
         file.write("try\\n")
     note("begin")
+    while cfg.get("beside") and pathlib.Path("notes").read_text().count("begin") < 2:
+        time.sleep(0.02)  # the first one, for another at work
     time.sleep(cfg.get("sleep", 0))
     note("end")
     if cfg.get("fails") and len(tries.read_text().splitlines()) == 1:
@@ -96,7 +98,7 @@ TWO_AT_ONCE = "hydra.launcher.array_parallelism=2"
 
 
 def test_array_parallelism_holds_over_all_arrays_of_a_sweep(app):
-    done = app.launch("+x=range(12)", "+sleep=0.3", TWO_AT_ONCE)
+    done = app.launch("+x=range(12)", "+sleep=0.3", "+beside=true", TWO_AT_ONCE)
     assert done.returncode == 0, done.stderr
     assert sizes(app) == [5, 5, 2]
     assert (tries(app), app.states()) == ([1] * 12, ["COMPLETED"] * 12)
@@ -104,8 +106,8 @@ def test_array_parallelism_holds_over_all_arrays_of_a_sweep(app):
 
 
 def test_array_parallelism_holds_for_what_is_run_again_beside_the_others(app):
-    words = ["+fails=true", "+sleep=0.2", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false"]
-    done = app.launch("+x=range(6)", TWO_AT_ONCE, *words)
+    words = ["+fails=true", "+sleep=0.2", "+beside=true", "hydra.launcher.max_retries=1"]
+    done = app.launch("+x=range(6)", TWO_AT_ONCE, *words, "hydra.launcher.keeper=false")
     assert done.returncode == 0, done.stderr
     assert (sum(len(path.read_text().splitlines()) for path in app.folder.glob("tries-*")), max(sizes(app))) == (
         12,

@@ -282,11 +282,13 @@ def test_a_signal_while_the_users_modules_are_imported_stops_the_run(node: Node)
     assert node.executed() == []
 
 
-@pytest.mark.parametrize(("task", "outcomes"), [("has-a-child", ["stopped"]), ("hangs-when-stopped", [])])
+@pytest.mark.parametrize(
+    ("task", "grace_s", "outcomes"), [("has-a-child", 60.0, ["stopped"]), ("hangs-when-stopped", 0.5, [])]
+)
 def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(
-    node: Node, task: str, outcomes: list[str], tune: Tune
+    node: Node, task: str, grace_s: float, outcomes: list[str], tune: Tune
 ) -> None:
-    tune(LOCAL_GRACE_S=0.5)
+    tune(LOCAL_GRACE_S=grace_s)
     child_file = node.count.with_suffix(".child")
     run = NAMES.index(task)
 

@@ -175,7 +175,7 @@ class Node:
             env={**os.environ, **place, "PATH": f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}", **environ},
             text=True,
             capture_output=True,
-            timeout=60,
+            timeout=120,
         )
         events = read_segment(self.layout.journal(attempt), sweep="", source=str(attempt), offset=0).events
         return Attempt(done.returncode, tuple(event.fact for event in events), done.stdout + done.stderr)
