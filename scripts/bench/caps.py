@@ -70,7 +70,7 @@ FULL = {
     "feeding": Sizes(runs=2500, sleep=0, limit=600),
 }
 SHORT = {
-    "licenses": Sizes(runs=6, sleep=1),
+    "licenses": Sizes(runs=6, sleep=3),
     "throttles": Sizes(runs=7, sleep=10, gap_s=12),
     "feeding": Sizes(runs=110, sleep=0, limit=40),  # more than are submitted without asking for limits
 }

@@ -193,7 +193,7 @@ def _cancel_jobs_of(lab: Lab, folder: Path) -> None:
 
     if left := jobs():
         lab.root(["scancel", *left])
-        wait_until(lambda: not jobs(), timeout_s=30)
+        wait_until(lambda: not jobs())
 
 
 def _within(place: str, folder: Path) -> bool:

@@ -63,12 +63,12 @@ def test_a_sweep_is_left_held_released_cancelled_retried_and_collected(as_alice,
     hpcorch("release", "last/2")
     wait_until(lambda: runs(hpcorch, code=1)[2]["state"] == "RUNNING")
     hpcorch("cancel", "last/3", "-y")
-    assert [run["reason"] for run in runs(hpcorch, code=1)][3] == "cancelled by alice with hpcorch cancel"
+    wait_until(lambda: runs(hpcorch, code=1)[3]["reason"] == "cancelled by alice with hpcorch cancel")
 
     (workspace / "go").touch()
     again = json.loads(hpcorch("retry", "last", "--set", "cpus_per_task=2", "--json").stdout)
     assert [one["runs"] for one in again["submitted"]] == [[0, 3]]
-    hpcorch("wait", "last", "--timeout", "100")
+    hpcorch("wait", "last", "--timeout", "110")
 
     array, retried = runs(hpcorch)[1]["job_id"].split("_")[0], again["submitted"][0]["job_id"]
     script = (
@@ -102,7 +102,7 @@ def test_a_job_whose_process_stays_after_the_work_is_told_of_and_ended(as_alice,
         ["python", str(app), "-m", "hydra/launcher=hpcorch_slurm", "hydra.launcher.detach=true", "+x=7"]
     )
     assert left.returncode == 0, left.stderr
-    waited = hpcorch("wait", "last", "--timeout", "100")
+    waited = hpcorch("wait", "last", "--timeout", "110")
     assert "run 0 is over, and its job still runs" in waited.stderr
     (run,) = runs(hpcorch)
     assert (run["state"], run["result"], run["lingers"]) == ("COMPLETED", 7, True)

@@ -14,7 +14,7 @@ from tests.cluster.conftest import AsAlice, project_folder, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
-# Tells what it was given, saves, and on SIGTERM says so and ends well. The second attempt ends by itself.
+# Saves, tells what it was given, and on SIGTERM says so and ends well. The second attempt ends by itself.
 WORK = """
 import os, signal, sys, time
 from pathlib import Path
@@ -25,9 +25,9 @@ def told(number, frame):
 
 signal.signal(signal.SIGTERM, told)
 resume = os.environ["HPCORCH_RESUME"]
-print(os.environ["HPCORCH_ATTEMPT"], os.environ["HPCORCH_SEED"], Path(resume).name, flush=True)
 Path(os.environ["HPCORCH_CHECKPOINT_DIR"], "saved").touch()
-time.sleep(1 if resume else 60)
+print(os.environ["HPCORCH_ATTEMPT"], os.environ["HPCORCH_SEED"], Path(resume).name, flush=True)
+time.sleep(1 if resume else 600)
 """
 HEAD = "#!/bin/bash\n#SBATCH --output=out-%a.txt --open-mode=append --requeue --mem=50M\n"
 JOBS = {

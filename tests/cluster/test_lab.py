@@ -8,9 +8,12 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-# Each task writes when it began and ended, where, and on which GPUs.
+# Each task writes when it began and ended, where, and on which GPUs. The first ones wait until as many have begun
+# as may run at once.
 _SPAN = """
-begin=$(date +%s.%N); sleep 1.5; end=$(date +%s.%N)
+begin=$(date +%s.%N); touch begun-$SLURM_ARRAY_TASK_ID
+until [ $(ls begun-* | wc -l) -ge $AT_ONCE ]; do sleep 0.1; done
+sleep 1.5; end=$(date +%s.%N)
 echo "$begin $end $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES" >span-$SLURM_ARRAY_TASK_ID
 """
 
@@ -23,8 +26,8 @@ def spans(as_alice, workspace):
         lines = [path.read_text() for path in sorted(workspace.glob("span-*"))]
         return [line[:-1].split(" ") for line in lines if line.endswith("\n")]
 
-    def run(*options: str) -> list[tuple[float, float, str, str]]:
-        as_alice.output(["sbatch", "--array=0-5", *options, "--wrap", _SPAN])
+    def run(at_once: int, *options: str) -> list[tuple[float, float, str, str]]:
+        as_alice.output(["sbatch", "--array=0-5", *options, "--wrap", _SPAN], env={"AT_ONCE": str(at_once)})
         wait_until(lambda: len(rows()) == 6)
         return [(float(begin), float(end), node, gpu) for begin, end, node, gpu in rows()]
 
@@ -46,11 +49,11 @@ def test_job_of_an_ordinary_user_runs_and_is_accounted(as_alice, workspace):
 
 
 def test_no_more_tasks_run_at_once_than_there_are_licences(spans):
-    assert most_at_once(spans("--licenses=scratch:1")) == 4
+    assert most_at_once(spans(4, "--licenses=scratch:1")) == 4
 
 
 def test_tasks_on_one_node_never_share_a_gpu(spans):
-    seen = spans("--gres=gpu:a100:1", "--nodelist=n1")
+    seen = spans(2, "--gres=gpu:a100:1", "--nodelist=n1")
     assert most_at_once(seen) == 2
     assert Counter(node for _, _, node, _ in seen) == {"n1": 6}
     for gpu in ("0", "1"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -54,7 +53,8 @@ def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice
     as_alice.output(["rm", "wait"])
     done = as_alice(["hpcorch", "wait", "last"], timeout_s=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    time.sleep(1)  # the keeper's last word
+    jobs = ["squeue", "-h", "-o", "%Z"]  # the keeper has its last word, too
+    wait_until(lambda: str(workspace) not in as_alice.output(jobs).split(), timeout_s=120)
 
     code, found = audit("last")
     assert (code, [f for f in found["findings"] if f["severity"] != "note"]) == (0, [])

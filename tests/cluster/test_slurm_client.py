@@ -134,4 +134,4 @@ def test_a_variable_that_would_overrule_the_script_is_dropped(as_alice, workspac
         "job = client.submit(pathlib.Path('job.sh')).job_id\n"
         "print([row.index for row in client.queue([job])])"
     )
-    assert as_alice.output(["python", "-c", script], timeout_s=30) == "[0, 1]"
+    assert as_alice.output(["python", "-c", script]) == "[0, 1]"

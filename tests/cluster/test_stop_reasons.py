@@ -136,7 +136,7 @@ def _stop(as_alice: AsAlice) -> Stopped:
         by_hand=launch(1, "normal"),
     )
     for sweep in (sweeps.back, sweeps.saving, sweeps.gone, sweeps.by_hand):
-        wait_until(sweep.is_running)
+        wait_until(sweep.is_running, 120)
     sweeps.saving.hpcorch("cancel", "", "--checkpoint", "-y")
     for node in ("n3", "n4"):
         urgent = ["-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"]
@@ -169,7 +169,7 @@ def test_who_cancelled_a_run(stopped, launch, lab, as_alice):
 def test_what_killed_a_run(launch):
     """Too much memory, and three signals of its own code."""
     killed = launch(do=["eat", "SIGKILL", "SIGSEGV", "SIGTERM"])
-    wait_until(lambda: all(run["ended_at"] for run in killed.runs))
+    wait_until(lambda: all(run["ended_at"] for run in killed.runs), 120)
     ate = ("OUT_OF_MEMORY", "it used more memory than it asked for, and Slurm killed it (see its log)")
     becomes(lambda: killed.of_runs("state", "reason")()[0], ate)
     _, *others = killed.runs

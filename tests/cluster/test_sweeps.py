@@ -21,7 +21,8 @@ import hydra
 
 @hydra.main(version_base=None, config_path=None)
 def main(cfg):
-    time.sleep(cfg.get("sleep", 0))
+    while cfg.get("wait_for") and not os.path.exists(cfg.wait_for):
+        time.sleep(0.1)
     if cfg.get("fail", 0) == cfg.get("x", None):
         print("about to fail")
         raise ValueError(f"no good: {cfg.x}")
@@ -118,12 +119,13 @@ def settled(as_alice, array, count, fields=("JobID", "State")):
     raise AssertionError(f"sacct still says {rows}")
 
 
-def test_a_detached_sweep_is_submitted_honestly_and_ends_by_itself(as_alice, app):
-    done = launch(as_alice, app, "+x=1,2", "+sleep=1", "hydra.launcher.detach=true")
+def test_a_detached_sweep_is_submitted_honestly_and_ends_by_itself(as_alice, app, workspace):
+    done = launch(as_alice, app, "+x=1,2", "+wait_for=go", "hydra.launcher.detach=true")
     assert done.returncode == 0, done.stderr
     assert "hpcorch status" in done.stdout + done.stderr
     first = status(as_alice)
     assert Counter(run["state"] for run in first["runs"]) <= Counter(["SUBMITTED"] * 2 + ["RUNNING"] * 2)
+    (workspace / "go").touch()
     wait_until(lambda: status(as_alice)["state"] == "COMPLETED", timeout_s=60)
 
 

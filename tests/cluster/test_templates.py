@@ -38,7 +38,7 @@ if not given.resume:
     Path(given.checkpoints, "step-1").touch()
     print("saved", flush=True)
     if given.rate is None:
-        time.sleep(120)
+        time.sleep(600)
 told = {"seed": int(given.seed), "resumed": Path(given.resume).name, "rate": given.rate, "width": given.width}
 for name in ("OMP_NUM_THREADS", "PYTHONHASHSEED", "OF_THE_SUBMITTER"):
     told[name] = os.environ.get(name)
@@ -63,7 +63,7 @@ if dist.get_rank() == 0 and not given.resume:
     Path(given.checkpoints, "step-1").touch()
     print("saved", flush=True)
 if not given.resume:
-    time.sleep(120)
+    time.sleep(600)
 if dist.get_rank() == 0:
     told = {"met": met.tolist(), "ranks": dist.get_world_size(), "resumed": Path(given.resume).name}
     Path(given.result).write_text(json.dumps(told))

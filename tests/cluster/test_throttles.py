@@ -94,7 +94,7 @@ def states():
 
 def expect(capacity, wanted):
     throttles.rebalance({"disk": capacity}, force=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while states() != wanted and time.monotonic() < deadline:
         time.sleep(0.2)
     seen.append([wanted, states()])
@@ -147,7 +147,7 @@ def test_three_sweeps_that_start_at_different_times_stay_within_a_capacity_and_u
     assert (entered, inside) == (3 * size, 0)
     assert most <= CAPACITY
     assert sampled <= CAPACITY
-    assert mean > 4
+    assert mean > 3.5  # a fifth of the time Slurm starts and ends tasks; with a slot unused it would be below 3.3
 
 
 def test_a_zero_share_holds_what_waits_and_the_users_own_hold_stays(as_alice):
