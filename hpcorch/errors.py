@@ -75,6 +75,10 @@ class RecordError(HpcorchError):
     """A journal, manifest or ledger is damaged, or belongs to something else."""
 
 
+class ForeignFileError(RecordError):
+    """A file that says what is executed belongs to another user."""
+
+
 class CheckpointError(HpcorchError):
     """A checkpoint could not be saved (earlier ones are as they were), or what it holds does not fit the task."""
 

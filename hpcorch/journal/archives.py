@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import DIR_MODE, LEDGER_VARIABLE
 from hpcorch.journal.snapshots import (
     Entry,
@@ -192,7 +192,7 @@ def _cure(error: OSError) -> str:
 def is_sound(path: Path, digest: str) -> bool:
     """Whether an archive exists and has the listing of this digest and a valid checksum; nothing is unpacked."""
     try:
-        ArchiveReader(path.read_bytes(), digest)
+        ArchiveReader(read_regular(path), digest)
     except (OSError, DriftError, RecordError):
         return False
     return True
@@ -219,7 +219,7 @@ def open_archive(path: Path, digest: str) -> ArchiveReader:
     :raises DriftError: it is not what was frozen under the digest
     """
     try:
-        return ArchiveReader(path.read_bytes(), digest)
+        return ArchiveReader(read_regular(path), digest)
     except FileNotFoundError:
         raise RecordError(
             f"the snapshot of the code is missing: {path} does not exist. Put it back from a backup or an export,"

@@ -1,11 +1,18 @@
-"""Writing files that are either whole or absent after any crash, and that survive a power cut."""
+"""Writing files that are either whole or absent after any crash, and that survive a power cut; reading of them."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
+from hpcorch.errors import ForeignFileError
 from hpcorch.journal.layout import FILE_MODE
+
+# root, and whose files a file system shows that cannot tell (an NFS server without names, an unmapped id).
+_TRUSTED = (0, 65534)
 
 
 def sync_directory(folder: Path) -> None:
@@ -39,3 +46,31 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def open_regular(path: Path, *, own: bool = False) -> BinaryIO:
+    """Open a file for reading that has to be a regular one: for a FIFO of its name one would wait without end.
+
+    :param own: it has to be this user's, too, since what it says is executed
+    :raises OSError: it cannot be opened, or is no regular file
+    :raises ForeignFileError: it belongs to another user
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if own and status.st_uid not in (os.geteuid(), *_TRUSTED):
+            raise ForeignFileError(
+                f"{path} belongs to another user (uid {status.st_uid}): what others have written is not executed"
+            )
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, *, own: bool = False) -> bytes:
+    """The content of a file that :func:`open_regular` opens."""
+    with open_regular(path, own=own) as file:
+        return file.read()

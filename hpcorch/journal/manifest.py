@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hpcorch.errors import RecordError
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.files import open_regular, write_whole
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
 from hpcorch.model.ids import parse_ranges
 from hpcorch.model.states import Backend
@@ -209,14 +209,15 @@ def _append(content: bytearray, record: dict[str, Any]) -> tuple[int, int]:
     return offset, len(line)
 
 
-def read_run(path: Path, index: int) -> FrozenRun:
+def read_run(path: Path, index: int, *, own: bool = False) -> FrozenRun:
     """Find one run without reading the others.
 
     :param index: the run's index within the sweep
-    :raises RecordError: the manifest is damaged or does not hold the run
+    :param own: the manifest has to be this user's, since the run is executed
+    :raises RecordError: the manifest is damaged, does not hold the run, or is not this user's
     :raises OSError: it cannot be read
     """
-    with path.open("rb") as file:
+    with open_regular(path, own=own) as file:
         try:
             header = _header(file.readline())
             record = unseal(_read_at(file, *_locate(file, header, index)))
@@ -236,7 +237,7 @@ def read_header(path: Path) -> ManifestHeader:
     :raises RecordError: the manifest is damaged
     :raises OSError: it cannot be read
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             return _header(file.readline())
         except (DamagedLineError, ValueError, KeyError, TypeError) as error:
@@ -251,7 +252,7 @@ def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[
     """
     bases: dict[int, ManifestBase] = {}
     runs: list[ManifestRun] = []
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             header = _header(file.readline())
             for record in _records(file, header.count):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
@@ -42,7 +43,7 @@ def read_segment(
     :param archived_only: verify and pass over what the ledger does not store, such as logged metrics
     :raises OSError: the file cannot be read
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(offset)
         content = file.read(-1 if until is None else max(0, until - offset))
     events: list[Event] = []
@@ -86,7 +87,7 @@ def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -
 def owner(layout: SweepLayout) -> str | None:
     """The id of the sweep whose record lies there; None if there is no record, or its first event is not whole."""
     try:
-        with layout.control.open("rb") as file:
+        with open_regular(layout.control) as file:
             first = file.readline()
         event = decode(first, sweep="", source=CONTROL_SOURCE)
     except (FileNotFoundError, DamagedLineError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError
+from hpcorch.journal.files import read_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import RecordPlace, digest
 from hpcorch.model.drift import Aspect, Severity
@@ -70,7 +71,7 @@ def _read(layout: SweepLayout, frozen: RecordPlace, drift: DriftLog) -> tuple[En
     path = layout.directory / frozen.file
     after: str | None = None
     try:
-        content = layout.present(path).read_bytes()
+        content = read_regular(layout.present(path))
         after = digest(content)
         if after == frozen.digest:
             plain = json.loads(content)

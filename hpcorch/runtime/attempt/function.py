@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpcorch.errors import DriftError
+from hpcorch.errors import DriftError, HpcorchError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptSeeded
@@ -175,6 +175,9 @@ class FunctionWork:
         """
         if (meant := ended_by(error)) is not None:
             return meant
+        if self._run is None and isinstance(error, HpcorchError):
+            say(str(error))
+            return AttemptEnded(outcome=AttemptOutcome.FAILED.value, exit_code=error.exit_code, reason=str(error))
         error.__traceback__ = of_program(error)
         show_error(error)
         self._say_if_before_call()

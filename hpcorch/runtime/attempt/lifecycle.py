@@ -16,7 +16,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
-from hpcorch.errors import DriftError, RecordError
+from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.events import (
@@ -209,14 +209,17 @@ class Attempt:
         """The run as it was frozen. That it cannot be had is drift.
 
         :raises DriftError: the manifest is gone, or not what was written
+        :raises UnavailableError: it cannot be read now
         """
         path = self.place.layout.manifest(self.place.launch)
         try:
-            return read_run(path, self.place.attempt.run)
+            return read_run(path, self.place.attempt.run, own=True)
         except RecordError as error:
             problem = DriftError(str(error))
         except FileNotFoundError:
             problem = DriftError(f"the manifest {path} is missing: the sweep directory was moved or deleted")
+        except OSError as error:
+            raise UnavailableError(f"the manifest {path} cannot be read ({error.strerror})") from error
         self._note(refusal(Aspect.CONFIGURATION, "manifest", problem))
         raise problem
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpcorch.errors import DriftError
+from hpcorch.errors import DriftError, UnavailableError
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader
 from hpcorch.model.drift import Aspect
 from hpcorch.model.events import AttemptVerified
@@ -123,11 +123,14 @@ def prepare(place: Place, frozen: FrozenRun, environ: Mapping[str, str], record:
 
 
 def _task_file(place: Place, header: ManifestHeader, record: Recorder) -> TaskFile:
+    path = place.layout.task(place.launch)
     try:
-        return read_task(place.layout.task(place.launch), header.task_digest)
+        return read_task(path, header.task_digest)
     except DriftError as error:
         record(refusal(Aspect.CODE, "task file", error))
         raise
+    except OSError as error:
+        raise UnavailableError(f"the task file {path} cannot be read ({error.strerror})") from error
 
 
 def _compared_environment(

@@ -14,9 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import DriftError, UsageError
+from hpcorch.errors import DriftError, ForeignFileError, UsageError
+from hpcorch.journal.files import read_regular
 from hpcorch.journal.manifest import digest
 from hpcorch.quick_dataclasses import dataclass
+
+_AGAIN = "submit the run again to run the program as it is now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +115,26 @@ def dump_task(task: Task) -> bytes:
 def read_task(path: Path, expected_digest: str) -> TaskFile:
     """Read a task file.
 
-    :raises DriftError: the file is not the one that was frozen
+    :raises DriftError: the file is not the one that was frozen, is missing, or belongs to another user
     :raises OSError: it cannot be read
     """
-    content = path.read_bytes()
+    try:
+        content = read_regular(path, own=True)
+    except ForeignFileError as error:
+        raise DriftError(str(error)) from None
+    except FileNotFoundError:
+        raise DriftError(f"the task file {path} is missing: {_AGAIN}") from None
     found = digest(content)
     if found != expected_digest:
         raise DriftError(
-            f"the task file {path} was changed after submission: frozen {expected_digest}, found {found}. Submit"
-            " the run again to run the file as it is now"
+            f"the task file {path} was changed after submission: frozen {expected_digest}, found {found}: {_AGAIN}"
         )
-    read: TaskFile = pickle.loads(content)  # noqa: S301 - our own file, its digest just compared
+    try:
+        read: TaskFile = pickle.loads(content)  # noqa: S301 - our own file, its digest just compared
+    except Exception as error:
+        raise DriftError(
+            f"the task file {path} cannot be read by the hpcorch that is installed now ({error}): {_AGAIN}"
+        ) from error
     return read
 
 

@@ -1,0 +1,54 @@
+"""Files that say what is executed are opened only where they are regular ones, and this user's."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+
+from hpcorch.errors import DriftError, RecordError
+from hpcorch.journal.files import open_regular, read_regular
+from hpcorch.journal.manifest import digest
+from hpcorch.runtime.program.task_file import read_task
+
+
+@pytest.fixture
+def other_user(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 12345)
+    monkeypatch.setattr("hpcorch.journal.files._TRUSTED", ())
+
+
+def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="it is not a regular file"):
+        open_regular(tmp_path / "fifo")
+
+
+def test_a_file_of_another_user_is_read_but_not_executed(tmp_path, other_user):
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_regular(tmp_path / "file") == b"content"
+    with pytest.raises(RecordError, match="what others have written is not executed"):
+        read_regular(tmp_path / "file", own=True)
+
+
+class Missing:
+    """Stands for what another release has made."""
+
+    def __reduce__(self):
+        return (int, ("no number",))
+
+
+def test_a_task_file_that_cannot_be_used_is_refused_with_the_reason(tmp_path, other_user, monkeypatch):
+    path = tmp_path / "task.pkl"
+    with pytest.raises(DriftError, match="is missing: submit the run again"):
+        read_task(path, "sha256:0")
+    content = pickle.dumps(Missing())
+    path.write_bytes(content)
+    with pytest.raises(DriftError, match="belongs to another user"):
+        read_task(path, digest(content))
+    monkeypatch.undo()
+    with pytest.raises(DriftError, match="was changed after submission"):
+        read_task(path, "sha256:0")
+    with pytest.raises(DriftError, match="cannot be read by the hpcorch that is installed now"):
+        read_task(path, digest(content))
