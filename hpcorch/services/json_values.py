@@ -5,14 +5,14 @@ Times are UTC text, durations seconds, states full names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from hpcorch.ledger import SweepSummary
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
-from hpcorch.model.events import Event, kind_of, to_body
+from hpcorch.model.events import DriftFound, Event, kind_of, to_body
 from hpcorch.model.ids import AttemptId, format_ranges, parse_time
 from hpcorch.model.states import RunState
 
@@ -183,3 +183,9 @@ def seconds_between(start: str | None, end: datetime) -> float | None:
 def _fields(value: Attempt | Launch | Submission, *without: str) -> Plain:
     # Not dataclasses.asdict, which copies deeply: a sweep has a hundred thousand attempts.
     return {item.name: getattr(value, item.name) for item in fields(value) if item.name not in without}
+
+
+def live_scripts_text(drift: Iterable[DriftFound]) -> str | None:
+    """What is to be said of scripts that an attempt started by their paths; None if all were the frozen ones."""
+    names = [f"{one.script} ({'changed' if one.before else 'not in the snapshot'})" for one in drift if one.script]
+    return f"it started scripts of the project that were not frozen: {', '.join(names)}" if names else None

@@ -82,6 +82,7 @@ def _write_run(detail: RunDetail) -> None:
     for attempt in detail.run.attempts:
         _head(f"attempt {attempt_name(attempt)}")
         _write_facts(_attempt_facts(attempt, keeps_checkpoints=bool(detail.checkpoints.saved)))
+        _write_facts({"code": detail.live_scripts.get(attempt_name(attempt))})
     _write_commands(detail.commands)
     _write_metrics(detail.run.run)
     _write_checkpoints(detail.checkpoints)

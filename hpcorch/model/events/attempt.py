@@ -65,10 +65,16 @@ class DriftFound(Fact):
     kind = "drift-found"
     aspect: str  # a word of Aspect
     severity: str  # a word of Severity
-    what: str  # such as "packages numpy", "module helpers", or a path
+    what: str  # such as "packages numpy", "module helpers", "script other.py", or a path
     policy: str  # a word of Policy: what was done about it
     before: str | None = None
     after: str | None = None
+
+    @property
+    def script(self) -> str | None:
+        """The script that a job started by its path, and that was not the frozen one; None if it is other drift."""
+        kind, _, name = self.what.partition(" ")
+        return name if kind == "script" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

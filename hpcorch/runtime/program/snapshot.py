@@ -18,6 +18,7 @@ from hpcorch.provenance.code.import_paths import Move, imported_from, module_fil
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
+from hpcorch.runtime.program.child_reports import SCRIPT, ChildReports
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen, is_ours
 from hpcorch.slurm.job_environment import temporary_folders
 
@@ -32,12 +33,14 @@ class Snapshot:
     """The code of a run on this node, in use until the process ends.
 
     :param unpacked: kept, since its lock tells others of the use
+    :param reports: of Python processes that this one starts
     """
 
     place: SnapshotPlace
     unpacked: UnpackedCode
     move: Move
     drift: DriftLog
+    reports: ChildReports
     _seen: dict[str, str] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
@@ -48,7 +51,7 @@ class Snapshot:
         """
         own = [entry for entry in sys.path if entry not in sys_path]
         sys.path[:] = [*sys_path, *own]
-        tell_children(os.environ, self.move)
+        tell_children(os.environ, self.move, self.reports.path)
         return enter(self.move, cwd, self._tell_live)
 
     def look(self, *, late: bool) -> None:
@@ -66,6 +69,23 @@ class Snapshot:
             frozen = self._frozen(file)
             if frozen is None or frozen != _content(Path(file)):
                 self.tell(name, file, late=late)
+        self._take_reports()
+
+    def _take_reports(self) -> None:
+        """Record, once each, what processes that this one started have executed of the live tree. They told it."""
+        for one in self.reports.read():
+            what = f"{one.kind} {one.name}"
+            if what not in self._told and one.name not in self._told:
+                self._told.add(what)
+                self.drift.found(
+                    Aspect.CODE,
+                    what,
+                    before=one.frozen,
+                    after=one.found,
+                    severity=Severity.NOTE if one.kind == SCRIPT and one.frozen is None else Severity.MAJOR,
+                    late=True,
+                    sentence="",
+                )
 
     def _frozen(self, file: str) -> bytes | None:
         """What the snapshot has of a file of the project; None if nothing."""
@@ -103,12 +123,14 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def tell_children(environ: MutableMapping[str, str], move: Move) -> None:
+def tell_children(environ: MutableMapping[str, str], move: Move, reports: str) -> None:
     """Have every Python process that gets these variables import from the snapshot.
 
+    :param reports: where it reports what it executes of the live tree
     A folder on ``PYTHONPATH`` has a ``sitecustomize`` that reads the variable.
     """
-    environ[SNAPSHOT_VARIABLE] = json.dumps({"root": str(move.root), "tree": str(move.tree)})
+    told = {"root": str(move.root), "tree": str(move.tree), "reports": reports}
+    environ[SNAPSHOT_VARIABLE] = json.dumps(told)
     given = environ.get(_PATH, "")
     if _CHILD_START not in given.split(os.pathsep):
         environ[_PATH] = os.pathsep.join(filter(None, [_CHILD_START, given]))
@@ -131,7 +153,8 @@ def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, s
             Aspect.CODE, "unpacked snapshot", before=place.digest, after=sentence, severity=Severity.NOTE, late=True
         )
     remove_unused(base, days=tunables.UNPACKED_KEEP_DAYS)
-    return Snapshot(place=place, unpacked=unpacked, move=Move.of(Path(place.root), unpacked.tree), drift=drift)
+    move = Move.of(Path(place.root), unpacked.tree)
+    return Snapshot(place=place, unpacked=unpacked, move=move, drift=drift, reports=ChildReports.open())
 
 
 def node_folders(environ: Mapping[str, str]) -> list[Path]:

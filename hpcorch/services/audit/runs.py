@@ -23,7 +23,7 @@ from hpcorch.model.events import (
 from hpcorch.model.ids import AttemptId, format_ranges
 from hpcorch.services.audit.evidence import Evidence
 from hpcorch.services.audit.findings import Examination, Finding
-from hpcorch.services.json_values import attempt_as_plain, attempt_name
+from hpcorch.services.json_values import attempt_as_plain, attempt_name, live_scripts_text
 from hpcorch.services.recording.freeze import run_key
 from hpcorch.services.reports.attempt_history import commands_of
 
@@ -177,10 +177,14 @@ def _examine_attempt(
 def examine_drift(stories: Sequence[AttemptStory], run: Run, exam: Examination) -> None:
     """List all drift but that of the environment. What an attempt was refused for did not touch the result."""
     for story in stories:
+        attempt = f"attempt {attempt_name(story.attempt)}"
+        scripts = [drift for drift in story.drift if drift.script is not None]
+        if scripts:
+            tell = exam.warn if any(map(is_grave, scripts)) else exam.note
+            tell(attempt, f"{attempt}: {live_scripts_text(scripts)}", run=run.run)
         for drift in story.drift:
-            if drift.aspect == Aspect.ENVIRONMENT.value:
+            if drift.aspect == Aspect.ENVIRONMENT.value or drift in scripts:
                 continue
-            attempt = f"attempt {attempt_name(story.attempt)}"
             text = f"{attempt}: drift of the {drift.aspect}: {drift_text(drift)} (policy {drift.policy})"
             tell = exam.warn if is_grave(drift) else exam.note
             tell(drift.what, text, run=run.run)

@@ -8,7 +8,8 @@ from typing import Any
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch, Submission
-from hpcorch.model.events import CodeFrozen, Event
+from hpcorch.model.events import CodeFrozen, DriftFound, Event
+from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
 from hpcorch.services.reports.attempt_history import (
@@ -64,6 +65,7 @@ class RunDetail:
     :param config: its composed configuration
     :param checkpoints: those that it saved, and what went wrong with any
     :param commands: those that `hpcorch exec` executed for it
+    :param live_scripts: attempt, such as ``s0.r1`` -> what is to be said of scripts that it started
     :param events: all its events in the order in which they became known; None if they were not asked for
     """
 
@@ -73,6 +75,7 @@ class RunDetail:
     config: dict[str, Any]
     checkpoints: CheckpointHistory
     commands: Sequence[ExecutedCommand]
+    live_scripts: Mapping[str, str]
     events: Sequence[Event] | None
     refresh: RefreshResult
 
@@ -93,6 +96,7 @@ class RunDetail:
             **self.run.as_plain(),
             **self.checkpoints.as_plain(),
             "commands": [one.as_plain() for one in self.commands],
+            "live_scripts": dict(self.live_scripts),
             "code": code_as_plain(self.code),
             "config": self.config,
             "age_s": self.sweep.age_s,
@@ -124,7 +128,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
             f" {one_of(sweep, [report.run for report in status.runs])}, or see them together with `hpcorch status`"
         )
     run = status.runs[0]
-    told = ledger.events(sweep, run.run.run, kinds=CHECKPOINT_KINDS | COMMAND_KINDS)
+    told = ledger.events(sweep, run.run.run, kinds=CHECKPOINT_KINDS | COMMAND_KINDS | {DriftFound.kind})
     return RunDetail(
         sweep=status.sweep,
         run=run,
@@ -132,9 +136,18 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
         config=ledger.config(sweep, run.run.run),
         checkpoints=history_of([event for event in told if event.fact.kind in CHECKPOINT_KINDS]),
         commands=commands_of(event for event in told if event.fact.kind in COMMAND_KINDS),
+        live_scripts=_live_scripts(told),
         events=ledger.events(sweep, run.run.run) if events else None,
         refresh=status.refresh,
     )
+
+
+def _live_scripts(told: Sequence[Event]) -> dict[str, str]:
+    found: dict[str, list[DriftFound]] = {}
+    for event in told:
+        if isinstance(event.fact, DriftFound) and event.fact.script is not None:
+            found.setdefault(plain.attempt_name(AttemptId.parse(event.source)), []).append(event.fact)
+    return {name: plain.live_scripts_text(drift) or "" for name, drift in found.items()}
 
 
 def _events_as_plain(events: Sequence[Event] | None) -> dict[str, Any]:

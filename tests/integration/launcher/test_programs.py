@@ -444,10 +444,13 @@ def test_code_is_frozen_and_files_are_where_the_program_has_them(project):
         assert ledger.events(run.sweep, kinds=[DriftFound.kind]) == []
 
 
-def test_a_script_that_a_job_starts_by_its_path_tells_that_it_is_not_the_frozen_one(project):
+def test_a_script_that_a_job_starts_by_its_path_and_that_is_not_the_frozen_one_is_recorded(
+    project, hpcorch, monkeypatch
+):
     write(
         project,
         child_py="print('child')\n",
+        same_py="print('same')\n",
         app_py="""
         import pathlib, subprocess, sys
         import hydra
@@ -455,7 +458,10 @@ def test_a_script_that_a_job_starts_by_its_path_tells_that_it_is_not_the_frozen_
         @hydra.main(version_base=None, config_path=None)
         def main(cfg):
             pathlib.Path("child.py").write_text("print('edited')\\n")
-            done = subprocess.run([sys.executable, "child.py"], text=True, capture_output=True)
+            pathlib.Path("new.py").write_text("import newer")
+            pathlib.Path("newer.py").write_text("")
+            for name in ("same.py", "new.py", "child.py", "child.py"):
+                done = subprocess.run([sys.executable, name], text=True, capture_output=True)
             return [done.stdout, done.stderr]
 
         if __name__ == "__main__":
@@ -465,6 +471,19 @@ def test_a_script_that_a_job_starts_by_its_path_tells_that_it_is_not_the_frozen_
     ((said, told),) = results(project, "app.py", *LAUNCH, "+x=1")
     assert said == "edited\n"
     assert "child.py was changed after submission, and this process executes it as it is now" in told
+    with Ledger.open(project.ledger) as ledger:
+        found = [event.fact for event in ledger.events(ledger.sweep("last").sweep.id, kinds=[DriftFound.kind])]
+    assert [(one.what, one.severity) for one in found] == [
+        ("script new.py", "note"),
+        ("module newer", "major"),
+        ("script child.py", "major"),
+    ]
+    said = (
+        "it started scripts of the project that were not frozen: new.py (not in the snapshot), child.py (changed)"
+    )
+    monkeypatch.chdir(project.folder)
+    assert said in hpcorch("show", "last/0").out
+    assert said in hpcorch("audit", "last").out
 
 
 def test_a_sitecustomize_of_the_site_is_executed_as_ever(project, tmp_path):
