@@ -46,6 +46,7 @@ _OWNED_BY_SWEEP = (
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
+_JOURNAL = ".jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,14 @@ class SweepLayout:
         return self.state / SUBMISSIONS / f"s{submission}-keeper.sbatch"
 
     def journal(self, attempt: AttemptId) -> Path:
-        return self.journals / f"{attempt}.jsonl"
+        return self.journals / f"{attempt}{_JOURNAL}"
+
+    def attempts(self) -> list[AttemptId]:
+        """The attempts that have a journal, in order.
+
+        :raises OSError: the folder cannot be read
+        """
+        return sorted(attempt for path in self.journals.iterdir() if (attempt := _attempt_of(path)) is not None)
 
     def log(self, submission: int, array_index: int | str) -> Path:
         return self.logs / f"s{submission}_{array_index}.log"
@@ -187,6 +195,14 @@ def is_everybodys(folder: Path) -> bool:
     except OSError:
         return False
     return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
+
+
+def _attempt_of(path: Path) -> AttemptId | None:
+    """The attempt whose journal has this path; None if it is no journal's."""
+    try:
+        return AttemptId.parse(path.stem) if path.suffix == _JOURNAL else None
+    except ValueError:
+        return None
 
 
 def find_ledger(start: Path) -> Path | None:

@@ -75,13 +75,11 @@ def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -
     :raises OSError: the sweep directory cannot be read
     """
     yield read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=offsets.get(CONTROL_SOURCE, 0))
-    for entry in sorted(layout.journals.iterdir()):
-        if entry.suffix != ".jsonl":
-            continue
-        source = entry.stem
+    for attempt in layout.attempts():
+        path, source = layout.journal(attempt), str(attempt)
         offset = offsets.get(source, 0)
-        if entry.stat().st_size > offset:
-            yield read_segment(entry, sweep=sweep, source=source, offset=offset, archived_only=True)
+        if path.stat().st_size > offset:
+            yield read_segment(path, sweep=sweep, source=source, offset=offset, archived_only=True)
 
 
 def owner(layout: SweepLayout) -> str | None:

@@ -32,6 +32,10 @@ from hpcorch.ledger.writing.expansion import Manifests, collector_paused
 __all__ = ["LAST", "Head", "Ledger", "SourceState", "SweepSummary"]
 
 
+# What facts that each have the right form, and not together, make of the code that folds them.
+_SENSELESS = (ValueError, LookupError, TypeError, AssertionError, ArithmeticError)
+
+
 class Ledger(LedgerReading):
     """A ledger that is open, for reading or also for writing. Close it, or use it as a context manager.
 
@@ -85,10 +89,16 @@ class Ledger(LedgerReading):
         :param manifests: what a launch froze: :func:`hpcorch.ledger.manifests_in` of the sweep directory
         :param looked: note that the sweep was looked at now: what is known of it is as old as that
         :raises OSError: as the segments' own reading does
-        :raises RecordError: a manifest is not what was planned
+        :raises RecordError: a manifest is not what was planned, or the facts do not make sense together
         """
         with self._writing():
-            return ingest.ingest(self._connection, sweep, segments, manifests, looked=looked)
+            try:
+                return ingest.ingest(self._connection, sweep, segments, manifests, looked=looked)
+            except _SENSELESS as error:
+                raise RecordError(
+                    f"what the record of sweep {sweep} says makes no sense ({error!r}): somebody else than hpcorch"
+                    " wrote to it. The ledger keeps what it has of this sweep"
+                ) from error
 
     def settle(self, sweep: str, sources: Iterable[str]) -> None:
         """Note that these sources will not grow any more, so that they need not be read again."""
@@ -97,8 +107,11 @@ class Ledger(LedgerReading):
             self._connection.executemany(QUERIES["settle"], [(key, name) for name in sources])
 
     def rebuild(self) -> int:
-        """Rebuild every table from the events; returns how many runs were folded."""
+        """Rebuild from the events every table, and what of the schema was altered; how many runs were folded."""
+        from hpcorch.ledger.schema.migrations import restore  # those that only read or store need no sqlite-utils
+
         with self._writing(), transaction(self._connection), collector_paused():
+            restore(self._connection)
             return projection.rebuild(self._connection)
 
     @contextmanager

@@ -10,7 +10,9 @@ from datetime import datetime, timezone
 
 # No vowels and no look-alikes: an id is read aloud and typed from paper.
 _SUFFIX_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
-_ATTEMPT_NAME = re.compile(r"(\d+)\.s(\d+)\.r(\d+)")
+_RANGES = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*")
+_MOST_INDICES = 4_000_001  # what MaxArraySize may be at most (slurm.conf(5)); a few bytes must not fill the memory
+_ATTEMPT_NAME = re.compile(r"(\d{1,9})\.s(\d{1,9})\.r(\d{1,9})")
 
 
 def utc_now() -> str:
@@ -31,6 +33,15 @@ def parse_time(text: str) -> datetime:
     if text[10:11] != "T" or text[-1:] != "Z":
         raise ValueError(f"{text!r} is not a time of the form 2026-11-23T14:30:00.000000Z")
     return datetime.fromisoformat(f"{text[:-1]}+00:00")  # a tenth of what strptime takes
+
+
+def is_time(text: str) -> bool:
+    """Whether :func:`format_time` may have written it, in this millennium."""
+    try:
+        parse_time(text)
+    except ValueError:
+        return False
+    return text.startswith("2")  # the first and the last years cannot be written in every zone
 
 
 def new_sweep_id() -> str:
@@ -101,12 +112,25 @@ def named_runs(runs: Sequence[int]) -> str:
 def parse_ranges(text: str) -> Sequence[int]:
     """Read what :func:`format_ranges` wrote, in its order.
 
-    :raises ValueError: the text has another form
+    :raises ValueError: the text has another form, or stands for more indices than there can be
     """
-    if re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text) is None:
+    return [index for span in _spans(text) for index in span]
+
+
+def are_ranges(text: str) -> bool:
+    """Whether :func:`parse_ranges` reads it."""
+    try:
+        _spans(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _spans(text: str) -> list[range]:
+    if _RANGES.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a list of indices such as 0-2,5")
-    indices: list[int] = []
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        indices.extend(range(int(low), int(high or low) + 1))
-    return indices
+    ends = (part.partition("-") for part in text.split(","))
+    spans = [range(int(low), int(high or low) + 1) for low, _, high in ends]
+    if sum(map(len, spans)) > _MOST_INDICES:
+        raise ValueError(f"{text!r} stands for more than {_MOST_INDICES:,} indices")
+    return spans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,31 @@ def make_ledger(folder: Path) -> Path:
     with Ledger.open(path, write=True, create=True) as ledger:
         small_sweep(ledger)
     return path
+
+
+_RIGHT = {
+    "str": "text",
+    "int": 1,
+    "float": 0.5,
+    "bool": True,
+    "Any": {"$int": "1"},
+    "Ranges": "0-2,5",
+    "Time": "2026-11-23T14:30:00.000000Z",
+    "Form": "script-job",
+    "StepValue": [1, 0.5],
+}
+
+
+def _right(annotation: str) -> Any:
+    """A value of an annotated type."""
+    annotation = annotation.removesuffix(" | None")
+    if annotation.startswith("list["):
+        return [_right(annotation[5:-1])]
+    if annotation.startswith("dict[str, "):
+        return {"key": _right(annotation[10:-1])}
+    return _RIGHT[annotation]
+
+
+def body_of(kind: str) -> dict[str, Any]:
+    """The body of a fact with all its fields, each with a value of its type."""
+    return {item.name: _right(str(item.type)) for item in fields(ev.fact_class(kind))}

@@ -50,6 +50,20 @@ def check_file(connection: sqlite3.Connection) -> Iterator[Finding]:
     for (text,) in rows:
         if text != "ok":
             yield Finding(kind=FindingKind.FILE, text=f"the file is damaged: {text}")
+    yield from _check_schema(connection)
+
+
+def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Tables, indexes, views and triggers that are not those of this version: a view may show other numbers."""
+    from hpcorch.ledger.schema.migrations import schema, schema_of  # loads sqlite-utils
+
+    should, has = schema(), schema_of(connection)
+    for name in sorted(should.keys() | has.keys()):
+        if name not in should:
+            yield Finding(kind=FindingKind.FILE, text=f"{has[name].form} {name} is none of a ledger's: drop it")
+        elif has.get(name) != should[name]:
+            what = "was altered" if name in has else "is missing"
+            yield Finding(kind=FindingKind.FILE, text=f"{should[name].form} {name} {what}; {_REMEDY}")
 
 
 def check_chain(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Finding]:

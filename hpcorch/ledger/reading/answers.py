@@ -38,6 +38,20 @@ class SourceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaterEvents:
+    """What became known of a sweep after a certain event.
+
+    :param runs: which of its runs that is about, ascending
+    :param kinds: of its facts, in order of their names
+    """
+
+    sweep: str
+    events: int
+    runs: tuple[int, ...]
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """The end of the chain: noted elsewhere, it vouches for every event before it.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
-from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.reading.answers import Head, LaterEvents, SourceState, SweepSummary
 from hpcorch.ledger.schema.connection import QUERIES, translated
 from hpcorch.ledger.writing import ingest, rows
 from hpcorch.ledger.writing.expansion import SweepKey
@@ -62,6 +62,18 @@ class LedgerReading:
         found = self._rows("hash_of", events)
         value = found[0][0] if found else None
         return f"sha256:{value.hex()}" if isinstance(value, bytes) else value
+
+    def since(self, event: int) -> list[LaterEvents]:
+        """What became known after the event of that number, in the order of its sweeps' first news."""
+        return [
+            LaterEvents(
+                sweep=sweep,
+                events=events,
+                runs=tuple(sorted(run for run in json.loads(runs) if run is not None)),
+                kinds=tuple(sorted(json.loads(kinds))),
+            )
+            for sweep, events, runs, kinds in self._rows("events_since", event)
+        ]
 
     # Sweeps -------------------------------------------------------------------------------------------------
 

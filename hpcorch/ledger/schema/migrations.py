@@ -7,13 +7,29 @@ and views are code: so a migration never has to convert a derived table.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database, Migrations
 
 from hpcorch.ledger.schema.backup import back_up
-from hpcorch.ledger.schema.connection import APPLICATION_ID, script, transaction
+from hpcorch.ledger.schema.connection import APPLICATION_ID, QUERIES, script, transaction
+
+
+class Item(NamedTuple):
+    """A table, index, view or trigger.
+
+    :ivar form: which of these
+    :ivar sql: the statement that made it; None of an index that SQLite makes by itself
+    """
+
+    form: str
+    table: str
+    sql: str | None
+
 
 MIGRATIONS = Migrations("hpcorch-ledger")
 
@@ -88,6 +104,29 @@ def migrate(
         if found:
             rebuild(connection)
     return backup
+
+
+@cache
+def schema() -> Mapping[str, Item]:
+    """Tables, indexes, views and triggers of a ledger of this version, by name."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, Path(), found=0, rebuild=lambda _: None)
+        return schema_of(connection)
+
+
+def schema_of(connection: sqlite3.Connection) -> Mapping[str, Item]:
+    """Those that a ledger has, without what ``ANALYZE`` and the note of migrations make."""
+    return {name: Item(*item) for name, *item in connection.execute(QUERIES["schema"])}
+
+
+def restore(connection: sqlite3.Connection) -> None:
+    """Make indexes, views and triggers anew that are not as they should be, within the caller's transaction."""
+    has = schema_of(connection)
+    for name, item in schema().items():
+        if item.sql is not None and item.form != "table" and has.get(name) != item:
+            if name in has:
+                connection.execute(f"DROP {has[name].form} {name}")
+            connection.execute(item.sql)
 
 
 def version_of(db: Database) -> int:

@@ -8,8 +8,8 @@ sequence number there. That triple is its identity, so reading a file twice adds
 * ``<run>.s<submission>.r<restart>``: the journal of one attempt, written on the compute node.
 
 Times are for people. Order is (submission, restart, sequence), since the clocks of hosts differ.
-A fact of a kind that this version does not know is kept as :class:`UnknownFact`: a newer version may have
-written it, and it must survive being read by an older one.
+A fact that this version does not understand is kept as :class:`UnknownFact`: a newer version may have written it,
+and it must survive being read by an older one.
 
 The classes are in the modules of this package, which are loaded when one of their names is first used.
 """
@@ -26,6 +26,7 @@ from hpcorch.model.events.base import Fact as Fact
 from hpcorch.model.events.base import UnknownFact as UnknownFact
 from hpcorch.model.events.base import fact_class as fact_class
 from hpcorch.model.events.base import from_body as from_body
+from hpcorch.model.events.base import is_integer as is_integer
 from hpcorch.model.events.base import kind_of as kind_of
 from hpcorch.model.events.base import to_body as to_body
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from hpcorch.model.events.base import Fact
+from hpcorch.model.events.base import Fact, StepValue
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -47,5 +47,5 @@ class MetricsSummarised(Fact):
     """The summary of the metrics, including those of the attempts that this one continues."""
 
     kind = "metrics-summarised"
-    metrics: dict[str, dict[str, list[Any]]]  # name -> {"last" | "min" | "max": [step, value]}
+    metrics: dict[str, dict[str, StepValue]]  # name -> {"last" | "min" | "max": [step, value]}
     logged: str | None = None  # sha256:<hexadecimal> of the metrics-logged lines before it in the journal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcorch.model.events.base import Fact
+from hpcorch.model.events.base import Fact, Ranges, Time
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.quick_dataclasses import dataclass
@@ -18,7 +18,7 @@ class ControlRequested(Fact):
     kind = "control-requested"
     submission: int
     action: str  # cancel | hold | release
-    runs: str  # run indices: "0-4,7"
+    runs: Ranges  # run indices: "0-4,7"
     user: str
     uid: int
     host: str
@@ -39,8 +39,8 @@ class JobObserved(Fact):
     node: str | None = None
     exit_code: int | None = None
     signal: int | None = None
-    start: str | None = None
-    end: str | None = None
+    start: Time | None = None
+    end: Time | None = None
     over_memory: bool | None = None  # if SIGKILL ended it: whether its log says that it exceeded its memory limit
     cancelled_by: int | None = None  # uid of the user who cancelled it, from sacct
     preempted: bool | None = None  # of a job that ended by itself, or is ending: whether Slurm preempts it

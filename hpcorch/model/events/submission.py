@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
-from hpcorch.model.events.base import Fact
+from hpcorch.model.events.base import Fact, Form, Ranges
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -16,7 +16,7 @@ class SubmissionIntended(Fact):
     kind = "submission-intended"
     submission: int
     launch: int
-    runs: str  # array index i is the i-th of these run indices, "0-4,7"; of a user's script each index is the run
+    runs: Ranges  # array index i is the i-th of these, "0-4,7"; of a user's script each index is the run
     token: str
     backend: str  # a word of Backend
     host: str
@@ -25,7 +25,7 @@ class SubmissionIntended(Fact):
     changed: dict[str, Any] | None = None  # launcher keys that differ from the launch's own
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
     at_once: int | None = None  # array_parallelism, if set: how many runs of the sweep may run at once
-    form: str | None = None  # SubmissionForm; None is "tasks"
+    form: Form | None = None  # None is "tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ what the task did, the scheduler about what became of a job that could not say s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -89,7 +89,7 @@ def _fold_attempt(
     submission: Submission | None,
 ) -> Attempt:
     values: dict[str, Any] = {"state": AttemptState.RUNNING}
-    for event in sorted(events, key=lambda item: item.seq):
+    for event in _until_the_end(events):
         values.update(_journal_fact(event))
     ranks = values.pop("tasks", 1)
     if ranks > 1 and values["state"] is AttemptState.COMPLETED:
@@ -104,6 +104,18 @@ def _fold_attempt(
         verdict = _verdict(values, said, ranks, is_called=is_called and is_task and not is_signalled, asked=asked)
         values.update(_scheduler_fact(values, said, verdict))
     return Attempt(sweep=sweep, run=attempt.run, submission=attempt.submission, restart=attempt.restart, **values)
+
+
+def _until_the_end(events: Iterable[Event]) -> Iterator[Event]:
+    """The facts of a journal in their order, up to the attempt's end: the first end is final.
+
+    A way out of the program may still save checkpoints, and only the last one may be at hand.
+    """
+    is_over = False
+    for event in sorted(events, key=lambda item: item.seq):
+        if not is_over or isinstance(event.fact, CheckpointSaved):
+            yield event
+        is_over = is_over or isinstance(event.fact, AttemptEnded)
 
 
 def _superseded(attempt: Attempt, later: AttemptId | None) -> Attempt:

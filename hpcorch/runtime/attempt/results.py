@@ -13,6 +13,7 @@ from hpcorch import tunables
 from hpcorch.errors import TaskFailedError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.lines import is_shallow
 from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
@@ -53,7 +54,7 @@ def _readable(value: Any) -> tuple[Any, bool]:
     """What a journal line shows of a value, and whether that is all of it, exactly."""
     try:
         form = json_form(value)
-        if len(json.dumps(form)) <= tunables.INLINE_RESULT_BYTES:
+        if is_shallow({"result": form}) and len(json.dumps(form)) <= tunables.INLINE_RESULT_BYTES:
             return form, is_plain(value)
     except Exception:  # noqa: BLE001 - values that hold themselves, and objects whose methods raise
         return _repr(value), False

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.ledger import Ledger
-from hpcorch.model.ids import utc_now
+from hpcorch.model.ids import named_runs, utc_now
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.findings import Examination
 
 _ANCHOR = re.compile(r"hpcorch-anchor (\d{1,15}) (sha256:[0-9a-f]{64})(?: (\S+))?")
+_NAMED = 10  # sweeps that had news since
 _START = f"sha256:{bytes(32).hex()}"
 
 
@@ -93,3 +94,14 @@ def examine_anchors(ledger: Ledger, anchors: Iterable[Anchor], exam: Examination
             )
         else:
             exam.intact["anchor"] += 1
+            _tell_later(ledger, anchor, touched, exam)
+
+
+def _tell_later(ledger: Ledger, anchor: Anchor, touched: str, exam: Examination) -> None:
+    """Name what the anchor does not vouch for."""
+    later = ledger.since(anchor.events)
+    for one in later[:_NAMED]:
+        of = f" of {named_runs(one.runs)}" if one.runs else ""
+        exam.note(touched, f"after it came {one.events} events{of} of sweep {one.sweep}: {', '.join(one.kinds)}")
+    if len(later) > _NAMED:
+        exam.note(touched, f"after it came events of {len(later) - _NAMED} more sweeps")

@@ -28,7 +28,7 @@ from hpcorch.services.audit.environments import examine_environments
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather
 from hpcorch.services.audit.files import examine_files
 from hpcorch.services.audit.findings import Examination, Finding, Severity, gravest_first
-from hpcorch.services.audit.journals import examine_journals
+from hpcorch.services.audit.journals import examine_journals, examine_stored
 from hpcorch.services.audit.runs import (
     RunAudit,
     examine_commands,
@@ -195,6 +195,7 @@ def _audit_sweep(
     else:
         examine_journals(evidence, exam)
         examine_files(evidence, exam)
+    examine_stored(evidence, exam)
     examine_frozen(evidence, exam)
     attempts: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in ledger.attempts(sweep.id, runs=[run.run for run in evidence.runs]):

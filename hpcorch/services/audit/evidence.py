@@ -18,6 +18,7 @@ from hpcorch.ledger.writing.rows import attempt_of
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import (
     CONTROL_SOURCE,
+    AttemptEnded,
     CheckpointRejected,
     CheckpointSaved,
     CodeFrozen,
@@ -104,6 +105,11 @@ class Evidence:
     def attempts(self, run: int) -> Sequence[AttemptId]:
         """The attempts of a run that wrote a journal, in order."""
         return self.written.get(run, ())
+
+    def ends(self, run: int) -> list[AttemptEnded]:
+        """How the attempts of a run ended, in order. Of one the first end is final."""
+        ends = (self.facts(AttemptEnded, str(name)) for name in self.attempts(run))
+        return [told[0] for told in ends if told]
 
     def checkpoints(self, run: int) -> list[CheckpointSaved]:
         """The checkpoints of a run that nobody removed or found broken, in order."""

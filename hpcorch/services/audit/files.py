@@ -103,7 +103,7 @@ def _examine_scripts(evidence: Evidence, exam: Examination) -> None:
 
 def _examine_results(evidence: Evidence, exam: Examination) -> None:
     for run in evidence.runs:
-        ends = [end for name in evidence.attempts(run.run) for end in evidence.facts(AttemptEnded, str(name))]
+        ends = evidence.ends(run.run)
         taken = [evidence.reused[run.run]] if run.run in evidence.reused else []
         facts: list[AttemptEnded | RunReused] = [*ends, *taken]
         for fact in facts:

@@ -16,8 +16,15 @@ from hpcorch.journal.lines import DamagedLineError, decode
 from hpcorch.ledger import manifests_in
 from hpcorch.ledger.writing.expansion import expand, source_of
 from hpcorch.ledger.writing.rows import event_content
-from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, Event, LaunchPlanned, MetricsSummarised
-from hpcorch.model.ids import AttemptId
+from hpcorch.model.events import (
+    CONTROL_SOURCE,
+    KINDS,
+    AttemptEnded,
+    Event,
+    LaunchPlanned,
+    MetricsSummarised,
+    UnknownFact,
+)
 from hpcorch.model.states import AttemptOutcome
 from hpcorch.services.audit.evidence import Evidence
 from hpcorch.services.audit.findings import Examination
@@ -34,20 +41,29 @@ def examine_journals(evidence: Evidence, exam: Examination) -> None:
     _examine(layout.control, CONTROL_SOURCE, None, evidence, exam, over=evidence.is_over)
     names = {layout.journal(name).stem: name for run in evidence.runs for name in evidence.attempts(run.run)}
     audited = evidence.indices
-    names |= {str(name): name for name in _on_disk(layout.journals) if name.run in audited}
+    on_disk = layout.attempts() if layout.journals.is_dir() else []
+    names |= {str(name): name for name in on_disk if name.run in audited}
     final = {run.run for run in evidence.runs if run.state.is_final}
     for source, name in sorted(names.items(), key=lambda item: item[1]):
         _examine(layout.journal(name), source, name.run, evidence, exam, over=name.run in final)
 
 
-def _on_disk(folder: Path) -> Iterator[AttemptId]:
-    if not folder.is_dir():
-        return
-    for path in folder.glob("*.jsonl"):
-        try:
-            yield AttemptId.parse(path.stem)
-        except ValueError:
-            continue
+def examine_stored(evidence: Evidence, exam: Examination) -> None:
+    """See that the ledger understands every event of the audited runs, and that each attempt has one end."""
+    names = {str(name): name.run for run in evidence.runs for name in evidence.attempts(run.run)}
+    for source, run in {CONTROL_SOURCE: None, **names}.items():
+        events = evidence.sources.get(source, {}).values()
+        for event in events:
+            if isinstance(event.fact, UnknownFact) and event.fact.original_kind in KINDS:
+                text = (
+                    f"event {event.seq} ({event.fact.original_kind}) has not the fields that hpcorch writes, so it"
+                    " counts for nothing: it was written by hand, or by a newer version"
+                )
+                exam.warn(f"journal {source}", text, run=run)
+        first, *others = [event.seq for event in events if isinstance(event.fact, AttemptEnded)] or [0]
+        for seq in others:
+            text = f"event {seq} tells again how the attempt ended, and was added by hand: event {first} counts"
+            exam.error(f"journal {source}", text, run=run)
 
 
 def _examine(

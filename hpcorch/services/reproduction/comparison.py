@@ -88,7 +88,7 @@ def _values(evidence: Evidence) -> dict[str, Any]:
 def _exact(evidence: Evidence) -> dict[str, str]:
     """Digests that are equal only where every bit is: of a pickled result, and of the last checkpoint's content."""
     run = evidence.runs[0]
-    ends = [end for name in evidence.attempts(run.run) for end in evidence.facts(AttemptEnded, str(name))]
+    ends = evidence.ends(run.run)
     outcome: AttemptEnded | RunReused | None = evidence.reused.get(run.run, ends[-1] if ends else None)
     found = {}
     if outcome is not None:

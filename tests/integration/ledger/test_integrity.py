@@ -135,6 +135,29 @@ def test_edited_table_is_found_and_made_anew_from_the_events(path: Path, edit: s
     assert findings(path) == []
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ["DROP VIEW v_runs", "CREATE VIEW v_runs AS SELECT 666 AS result FROM runs"],
+        ["DROP VIEW v_runs", "CREATE TABLE v_runs (result)"],
+        ["DROP TRIGGER events_refuse_update"],
+        ["DROP INDEX runs_by_state"],
+        ["DROP INDEX events_of_run", "CREATE INDEX events_of_run ON events (seq)"],
+    ],
+)
+def test_altered_schema_is_found_and_made_anew(path: Path, edit: list[str]) -> None:
+    execute(path, *edit)
+    assert findings(path) == [FindingKind.FILE]
+    with Ledger.open(path, write=True) as ledger:
+        ledger.rebuild()
+    assert findings(path) == []
+
+
+def test_a_table_that_is_none_of_a_ledgers_is_found(path: Path) -> None:
+    execute(path, "CREATE TABLE mine (x)")
+    assert findings(path) == [FindingKind.FILE]
+
+
 _INDICES_OF_VERSION_3 = (
     "DROP INDEX events_told_often",
     "DROP INDEX events_of_run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ import pytest
 
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.ledger.schema.connection import QUERIES, VERSION, script, translated
-from hpcorch.ledger.schema.migrations import MIGRATIONS
+from hpcorch.ledger.schema.migrations import MIGRATIONS, schema
 from hpcorch.ledger.writing import ingest as chain
 
 
@@ -31,6 +32,12 @@ def test_every_named_query_fits_the_schema(database: sqlite3.Connection, name: s
 
 def test_version_that_readers_expect_is_the_number_of_migrations() -> None:
     assert len(MIGRATIONS.pending(_Empty())) == VERSION  # type: ignore[arg-type]
+
+
+def test_a_schema_that_was_changed_has_a_new_version() -> None:
+    """Checking a ledger compares its schema with this: one of an earlier version must have been migrated."""
+    listed = "\n".join(f"{name} {item}" for name, item in sorted(schema().items()))
+    assert (VERSION, hashlib.sha256(listed.encode()).hexdigest()[:16]) == (6, "53df8ad37544b684")
 
 
 class _Empty:

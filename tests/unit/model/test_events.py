@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hpcorch.model.events
 from hpcorch.model import events as ev
 from hpcorch.model.events.base import Fact
+from tests.support.events import body_of
 
 MODULES = sorted(set(ev.KINDS.values()))
 HANDED_ON = {
@@ -61,3 +65,38 @@ def test_fact_without_a_field_that_it_needs_is_kept_as_it_was_written() -> None:
     assert ev.from_body("submission-rejected", {"submission": 3}) == ev.UnknownFact(
         original_kind="submission-rejected", body={"submission": 3}
     )
+
+
+@pytest.mark.parametrize("kind", sorted(ev.KINDS))
+def test_a_fact_with_a_field_of_another_type_counts_for_nothing(kind: str) -> None:
+    annotations = {item.name: str(item.type) for item in fields(ev.fact_class(kind))}
+    body = body_of(kind)
+    assert ev.to_body(ev.from_body(kind, body)) == body
+    assert not isinstance(ev.from_body(kind, body), ev.UnknownFact)
+    for name, annotation in annotations.items():
+        if annotation not in ("Any", "Any | None"):
+            for wrong in (1 << 63, object()):
+                assert isinstance(ev.from_body(kind, {**body, name: wrong}), ev.UnknownFact), (name, wrong)
+
+
+@pytest.mark.parametrize("runs", ["", "0-", "5-x", "0-9999999999", "0-4000001", "1-2,,3", "0-2\n", "-1"])
+def test_indices_that_no_sweep_can_have_are_not_understood(runs: str) -> None:
+    body = {"submission": 0, "action": "hold", "runs": runs, "user": "a", "uid": 1, "host": "n"}
+    assert isinstance(ev.from_body("control-requested", body), ev.UnknownFact)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(ev.KINDS)), st.data())
+def test_whatever_the_fields_of_a_fact_hold_it_is_kept_as_it_was_written(kind: str, data: st.DataObject) -> None:
+    names = [item.name for item in fields(ev.fact_class(kind))]
+    body = data.draw(st.dictionaries(st.sampled_from([*names, "other"]), json_values))
+    fact = ev.from_body(kind, body)
+    assert ev.kind_of(fact) == kind
+    if isinstance(fact, ev.UnknownFact):
+        assert ev.to_body(fact) == body

@@ -180,6 +180,19 @@ def test_superseded_attempt_that_ends_late_changes_nothing() -> None:
     assert [item.result for item in folded.attempts] == ["zombie", "winner"]
 
 
+def test_the_first_end_of_an_attempt_is_final() -> None:
+    whole = attempt(0.5)
+    forged = [
+        *attempt(666.0)[-1:],
+        ev.CommandEnded(step=0, exit_code=0, result=666.0),
+        ev.AttemptSignalled(signal="X"),
+    ]
+    saved = ev.CheckpointSaved(step=7, file="last", size=1, digest="sha256:0", seconds=0.1)  # by an exit hook
+    once, again = (fold_run(evidence(("0.s0.r0", [*whole, *more, saved]))) for more in ((), forged))
+    assert once == again
+    assert (once.run.result, once.attempts[0].checkpoint_step) == (0.5, 7)
+
+
 def test_attempt_that_found_the_run_ended_leaves_its_result_alone() -> None:
     skipped = attempt(None, outcome="skipped")
     folded = fold_run(evidence(("0.s0.r0", attempt(0.5)), ("0.s0.r1", skipped)))

@@ -322,6 +322,18 @@ LEFT JOIN sweep_ids AS i ON i.sweep = e.sweep AND i.sweep = o.sweep
 WHERE e.seq BETWEEN ? AND ?
 ORDER BY e.seq
 
+-- What became known after an event, sweep by sweep.
+-- name: events_since
+SELECT i.id, count(*), json_group_array(DISTINCT e.run), json_group_array(DISTINCT e.kind)
+FROM events AS e JOIN sweep_ids AS i ON i.sweep = e.sweep
+WHERE e.seq > ?
+GROUP BY e.sweep
+ORDER BY min(e.seq)
+
+-- name: schema
+SELECT name, type, tbl_name, sql FROM sqlite_master
+WHERE tbl_name NOT IN ('_sqlite_migrations', 'sqlite_stat1', 'sqlite_stat4')
+
 -- name: hash_of
 SELECT hash FROM events WHERE seq = ?
 
