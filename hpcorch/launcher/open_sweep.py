@@ -226,7 +226,7 @@ class OpenSweep:
             warn_of_derived_seeds(frozen.runs, self.planner.root_seed)
         reused = taken_over(ledger, self.layout, frozen.runs)
         assert frozen.header.code is not None
-        log.info("%s", reuse_told(ledger, frozen.runs, frozen.header.code, reused=len(reused)))
+        log.info("%s", reuse_told(ledger, frozen.runs, frozen.header.code, reused={fact.run for fact in reused}))
         return reused
 
     @contextmanager

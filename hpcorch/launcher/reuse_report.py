@@ -1,8 +1,8 @@
-"""What ``needed=true`` says: how many results were taken over and, if none was, what is not as it was."""
+"""What ``needed=true`` says: how many results were taken over and, of the other runs, what is not as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hpcorch import tunables
@@ -17,18 +17,19 @@ from hpcorch.model.events import CodeFrozen
 _NAMED = 5
 
 
-def reuse_told(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace, *, reused: int) -> str:
-    """A sentence on the results of a launch that were taken over.
+def reuse_told(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace, *, reused: Collection[int]) -> str:
+    """What is to be said of the results of a launch that were taken over, and of those that were not.
 
     :param runs: of the launch
     :param code: that they are executed with
-    :param reused: how many took over a result
+    :param reused: the runs that took over a result
     """
-    total = len(runs)
-    if reused:
-        return f"{reused} of {total} runs have completed before; their results are reused"
-    none = f"None of {total} run{'s' * (total != 1)} has completed before"
-    return f"{none} with the same code, configuration and seed: {_cause(ledger, runs, code)}"
+    total, others = len(runs), [run for run in runs if run.run not in reused]
+    if not reused:
+        none = f"None of {total} run{'s' * (total != 1)} has completed before"
+        return f"{none} with the same code, configuration and seed: {_cause(ledger, others, code)}"
+    told = f"{len(reused)} of {total} runs have completed before; their results are reused"
+    return f"{told}. Of the other {len(others)}, {_cause(ledger, others, code)}" if others else told
 
 
 def _cause(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace) -> str:
@@ -37,7 +38,15 @@ def _cause(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace) -> 
     if not alike:
         return "no completed run has such a configuration"
     before, now = next((pair for pair in alike if pair[0].seed == pair[1].seed), alike[0])
+    unknown = wanted.keys() - {run.config_digest for run, _ in alike}
+    new = f"; {len(unknown)} configurations are new" if len(unknown) > 1 else "; 1 configuration is new"
+    return f"{_difference(ledger, before, now, code)}{new if unknown else ''}"
+
+
+def _difference(ledger: Ledger, before: Run, now: ManifestRun, code: SnapshotPlace) -> str:
     name = f"{before.sweep}/{before.run}"
+    if before.key and before.key == now.key:
+        return f"{name} is the same as run {now.run}, but its result can no longer be read"
     if before.seed != now.seed:
         return f"{name} has the configuration of run {now.run}, but the seed {before.seed} instead of {now.seed}"
     return (

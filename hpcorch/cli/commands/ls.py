@@ -101,6 +101,7 @@ def _write(found: SweepList, limit: int) -> None:
             columns=("sweep", "name", "state", "runs", "counts", "created", "as of", "tags"),
             rows=[_row(sweep) for sweep in found.sweeps],
             flexible=frozenset({"name", "counts", "tags"}),
+            spared=("created", "runs", "as of"),  # the id begins with a time, and the counts sum up
         )
     )
     if any(sweep.refusal is not None for sweep in found.sweeps):

@@ -9,7 +9,7 @@ import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Longer cells would push the others out of sight; --json has all of it.
 _WIDEST_CELL = 100
+_GAP = "  "
 _STYLES: Mapping[str, str] = {
     **{state.value: "red" for state in NOT_FINE},
     **{
@@ -39,11 +40,19 @@ class Table:
     """Rows of text. Cells may hold anything; what is not printable is escaped when they are written.
 
     :param flexible: columns that give way on a narrow terminal
+    :param spared: columns that such a terminal does not show, the first that is spared first
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     flexible: frozenset[str] = frozenset()
+    spared: Sequence[str] = ()
+
+    def without(self, column: str) -> Table:
+        """The same without a column."""
+        place = self.columns.index(column)
+        rows = [[*row[:place], *row[place + 1 :]] for row in self.rows]
+        return replace(self, columns=[*self.columns[:place], *self.columns[place + 1 :]], rows=rows)
 
 
 def write(text: str) -> None:
@@ -94,17 +103,36 @@ def notes(texts: Iterable[str]) -> None:
 
 
 def _aligned(table: Table) -> Iterator[str]:
-    heads = [column.upper() for column in table.columns]
-    rows = [heads, *([shortened(printable(cell), _WIDEST_CELL) for cell in row] for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = _cells(table)
+    widths = _widths(rows)
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _cells(table: Table) -> list[list[str]]:
+    heads = [column.upper() for column in table.columns]
+    return [heads, *([shortened(printable(cell), _WIDEST_CELL) for cell in row] for row in table.rows)]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table without as many of its spared columns as it takes to fit a terminal."""
+    for column in table.spared:
+        widths = _widths(_cells(table))
+        if sum(widths) + len(_GAP) * (len(widths) - 1) <= width:
+            break
+        table = table.without(column)
+    return table
 
 
 def _draw(table: Table) -> None:
     from rich.console import Console
 
-    Console(file=sys.stdout).print(drawn(table))
+    console = Console(file=sys.stdout)
+    console.print(drawn(fitted(table, console.width)))
 
 
 def drawn(table: Table) -> RichTable:

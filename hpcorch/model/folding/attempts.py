@@ -46,7 +46,12 @@ _OUTCOMES: Mapping[AttemptOutcome, AttemptState] = {
 # What stopped an attempt, where the signal says more than that something did.
 _STOPS: Mapping[str | None, Journal] = {"SIGUSR1": Journal.WARNED, "SIGUSR2": Journal.ASKED}
 # Of a job that is not over.
-_ALIVE = frozenset({JobState.PENDING, JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED, JobState.STOPPED})
+ALIVE = frozenset({JobState.PENDING, JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED, JobState.STOPPED})
+
+
+def stop_of(signal: str | None) -> Journal:
+    """What stopped an attempt, by the signal that it recorded."""
+    return _STOPS.get(signal, Journal.STOPPED)
 
 
 def fold_attempts(evidence: RunEvidence, observed: Mapping[tuple[int, int], JobObserved]) -> tuple[Attempt, ...]:
@@ -172,7 +177,7 @@ def _scheduler_fact(journal: Mapping[str, Any], said: JobObserved, verdict: Verd
     """
     # A word from before the end, or the local pool's, is not what Slurm says of an attempt that is over.
     is_slurms = said.told_by is not Witness.LOCAL and said.job_state is not JobState.LINGERING
-    told = is_slurms and (said.job_state not in _ALIVE or not journal["state"].is_final)
+    told = is_slurms and (said.job_state not in ALIVE or not journal["state"].is_final)
     added: dict[str, Any] = {
         "slurm_state": said.state if told else None,
         "node": journal.get("node") or said.node,

@@ -12,11 +12,11 @@ from typing import Any
 
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import CONTROL_SOURCE, Event, JobObserved, MetricsSummarised, RunPlanned, RunReused
-from hpcorch.model.folding.attempts import fold_attempts
+from hpcorch.model.folding.attempts import ALIVE, fold_attempts, stop_of
 from hpcorch.model.folding.evidence import RunEvidence
 from hpcorch.model.folding.stop_rules import Journal
 from hpcorch.model.folding.stops import judge
-from hpcorch.model.folding.unended import as_cancelling, as_lingering
+from hpcorch.model.folding.unended import as_cancelling, as_lingering, as_near_limit
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState, RunState, SubmissionState
 from hpcorch.model.values import from_plain, values_of
@@ -73,8 +73,8 @@ def settle_run(
         place = (winner.submission, winner.restart)
         if said is not None and key > place:
             run = _back_in_queue(run, said, evidence.submissions)
-        elif said is not None and key == place:
-            run = _with_its_job(run, winner, said, is_last=winner is attempts[-1])
+        else:
+            run = _with_its_job(run, winner, said if key == place else None, is_last=winner is attempts[-1])
     elif latest is not None:
         run = _from_submission(run, latest, observed)
     elif evidence.reused is not None:
@@ -135,8 +135,16 @@ def _from_attempt(run: Run, winner: Attempt) -> Run:
     )
 
 
-def _with_its_job(run: Run, winner: Attempt, said: JobObserved, *, is_last: bool) -> Run:
-    """The run where the scheduler's word on its job says more than the journal of its attempt."""
+def _with_its_job(run: Run, winner: Attempt, said: JobObserved | None, *, is_last: bool) -> Run:
+    """The run where its job tells more than how its attempt ended.
+
+    :param said: the scheduler's word on that attempt
+    """
+    is_warned = winner.state is AttemptState.STOPPED and stop_of(winner.signal) is Journal.WARNED
+    if is_warned and (said is None or said.job_state in ALIVE):
+        return as_near_limit(run)
+    if said is None:
+        return run
     if winner.state is AttemptState.RUNNING and said.job_state in _SUSPENDED:
         return replace(run, state=RunState.SUSPENDED)
     return as_lingering(run, winner, said) if said.job_state is JobState.LINGERING and is_last else run

@@ -48,3 +48,11 @@ def as_lingering(run: Run, attempt: Attempt, said: JobObserved) -> Run:
         return replace(run, state=RunState.RUNNING, reason=preempted if said.preempted else stopped)
     cure = f"`hpcorch cancel {run.sweep}/{run.run}` ends the {what}"
     return replace(run, lingers=True, reason=f"its work is over, and its {what} still runs: {cure}")
+
+
+def as_near_limit(run: Run) -> Run:
+    """The run that stopped because its time limit is near, as long as nobody has told what became of its job.
+
+    What it was stopped by is known, so it is not UNCERTAIN: its job is about to be requeued, or to end.
+    """
+    return replace(run, state=RunState.RUNNING, reason="stopped near its time limit, and its job has not ended yet")

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from hpcorch.cli.shared.output import Table, fitted
 from hpcorch.cli.shared.text import (
     ago,
     counts_text,
@@ -76,3 +77,9 @@ def test_results_are_one_line(value, text):
 def test_a_time_that_is_none_is_shown_as_it_is():
     assert local_time("soon\x07") == r"soon\x07"
     assert local_time(None) == ""
+
+
+def test_a_narrow_terminal_is_spared_the_columns_that_are_needed_least() -> None:
+    table = Table(columns=("a", "bb", "c"), rows=[["1", "2", "wide"], ["1", "22", "3"]], spared=("bb", "a"))
+    assert [fitted(table, width).columns for width in (11, 10, 6)] == [("a", "bb", "c"), ["a", "c"], ["c"]]
+    assert fitted(table, 10).rows == [["1", "wide"], ["1", "3"]]

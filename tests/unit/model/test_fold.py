@@ -458,6 +458,28 @@ def test_what_stopped_an_attempt_and_what_slurm_says_tell_why(name: str, slurm: 
     assert found.reason
 
 
+@pytest.mark.parametrize(
+    ("slurm", "state"),
+    [
+        ([], RunState.RUNNING),
+        ([word("RUNNING")], RunState.RUNNING),
+        ([word("FORGOTTEN")], RunState.UNCERTAIN),
+        ([word("REQUEUED"), word("PENDING", restart=1)], RunState.PENDING),
+        ([word("FAILED")], RunState.TIMEOUT),
+    ],
+)
+def test_a_run_that_stopped_near_its_time_limit_is_there_until_slurm_says_what_became_of_it(
+    slurm: list[ev.JobObserved], state: RunState
+) -> None:
+    stop = ev.AttemptEnded(outcome="stopped", exit_code=138, signal="SIGUSR1")
+    said = segment("control", slurm, first=10).events
+    folded = fold_run(
+        evidence(("0.s0.r0", [*attempt()[:-1], stop]), observed=said, submissions=submissions(*submitted(0, "0")))
+    )
+    assert folded.run.state is state
+    assert ("its job has not ended yet" in (folded.run.reason or "")) is (state is RunState.RUNNING)
+
+
 def test_a_run_that_never_claimed_tells_why_by_slurms_word_alone() -> None:
     killed = replace(word("FAILED"), signal=9)
     folded = fold_run(
