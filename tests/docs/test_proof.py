@@ -33,7 +33,7 @@ def test_a_sweep_leaves_nothing_for_git_but_the_site_profile(checkout):
 
 
 def test_needed_takes_over_what_has_completed_and_executes_the_rest(checkout):
-    checkout.run(GUIDE.commands("local")[0])
+    checkout.run(f"{GUIDE.commands('local')[0]} hydra.sweep.dir=multirun/first")
     (command,) = GUIDE.commands("needed")
     checkout.run(command)
     runs = json.loads(checkout.run("hpcorch status last --json"))["runs"]

@@ -255,7 +255,8 @@ def test_keepers_do_not_stand_in_the_way_of_the_runs_that_they_submit(app, hpcor
     (app.folder / ".hpcorch").mkdir()
     (app.folder / ".hpcorch" / "site.yaml").write_text("pools:\n  few: {limits: {max_submitted: 4}}\n")
     for first in (0, 3, 6):
-        detached(app, f"+x=range({first},{first + 3})", "hydra.launcher.pool=few")
+        place = f"hydra.sweep.dir=multirun/{first}"  # by the second two may have the same
+        detached(app, f"+x=range({first},{first + 3})", "hydra.launcher.pool=few", place)
     wait_until(lambda: len(list(app.folder.glob("tries-*"))) == 9, timeout_s=120)  # nobody but keepers comes by
     wait_until(lambda: hpcorch("tend").code == 0 and of_all_sweeps(app) == ["COMPLETED"] * 9)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(9))
@@ -287,7 +288,7 @@ def test_what_waits_for_an_array_that_ends_while_its_sweep_is_looked_after_is_su
 def test_sweeps_that_share_the_smallest_limits_all_end(app, hpcorch, monkeypatch, limit):
     monkeypatch.setenv("FAKE_SLURM_MAX_SUBMIT", limit)
     for first in (0, 4, 8):
-        detached(app, f"+x=range({first},{first + 4})")
+        detached(app, f"+x=range({first},{first + 4})", f"hydra.sweep.dir=multirun/{first}")
     wait_until(lambda: hpcorch("tend") and of_all_sweeps(app) == ["COMPLETED"] * 12, timeout_s=120)
     assert all((app.folder / f"tries-{x}").read_text() == "-\n" for x in range(12))
 
