@@ -55,6 +55,14 @@ def exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: it is there, and has not ended without being reaped."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def run_out_of_time(
     monkeypatch: pytest.MonkeyPatch, is_meant: Callable[[list[str]], bool], *, once: Callable[[], object]
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -47,9 +46,9 @@ def check_hosts(targets: Sequence[Target]) -> None:
 
 
 def stop_locally(target: Target, *, with_pool: bool) -> None:
-    """Stop a pool, or single tasks of it. Tasks that it has not started yet it finds cancelled in the journal.
+    """Stop a pool, or single tasks of it, once the request is in the journal; a pool that has ended needs nothing.
 
-    One that has ended needs nothing.
+    The pool looks there before and after it starts a task, and ends one that nobody else can have seen.
 
     :param with_pool: also what the pool's process would launch next: it ends
     """
@@ -60,14 +59,10 @@ def stop_locally(target: Target, *, with_pool: bool) -> None:
         with suppress(psutil.NoSuchProcess):
             pool.send_signal(signal.SIGTERM)
         return
-    signalled: set[psutil.Process] = set()
-    for _ in range(2):  # the pool may have been about to start one when the request was written
-        for task in _tasks(target, pool):
-            if task not in signalled:
-                signalled.add(task)
-                _signal_session(task, signal.SIGTERM)
-        time.sleep(tunables.LOCAL_START_S)
-    _, stubborn = psutil.wait_procs(signalled, timeout=tunables.LOCAL_GRACE_S)
+    tasks = _tasks(target, pool)
+    for task in tasks:
+        _signal_session(task, signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(tasks, timeout=tunables.LOCAL_GRACE_S)
     for task in stubborn:
         _signal_session(task, signal.SIGKILL)
 

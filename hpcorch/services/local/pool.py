@@ -109,8 +109,10 @@ class LocalPool:
     def _start_unless_cancelled(self, index: int) -> None:
         if self._record.is_cancelled(index):
             self._record.append([self._record.word(index, JobState.CANCELLED, "cancelled while it waited")])
-        else:
-            self._start(index)
+            return
+        self._start(index)
+        if self._record.is_cancelled(index):  # since, by somebody who may have looked before there was a process
+            self._running[index].signal(signal.SIGTERM)
 
     def _has_room(self, index: int) -> bool:
         """Whether a task may start beside those that run; the first always may."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from hpcorch.journal.control import ControlJournal
@@ -304,7 +303,7 @@ def test_nothing_that_a_local_task_started_outlives_a_launcher_that_was_killed(
 
     assert processes.exit_code(processes.in_another_process(launcher)) == 0
     child = int(child_file.read_text())
-    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not processes.is_alive(child))
     events = node.events(AttemptId(run=run, submission=0, restart=0))
     assert [event.fact.outcome for event in events if isinstance(event.fact, ev.AttemptEnded)] == outcomes
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.services.local.pool import Interrupted, LocalPool
 from hpcorch.services.local.processes import orphaned, pool_id
 from hpcorch.services.local.request import LocalRequest, TaskTerms
+from hpcorch.services.local.task import LocalTask
 from tests.support import processes
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.waiting import wait_until
@@ -88,7 +90,7 @@ def test_what_a_task_leaves_running_ends_with_it(sweep):
     execute(sweep, f"sleep 100 & echo $! >> {sweep.project}/left; exit 1")
     left = [int(pid) for pid in (sweep.project / "left").read_text().split()]
     assert len(left) == 2
-    wait_until(lambda: not any(map(is_alive, left)))
+    wait_until(lambda: not any(map(processes.is_alive, left)))
 
 
 def test_a_ledger_that_others_hold_does_not_stop_the_tasks(sweep):
@@ -117,8 +119,16 @@ def concluded(sweep: SweepOnDisk) -> list[str]:
     return [fact.state for fact in orphaned(submissions, runs_of(sweep))]
 
 
-def is_alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+def test_a_task_that_is_cancelled_while_the_pool_starts_it_does_not_go_on(sweep, monkeypatch):
+    start = LocalTask.start
+    asked = ControlRequested(submission=0, action="cancel", runs="0-1", user="alice", uid=1, host="login1")
+
+    def starting(*arguments: Any, **options: Any) -> LocalTask:
+        sweep.record(asked)
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(LocalTask, "start", starting)
+    assert {run.state.value for run in execute(sweep, "sleep 100")} == {"CANCELLED"}
 
 
 def test_sigterm_to_the_launcher_ends_tasks_that_do_not_heed_it(sweep, tune):
