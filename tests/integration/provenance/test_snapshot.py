@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcorch.errors import DriftError, RecordError, UnavailableError
@@ -263,7 +263,7 @@ _NAMES = st.lists(
 
 
 @given(names=_NAMES, content=st.binary(max_size=600))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_what_is_packed_comes_out(names, content):
     names = sorted(name for name in names if name not in (b".", b".."))
     writer = ArchiveWriter()

@@ -138,7 +138,7 @@ class World:
         raise AssertionError(f"{len(left)} elements never ran")
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=UNCHECKED)
+@settings(max_examples=EXAMPLES, suppress_health_check=UNCHECKED)
 @given(seed=st.integers(0, 2**32))
 def test_no_event_at_any_moment_oversubscribes_and_everything_ends(seed, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # processes die here, machines do not
@@ -149,7 +149,7 @@ def test_no_event_at_any_moment_oversubscribes_and_everything_ends(seed, monkeyp
         world.finish()
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=UNCHECKED)
+@settings(max_examples=EXAMPLES, suppress_health_check=UNCHECKED)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 2**32))
 def test_all_of_a_capacity_is_in_use_while_work_waits(sizes, seed, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)

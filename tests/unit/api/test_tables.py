@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcorch.ledger import QueryResult
@@ -44,7 +44,6 @@ def types_of(column: list[Any]) -> set[type]:
     return {type(value) for value in column if value is not None}
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.builds(run, params=st.dictionaries(names, values, max_size=3), result=values, metrics=metrics)))
 def test_every_column_has_a_row_a_run_and_one_type(runs):
     for name, column in columns(*runs).items():
@@ -53,7 +52,6 @@ def test_every_column_has_a_row_a_run_and_one_type(runs):
         assert types_of(column) <= set(TYPES), name
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.builds(run, params=st.dictionaries(names, st.integers(6, 8), max_size=3)), min_size=1))
 def test_no_parameter_is_lost_among_columns_of_the_same_name(runs):
     found = columns(*runs)

@@ -189,7 +189,7 @@ def outcome(compose, *args):
         return None, error
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(overrides=runs())
 @example(overrides=["model=cnn", "model.pooling.size=3", "model.pooling={kind:avg}", "seed=4"])
 @example(overrides=["+new.x=1", "+new.y='${test.join:${seed},z}'"])
@@ -217,7 +217,7 @@ def test_composed_and_rebuilt_run_equals_hydras_own(sweep, overrides):
     assert digest(plain) == run.config_digest
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(overrides=runs())
 @example(overrides=["model=cnn", "model.pooling.size=3", "seed=4"])
 @example(overrides=["+new.x=1", "+new.y='${test.join:${seed},z}'"])
@@ -245,7 +245,7 @@ def read_all(config):
     OmegaConf.to_container(config.hydra.sweep, resolve=True)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30))
 def test_odd_text_reaches_the_task_byte_for_byte(sweep, text):
     literal = text.replace("${", "$ {")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcorch.journal.reader import Segment
@@ -101,7 +101,7 @@ def ingested(folder: str, name: str, calls: list[list[Segment]]) -> tuple[dict[s
         return tables(ledger), ledger.check()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(sources=sweeps(), data=st.data())
 def test_any_order_partition_and_repetition_gives_the_same_tables(
     sources: list[Segment], data: st.DataObject
@@ -127,7 +127,7 @@ def cut_list(items: list[Segment], size: int) -> list[list[Segment]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sources=sweeps())
 def test_what_is_stored_obeys_the_state_machines(sources: list[Segment]) -> None:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:

@@ -220,7 +220,7 @@ turns = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(turns, st.integers(1, 2))
 def test_no_interleaving_holds_more_slots_than_there_are(
     turns: list[tuple[int, float, int]], capacity: int

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcorch import tunables
@@ -132,7 +132,6 @@ BUDGETS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(budget=BUDGETS, steps=st.lists(STEPS, max_size=60))
 def test_whatever_happens_no_run_is_submitted_twice_and_no_budget_is_exceeded(budget, steps) -> None:
     """(World.submit asserts that a run that is alive, or completed, is never submitted.)"""
@@ -155,7 +154,6 @@ def test_whatever_happens_no_run_is_submitted_twice_and_no_budget_is_exceeded(bu
             assert counts[failure.value] <= allowed.of(failure) + 1, f"run {run}"
 
 
-@settings(deadline=None)
 @given(ends=st.lists(st.sampled_from(ENDS), min_size=1, max_size=12))
 def test_what_is_awaited_is_what_somebody_who_comes_by_in_time_submits(ends) -> None:
     world = World(options={"max_retries": 2})

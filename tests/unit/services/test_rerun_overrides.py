@@ -72,7 +72,7 @@ def composed(frozen: FrozenRun) -> dict[str, Any]:
 ONE = st.sampled_from(VALUES)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(before=st.lists(ONE, max_size=2), after=st.lists(ONE, min_size=1, max_size=2))
 @example(before=["optim.lr=0.5"], after=["optim.lr=1"])
 @example(before=["+new=1"], after=["new=2"])
