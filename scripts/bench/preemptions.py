@@ -55,6 +55,7 @@ APPS = {
         argv=[str(HERE / "preempted_torch.py"), "+every_steps=3", "+hidden=256"],
         long=["+seed=1,2,3", "+workers=0,2", "+epochs=240"],
         short=["+seed=1,2", "+workers=0,2", "+epochs=90"],
+        keys=("mem_gb=2.5",),  # the loader's workers of two epochs at once, each with what PyTorch has in memory
     ),
     "ranks": App(
         argv=[str(HERE / "preempted_ranks.py"), "+every_steps=5", "+pause=0.02", "+ranks=4"],

@@ -51,7 +51,7 @@ ensure_venv() { # PROJECT FOLDER EXTRA: make FOLDER a virtual environment with P
   stamp=$(cd "$project" && { echo "$folder $project"; "$python" -VV; ls hpcorch/_plugin 2>/dev/null; cat pyproject.toml; } | sha256sum)
   [ ! -e "$folder/hpcorch-stamp" ] || found=$(<"$folder/hpcorch-stamp")
   case $found in
-    "$stamp $extra" | "$stamp dev") # dev holds all other extras
+    "$stamp $extra" | "$stamp dev") # dev holds what the demo needs
       step "reusing the virtual environment $folder"
       return
       ;;
