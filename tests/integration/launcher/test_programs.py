@@ -683,6 +683,38 @@ def test_a_program_begins_where_it_was_started_and_goes_where_it_goes(project, t
     assert entries(inside) == {("program", None)}
 
 
+def test_variables_that_a_program_sets_are_those_of_the_launch_and_a_context_manager_sees_how_the_job_leaves(
+    project,
+):
+    write(
+        project,
+        app_py="""
+        import os, uuid
+        import hydra
+
+        os.environ.setdefault("GROUP", uuid.uuid4().hex)
+        os.environ["LONGER"] = "a" + os.environ.get("LONGER", "")
+
+        class Tracker:
+            def __enter__(self):
+                pass
+
+            def __exit__(self, kind, error, trace):
+                print("left by", repr(error))
+
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            return [os.environ["GROUP"], os.environ["LONGER"]]
+
+        with Tracker():
+            main()
+        """,
+    )
+    first, second = results(project, "app.py", *LAUNCH, "+x=1,2")
+    assert first == second == [first[0], "aa"]
+    assert "left by SystemExit(0)" in (project.layout().logs / "s0_0.log").read_text()
+
+
 def test_a_program_may_fork_before_its_call_and_be_without_streams(project):
     write(
         project,
