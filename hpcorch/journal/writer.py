@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import replace
@@ -26,6 +27,7 @@ class JournalWriter:
 
     def __init__(self, descriptor: int, path: Path, *, seq: int, end: int) -> None:
         self._descriptor = descriptor
+        self._file = os.fstat(descriptor)
         self._end = end
         self._unarchived = hashlib.sha256() if seq == 0 else None  # what was there before is not read again
         self.path = path
@@ -69,6 +71,8 @@ class JournalWriter:
             assert isinstance(fact, events.MetricsSummarised)
             fact = replace(fact, logged=f"sha256:{self._unarchived.hexdigest()}")
         line = encode(fact, seq=self.seq, time=utc_now())
+        if not self._is_open():
+            self._open_again()
         try:
             write_all(self._descriptor, line)
             if durable:
@@ -83,9 +87,23 @@ class JournalWriter:
 
     def close(self) -> None:
         """Close the file; harmless when done twice."""
-        if self._descriptor >= 0:
+        if self._is_open():
             os.close(self._descriptor)
-            self._descriptor = -1
+        self._descriptor = -1
+
+    def _is_open(self) -> bool:
+        """Whether the descriptor is this journal's still: a program may close those that it did not open."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._file)
+        except OSError:
+            return False
+
+    def _open_again(self) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        if not os.path.samestat(os.fstat(descriptor), self._file):
+            os.close(descriptor)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
+        self._descriptor = descriptor
 
     def __enter__(self) -> JournalWriter:
         return self

@@ -17,7 +17,7 @@ from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.lifecycle import refusal
 from hpcorch.runtime.context.drift import DriftLog, Recorder
 from hpcorch.runtime.context.place import Place
-from hpcorch.runtime.program.execution import execute_program
+from hpcorch.runtime.program.execution import execute_program, job_argv
 from hpcorch.runtime.program.frozen_imports import FrozenFinder
 from hpcorch.runtime.program.snapshot import Snapshot, have_snapshot
 from hpcorch.runtime.program.task_file import TaskFile, enter_hydra, load_function, read_task
@@ -62,9 +62,15 @@ class Prepared:
         :param run: takes the function, and leaves by an exception
         :raises BaseException: what the program raises, and what ``run`` leaves by
         """
+        overrides = self.frozen.run.overrides
         if self.task.invocation is None:
-            run(load_function(self.task))
-        execute_program(self.task.invocation, self.frozen.run.overrides, self.finder, run)
+            from hpcorch.runtime.program.main_module import enter_main
+
+            function = load_function(self.task)
+            if (main := self.task.main) is not None:
+                function = enter_main(main, function, job_argv(main.argv, range(1, len(main.argv)), overrides))
+            run(function)
+        execute_program(self.task.invocation, overrides, self.finder, run)
 
     def configure(self, place: Place) -> tuple[Any, Any]:
         """Enter Hydra's state and compose: the context and the DictConfig that Hydra's ``run_job`` takes.

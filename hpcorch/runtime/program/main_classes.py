@@ -15,12 +15,32 @@ from typing import Any
 _MAIN = "__main__"
 
 
-def dumped(value: Any) -> bytes:
-    """A pickle in which a class of ``__main__`` is one with the class of that name in the main module of a job."""
+class TooLargeError(Exception):
+    """A pickle would have more bytes than it may."""
+
+
+class _Sink(io.BytesIO):
+    def __init__(self, most: int | None) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, content: Any, /) -> int:
+        if self._most is not None and self.tell() + memoryview(content).nbytes > self._most:
+            raise TooLargeError
+        return super().write(content)
+
+
+def dumped(value: Any, *, most: int | None = None) -> bytes:
+    """A pickle in which a class of ``__main__`` is one with the class of that name in the main module of a job.
+
+    :param most: bytes that it may have
+    :raises TooLargeError: it would have more
+    :raises Exception: whatever pickling meets
+    """
     from hpcorch.runtime.checkpoint.pickling import dump
 
     mark_classes(sys.modules[_MAIN])
-    sink = io.BytesIO()
+    sink = _Sink(most)
     dump(value, sink)
     return sink.getvalue()
 

@@ -12,12 +12,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import DriftError, ForeignFileError, UsageError
 from hpcorch.journal.files import read_regular
 from hpcorch.journal.manifest import digest
 from hpcorch.quick_dataclasses import dataclass
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.program.main_module import SentMain
 
 _AGAIN = "submit the run again to run the program as it is now"
 
@@ -74,6 +77,7 @@ class TaskFile:
     """A task file, verified and not unpickled yet: that imports the user's modules.
 
     :param function: the pickle of the function; None if the program is executed
+    :param main: the main module of the launch, if the function is sent
     :param hydra: the pickle of Hydra's state
     """
 
@@ -81,6 +85,7 @@ class TaskFile:
     invocation: Invocation | None
     problem: str | None
     function: bytes | None
+    main: SentMain | None
     hydra: bytes
 
 
@@ -90,6 +95,7 @@ def dump_task(task: Task) -> bytes:
     :raises UsageError: something that has to be sent cannot be pickled
     """
     from hpcorch.runtime.program.main_classes import dumped
+    from hpcorch.runtime.program.main_module import send_main
 
     try:
         function = dumped(task.function) if task.invocation is None else None
@@ -107,6 +113,7 @@ def dump_task(task: Task) -> bytes:
             invocation=task.invocation,
             problem=task.problem,
             function=function,
+            main=None if function is None else send_main(task.function),
             hydra=hydra,
         )
     )
@@ -154,7 +161,8 @@ def for_changed_code(file: TaskFile, sources: tuple[bytes, bytes] | None) -> byt
             "the task function is no function of a module, so it was sent to the jobs as a copy, which has the"
             " code of the launch: to run it as it is now, launch the program"
         )
-    return pickle.dumps(file)
+    main = file.main and replace(file.main, definitions=None)
+    return pickle.dumps(replace(file, main=main))
 
 
 def load_function(file: TaskFile) -> Callable[[Any], Any]:

@@ -744,17 +744,31 @@ def test_of_a_call_in_a_process_that_the_program_has_forked_the_function_is_sent
     write(
         project,
         app_py="""
-        import os
+        import multiprocessing, os, sys
+        from pathlib import Path
         import hydra
+
+        class Model:
+            def __init__(self, size): self.size = size
+
+        def double(x):
+            return 2 * x
 
         @hydra.main(version_base=None, config_path=None)
         def main(cfg):
-            return cfg.x
+            made = hydra.utils.instantiate(cfg.model)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                doubled = pool.map(double, [cfg.x])
+            return [made.size, type(made) is Model, doubled, [Path(sys.argv[0]).name, *sys.argv[2:]]]
 
-        if os.fork():
-            raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
-        main()
+        if __name__ == "__main__":
+            if os.fork():
+                raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+            main()
         """,
     )
-    assert results(project, "app.py", *LAUNCH, "+x=1") == [1]
+    model = "+model={_target_: __main__.Model, size: 3}"
+    assert results(project, "app.py", *LAUNCH, "+x=1", model) == [
+        [3, True, [2], ["app.py", "+x=1", "+model={_target_:__main__.Model,size:3}"]]
+    ]
     assert entries(project) == {("function", "a process that the program had forked has called it")}
