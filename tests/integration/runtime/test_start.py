@@ -35,16 +35,16 @@ OTHERS = (
     *("hpcorch.model.events.checkpoint", "hpcorch.model.events.command", "hpcorch.model.events.resources"),
     *("hpcorch.model.events.scheduler", "hpcorch.model.events.submission"),
 )
-MOST_OF_OURS = 73
+MOST_OF_OURS = 74
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory) -> set[str]:
-    """The modules that are loaded at the task's first statement."""
+    """The modules that are loaded at the task's first statement, in a run that finds its code unpacked."""
     app: App = make_app(tmp_path_factory.mktemp("start") / "project", "hpcorch_local")
     (app.folder / "app.py").write_text(APP)
-    assert app.launch("x=1").returncode == 0, app.output
-    (run,) = app.runs()
+    assert app.launch("x=1,2", "hydra.launcher.slots=1").returncode == 0
+    _, run = app.runs()
     return set(run.result)
 
 
