@@ -10,9 +10,7 @@ from typing import BinaryIO
 
 from hpcorch.errors import ForeignFileError
 from hpcorch.journal.layout import FILE_MODE
-
-# root, and whose files a file system shows that cannot tell (an NFS server without names, an unmapped id).
-_TRUSTED = (0, 65534)
+from hpcorch.users import is_trusted, name_of
 
 
 def sync_directory(folder: Path) -> None:
@@ -60,9 +58,9 @@ def open_regular(path: Path, *, own: bool = False) -> BinaryIO:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        if own and status.st_uid not in (os.geteuid(), *_TRUSTED):
+        if own and not is_trusted(status.st_uid):
             raise ForeignFileError(
-                f"{path} belongs to another user (uid {status.st_uid}): what others have written is not executed"
+                f"{path} belongs to {name_of(status.st_uid)}: what another user has written is not executed"
             )
         return os.fdopen(descriptor, "rb")
     except BaseException:

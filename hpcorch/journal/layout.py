@@ -24,18 +24,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from hpcorch.model.ids import AttemptId
+from hpcorch.users import stranger
+
+_log = logging.getLogger(__name__)
 
 STATE_DIR = ".hpcorch"
 LEDGER_NAME = "ledger.db"
 SITE_NAME = "site.yaml"
 LEDGER_VARIABLE = "HPCORCH_LEDGER"
+SITE_VARIABLE = "HPCORCH_SITE"
 
 SUBMISSIONS = "submissions"
 # What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
@@ -208,17 +214,38 @@ def _attempt_of(path: Path) -> AttemptId | None:
 def find_ledger(start: Path) -> Path | None:
     """The ledger that serves ``start``: $HPCORCH_LEDGER, else the nearest one walking up; None if neither is.
 
-    One that has sweeps to take over and no file yet counts; one in a folder that everybody writes to, such as
-    ``/tmp``, serves that folder alone.
+    One that has sweeps to take over and no file yet counts. Another user's does not, and one in a folder that
+    everybody writes to, such as ``/tmp``, serves that folder alone.
     """
     named = os.environ.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
     for folder in around(start):
         candidate = folder / STATE_DIR / LEDGER_NAME
-        if candidate.exists() or inbox_folder(candidate).is_dir():
+        if is_ours(folder) and (candidate.exists() or inbox_folder(candidate).is_dir()):
             return candidate
     return None
+
+
+def is_ours(project: Path) -> bool:
+    """Whether what ``.hpcorch`` of a folder holds may serve this user; one that is not there may.
+
+    Another user's is passed over: its ledger and its site profile would decide what is submitted.
+    """
+    state = project / STATE_DIR
+    owner = stranger(state)
+    if owner is not None:
+        _tell_passed_over(state, owner)
+    return owner is None
+
+
+@cache
+def _tell_passed_over(state: Path, owner: str) -> None:
+    _log.warning(
+        "%s belongs to %s, so it is passed over: if you want to use its ledger, name it with --ledger or $%s, and"
+        " its site profile with $%s",
+        *(state, owner, LEDGER_VARIABLE, SITE_VARIABLE),
+    )
 
 
 def inbox_folder(ledger: Path) -> Path:
@@ -251,5 +278,6 @@ def default_ledger(start: Path) -> Path:
     if found is not None:
         return found
     marks = (".git", f"{STATE_DIR}/{SITE_NAME}")
-    root = next((folder for folder in around(start) if any((folder / mark).exists() for mark in marks)), start)
+    folders = (folder for folder in around(start) if is_ours(folder))
+    root = next((folder for folder in folders if any((folder / mark).exists() for mark in marks)), start)
     return root / STATE_DIR / LEDGER_NAME

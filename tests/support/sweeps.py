@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from hpcorch.model.values import to_plain
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.sweep import FrozenLaunch, record_launch
 from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.users import own_name
 
 SWEEP = "20260101-120000-bcdf"
 HERE = "<this process>"  # a local pool that is alive
@@ -180,7 +180,7 @@ def make_sweep(
         "backend": "local",
         "directory": str(made.layout.directory),
         "project": str(project),
-        "user": getpass.getuser(),
+        "user": own_name(),
         "host": "login1",
         "cwd": str(project),
         "argv": ["train.py", "-m", "lr=0.1,0.2"],

@@ -24,7 +24,6 @@ takes over only by exchanging two names, which NFS refuses: the slots of the dea
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import time
@@ -38,6 +37,7 @@ from hpcorch.model.events import LeaseReported
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.leases.claim import DICE, Claim, steady
 from hpcorch.resources.leases.tickets import Ticket, pause_s, shortage
+from hpcorch.users import own_name
 
 
 class LeaseStage(Enum):
@@ -131,7 +131,7 @@ class Leases:
         form = Ticket(
             resource=self.resource, number=0, count=count, capacity=self.capacity, expiry_ms=expiry_ms, token=""
         )
-        owner = {"user": getpass.getuser(), "host": socket.gethostname(), "pid": os.getpid(), "run": self.run}
+        owner = {"user": own_name(), "host": socket.gethostname(), "pid": os.getpid(), "run": self.run}
         return Claim(self.directory, form, owner)
 
     def refusal(self, error: OSError) -> HpcorchError:

@@ -5,7 +5,6 @@ Runs of a local sweep can be cancelled: the pool is stopped, or single tasks of 
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.users import own_name
 
 # Runs in these states may have a process that can be asked to save a checkpoint.
 _RUNNING = frozenset({RunState.RUNNING, RunState.SUSPENDED, RunState.CANCELLING, RunState.UNCERTAIN})
@@ -158,7 +158,7 @@ class Control:
             return
         ledger = self.reconciler.ledger
         refused = {run.run: run.reason for run in refused_runs(ledger, ledger.sweep(self.sweep.id))}
-        reason = f"cancelled by {getpass.getuser()} before it was submitted"
+        reason = f"cancelled by {own_name()} before it was submitted"
         words = [
             JobObserved(
                 submission=NO_SUBMISSION,
@@ -230,7 +230,7 @@ def _requested(action: Action, target: Target, *, checkpoint: bool = False) -> C
         submission=target.submission.submission,
         action=action.value,
         runs=format_ranges(target.runs),
-        user=getpass.getuser(),
+        user=own_name(),
         uid=os.getuid(),
         host=socket.gethostname(),
         checkpoint=checkpoint,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
+from hpcorch.users import name_of
 
 # As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
 _ENDED_BY_REQUEST = frozenset({EXIT_SIGNAL_BASE + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
@@ -72,7 +72,5 @@ def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[Attem
 
 
 def _person(uid: int) -> str:
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:  # a user of the cluster whom this machine does not know
-        return f"uid {uid}"
+    name = name_of(uid)
+    return f"{name} (uid {uid})" if name != str(uid) else f"uid {uid}"  # whom this machine does not know

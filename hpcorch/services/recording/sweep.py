@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
 from hpcorch.model.states import Backend
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
+from hpcorch.users import own_name
 
 
 def record_environment(layout: SweepLayout, environ: Mapping[str, str]) -> None:
@@ -118,7 +118,7 @@ def _created(layout: SweepLayout, new: NewSweep) -> SweepCreated:
         backend=new.backend.value,
         directory=str(layout.directory),
         project=str(new.project),
-        user=getpass.getuser(),
+        user=own_name(),
         host=socket.gethostname(),
         cwd=str(Path.cwd()),
         argv=[os.fsdecode(word) for word in new.argv],

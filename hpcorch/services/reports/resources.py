@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from hpcorch.slurm import commands
 from hpcorch.slurm.answers.squeue import LicenseHolder, parse_license_holders
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.users import own_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,4 +155,4 @@ def _lease(resource: Resource) -> SharedResource:
 
 def _holder(owner: LeaseOwner) -> str:
     run = f"run {owner.run}" if owner.run else f"process {owner.pid} on {owner.host}"
-    return run if owner.user in (None, getpass.getuser()) else f"{owner.user}: {run}"
+    return run if owner.user in (None, own_name()) else f"{owner.user}: {run}"

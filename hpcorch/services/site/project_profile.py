@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, PolicyError, UsageError
-from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR, around
+from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, SITE_VARIABLE, STATE_DIR, around, is_ours
 from hpcorch.provenance.code.git import GitError, uncommitted_changes
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Profile
 from hpcorch.resources.request import resolve
 from hpcorch.slurm.answers.licenses import LicenseFit, check_licenses, parse_asked, runs_at_once
 from hpcorch.slurm.protocol import SlurmClient
 
-SITE_VARIABLE = "HPCORCH_SITE"
 _OF_ALL_USERS = Path("/etc/hpcorch") / SITE_NAME
 
 
 def project_at(start: Path) -> Path:
     """The project that a folder belongs to: the nearest one walking up that has a profile or a ledger, else the git
     checkout, else the folder itself."""
-    folders = list(around(start))
+    folders = [folder for folder in around(start) if is_ours(folder)]
     known = [one for one in folders if any((one / STATE_DIR / name).exists() for name in (SITE_NAME, LEDGER_NAME))]
     checkouts = [one for one in folders if (one / ".git").exists()]
     return next(iter([*known, *checkouts]), start)
@@ -54,7 +53,8 @@ def find_profile(project: Path, environ: Mapping[str, str] | None = None) -> Pat
 
 
 def _places(project: Path, environ: Mapping[str, str]) -> Iterator[Path]:
-    yield project_profile(project)
+    if is_ours(project):
+        yield project_profile(project)
     yield Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "hpcorch" / SITE_NAME
     yield _OF_ALL_USERS
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from hpcorch.slurm.answers import limits
 from hpcorch.slurm.answers.limits import Association, Limits, Qos
 from hpcorch.slurm.answers.partitions import Partition
 from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.users import own_name
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -43,7 +43,7 @@ def ask_accounting(client: SlurmClient) -> Accounting | None:
         return None
 
     def ask() -> Accounting:
-        default, mine = limits.parse_user(client.ask(limits.show_user(getpass.getuser(), config.cluster)))
+        default, mine = limits.parse_user(client.ask(limits.show_user(own_name(), config.cluster)))
         return Accounting(
             associations=mine,
             accounts=limits.parse_accounts(client.ask(limits.show_accounts(config.cluster))),

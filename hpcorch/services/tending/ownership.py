@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.layout import STATE_DIR
 from hpcorch.model.entities import Sweep
 from hpcorch.model.states import Backend
+from hpcorch.users import own_name, stranger
 
 if TYPE_CHECKING:
     from hpcorch.slurm.protocol import SlurmClient
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 
 def is_own(sweep: Sweep) -> bool:
     """Whether the user of this process submitted the sweep. With PrivateData others do not see all of its jobs."""
-    return sweep.user == getpass.getuser()
+    return owner_of(sweep) == own_name()
+
+
+def owner_of(sweep: Sweep) -> str:
+    """The user whose sweep it is. A record can name anybody, so whose its directory is counts for more."""
+    return stranger(Path(sweep.directory) / STATE_DIR) or sweep.user
 
 
 def check_own(sweep: Sweep, client: SlurmClient) -> None:
@@ -25,9 +32,8 @@ def check_own(sweep: Sweep, client: SlurmClient) -> None:
     :raises SlurmUnavailableError: Slurm does not answer
     """
     if not is_own(sweep):
-        raise UsageError(
-            f"sweep {sweep.id} is {sweep.user}'s, and only {sweep.user} can act on its jobs and see all of them"
-        )
+        owner = owner_of(sweep)
+        raise UsageError(f"sweep {sweep.id} is {owner}'s, and only {owner} can act on its jobs and see all of them")
     if sweep.backend is Backend.LOCAL or sweep.cluster is None:
         return
     here = client.config().cluster
@@ -45,7 +51,7 @@ def check_may_ask(sweep: Sweep, client: SlurmClient) -> None:
     :raises SlurmUnavailableError: Slurm does not answer
     """
     if not is_own(sweep):
-        raise UnavailableError(f"only {sweep.user}, who submitted it, can ask Slurm about all of its jobs")
+        raise UnavailableError(f"only {owner_of(sweep)}, who submitted it, can ask Slurm about all of its jobs")
     if sweep.cluster is not None and (here := client.config().cluster) != sweep.cluster:
         raise UnavailableError(
             f"sweep {sweep.id} is on the cluster {sweep.cluster}, and this machine belongs to {here}, where the"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 import hpcorch as api
 from hpcorch.model import events as ev
 from hpcorch.slurm.client import CliClient
+from hpcorch.users import own_name
 from tests.support import processes
 from tests.support.apps import App
 from tests.support.command_line import CommandLine
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.programs
 
-BY_ME = f"cancelled by {getpass.getuser()} with hpcorch cancel"
+BY_ME = f"cancelled by {own_name()} with hpcorch cancel"
 # Fails until somebody repairs the world; ``linger`` keeps the process alive after its end is on record.
 FRAIL = """
 import pathlib, threading, time
@@ -118,7 +118,7 @@ def test_an_end_by_another_hand_is_not_put_down_to_hpcorch(hpcorch, on_slurm):
     hpcorch("cancel", "last/0", "-y")
     subprocess.run(["scancel", "1_1"], check=True)
     wait_until(lambda: '"CANCELLED": 2' in hpcorch("status", "--refresh", "--json").out)
-    by_hand = f"cancelled by {getpass.getuser()} (uid {os.getuid()})"
+    by_hand = f"cancelled by {own_name()} (uid {os.getuid()})"
     assert [run["reason"] for run in runs(hpcorch)] == [BY_ME, by_hand]
 
 
@@ -183,7 +183,7 @@ def test_who_asked_for_what_is_in_the_record(hpcorch, on_slurm):
     events = json.loads(hpcorch("show", "--events", "--json").out)["events"]
     asked = [event["body"] for event in events if event["kind"] == "control-requested"]
     assert asked[-1]["action"] == "cancel"
-    assert (asked[-1]["runs"], asked[-1]["user"]) == ("0-1", getpass.getuser())
+    assert (asked[-1]["runs"], asked[-1]["user"]) == ("0-1", own_name())
     assert hpcorch("ledger", "check").code == 0
 
 
@@ -218,7 +218,7 @@ def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
     assert "(not submitted yet)" in ran.out
     (run,) = json.loads(hpcorch("status", "last/1", "--json").out)["runs"]
     assert run["state"] == "CANCELLED"
-    assert run["reason"] == f"cancelled by {getpass.getuser()} before it was submitted"
+    assert run["reason"] == f"cancelled by {own_name()} before it was submitted"
     assert "it is not over (UNCERTAIN)" in hpcorch("retry", "last/0").err
 
 
@@ -232,8 +232,7 @@ def test_what_slurm_refused_still_says_why_after_it_was_cancelled(hpcorch, fake_
     assert shown["counts"] == {"CANCELLED": 2}
     for run in shown["runs"]:
         assert run["reason"] == (
-            f"cancelled by {getpass.getuser()} before it was submitted;"
-            " Slurm had refused it: there is no such partition"
+            f"cancelled by {own_name()} before it was submitted; Slurm had refused it: there is no such partition"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 from hpcorch.errors import LeaseLostError, UsageError
 from hpcorch.resources.leases.lease import Lease, LeaseNews, Leases, LeaseStage
 from hpcorch.resources.leases.listing import holders, sharing_problem, waiting
+from hpcorch.users import own_name
 from tests.support import processes
 from tests.support.paths import REPOSITORY
 from tests.support.waiting import wait_until
@@ -138,7 +138,7 @@ def a_holder_to_be(directory: Path) -> Iterator[None]:
 def test_a_ticket_whose_maker_died_while_writing_it_is_shown_as_far_as_it_is_known(tmp_path: Path) -> None:
     (tmp_path / "io.000000000001.1of1.30000ms.0123456789abcdef").touch()
     (owner,) = waiting(tmp_path)
-    assert (owner.number, owner.user, owner.pid) == (1, getpass.getuser(), None)
+    assert (owner.number, owner.user, owner.pid) == (1, own_name(), None)
 
 
 def test_a_folder_that_is_missing_cannot_be_looked_into(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hpcorch.runtime.program.task_file import read_task
 @pytest.fixture
 def other_user(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 12345)
-    monkeypatch.setattr("hpcorch.journal.files._TRUSTED", ())
+    monkeypatch.setattr("hpcorch.users._TRUSTED", ())
 
 
 def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path):
@@ -28,7 +28,7 @@ def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path):
 def test_a_file_of_another_user_is_read_but_not_executed(tmp_path, other_user):
     (tmp_path / "file").write_bytes(b"content")
     assert read_regular(tmp_path / "file") == b"content"
-    with pytest.raises(RecordError, match="what others have written is not executed"):
+    with pytest.raises(RecordError, match="what another user has written is not executed"):
         read_regular(tmp_path / "file", own=True)
 
 
@@ -45,7 +45,7 @@ def test_a_task_file_that_cannot_be_used_is_refused_with_the_reason(tmp_path, ot
         read_task(path, "sha256:0")
     content = pickle.dumps(Missing())
     path.write_bytes(content)
-    with pytest.raises(DriftError, match="belongs to another user"):
+    with pytest.raises(DriftError, match="what another user has written"):
         read_task(path, digest(content))
     monkeypatch.undo()
     with pytest.raises(DriftError, match="was changed after submission"):

@@ -1,0 +1,43 @@
+"""Users by their uid. A name in an environment variable or in a file is anybody's to write."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+# root, and whose files a file system shows that cannot tell (an NFS server without names, an unmapped id).
+_TRUSTED = (0, 65534)
+
+
+def is_trusted(uid: int) -> bool:
+    """Whether what a user has written may decide what this user's processes do."""
+    return uid == os.geteuid() or uid in _TRUSTED
+
+
+@cache
+def name_of(uid: int) -> str:
+    """A user's name; the number where there is none, as in containers."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def own_name() -> str:
+    """The name of this process's user."""
+    return name_of(os.geteuid())
+
+
+def stranger(path: Path) -> str | None:
+    """The name of the user whom a file or folder belongs to, if what is in it may not be trusted.
+
+    :return: None if it is this user's, or is not there
+    """
+    try:
+        uid = path.stat().st_uid
+    except OSError:
+        return None
+    return None if is_trusted(uid) else name_of(uid)

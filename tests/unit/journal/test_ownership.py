@@ -1,0 +1,87 @@
+"""Whose a ledger or a site profile is that lies on the way up decides whether it serves this user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hpcorch.journal.layout import default_ledger, find_ledger
+from hpcorch.model.entities import Sweep
+from hpcorch.model.events import CONTROL_SOURCE, Event
+from hpcorch.model.folding.sweep import fold_sweep
+from hpcorch.services.site.project_profile import find_profile, project_at
+from hpcorch.services.tending.ownership import is_own
+from hpcorch.users import name_of
+from tests.support.events import SWEEP, created
+
+SOMEBODY = 4_000_001  # no user of this machine
+
+
+@pytest.fixture
+def disowned(monkeypatch: pytest.MonkeyPatch) -> Disown:
+    return Disown(monkeypatch)
+
+
+class Disown:
+    """Makes a folder another user's. Root can; to anybody else it is shown as such."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, SOMEBODY, -1)
+            return
+        real = Path.stat
+
+        def shown(found: Path, **options: bool) -> os.stat_result:
+            status = real(found, **options)
+            return os.stat_result([*status[:4], SOMEBODY, *status[5:]]) if found == path else status
+
+        self._monkeypatch.setattr(Path, "stat", shown)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout with a ledger and a profile, and a folder in it."""
+    for folder in (".hpcorch", ".git", "below"):
+        (tmp_path / folder).mkdir()
+    for name in ("ledger.db", "site.yaml"):
+        (tmp_path / ".hpcorch" / name).touch()
+    return tmp_path
+
+
+def test_ones_own_ledger_and_profile_on_the_way_up_serve(project: Path) -> None:
+    below = project / "below"
+    assert find_ledger(below) == default_ledger(below) == project / ".hpcorch/ledger.db"
+    assert find_profile(project_at(below), {}) == project / ".hpcorch/site.yaml"
+
+
+def test_another_users_are_passed_over_with_a_line_that_says_how_to_use_them(
+    project: Path, disowned: Disown, caplog: pytest.LogCaptureFixture
+) -> None:
+    disowned(project / ".hpcorch")
+    below = project / "below"
+    assert find_ledger(below) is None
+    assert default_ledger(below) == below / ".hpcorch/ledger.db"
+    assert find_profile(project, {"XDG_CONFIG_HOME": str(project)}) is None
+    assert find_profile(project_at(below), {"HPCORCH_SITE": str(project / ".hpcorch/site.yaml")})
+    (told,) = caplog.messages
+    assert f"{project}/.hpcorch belongs to {SOMEBODY}" in told
+    assert "--ledger" in told
+
+
+def recorded(user: str, directory: Path) -> Sweep:
+    fact = created(directory=str(directory), user=user)
+    return fold_sweep(Event(sweep=SWEEP, source=CONTROL_SOURCE, seq=0, time="", fact=fact))
+
+
+def test_a_sweep_is_its_directorys_owners_whatever_its_record_says(tmp_path: Path, disowned: Disown) -> None:
+    (tmp_path / ".hpcorch").mkdir()
+    sweep = recorded(name_of(os.geteuid()), tmp_path)
+    assert is_own(sweep)
+    assert not is_own(recorded("somebody", tmp_path))
+    disowned(tmp_path / ".hpcorch")
+    assert not is_own(sweep)
