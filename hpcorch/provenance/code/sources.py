@@ -62,11 +62,11 @@ def collect(
 
 
 def loaded_files(root: Path, modules: Mapping[str, ModuleType]) -> list[str]:
-    """The files below ``root`` that modules were loaded from, relative to it, in order."""
+    """The files below ``root`` that modules were loaded from, relative to it, in order; archives among them."""
     base = Path(os.path.realpath(root))
     found = set()
     for module in list(modules.values()):
-        file = getattr(module, "__file__", None)
+        file = getattr(getattr(module, "__loader__", None), "archive", None) or getattr(module, "__file__", None)
         if isinstance(file, str) and os.path.exists(file):  # noqa: PTH110 - text, of any content
             path = Path(file).absolute()
             # The file may be a link, which is kept; the folders on the way to it are real ones in a snapshot.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import linecache
 import shutil
@@ -10,10 +11,12 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
 from hpcorch.provenance.code.import_paths import Move
+from hpcorch.provenance.code.sources import loaded_files
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, is_frozen
 
 
@@ -110,3 +113,16 @@ def test_modules_of_other_places_and_of_hpcorch_are_left_to_python(project):
     finder = project.finder()
     assert finder.find_spec("hpcorch.errors", None) is None
     assert finder.find_spec("no_such_module", [str(project.root)]) is None
+
+
+def test_a_module_in_an_archive_is_frozen_with_the_archive(project, monkeypatch):
+    for top, word in ((project.tree, "frozen"), (project.root, "edited")):
+        with ZipFile(top / "lib.zip", "w") as archive:
+            archive.writestr("words_in_zip.py", f"WORD = '{word}'\n")
+    monkeypatch.syspath_prepend(str(project.root / "lib.zip"))
+    live: Any = importlib.import_module("words_in_zip")
+    del sys.modules["words_in_zip"]
+    assert loaded_files(project.root, {"words_in_zip": live}) == ["lib.zip"]
+    module: Any = project.load("words_in_zip", str(project.root / "lib.zip"))
+    assert module.WORD == "frozen"
+    assert project.told == []
