@@ -87,15 +87,24 @@ def wait_for_runs(
     """Return when every run of the sweep that was submitted is in a final state, and none is to be run again.
 
     Looks after the sweep meanwhile. One that Slurm refused, or never got, stays PLANNED and is not waited for.
-    While Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again.
+    While Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again, and
+    told if that is not over soon.
 
     :param progress: called with the count of runs in each state whenever it may have changed
     :param tell: called with what came of looking after the sweep
     """
 
+    failures = 0
+
     def look() -> Mapping[RunState, int]:
-        with suppress(UnavailableError):  # another process holds the ledger
+        nonlocal failures
+        try:
             reconciler.ingest()
+            failures = 0
+        except UnavailableError as error:  # another process holds the ledger, or the disk is full
+            failures += 1
+            if failures > 1:
+                tell(TendResult(sweep=reconciler.sweep, troubles=(error,)))
         return reconciler.ledger.counts(reconciler.sweep)
 
     def ask() -> None:

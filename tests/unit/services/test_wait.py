@@ -9,6 +9,7 @@ import pytest
 
 from hpcorch.errors import NotFoundError, SlurmUnavailableError, UnavailableError
 from hpcorch.model.states import RunState
+from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import Pauses, wait_for_runs
 from tests.support.tuning import Tune
 
@@ -55,17 +56,27 @@ def no_pauses(tune: Tune) -> None:
     tune(SLURM_PAUSES_S=(0.0, 0.0))
 
 
-def shown(reconciler: Scripted) -> list[Mapping[RunState, int]]:
+def shown(reconciler: Scripted, told: list[TendResult] | None = None) -> list[Mapping[RunState, int]]:
     seen: list[Mapping[RunState, int]] = []
-    wait_for_runs(reconciler, None, seen.append, print)  # type: ignore[arg-type]
+    tell = [] if told is None else told
+    wait_for_runs(reconciler, None, seen.append, tell.append)  # type: ignore[arg-type]
     return seen
 
 
 def test_waiting_outlasts_a_ledger_and_a_controller_that_do_not_answer() -> None:
     running, over = {RunState.RUNNING: 2}, {RunState.COMPLETED: 1, RunState.FAILED: 1}
-    reconciler = Scripted(running, running, running, over)
-    assert shown(reconciler)[-1] == over
+    reconciler, told = Scripted(running, running, running, over), list[TendResult]()
+    assert shown(reconciler, told)[-1] == over
     assert reconciler.asked == 2
+    assert {sentence for one in told for sentence in one.sentences} == {
+        "sweep s could not be tended: another process holds the ledger"
+    }
+
+
+def test_a_ledger_that_does_not_answer_once_is_not_told_of() -> None:
+    told: list[TendResult] = []
+    shown(Scripted({RunState.RUNNING: 1}, {RunState.COMPLETED: 1}), told)
+    assert told == []
 
 
 def test_runs_that_slurm_refused_are_not_waited_for() -> None:
