@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Longer cells would push the others out of sight; --json has all of it.
 _WIDEST_CELL = 100
 _GAP = "  "
+# What makes a formula of a cell's text in a spreadsheet (https://owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _STYLES: Mapping[str, str] = {
     **{state.value: "red" for state in NOT_FINE},
     **{
@@ -72,14 +74,27 @@ def write_json(value: Any) -> None:
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """CSV as spreadsheets and pandas read it: numbers as Python writes them, text as it is, nothing for None."""
-    cells = ([csv_cell(value) for value in row] for row in rows)
-    csv.writer(sys.stdout, lineterminator="\n").writerows(chain([columns], cells))
+    """CSV as spreadsheets and pandas read it: numbers as Python writes them, nothing for None.
+
+    Text is as it is, but for an apostrophe before what a spreadsheet would execute.
+    """
+    cells = ([csv_cell(value) for value in row] for row in chain([columns], rows))
+    csv.writer(sys.stdout, lineterminator="\n").writerows(cells)
 
 
 def csv_cell(value: Any) -> str:
     """A value as CSV has it."""
-    return value if isinstance(value, str) else value_text(value)
+    if not isinstance(value, str):
+        return value_text(value)
+    return f"'{value}" if value.startswith(_FORMULA) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_table(table: Table) -> None:
@@ -110,7 +125,7 @@ def _aligned(table: Table) -> Iterator[str]:
 
 
 def _cells(table: Table) -> list[list[str]]:
-    heads = [column.upper() for column in table.columns]
+    heads = [printable(column).upper() for column in table.columns]
     return [heads, *([shortened(printable(cell), _WIDEST_CELL) for cell in row] for row in table.rows)]
 
 
