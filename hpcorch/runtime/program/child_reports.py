@@ -32,37 +32,16 @@ class ChildReport:
     found: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildReports:
-    """The reports of one job.
+def read_reports(descriptor: int) -> list[ChildReport]:
+    """All reports so far; none if the program has closed the file.
 
-    :param descriptor: of the file; None where there is no such file, so that nobody reports
+    :param descriptor: of the job's own file
     """
-
-    descriptor: int | None
-
-    @classmethod
-    def open(cls) -> ChildReports:
-        """No reports yet."""
-        try:
-            return cls(descriptor=os.memfd_create("hpcorch"))
-        except (AttributeError, OSError):
-            return cls(descriptor=None)
-
-    @property
-    def path(self) -> str:
-        """Where :func:`report` opens the file; empty if it cannot."""
-        return "" if self.descriptor is None else f"/proc/{os.getpid()}/fd/{self.descriptor}"
-
-    def read(self) -> list[ChildReport]:
-        """All reports so far; none if the program has closed the file."""
-        if self.descriptor is None:
-            return []
-        try:
-            text = os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
-            return [ChildReport(**json.loads(line)) for line in text.splitlines()]
-        except (OSError, ValueError, TypeError):  # the descriptor is another file of the program's by now
-            return []
+    try:
+        text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        return [ChildReport(**json.loads(line)) for line in text.splitlines()]
+    except (OSError, ValueError, TypeError):  # the descriptor is another file of the program's by now
+        return []
 
 
 def report(path: str, told: ChildReport) -> None:

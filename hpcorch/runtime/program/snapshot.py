@@ -18,7 +18,6 @@ from hpcorch.provenance.code.import_paths import Move, imported_from, module_fil
 from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
-from hpcorch.runtime.program.child_reports import SCRIPT, ChildReports
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen, is_ours
 from hpcorch.slurm.job_environment import temporary_folders
 
@@ -33,14 +32,14 @@ class Snapshot:
     """The code of a run on this node, in use until the process ends.
 
     :param unpacked: kept, since its lock tells others of the use
-    :param reports: of Python processes that this one starts
+    :param reports: descriptor of the file in memory for reports of Python processes that this one starts
     """
 
     place: SnapshotPlace
     unpacked: UnpackedCode
     move: Move
     drift: DriftLog
-    reports: ChildReports
+    reports: int | None
     _seen: dict[str, str] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
@@ -51,7 +50,7 @@ class Snapshot:
         """
         own = [entry for entry in sys.path if entry not in sys_path]
         sys.path[:] = [*sys_path, *own]
-        tell_children(os.environ, self.move, self.reports.path)
+        tell_children(os.environ, self.move, self._reports_path)
         return enter(self.move, cwd, self._tell_live)
 
     def look(self, *, late: bool) -> None:
@@ -71,9 +70,18 @@ class Snapshot:
                 self.tell(name, file, late=late)
         self._take_reports()
 
+    @property
+    def _reports_path(self) -> str:
+        """Where other processes of the same user open the file of the reports; empty where there is none."""
+        return "" if self.reports is None else f"/proc/{os.getpid()}/fd/{self.reports}"
+
     def _take_reports(self) -> None:
         """Record, once each, what processes that this one started have executed of the live tree. They told it."""
-        for one in self.reports.read():
+        if self.reports is None or not _has_content(self.reports):
+            return
+        from hpcorch.runtime.program.child_reports import SCRIPT, read_reports  # few jobs have any
+
+        for one in read_reports(self.reports):
             what = f"{one.kind} {one.name}"
             if what not in self._told and one.name not in self._told:
                 self._told.add(what)
@@ -116,6 +124,20 @@ class Snapshot:
         )
 
 
+def _has_content(descriptor: int) -> bool:
+    try:
+        return os.fstat(descriptor).st_size > 0
+    except OSError:
+        return False
+
+
+def _file_for_reports() -> int | None:
+    try:
+        return os.memfd_create("hpcorch")
+    except (AttributeError, OSError):  # not on Linux
+        return None
+
+
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -154,7 +176,7 @@ def have_snapshot(place: SnapshotPlace, drift: DriftLog, environ: Mapping[str, s
         )
     remove_unused(base, days=tunables.UNPACKED_KEEP_DAYS)
     move = Move.of(Path(place.root), unpacked.tree)
-    return Snapshot(place=place, unpacked=unpacked, move=move, drift=drift, reports=ChildReports.open())
+    return Snapshot(place=place, unpacked=unpacked, move=move, drift=drift, reports=_file_for_reports())
 
 
 def node_folders(environ: Mapping[str, str]) -> list[Path]:
