@@ -181,7 +181,7 @@ def examine_drift(stories: Sequence[AttemptStory], run: Run, exam: Examination) 
         scripts = [drift for drift in story.drift if drift.script is not None]
         if scripts:
             tell = exam.warn if any(map(is_grave, scripts)) else exam.note
-            tell(attempt, f"{attempt}: {live_scripts_text(scripts)}", run=run.run)
+            tell(attempt, live_scripts_text(scripts) or "", run=run.run)
         for drift in story.drift:
             if drift.aspect == Aspect.ENVIRONMENT.value or drift in scripts:
                 continue
