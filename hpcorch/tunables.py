@@ -57,6 +57,8 @@ CLOCK_SKEW_S: Final = 600.0
 # is checked and then submitted, each within a time limit (an sbatch may outlive the launcher that was killed), and
 # a short job was visible nowhere for seconds after that (measured).
 SUBMISSION_SETTLES_S: Final = 60 + 2 * SLURM_SUBMIT_TIMEOUT_S
+# How long squeue may take to show the token of a job whose id sbatch has printed, where a site caches its answers.
+TOKEN_APPEARS_S: Final = 2.0
 # A launch is on record for some seconds before its submission is.
 LAUNCH_SUBMITS_S: Final = 60.0
 

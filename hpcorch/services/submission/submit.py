@@ -8,6 +8,8 @@ finds the intent and settles it by the token; a duplicate that turns up late is 
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +38,8 @@ from hpcorch.services.throttling.state import Entry, state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.protocol import SlurmClient
+
+_log = logging.getLogger(__name__)
 
 
 def look_up(client: SlurmClient, token: str, since: str) -> list[str]:
@@ -190,8 +194,14 @@ def _settle_answer(
     begun: str,
 ) -> str:
     found = look_up(client, token, begun)
-    if isinstance(answer, Submitted):
-        return accept(record, client, [answer.job_id, *found], cluster=answer.cluster)
+    if isinstance(answer, SubmissionUnknownError):
+        if not found:
+            raise answer
+        return accept(record, client, found, cluster=None)
     if not found:
-        raise answer
-    return accept(record, client, found, cluster=None)
+        time.sleep(tunables.TOKEN_APPEARS_S)
+        found = look_up(client, token, begun)
+    if found and answer.job_id not in found:
+        _log.warning("sbatch answered with job %s, which is another one than it submitted", answer.job_id)
+    # Nobody's job is touched because a wrapper of sbatch printed its id. Some clusters show no comments at all.
+    return accept(record, client, found or [answer.job_id], cluster=answer.cluster)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,19 @@ def test_of_jobs_with_one_token_only_the_oldest_ever_starts(campaign):
     assert campaign.submit(client=Overridden(submit=submit_three)) == "1"
     campaign.cluster.wait_until_idle()
     assert campaign.cluster.started() == ["1"]
+
+
+def test_a_wrapper_that_prints_another_jobs_id_makes_nobody_touch_that_job(campaign):
+    def submit(script: Path, **named: Any) -> Any:
+        return replace(CliClient().submit(script, **named), job_id="1")
+
+    assert campaign.submit() == "1"
+    campaign.cluster.wait_until_idle()
+    CliClient().submit(campaign.sweep.layout.script(0), env=os.environ)  # somebody's array, held
+    assert [row.reason for row in CliClient().queue(["2"])] == ["JobHeldUser"]
+    other = Overridden(submit=lambda script, **named: replace(submit(script, **named), job_id="2"))
+    assert campaign.submit(run=1, client=other) == "3"
+    assert [row.reason for row in CliClient().queue(["2"])] == ["JobHeldUser"]
 
 
 # Death of the submitter
