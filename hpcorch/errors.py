@@ -76,7 +76,7 @@ class RecordError(HpcorchError):
 
 
 class ForeignFileError(RecordError):
-    """A file that says what is executed belongs to another user."""
+    """What would be executed, or decides what is, belongs to another user."""
 
 
 class CheckpointError(HpcorchError):

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hpcorch.errors import RecordError
+from hpcorch.errors import ForeignFileError, RecordError
 from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.users import stranger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +107,19 @@ def locate(directory: Path, sweep: str) -> SweepLayout:
         f"the record of sweep {sweep} is not in {directory}: the sweep directory was moved or deleted, or now"
         " belongs to another sweep; the ledger keeps what it has recorded of this one"
     )
+
+
+def locate_own(directory: Path, sweep: str) -> SweepLayout:
+    """As :func:`locate`, to read objects from it: unpickling executes what whoever wrote them wants.
+
+    :raises ForeignFileError: it is another user's
+    :raises RecordError: it is not there
+    """
+    layout = locate(directory, sweep)
+    owner = stranger(layout.state)
+    if owner is not None:
+        raise ForeignFileError(
+            f"sweep {sweep} is {owner}'s: to read the objects that it returned would execute what {owner} wrote."
+            " The tables of hpcorch.Ledger and `hpcorch collect --json` have its values without that"
+        )
+    return layout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.journal.layout import SweepLayout, find_ledger
 from hpcorch.journal.manifest import read_all
-from hpcorch.journal.reader import locate
+from hpcorch.journal.reader import locate_own
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.ledger import LAST, Ledger
 from hpcorch.services.tending.refresh import bring_up_to_date
@@ -30,7 +30,7 @@ def collect(
     :param ledger: the ledger's file; by default $HPCORCH_LEDGER, else the nearest one walking up
     :param refresh: ask Slurm about runs that are not over; otherwise only journals are read
     :raises NotFoundError: there is no such sweep or ledger
-    :raises RecordError: the sweep directory is gone, or a result cannot be read back here
+    :raises RecordError: the sweep directory is gone or another user's, or a result cannot be read back here
     :raises UnavailableError: Slurm was to be asked and did not answer
     """
     path = Path(ledger) if ledger is not None else find_ledger(Path.cwd())
@@ -43,7 +43,7 @@ def collect(
         look = bring_up_to_date(found, [summary], refresh=refresh)
         if look.exit_code:
             raise UnavailableError("; ".join(look.notices))
-        layout = locate(Path(summary.sweep.directory), summary.sweep.id)
+        layout = locate_own(Path(summary.sweep.directory), summary.sweep.id)
         return [
             _results(layout, layout.manifest(launch.first_run)).read(found)
             for launch in found.launches(summary.sweep.id)

@@ -11,7 +11,7 @@ from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import DIR_MODE, SweepLayout
 from hpcorch.journal.manifest import ManifestRun, digest
-from hpcorch.journal.reader import locate
+from hpcorch.journal.reader import locate_own
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
 from hpcorch.model.seeds import SeedSource
@@ -63,7 +63,7 @@ def _outcomes(
     ledger: Ledger, sweep: str, indices: Sequence[int]
 ) -> dict[tuple[str, int], tuple[SweepLayout, Outcome]]:
     try:
-        layout = locate(Path(ledger.sweep(sweep).sweep.directory), sweep)
+        layout = locate_own(Path(ledger.sweep(sweep).sweep.directory), sweep)
         outcomes = read_outcomes(ledger, layout, sweep, indices)
     except (HpcorchError, OSError):
         return {}

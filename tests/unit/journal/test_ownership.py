@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.errors import ForeignFileError
 from hpcorch.journal.layout import default_ledger, find_ledger
+from hpcorch.journal.reader import locate_own
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import CONTROL_SOURCE, Event
 from hpcorch.model.folding.sweep import fold_sweep
@@ -15,6 +17,7 @@ from hpcorch.services.site.project_profile import find_profile, project_at
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.users import name_of
 from tests.support.events import SWEEP, created
+from tests.support.sweeps import make_sweep
 
 SOMEBODY = 4_000_001  # no user of this machine
 
@@ -85,3 +88,11 @@ def test_a_sweep_is_its_directorys_owners_whatever_its_record_says(tmp_path: Pat
     assert not is_own(recorded("somebody", tmp_path))
     disowned(tmp_path / ".hpcorch")
     assert not is_own(sweep)
+
+
+def test_objects_of_another_users_sweep_are_not_read(tmp_path: Path, disowned: Disown) -> None:
+    sweep = make_sweep(tmp_path)
+    assert locate_own(sweep.layout.directory, sweep.id) == sweep.layout
+    disowned(sweep.layout.state)
+    with pytest.raises(ForeignFileError, match="would execute what"):
+        locate_own(sweep.layout.directory, sweep.id)
