@@ -24,7 +24,7 @@ from hpcorch.api.records import (
 )
 from hpcorch.api.selection import Selectable, chosen_by, places, selected, settings_of, since_of, states_of, the_one
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
-from hpcorch.journal.layout import find_ledger
+from hpcorch.journal.project_search import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.services.reports.attempt_history import CHECKPOINT_KINDS, history_of

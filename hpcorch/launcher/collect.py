@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
-from hpcorch.journal.layout import SweepLayout, find_ledger
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import read_all
+from hpcorch.journal.project_search import find_ledger
 from hpcorch.journal.reader import locate_own
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.ledger import LAST, Ledger

@@ -17,8 +17,9 @@ from omegaconf import DictConfig
 from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.layout import SweepLayout, default_ledger
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
+from hpcorch.journal.project_search import default_ledger
 from hpcorch.launcher.composing.compose import Composer
 from hpcorch.launcher.composing.lengths import check_run_directories
 from hpcorch.launcher.composing.plan import Planner, manifest_bases

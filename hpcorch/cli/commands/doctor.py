@@ -60,7 +60,7 @@ def command(
     Each line is ok, limited (sweeps work, with a restriction), NOT OK or not checked; below a problem is what to
     do. Exits with 1 if something is not ok, and with 3 if Slurm did not answer.
     """
-    from hpcorch.journal.layout import default_ledger
+    from hpcorch.journal.project_search import default_ledger
     from hpcorch.services.doctor.report import JobsWanted, Subject, examine  # loads the way to Slurm
     from hpcorch.services.site.project_profile import find_profile, project_at
     from hpcorch.slurm.choose import slurm_client

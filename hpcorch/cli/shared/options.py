@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from hpcorch.errors import NotFoundError
-from hpcorch.journal.layout import find_ledger
+from hpcorch.journal.project_search import find_ledger
 from hpcorch.services.tending.inbox import take_over
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR, is_everybodys
+from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, STATE_DIR
+from hpcorch.journal.project_search import is_everybodys
 from hpcorch.journal.snapshots import to_text
 from hpcorch.provenance.code.git import Checkout
 from hpcorch.quick_dataclasses import dataclass

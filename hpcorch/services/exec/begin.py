@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.layout import SweepLayout, default_ledger
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.project_search import default_ledger
 from hpcorch.model.events import AttemptCalled
 from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass

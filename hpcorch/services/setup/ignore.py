@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import SITE_NAME, STATE_DIR, around
+from hpcorch.journal.layout import SITE_NAME, STATE_DIR
+from hpcorch.journal.project_search import around
 
 LINES = (f"{STATE_DIR}/*", f"!{STATE_DIR}/{SITE_NAME}", "multirun/", "outputs/", "slurm-*.out")
 _HEAD = "# What hpcorch and Hydra write. The site profile belongs in git."

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, PolicyError, UsageError
-from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, SITE_VARIABLE, STATE_DIR, around, is_ours
+from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, SITE_VARIABLE, STATE_DIR
+from hpcorch.journal.project_search import around, is_ours
 from hpcorch.provenance.code.git import GitError, uncommitted_changes
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Profile
 from hpcorch.resources.request import resolve

@@ -12,8 +12,8 @@ from typing import Any
 from hpcorch import process
 from hpcorch.errors import RecordError
 from hpcorch.journal.inbox import taken_over
-from hpcorch.journal.layout import default_ledger
 from hpcorch.journal.manifest import digest
+from hpcorch.journal.project_search import default_ledger
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE

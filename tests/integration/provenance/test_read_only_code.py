@@ -11,7 +11,7 @@ import pytest
 from hpcorch import process
 from hpcorch.errors import UnavailableError
 from hpcorch.journal import archives
-from hpcorch.journal.layout import default_ledger
+from hpcorch.journal.project_search import default_ledger
 from hpcorch.provenance.code.live_code import changed_files
 from hpcorch.services.actions.gc import find_garbage
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder

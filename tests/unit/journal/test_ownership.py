@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import ForeignFileError
-from hpcorch.journal.layout import default_ledger, find_ledger
+from hpcorch.journal.project_search import default_ledger, find_ledger
 from hpcorch.journal.reader import locate_own
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import CONTROL_SOURCE, Event

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from hpcorch.errors import NotFoundError, UsageError
-from hpcorch.journal.layout import default_ledger
+from hpcorch.journal.project_search import default_ledger
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Kind, Pool, PoolLimits, Profile
 from hpcorch.resources.request import most_at_once, resolve, with_licenses
