@@ -16,14 +16,19 @@ def is_trusted(uid: int) -> bool:
 
 
 @cache
-def name_of(uid: int) -> str:
-    """A user's name; the number where there is none, as in containers."""
+def known_name(uid: int) -> str | None:
+    """A user's name; None where this machine has none, as in containers."""
     import pwd
 
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        return None
+
+
+def name_of(uid: int) -> str:
+    """A user's name; the number where there is none."""
+    return known_name(uid) or str(uid)
 
 
 def own_name() -> str:

@@ -33,7 +33,7 @@ def find_ledger(start: Path) -> Path | None:
         return Path(named).expanduser().absolute()
     for folder in around(start):
         candidate = folder / STATE_DIR / LEDGER_NAME
-        if is_ours(folder) and (candidate.exists() or inbox_folder(candidate).is_dir()):
+        if may_serve(folder) and (candidate.exists() or inbox_folder(candidate).is_dir()):
             return candidate
     return None
 
@@ -48,7 +48,7 @@ def default_ledger(start: Path) -> Path:
     if found is not None:
         return found
     marks = (".git", f"{STATE_DIR}/{SITE_NAME}")
-    folders = (folder for folder in around(start) if is_ours(folder))
+    folders = (folder for folder in around(start) if may_serve(folder))
     root = next((folder for folder in folders if any((folder / mark).exists() for mark in marks)), start)
     return root / STATE_DIR / LEDGER_NAME
 
@@ -74,7 +74,7 @@ def is_everybodys(folder: Path) -> bool:
     return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
-def is_ours(project: Path) -> bool:
+def may_serve(project: Path) -> bool:
     """Whether what ``.hpcorch`` of a folder holds may serve this user; one that is not there may.
 
     Another user's is passed over: its ledger and its site profile would decide what is submitted.

@@ -37,7 +37,7 @@ from typing import Any, Final
 #: Plain form of a key that a change takes away; no value has this form, since plain keys double a leading ``$``.
 ABSENT: Final = {"$absent": True}
 
-_INTEGERS_OF_JSON: Final = range(-(1 << 63), 1 << 63)
+INTEGERS_OF_JSON: Final = range(-(1 << 63), 1 << 63)
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\s*")
 
 
@@ -94,7 +94,7 @@ def integer(text: str) -> int:
 def plain_number(value: float) -> Any:
     """The plain form of a number."""
     if isinstance(value, int):
-        return value if value in _INTEGERS_OF_JSON else {"$int": digits(value)}
+        return value if value in INTEGERS_OF_JSON else {"$int": digits(value)}
     return value if math.isfinite(value) else {"$float": str(value)}
 
 

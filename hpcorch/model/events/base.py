@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from hpcorch.model.ids import are_ranges, is_time
 from hpcorch.model.states import SubmissionForm
+from hpcorch.model.values import INTEGERS_OF_JSON
 from hpcorch.quick_dataclasses import dataclass
 
 CONTROL_SOURCE = "control"
@@ -49,9 +50,6 @@ Form: TypeAlias = str
 """A word of SubmissionForm."""
 StepValue: TypeAlias = list[Any]
 """A step, and the value that a metric had then."""
-
-INTEGERS = range(-(1 << 63), 1 << 63)
-"""What the ledger has room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +139,7 @@ def _items(container: Any) -> Any:
 
 def is_integer(value: Any) -> bool:
     """Whether the ledger has room for a value from JSON as an integer."""
-    return type(value) is int and value in INTEGERS
+    return type(value) is int and value in INTEGERS_OF_JSON
 
 
 _OPTIONAL = " | None"

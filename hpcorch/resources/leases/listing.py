@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.leases import ticket_files as files
 from hpcorch.resources.leases.tickets import Ticket
+from hpcorch.users import known_name
 
 _OF_ONE_HOST = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay"})
 
@@ -115,7 +115,7 @@ def _owner(ticket: Ticket, content: Mapping[str, Any], facts: os.stat_result, no
         number=ticket.number,
         count=ticket.count,
         capacity=ticket.capacity,
-        user=_user(facts.st_uid) or content.get("user"),
+        user=known_name(facts.st_uid) or content.get("user"),
         host=content.get("host"),
         pid=content.get("pid"),
         run=content.get("run"),
@@ -123,10 +123,3 @@ def _owner(ticket: Ticket, content: Mapping[str, Any], facts: os.stat_result, no
         heartbeat_age_s=age,
         expired=age > ticket.passed_after_s,
     )
-
-
-def _user(uid: int) -> str | None:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # this host does not know that user
-        return None

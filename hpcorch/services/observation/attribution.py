@@ -10,7 +10,7 @@ from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, parse_ranges
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
-from hpcorch.users import name_of
+from hpcorch.users import known_name
 
 # As a shell reports what died of it, and as sacct prints that (see hpcorch.slurm.answers.sacct.AccountingRow).
 _ENDED_BY_REQUEST = frozenset({EXIT_SIGNAL_BASE + CHECKPOINT_SIGNAL, CHECKPOINT_SIGNAL.value})
@@ -72,5 +72,5 @@ def _heeded(fact: JobObserved, request: ControlRequested, told: Collection[Attem
 
 
 def _person(uid: int) -> str:
-    name = name_of(uid)
-    return f"{name} (uid {uid})" if name != str(uid) else f"uid {uid}"  # whom this machine does not know
+    name = known_name(uid)
+    return f"{name} (uid {uid})" if name else f"uid {uid}"

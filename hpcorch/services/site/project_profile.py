@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcorch.errors import NotFoundError, PolicyError, UsageError
 from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, SITE_VARIABLE, STATE_DIR
-from hpcorch.journal.project_search import around, is_ours
+from hpcorch.journal.project_search import around, may_serve
 from hpcorch.provenance.code.git import GitError, uncommitted_changes
 from hpcorch.resources.profile.profile import CleanGit, Enforcement, Profile
 from hpcorch.resources.request import resolve
@@ -23,7 +23,7 @@ _OF_ALL_USERS = Path("/etc/hpcorch") / SITE_NAME
 def project_at(start: Path) -> Path:
     """The project that a folder belongs to: the nearest one walking up that has a profile or a ledger, else the git
     checkout, else the folder itself."""
-    folders = [folder for folder in around(start) if is_ours(folder)]
+    folders = [folder for folder in around(start) if may_serve(folder)]
     known = [one for one in folders if any((one / STATE_DIR / name).exists() for name in (SITE_NAME, LEDGER_NAME))]
     checkouts = [one for one in folders if (one / ".git").exists()]
     return next(iter([*known, *checkouts]), start)
@@ -54,7 +54,7 @@ def find_profile(project: Path, environ: Mapping[str, str] | None = None) -> Pat
 
 
 def _places(project: Path, environ: Mapping[str, str]) -> Iterator[Path]:
-    if is_ours(project):
+    if may_serve(project):
         yield project_profile(project)
     yield Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "hpcorch" / SITE_NAME
     yield _OF_ALL_USERS
