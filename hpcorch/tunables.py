@@ -228,6 +228,8 @@ LEDGER_SLICE_RUNS: Final = 10_000
 # Runs, and recent sweeps, that are looked at to say why `needed=true` has taken over no result.
 REUSE_LOOKED_AT: Final = 100
 REUSE_SWEEPS: Final = 50
+# Folders that are entered in search of sweep directories: minutes on a network file system.
+ADOPTION_FOLDERS: Final = 100_000
 # Runs whose indices are read at once.
 LEDGER_PAGE_RUNS: Final = 10_000
 # Events a part: about a second's work, so that processes finish together and starting one is worth it.

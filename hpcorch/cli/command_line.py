@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "Write tables, or everything that proves a run, to files.",
     "gc": "Remove snapshots of code that no sweep refers to.",
     "query": "Query the ledger in SQL.",
-    "ledger": "Check, copy or rebuild the ledger.",
+    "ledger": "Check, copy or rebuild the ledger, or make a lost one again.",
 }
 
 # Stands in for a command of the user's, and sees to signals itself from the first to the last.

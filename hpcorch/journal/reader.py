@@ -85,13 +85,22 @@ def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -
 
 def owner(layout: SweepLayout) -> str | None:
     """The id of the sweep whose record lies there; None if there is no record, or its first event is not whole."""
+    created = creation_of(layout)
+    return created.sweep if created is not None else None
+
+
+def creation_of(layout: SweepLayout) -> SweepCreated | None:
+    """The first fact of the record that lies there; None if there is no record, or its first event is not whole.
+
+    :raises OSError: it cannot be read
+    """
     try:
         with open_regular(layout.control) as file:
             first = file.readline()
-        event = decode(first, sweep="", source=CONTROL_SOURCE)
+        fact = decode(first, sweep="", source=CONTROL_SOURCE).fact
     except (FileNotFoundError, DamagedLineError):
         return None
-    return event.fact.sweep if isinstance(event.fact, SweepCreated) else None
+    return fact if isinstance(fact, SweepCreated) else None
 
 
 def locate(directory: Path, sweep: str) -> SweepLayout:

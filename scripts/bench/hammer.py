@@ -37,7 +37,7 @@ def write(name: str, path: Path) -> None:
         layout = SweepLayout(path.parent / sweep)
         segments = [segment(sweep, "control", control(layout, sweep, 0, RUNS), 0), *journals(sweep, range(RUNS))]
         with Ledger.open(path, write=True, create=True) as ledger:
-            ledger.ingest(sweep, segments, manifests_in(layout.directory))
+            ledger.ingest(sweep, segments, manifests_in(layout))
         print(sweep, flush=True)
         shutil.rmtree(layout.directory)
 

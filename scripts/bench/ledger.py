@@ -83,7 +83,7 @@ def _hpcorch(path: Path, *words: str) -> list[str]:
 def fill(ledger: Ledger, root: Path, runs: int, *, by_sacct: bool) -> tuple[int, Stopwatch]:
     """Ingest one sweep, launch by launch and then journals as they come; events, and ingestion's own time."""
     layout = SweepLayout(root / "sweep")
-    manifests = manifests_in(layout.directory)
+    manifests = manifests_in(layout)
     events, known, watch = 0, 0, Stopwatch()
 
     def ingest(segments: list[Segment]) -> None:

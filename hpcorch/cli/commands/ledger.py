@@ -11,8 +11,11 @@ import click
 from hpcorch import tunables
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import printable
+from hpcorch.cli.shared.text import counted, printable
 from hpcorch.ledger import Ledger
+
+# What was passed over can be a whole cluster's folders.
+_NAMED = 20
 
 
 @click.group(
@@ -20,10 +23,11 @@ from hpcorch.ledger import Ledger
         "hpcorch ledger check",
         "hpcorch ledger backup /archive/ledger-2026-11.db",
         "hpcorch --ledger /project/.hpcorch/ledger.db ledger rebuild",
+        "hpcorch ledger adopt",
     )
 )
 def command() -> None:
-    """Check, copy or rebuild the ledger."""
+    """Check, copy or rebuild the ledger, or make a lost one again."""
 
 
 @command.command(epilog=examples("hpcorch ledger check", "hpcorch ledger check --deep --json"))
@@ -88,3 +92,38 @@ def rebuild(place: Place, *, as_json: bool) -> None:
         output.write_json({"ledger": str(path), "runs": runs})
     else:
         output.write(printable(f"{path}: {runs} runs rebuilt from their events"))
+
+
+@command.command(epilog=examples("hpcorch ledger adopt", "hpcorch ledger adopt /scratch/me/sweeps --json"))
+@click.argument("folders", metavar="[DIRECTORY]...", nargs=-1, type=click.Path(path_type=Path))
+@json_option
+@pass_place
+def adopt(place: Place, *, folders: tuple[Path, ...], as_json: bool) -> int:
+    """Read sweep directories below each DIRECTORY into the ledger.
+
+    A lost ledger is made again: sweep directories hold all events. Without DIRECTORY, the project's folder is
+    searched. Your own sweeps are taken in, also records that were set aside; what the ledger has already is brought
+    up to date. Symbolic links are not followed, and neither the directories of runs are searched nor folders that
+    have a ledger of their own: name them. To do it twice does no harm. Exits with 1 if a sweep is damaged.
+    """
+    from hpcorch.services.adoption.adopt import adopt as take_in  # loads what reads records
+
+    done = take_in(place.new_ledger_path(), folders)
+    if as_json:
+        output.write_json(done.as_plain())
+        return done.exit_code
+    for one in done.sweeps:
+        if one.is_new:
+            output.write(printable(f"sweep {one.sweep} ({counted(one.runs, 'run')}) taken in from {one.directory}"))
+    for passed in done.passed_over[:_NAMED]:
+        output.note(f"{passed.path} passed over: {passed.reason}")
+    if len(done.passed_over) > _NAMED:
+        output.note(f"{len(done.passed_over) - _NAMED} more passed over; --json has all")
+    new = sum(one.is_new for one in done.sweeps)
+    made = ", which was made anew" if done.is_made else ""
+    output.write(
+        printable(
+            f"{counted(new, 'sweep')} taken into {done.ledger}{made}; it had {len(done.sweeps) - new} already"
+        )
+    )
+    return done.exit_code

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from hpcorch.errors import NotFoundError
-from hpcorch.journal.project_search import find_ledger
+from hpcorch.journal.project_search import default_ledger, find_ledger
 from hpcorch.services.tending.inbox import take_over
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -36,13 +36,18 @@ class Place:
         if found is None:
             raise NotFoundError(
                 f"there is no ledger in {Path.cwd()} or above: run a sweep first, go to the project's folder, or"
-                " name the ledger with --ledger or $HPCORCH_LEDGER"
+                " name the ledger with --ledger or $HPCORCH_LEDGER; if it was lost, `hpcorch ledger adopt` in that"
+                " folder makes it again from the sweep directories"
             )
         for trouble in take_over(found):
             from hpcorch.cli.shared.output import note  # rarely needed
 
             note(trouble)
         return found
+
+    def new_ledger_path(self) -> Path:
+        """The ledger's file, or where a launch would make it."""
+        return self.named or default_ledger(Path.cwd())
 
 
 pass_place = click.make_pass_decorator(Place)

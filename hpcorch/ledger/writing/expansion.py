@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestRun, read_all
 from hpcorch.model.events import BasePlanned, Event, Fact, LaunchPlanned, RunPlanned
 from hpcorch.model.ids import AttemptId
@@ -21,15 +22,15 @@ from hpcorch.quick_dataclasses import dataclass
 Manifests = Callable[[LaunchPlanned], Iterable[Fact]]
 
 
-def manifests_in(directory: Path) -> Manifests:
-    """Reads manifests from a sweep directory, each verified against the digest in the control journal.
+def manifests_in(layout: SweepLayout) -> Manifests:
+    """Reads manifests of a sweep's record, each verified against the digest in the control journal.
 
     What it returns raises RecordError for a manifest that is damaged or another than was planned, and
     UnavailableError for one that cannot be read (on a network file system it may show up later).
     """
 
     def read(launch: LaunchPlanned) -> Iterator[Fact]:
-        path = directory / launch.manifest
+        path = layout.present(layout.directory / launch.manifest)
         try:
             found = _digest(path)
             if found != launch.manifest_digest:

@@ -196,7 +196,7 @@ def _make_ledger(directory: Path, sweep: str) -> None:
     path = directory / STATE_DIR / LEDGER_NAME
     layout.journals.mkdir(mode=DIR_MODE, exist_ok=True)
     with Ledger.open(path, write=True, create=True) as ledger:
-        ledger.ingest(sweep, read_sweep(layout, sweep=sweep, offsets={}), manifests_in(layout.directory))
+        ledger.ingest(sweep, read_sweep(layout, sweep=sweep, offsets={}), manifests_in(layout))
     for left in path.parent.glob(f"{LEDGER_NAME}.lock*"):
         left.unlink()
 

@@ -147,11 +147,9 @@ def examine_plans(evidence: Evidence, launch: LaunchPlanned, exam: Examination) 
     layout = evidence.place.layout
     source = source_of(launch)
     stored = evidence.sources.get(source, {})
-    if layout.aside is not None:
-        return  # what was set aside is not at its recorded path; its digest has been compared
     planned = Event(sweep=evidence.sweep.id, source=CONTROL_SOURCE, seq=0, time="", fact=launch)
     try:
-        events = list(expand(planned, manifests_in(layout.directory)(launch)))
+        events = list(expand(planned, manifests_in(layout)(launch)))
     except HpcorchError as error:
         exam.error(launch.manifest, str(error))
         return

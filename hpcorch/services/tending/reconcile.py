@@ -81,7 +81,7 @@ class Reconciler:
             ) from error
         if note or any(segment.end > segment.start for segment in segments):
             looked = note or not self._is_script(segments)
-            self.ledger.ingest(self.sweep, segments, manifests_in(self.layout.directory), looked=looked)
+            self.ledger.ingest(self.sweep, segments, manifests_in(self.layout), looked=looked)
 
     def _is_script(self, segments: Iterable[Segment]) -> bool:
         with suppress(NotFoundError):

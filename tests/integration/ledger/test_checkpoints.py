@@ -172,9 +172,7 @@ def test_journal_of_many_logged_steps_is_passed_over_once(tmp_path: Path) -> Non
         for fact in [*attempt()[:4], *(logged(step) for step in range(200)), summary(199, 0.5)]:
             writer.append(fact)
     with Ledger.open(tmp_path / "l.db", write=True, create=True) as ledger:
-        ledger.ingest(
-            SWEEP, read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP)), manifests_in(layout.directory)
-        )
+        ledger.ingest(SWEEP, read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP)), manifests_in(layout))
         assert ledger.offset(SWEEP, "0.s0.r0") == journal.stat().st_size
         assert len(ledger.events(SWEEP, 0)) == 6
         with JournalWriter.resume(journal) as writer:
@@ -182,7 +180,7 @@ def test_journal_of_many_logged_steps_is_passed_over_once(tmp_path: Path) -> Non
             writer.append(logged(200))
         news = list(read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP)))
         assert [segment.events for segment in news] == [(), ()]
-        assert ledger.ingest(SWEEP, news, manifests_in(layout.directory)).events == 0
+        assert ledger.ingest(SWEEP, news, manifests_in(layout)).events == 0
         assert ledger.offset(SWEEP, "0.s0.r0") == journal.stat().st_size
         assert ledger.check(deep=True) == []
 

@@ -164,7 +164,7 @@ def test_journals_and_manifest_on_disk_are_read_once(tmp_path: Path, layout: Swe
 
         def refresh() -> int:
             found = read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP))
-            return ledger.ingest(SWEEP, found, manifests_in(layout.directory)).events
+            return ledger.ingest(SWEEP, found, manifests_in(layout)).events
 
         assert refresh() == 13
         assert refresh() == 0
@@ -186,7 +186,7 @@ def test_torn_tail_at_every_byte_is_waited_for(tmp_path: Path, layout: SweepLayo
         for size in [*range(0, len(whole), 37), len(whole)]:
             journal.write_bytes(whole[:size])
             segments = list(read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP)))
-            ledger.ingest(SWEEP, segments, manifests_in(layout.directory))
+            ledger.ingest(SWEEP, segments, manifests_in(layout))
             ended = size == len(whole)
             assert (ledger.run(SWEEP, 0).state is RunState.COMPLETED) == ended
         assert len(ledger.events(SWEEP, 0)) == 6
@@ -201,7 +201,7 @@ def test_altered_manifest_is_refused_and_nothing_is_guessed(tmp_path: Path, layo
 
         def refresh() -> None:
             found = read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP))
-            ledger.ingest(SWEEP, found, manifests_in(layout.directory))
+            ledger.ingest(SWEEP, found, manifests_in(layout))
 
         with pytest.raises(RecordError, match="is not the one that was planned"):
             refresh()

@@ -17,33 +17,13 @@ from hpcorch.services.site.project_profile import find_profile, project_at
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.users import name_of
 from tests.support.events import SWEEP, created
+from tests.support.ownership import SOMEBODY, Disown
 from tests.support.sweeps import make_sweep
-
-SOMEBODY = 4_000_001  # no user of this machine
 
 
 @pytest.fixture
 def disowned(monkeypatch: pytest.MonkeyPatch) -> Disown:
     return Disown(monkeypatch)
-
-
-class Disown:
-    """Makes a folder another user's. Root can; to anybody else it is shown as such."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-
-    def __call__(self, path: Path) -> None:
-        if os.geteuid() == 0:
-            os.chown(path, SOMEBODY, -1)
-            return
-        real = Path.stat
-
-        def shown(found: Path, **options: bool) -> os.stat_result:
-            status = real(found, **options)
-            return os.stat_result([*status[:4], SOMEBODY, *status[5:]]) if found == path else status
-
-        self._monkeypatch.setattr(Path, "stat", shown)
 
 
 @pytest.fixture

@@ -1,0 +1,187 @@
+"""Taking in sweeps from their directories. They hold all events, so that a lost ledger can be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import HpcorchError, NotFoundError, RecordError
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.layout import STATE_DIR, SweepLayout
+from hpcorch.journal.reader import creation_of, locate
+from hpcorch.ledger import Ledger
+from hpcorch.model.events import SweepCreated
+from hpcorch.quick_dataclasses import dataclass
+from hpcorch.services.adoption.search import PassedOver, find_records
+from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.users import stranger
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """A sweep that the ledger has now.
+
+    :param is_new: it did not have it before
+    """
+
+    sweep: str
+    directory: Path
+    runs: int
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """The result of taking in sweeps.
+
+    :param is_made: whether the ledger was made for it
+    :param sweeps: in order of their ids
+    """
+
+    ledger: Path
+    is_made: bool
+    sweeps: Sequence[Adopted]
+    passed_over: Sequence[PassedOver]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if something has to be put right before all can be taken in."""
+        return int(any(one.is_fault for one in self.passed_over))
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "ledger": str(self.ledger),
+            "made": self.is_made,
+            "sweeps": [
+                {"sweep": one.sweep, "directory": str(one.directory), "runs": one.runs, "new": one.is_new}
+                for one in self.sweeps
+            ],
+            "passed_over": [
+                {"path": str(one.path), "reason": one.reason, "fault": one.is_fault} for one in self.passed_over
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """A record of this user's, as its first fact describes it."""
+
+    layout: SweepLayout
+    created: SweepCreated
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it is where it was written, under this or another name of the same folder."""
+        with suppress(OSError):
+            return self.layout.directory.samefile(self.created.directory)
+        return False
+
+
+def adopt(ledger: Path, folders: Sequence[Path] = ()) -> Adoption:
+    """Take this user's sweeps below some folders into a ledger, which is made if it is not there.
+
+    Each sweep is stored as a whole. To do it again, or twice at once, does no harm.
+
+    :param folders: by default the project's folder
+    :raises NotFoundError: a folder is not there, or there is no ledger, and nothing to take into one
+    :raises RecordError: what is in the ledger's place is none
+    :raises UnavailableError: the ledger cannot be written
+    """
+    chosen = [folder.absolute() for folder in folders] or [_project_of(ledger)]
+    for folder in chosen:
+        if not folder.is_dir():
+            raise NotFoundError(f"{folder} is not a folder: name folders that sweep directories are in")
+    passed_over: list[PassedOver] = []
+    sweeps: list[Adopted] = []
+    found = sorted(
+        _own_records(chosen, ledger, passed_over), key=lambda one: (one.created.sweep, not one.is_at_home)
+    )
+    is_made = not ledger.exists()
+    if is_made and not found:
+        raise _nothing_below(chosen, passed_over)
+    with Ledger.open(ledger, write=True, create=True) as writer:
+        for record in found:
+            done = _take_in(writer, record)
+            passed_over.append(done) if isinstance(done, PassedOver) else sweeps.append(done)
+    return Adoption(ledger=ledger, is_made=is_made, sweeps=sweeps, passed_over=passed_over)
+
+
+def _nothing_below(folders: Sequence[Path], passed_over: Sequence[PassedOver]) -> NotFoundError:
+    where = ", ".join(map(str, folders))
+    others = "".join(f"; {one.path} was passed over: {one.reason}" for one in passed_over[:_NAMED])
+    return NotFoundError(
+        f"no sweep directory of yours is below {where}, so no ledger is made: name the folders that they are in"
+        f"{others}"
+    )
+
+
+def _project_of(ledger: Path) -> Path:
+    return ledger.absolute().parent.parent if ledger.parent.name == STATE_DIR else Path.cwd()
+
+
+def _own_records(folders: Iterable[Path], ledger: Path, passed_over: list[PassedOver]) -> Iterator[_Record]:
+    """The records that may be taken in, each once; what was passed over is noted."""
+    seen: set[Path] = set()
+    for folder in folders:
+        for found in find_records(folder, ledger.absolute()):
+            if isinstance(found, SweepLayout):
+                if found.state in seen:
+                    continue
+                seen.add(found.state)
+            one = _own_record(found) if isinstance(found, SweepLayout) else found
+            if isinstance(one, PassedOver):
+                passed_over.append(one)
+            else:
+                yield one
+
+
+def _own_record(layout: SweepLayout) -> _Record | PassedOver:
+    other = stranger(layout.state) or stranger(layout.control)
+    if other is not None:
+        return PassedOver(path=layout.state, reason=f"it belongs to {other}")
+    try:
+        created = creation_of(layout)
+    except OSError as error:
+        return PassedOver(path=layout.control, reason=f"it cannot be read ({error.strerror})", is_fault=True)
+    if created is None:
+        reason = "its first line is damaged, so that nothing says which sweep it is of: restore it from a backup"
+        return PassedOver(path=layout.control, reason=reason, is_fault=True)
+    return _Record(layout=layout, created=created)
+
+
+def _take_in(writer: Ledger, record: _Record) -> Adopted | PassedOver:
+    layout, sweep = record.layout, record.created.sweep
+    try:
+        known = _directory_in(writer, sweep)
+        if known is not None and not _is_same(known, layout) and _has_record(known, sweep):
+            return PassedOver(path=layout.state, reason=f"it is a copy of sweep {sweep}, which is in {known}")
+        Reconciler(writer, ControlJournal(layout, sweep)).ingest()
+        runs = sum(writer.counts(sweep).values())
+    except (HpcorchError, OSError) as error:
+        return PassedOver(path=layout.state, reason=f"sweep {sweep} cannot be taken in: {error}", is_fault=True)
+    return Adopted(sweep=sweep, directory=layout.directory, runs=runs, is_new=known is None)
+
+
+def _directory_in(ledger: Ledger, sweep: str) -> Path | None:
+    """Where a ledger has a sweep; None if it does not know it."""
+    with suppress(NotFoundError):
+        return Path(ledger.sweep(sweep).sweep.directory)
+    return None
+
+
+def _is_same(directory: Path, layout: SweepLayout) -> bool:
+    with suppress(OSError):
+        return directory.samefile(layout.directory)
+    return False
+
+
+def _has_record(directory: Path, sweep: str) -> bool:
+    with suppress(RecordError, OSError):
+        locate(directory, sweep)
+        return True
+    return False
