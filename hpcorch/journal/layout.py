@@ -12,7 +12,7 @@
         control.jsonl                       control journal; written under control.lock
         launch-<first run>/manifest.jsonl    one per launch, immutable
         launch-<first run>/task.pkl          the task function of that launch
-        submissions/s<number>.sbatch        what was handed to sbatch
+        submissions/s<number>-<token>.sbatch  what was handed to sbatch
         journal/<run>.s<submission>.r<restart>.jsonl
         logs/s<submission>_<array index>.log
         results/<attempt>.pkl               results too large for the journal
@@ -116,8 +116,9 @@ class SweepLayout:
     def task(self, first_run: int) -> Path:
         return self.launch(first_run) / "task.pkl"
 
-    def script(self, submission: int) -> Path:
-        return self.state / SUBMISSIONS / f"s{submission}.sbatch"
+    def script(self, submission: int, token: str) -> Path:
+        """What is handed to sbatch. Slurm shows its path, and so the token, also at sites that rewrite comments."""
+        return self.state / SUBMISSIONS / f"s{submission}-{token}.sbatch"
 
     def keeper_script(self, submission: int) -> Path:
         return self.state / SUBMISSIONS / f"s{submission}-keeper.sbatch"

@@ -86,6 +86,7 @@ class Submission:
     keeper: str | None = None  # id of the job that tends the sweep when this one is over
     form: SubmissionForm = SubmissionForm.TASKS
     cancellations: tuple[Cancellation, ...] = ()
+    printed: str | None = None  # the job id that sbatch printed, of which nobody knows yet whether it is this one's
 
     def cancellation_of(self, run: int) -> Cancellation | None:
         """The last request to cancel a run of it; None if nobody asked."""

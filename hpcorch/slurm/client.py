@@ -94,13 +94,17 @@ class CliClient:
         return sacct.parse(_answer(self._run(commands.sacct(ids, since, fields))), fields)
 
     def find_token(self, token: str, since: datetime) -> list[str]:
-        listed = _answer(self._run(commands.squeue_comments(os.getuid())))
+        listed = _answer(self._run(commands.squeue_tokens(os.getuid())))
         found = squeue.jobs_with_token(listed, token)
         if self.config().accounting:
             fields = [field for field in commands.TOKEN_FIELDS if field in self._sacct_fields]
             rows = _answer(self._run(commands.sacct_of_user(os.getuid(), since, fields)))
             found += sacct.jobs_with_token(rows, token)
         return sorted(set(found), key=int)
+
+    def script(self, job_id: str) -> str:
+        done = self._run(commands.scontrol_script(job_id))
+        return done.stdout if done.returncode == 0 else ""
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         if job_ids:

@@ -14,7 +14,8 @@ from hpcorch.slurm.job_environment import is_inside_job
 
 # Fields of squeue that squeue.parse expects; the comment is last, since only it may hold the separator.
 QUEUE_FORMAT = "%i|%A|%F|%K|%T|%V|%N|%r|%k"
-TOKEN_FORMAT = "%F|%k"  # noqa: S105 - a submission's token is no secret
+# The comment, and the command: the path of the script.
+TOKEN_FORMAT = "%F|%k|%o"  # noqa: S105 - a submission's token is no secret
 # In sacct's the command line is last for the same reason. The last two are left out where sacct does not list them.
 ACCOUNTING_FIELDS = ("JobIDRaw", "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Reason")
 STEPS_CODE_FIELD = "DerivedExitCode"
@@ -110,8 +111,8 @@ def squeue_licenses() -> list[str]:
     return ["squeue", "-h", "-r", "-t", "R,CG,S,PD", "-o", "%u|%T|%r|%W"]
 
 
-def squeue_comments(uid: int) -> list[str]:
-    """Array id and comment of every job of a user that the controller remembers."""
+def squeue_tokens(uid: int) -> list[str]:
+    """Array id, comment and command of every job of a user that the controller remembers."""
     return ["squeue", "-h", "-t", "all", "-u", str(uid), "-o", TOKEN_FORMAT]
 
 
@@ -166,6 +167,11 @@ def scontrol_licenses() -> list[str]:
 def scontrol_job(job_id: str) -> list[str]:
     """Show a job or an element of an array, on one line."""
     return ["scontrol", "-o", "show", "job", job_id]
+
+
+def scontrol_script(job_id: str) -> list[str]:
+    """Print the batch script that the controller has of a job of one's own; of an unknown one nothing."""
+    return ["scontrol", "write", "batch_script", job_id, "-"]
 
 
 def scontrol_version() -> list[str]:

@@ -62,13 +62,20 @@ class SlurmClient(Protocol):
         """
 
     def find_token(self, token: str, since: datetime) -> list[str]:
-        """Ids of our own jobs whose comment or command line holds the token, oldest first.
+        """Ids of our own jobs whose comment, script's path or command line holds the token, oldest first.
 
         The controller shows a job at once. The database, asked too if there is one, follows within seconds, and
         lists no held job that was never free to start (measured on 22.05, 24.11 and 26.05). A job that an
         ``sbatch`` still in flight makes is not there yet.
 
         :param since: aware time before the submission was tried
+        """
+
+    def script(self, job_id: str) -> str:
+        """The batch script that the controller has of one of our own jobs; empty if it shows none.
+
+        It is there at once, also of a held array, whatever way the script was handed to ``sbatch`` (measured on
+        22.05, 24.11 and 26.05).
         """
 
     def cancel(self, job_ids: Sequence[str]) -> None:

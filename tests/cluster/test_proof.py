@@ -71,11 +71,11 @@ def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice
     assert compared["sameness"] == "identical"
     assert "checkpoint of step 8" in [entry["what"] for entry in compared["compared"]]
 
-    (script,) = (workspace / "multirun").glob("*/*/.hpcorch/submissions/s0.sbatch")
+    (script,) = (workspace / "multirun").glob("*/*/.hpcorch/submissions/s0-*.sbatch")
     as_alice.output(["sed", "-i", "s/hpcorch.runtime/other.runtime/", str(script)])
     code, found = audit("last")
     assert code == 1
-    assert ["s0.sbatch" in f["touched"] for f in found["findings"] if f["severity"] == "error"] == [True]
+    assert [script.name in f["touched"] for f in found["findings"] if f["severity"] == "error"] == [True]
 
 
 def test_slurm_repeats_a_run_with_what_it_asked_for_and_who_left_asks_again(as_alice, app, workspace):

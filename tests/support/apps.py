@@ -89,6 +89,11 @@ class App:
     def layout(self) -> SweepLayout:
         return SweepLayout(Path(self.summary().sweep.directory))
 
+    def script(self, submission: int) -> Path:
+        """The batch script of a submission."""
+        (path,) = (self.layout().state / "submissions").glob(f"s{submission}-*.sbatch")
+        return path
+
 
 def make_app(folder: Path, launcher: str) -> App:
     """Write the application into a folder."""

@@ -14,8 +14,8 @@ from hpcorch.slurm.error_texts import LONGEST_TEXT
 #: Bytes of a name, and of a path, that Linux takes; PATH_MAX counts the NUL at the end.
 LONGEST_NAME: Final = 255
 LONGEST_PATH: Final = 4095
-#: Bytes that hpcorch and Hydra need below a directory, as for ``.hpcorch/submissions/s12.sbatch``.
-ROOM: Final = 64
+#: Bytes that hpcorch and Hydra need below a directory, as for ``.hpcorch/submissions/s12-<token>.sbatch``.
+ROOM: Final = 96
 
 _SHOWN: Final = 40
 _JOB_NAME: Final = "${hydra.job.name}"

@@ -59,11 +59,12 @@ class SubmissionRejected(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionUnknown(Fact):
-    """sbatch ended without an answer. Whether the submission exists must be looked up."""
+    """sbatch ended without an answer, or with a job's id that nothing confirms. What exists must be looked up."""
 
     kind = "submission-unknown"
     submission: int
     reason: str
+    printed: str | None = None  # the job id that sbatch printed; no job shows the token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

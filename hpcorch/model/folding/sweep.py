@@ -102,7 +102,7 @@ def _with_outcome(known: Submission, event: Event) -> Submission:
     if isinstance(fact, SubmissionRejected):
         return replace(known, state=SubmissionState.REJECTED, reason=fact.reason)
     if isinstance(fact, SubmissionUnknown):
-        return replace(known, state=SubmissionState.UNKNOWN, reason=fact.reason)
+        return replace(known, state=SubmissionState.UNKNOWN, reason=fact.reason, printed=fact.printed)
     if isinstance(fact, ControlRequested) and fact.action == Action.CANCEL:
         asked = Cancellation(runs=frozenset(parse_ranges(fact.runs)), user=fact.user, checkpoint=fact.checkpoint)
         return replace(known, cancellations=(*known.cancellations, asked))

@@ -20,6 +20,7 @@ from hpcorch.services.doctor import trial as task
 from hpcorch.services.doctor.trial_waiting import Trial, Trials, Waiting
 from hpcorch.services.site.survey import Survey
 from hpcorch.services.site.user_limits import tried
+from hpcorch.services.submission.tokens import shows
 from hpcorch.slurm.answers.settings import parse_free_nodes, parse_nodes, show_free_nodes
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
@@ -90,12 +91,13 @@ def run_trials(
 
 def _submit(place: Place, name: str, client: SlurmClient, folder: Path, shared: Sequence[Path]) -> Trial:
     script = folder / f"{name}.sbatch"
-    text = script_text(place, name, folder, shared)
+    token = new_token()
+    text = script_text(place, name, folder, shared, token=token)
     write_whole(script, text.encode("utf-8", "surrogateescape"))
-    return Trial(name=name, job_id=client.submit(script).job_id)
+    return Trial(name=name, job_id=client.submit(script).job_id, token=token)
 
 
-def script_text(place: Place, name: str, folder: Path, shared: Sequence[Path]) -> str:
+def script_text(place: Place, name: str, folder: Path, shared: Sequence[Path], *, token: str) -> str:
     """The batch script of one job."""
     started = f'echo "${{SLURMD_NODENAME:-$(uname -n)}}" > {for_bash(str(folder / f"{name}.started"))}'
     tried_too = [word for one in shared for word in ("--shared", str(one))]
@@ -112,7 +114,7 @@ def script_text(place: Place, name: str, folder: Path, shared: Sequence[Path]) -
         array=None,
         command=("-u", "-m", NODE_TRIAL, str(folder), name, *tried_too),
         log_pattern=literal_path(str(folder / f"{name}.log")),
-        token=new_token(),
+        token=token,
         exports=script_exports(os.environ),
         hold=False,
         requeue=False,
@@ -128,9 +130,10 @@ def _node(place: Place, number: int) -> dict[str, str]:
 
 @contextmanager
 def _cancelled_at_last(trials: Trials, client: SlurmClient) -> Iterator[None]:
-    """Whatever happens, Ctrl-C included, no job of ours stays with Slurm."""
+    """Whatever happens, Ctrl-C included, no job of ours stays with Slurm, and no other one is cancelled."""
     try:
         yield
     finally:
         with suppress(HpcorchError):  # then they end by themselves after two minutes
-            client.cancel([trial.job_id for trial in trials.trials if not trial.is_done])
+            left = [trial for trial in trials.trials if not trial.is_done]
+            client.cancel([trial.job_id for trial in left if shows(client, trial.job_id, trial.token)])

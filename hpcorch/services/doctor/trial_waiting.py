@@ -33,6 +33,7 @@ class Trial:
 
     name: str
     job_id: str
+    token: str
     started: str | None = None
     facts: NodeFacts | None = None
     ahead_s: float | None = None

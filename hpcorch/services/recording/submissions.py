@@ -79,7 +79,7 @@ class SubmissionRecord:
 
     def intend(self, intent: Intent, *, durable: bool = True) -> None:
         """Write its batch script and that it is about to be made: from now on its runs are its own."""
-        script = "" if intent.script is None else self._write_script(intent.script)
+        script = "" if intent.script is None else self._write_script(intent.script, intent.token)
         self.journal.append(
             SubmissionIntended(
                 submission=self.number,
@@ -98,8 +98,8 @@ class SubmissionRecord:
             durable=durable,
         )
 
-    def _write_script(self, text: bytes) -> str:
-        path = self.layout.script(self.number)
+    def _write_script(self, text: bytes, token: str) -> str:
+        path = self.layout.script(self.number, token)
         write_whole(path, text)
         return self.layout.relative(path)
 
@@ -135,6 +135,9 @@ class SubmissionRecord:
             SubmissionRejected(submission=self.number, reason=reason, limited=limited or None), durable=True
         )
 
-    def mark_unknown(self, reason: str) -> None:
-        """Nobody knows whether it exists."""
-        self.journal.append(SubmissionUnknown(submission=self.number, reason=reason), durable=True)
+    def mark_unknown(self, reason: str, *, printed: str | None = None) -> None:
+        """Nobody knows whether it exists.
+
+        :param printed: the job id that sbatch printed, if it did
+        """
+        self.journal.append(SubmissionUnknown(submission=self.number, reason=reason, printed=printed), durable=True)

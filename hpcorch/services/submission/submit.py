@@ -3,20 +3,18 @@
 Under the sweep's lock: intent with a token, durably → ``sbatch`` with the array held → look-up of the token →
 all but the oldest cancelled → outcome, durably → release. Whatever dies in between, the next one who looks
 finds the intent and settles it by the token; a duplicate that turns up late is still held and never starts.
+No job is touched that does not show the token (:mod:`.tokens`), whatever id sbatch prints.
 (An sbatch that timed out against a frozen slurmctld, and one that was killed, both had gone through: measured.)
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
-from hpcorch import tunables
 from hpcorch.errors import (
     NotFoundError,
     RecordError,
@@ -29,21 +27,18 @@ from hpcorch.errors import (
 from hpcorch.journal.control import ControlHistory, ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Submission
-from hpcorch.model.ids import new_token, parse_time, utc_now
+from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.states import Backend, SubmissionState
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission.arrays import counts_runs, free_arrays, is_beside, is_own
 from hpcorch.services.submission.request import Request, log_files, script_text
+from hpcorch.services.submission.tokens import jobs_with, look_up, nothing_shows
 from hpcorch.services.throttling.state import Entry, state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.commands import Submitted
 from hpcorch.slurm.protocol import SlurmClient
 
 _log = logging.getLogger(__name__)
-
-
-def look_up(client: SlurmClient, token: str, since: str) -> list[str]:
-    return client.find_token(token, parse_time(since) - timedelta(seconds=tunables.CLOCK_SKEW_S))
 
 
 def accept(record: SubmissionRecord, client: SlurmClient, found: Sequence[str], *, cluster: str | None) -> str:
@@ -159,7 +154,7 @@ def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> s
         begun = utc_now()
         answer = _submit_held(record, request, client)
         try:
-            job_id = _settle_answer(record, client, answer, token, begun)
+            job_id = _settle_answer(record, client, answer, begun)
             log_files(journal.layout, request, record.number).make_slurm_folders(job_id, len(request.runs))
             begin(record, client, throttle)
         except UnavailableError as error:
@@ -174,7 +169,7 @@ def _submit_held(
     record: SubmissionRecord, request: Request, client: SlurmClient
 ) -> Submitted | SubmissionUnknownError:
     """What sbatch answered, or the error that there was no answer."""
-    script = record.layout.script(record.number)
+    script = record.layout.directory / record.submission.script
     try:
         client.check(script, env=request.environ)
         return client.submit(script, env=request.environ)
@@ -190,18 +185,17 @@ def _settle_answer(
     record: SubmissionRecord,
     client: SlurmClient,
     answer: Submitted | SubmissionUnknownError,
-    token: str,
     begun: str,
 ) -> str:
-    found = look_up(client, token, begun)
+    token = record.submission.token
     if isinstance(answer, SubmissionUnknownError):
-        if not found:
+        if not (found := look_up(client, token, begun)):
             raise answer
         return accept(record, client, found, cluster=None)
-    if not found:
-        time.sleep(tunables.TOKEN_APPEARS_S)
-        found = look_up(client, token, begun)
-    if found and answer.job_id not in found:
+    if not (found := jobs_with(client, token, begun, printed=answer)):
+        reason = nothing_shows(answer)
+        record.mark_unknown(reason, printed=answer.job_id)
+        raise SubmissionUnknownError(reason)
+    if answer.job_id not in found:
         _log.warning("sbatch answered with job %s, which is another one than it submitted", answer.job_id)
-    # Nobody's job is touched because a wrapper of sbatch printed its id. Some clusters show no comments at all.
-    return accept(record, client, found or [answer.job_id], cluster=answer.cluster)
+    return accept(record, client, found, cluster=answer.cluster)

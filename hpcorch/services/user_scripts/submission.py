@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import process
-from hpcorch.errors import RecordError
+from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.inbox import taken_over
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.project_search import default_ledger
@@ -33,6 +33,7 @@ from hpcorch.services.user_scripts.request import (
 )
 from hpcorch.services.user_scripts.source import code_folder, script_files
 from hpcorch.slurm import commands, error_texts
+from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
 
 _USAGE_ERROR = 255  # getopt did not understand a flag
@@ -175,14 +176,43 @@ class ScriptSubmission:
         answer: commands.Submitted,
         held: _Held,
     ) -> None:
+        """Put on record the job that shows the token: the one that sbatch named, unless a wrapper is wrong."""
         self.outcome.job_id, self.outcome.cluster = answer.job_id, answer.cluster
-        held.submission.mark_accepted(answer.job_id, cluster=answer.cluster, durable=held.throttle is not None)
+        if (job_id := self._own_job(answer, held)) is None:
+            return
+        self.outcome.job_id = job_id
+        held.submission.mark_accepted(job_id, cluster=answer.cluster, durable=held.throttle is not None)
         if held.throttle is None:
             held.submission.mark_released()
         else:
             from hpcorch.services.submission.submit import begin
 
             begin(held.submission, self.client, held.throttle)
+
+    def _own_job(self, answer: commands.Submitted, held: _Held) -> str | None:
+        """The job that shows the token. If none does, that is put on record, and looked at again later."""
+        from hpcorch.services.submission.tokens import jobs_with, nothing_shows, shows
+
+        reason = nothing_shows(answer)
+        try:
+            client = self._client_of(answer.cluster)
+            is_own = shows(client, answer.job_id, self.token)
+            found = [answer.job_id] if is_own else jobs_with(client, self.token, utc_now(), printed=answer)
+        except UnavailableError as error:
+            found, reason = [], f"sbatch answered with job {answer.job_id}, which could not be looked at: {error}"
+        if not found:
+            held.submission.mark_unknown(reason, printed=answer.job_id)
+            self.outcome.notices.append(f"{reason}; `hpcorch status --refresh {held.recorded.sweep}` looks again")
+        elif answer.job_id not in found:
+            self.outcome.notices.append(f"sbatch named job {answer.job_id}, but it has submitted job {found[0]}")
+            return found[0]
+        return answer.job_id if found else None
+
+    def _client_of(self, cluster: str | None) -> SlurmClient:
+        """What asks the cluster that sbatch was told to choose."""
+        if cluster is None or cluster == self.client.config().cluster:
+            return self.client
+        return CliClient({**self.relay.environ, "SBATCH_CLUSTERS": cluster})
 
     def _as_asked(self, line: bytes, answer: commands.Submitted) -> bytes:
         """What sbatch would have printed: it was told to print the bare id."""
@@ -198,7 +228,7 @@ class ScriptSubmission:
     ) -> bool:
         """Settle a submission of which sbatch printed no id; whether it certainly does not exist."""
         if done.returncode == 0:  # with --quiet
-            from hpcorch.services.submission.submit import look_up
+            from hpcorch.services.submission.tokens import look_up
 
             found = look_up(self.client, self.token, utc_now())
             if found:

@@ -13,6 +13,7 @@ from hpcorch.slurm.answers.times import parse_utc
 from hpcorch.slurm.array_elements import parse_tasks
 
 _COLUMNS = 9
+_ROW_OF_ID = re.compile(r"^(\d+)\|", re.MULTILINE)
 _LICENSE = re.compile(r"([^\s:,;|()]+)(?::(\d+))?")
 
 
@@ -104,9 +105,12 @@ def with_own_reasons(rows: Iterable[QueueRow], singly: Sequence[QueueRow]) -> li
 
 
 def jobs_with_token(text: str, token: str) -> list[str]:
-    """The ids in the rows of ``squeue -h -o TOKEN_FORMAT`` whose comment holds the token."""
-    rows = (line.partition("|") for line in text.splitlines())
-    return [job_id for job_id, _, comment in rows if token in comment and job_id.isdigit()]
+    """The ids in the rows of ``squeue -h -o TOKEN_FORMAT`` whose comment or command holds the token.
+
+    The command may have arguments, and these several lines (22.05: measured).
+    """
+    _, *parts = _ROW_OF_ID.split(text)
+    return [job_id for job_id, rest in zip(parts[::2], parts[1::2], strict=True) if token in rest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

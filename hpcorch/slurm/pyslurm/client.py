@@ -32,6 +32,7 @@ class PyslurmClient(CliClient):
     ``accounting``       sacct     ``db.Jobs`` is keyed by id, so that the attempts of an element become one
     ``find_token``       squeue,   asked only about a submission that nobody knows of, and mostly sacct's work
                          sacct
+    ``script``           scontrol  pyslurm has no such call on every release
     ``cancel, signal,    scancel,  one request per job, by its raw id: an array's id is also that of one of its
     hold, release,       scontrol  elements; some of the calls read an error that an earlier call has left
     requeue,

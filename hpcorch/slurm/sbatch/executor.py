@@ -53,7 +53,8 @@ def sbatch_text(
     :param command: what follows ``python``, such as ``("-u", "-m", "hpcorch.runtime", directory)``
     :param log_pattern: sbatch's filename pattern for the log; :func:`.quoting.literal_path` makes its fixed part
     :param error_pattern: likewise for standard error, which otherwise goes into the log too
-    :param token: what marks this submission in ``--comment``, for ever
+    :param token: what marks this submission for ever: in ``--comment``, and in a line of the script, since there
+        are sites that rewrite comments
     :param exports: environment variables that are set after the ``setup`` lines and before Python starts
     :param begin_s: seconds from the submission before which nothing starts
     :raises UsageError: a value cannot be written into a batch script
@@ -99,9 +100,13 @@ class ArrayExecutor(submitit.SlurmExecutor):
         return 2
 
     def script(self, flags: Mapping[str, Scalar], token: str) -> str:
-        """The batch script, with ``flags`` beside the keys' own and the token in its comment."""
+        """The batch script, with ``flags`` beside the keys' own and the token in its comment and in its text."""
         self.parameters["additional_parameters"] = self._checked_flags(flags, token)
-        self.parameters["setup"] = [*self._keys.setup, *map(_export_line, self._exports.items())]
+        self.parameters["setup"] = [
+            f"# {marked(None, token)}",
+            *self._keys.setup,
+            *map(_export_line, self._exports.items()),
+        ]
         for key in self._removed():
             self.parameters[key] = None
         with warnings.catch_warnings():

@@ -325,7 +325,7 @@ def test_keys_of_the_launcher_can_be_changed_for_a_retry(hpcorch, on_slurm):
     assert (wrong.code, "mem_gb" in wrong.err) == (2, True)
     assert hpcorch("retry", "--set", "mem_gb=lots").code == 2
     assert hpcorch("retry", "--set", "mem_gb=3").code == 0
-    script = on_slurm.layout().script(1).read_text()
+    script = on_slurm.script(1).read_text()
     assert "--mem=3" in script
     assert "--partition=short" in script
     events = json.loads(hpcorch("show", "--events", "--json").out)["events"]

@@ -154,7 +154,7 @@ def test_a_record_that_was_set_aside_is_audited_where_it_is_now(hpcorch, sweep, 
 
 
 def test_a_batch_script_that_was_changed_is_named_and_one_without_a_digest_is_a_note(hpcorch, sweep):
-    script = sweep.layout.script(1)
+    script = sweep.layout.script(1, "1" * 32)
     script.write_text("#!/bin/sh\n")
     intent = ev.SubmissionIntended(
         submission=1,

@@ -176,6 +176,17 @@ def test_jobs_that_do_not_start_in_time_are_cancelled(slurm, tmp_path, monkeypat
     assert states(slurm) == {"CANCELLED"}
 
 
+def test_a_job_of_somebody_elses_whose_id_sbatch_printed_is_not_cancelled(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_SLURM_CPUS", "0")
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["sbatch", "--hold", "--wrap=true"], check=True)
+    wrapper = tmp_path / "bin/sbatch"
+    wrapper.write_text(f'#!/bin/sh\n{FAKE_SLURM}/sbatch "$@" >&2\necho 1\n')
+    wrapper.chmod(0o755)
+    tried(tmp_path, timeout_s=0)
+    assert [row.reason for row in CliClient().queue(["1"])] == ["JobHeldUser"]
+
+
 def test_a_job_that_slurm_refuses_is_told(slurm, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SLURM_SBATCH", "reject:Invalid account or account/partition combination specified")
     row = tried(tmp_path)["trial jobs"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ from tests.support.apps import App
 from tests.support.fake_cluster import FakeCluster, sbatch_runs_out_of_time
 from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.tuning import Tune
+from tests.support.waiting import wait_until
 
 # Forking a test is what makes hundreds of deaths cheap; nothing runs beside it.
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
@@ -74,6 +76,15 @@ class Campaign:
         with Ledger.open(self.sweep.ledger_path) as ledger:
             return [run.state.value for run in ledger.runs(self.sweep.id, indices=runs or [0])]
 
+    def somebodys_array(self) -> None:
+        """Another array of the same user's, held: the first job of the cluster."""
+        path = self.sweep.project / "other.sbatch"
+        path.write_text("#!/bin/sh\n#SBATCH --hold\n#SBATCH --array=0-0\ntrue\n")
+        CliClient().submit(path, env=os.environ)
+
+    def reasons(self, job_id: str) -> list[str | None]:
+        return [row.reason for row in CliClient().queue([job_id])]
+
     def submissions(self) -> list[Any]:
         return list(self.sweep.journal.history().submissions.values())
 
@@ -106,6 +117,24 @@ class Overridden:
 
     def __getattr__(self, name: str) -> Any:
         return self._calls.get(name) or getattr(self._client, name)
+
+
+def wrapper(printed: str | None = None, *, copies: bool = False) -> Overridden:
+    """A client whose sbatch is a site's.
+
+    :param printed: the job id that it prints, whatever the job is
+    :param copies: whether it hands over a copy of the script, without its comment
+    """
+
+    def submit(script: Path, **named: Any) -> Any:
+        if copies:
+            copy = script.with_name("copy")
+            copy.write_text(re.sub("(?m)^#SBATCH --comment.*\n", "", script.read_text()))
+            script = copy
+        answer = CliClient().submit(script, **named)
+        return answer if printed is None else replace(answer, job_id=printed)
+
+    return Overridden(submit=submit)
 
 
 def raising(error: HpcorchError) -> Callable[..., Any]:
@@ -234,16 +263,51 @@ def test_of_jobs_with_one_token_only_the_oldest_ever_starts(campaign):
 
 
 def test_a_wrapper_that_prints_another_jobs_id_makes_nobody_touch_that_job(campaign):
-    def submit(script: Path, **named: Any) -> Any:
-        return replace(CliClient().submit(script, **named), job_id="1")
+    campaign.somebodys_array()
+    assert campaign.submit(client=wrapper("1")) == "2"
+    assert campaign.reasons("1") == ["JobHeldUser"]
 
-    assert campaign.submit() == "1"
+
+@pytest.mark.parametrize("printed", ["1", "2"])
+def test_a_site_that_rewrites_comments_is_believed_by_the_path_of_the_script(campaign, monkeypatch, printed):
+    campaign.somebodys_array()
+    monkeypatch.setenv("FAKE_SLURM_COMMENTS", "project x")
+    assert campaign.submit(client=wrapper(printed)) == "2"
+    assert campaign.reasons("1") == ["JobHeldUser"]
+    wait_until(lambda: campaign.cluster.started() == ["2"])
+
+
+def test_a_wrapper_that_copies_the_script_at_such_a_site_is_believed_by_the_text_of_the_script(
+    campaign, monkeypatch
+):
+    monkeypatch.setenv("FAKE_SLURM_COMMENTS", "project x")
+    assert campaign.submit(client=wrapper(copies=True)) == "1"
     campaign.cluster.wait_until_idle()
-    CliClient().submit(campaign.sweep.layout.script(0), env=os.environ)  # somebody's array, held
-    assert [row.reason for row in CliClient().queue(["2"])] == ["JobHeldUser"]
-    other = Overridden(submit=lambda script, **named: replace(submit(script, **named), job_id="2"))
-    assert campaign.submit(run=1, client=other) == "3"
-    assert [row.reason for row in CliClient().queue(["2"])] == ["JobHeldUser"]
+    assert campaign.cluster.started() == ["1"]
+
+
+def test_a_printed_job_that_shows_no_token_anywhere_is_left_alone_and_the_runs_are_uncertain(
+    campaign, monkeypatch, tune
+):
+    for name, value in (("COMMENTS", "project x"), ("SCRIPTS", "none"), ("ACCOUNTING", "none")):
+        monkeypatch.setenv(f"FAKE_SLURM_{name}", value)
+    tune(TOKEN_APPEARS_S=0.0)
+    settle_at_once(tune)
+    campaign.somebodys_array()
+    for run, printed in enumerate(("1", "3")):  # the other one's, and its own, which nothing shows
+        with pytest.raises(
+            SubmissionUnknownError, match=rf"job {printed} is left alone.*scontrol show job {printed}"
+        ):
+            campaign.submit(run=run, client=wrapper(printed, copies=True))
+    campaign.ask_slurm()
+    assert campaign.states(0, 1) == ["UNCERTAIN", "UNCERTAIN"]
+    assert [campaign.reasons(job) for job in "123"] == [["JobHeldUser"]] * 3
+    CliClient().cancel(["3"])
+    campaign.ask_slurm()
+    assert campaign.states(0, 1) == ["UNCERTAIN", "PLANNED"], "what the user has cancelled is given up"
+    monkeypatch.setenv("FAKE_SLURM_SCRIPTS", "all")
+    campaign.ask_slurm()
+    assert campaign.reasons("1") == ["JobHeldUser"]
 
 
 # Death of the submitter

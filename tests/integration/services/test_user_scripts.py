@@ -99,6 +99,28 @@ def test_it_prints_what_sbatch_prints(project, flags, printed):
     assert (run["job_id"], run["state"]) == ("1", "COMPLETED")
 
 
+@pytest.mark.parametrize(
+    ("site", "state"),
+    [({}, "COMPLETED"), ({"COMMENTS": "x"}, "COMPLETED"), ({"COMMENTS": "x", "ACCOUNTING": "none"}, "UNCERTAIN")],
+    ids=["the comment", "the command line", "nothing"],
+)
+def test_the_job_of_a_script_is_the_one_that_shows_its_token(project, monkeypatch, tune, site, state):
+    tune(TOKEN_APPEARS_S=0.0)
+    for name, value in site.items():
+        monkeypatch.setenv(f"FAKE_SLURM_{name}", value)
+    folder = project.folder.parent / "wrapper"
+    folder.mkdir()
+    (folder / "sbatch").write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\nsbatch "$@" >&2\necho 1\n')
+    (folder / "sbatch").chmod(0o755)
+    subprocess.run(["sbatch", "--hold", "job.sh"], cwd=project.folder, check=True)
+    done = project.sbatch("job.sh", env={"PATH": f"{folder}:{os.environ['PATH']}"})
+    assert done.returncode == 0
+    assert ("submitted job 2" if state == "COMPLETED" else "job 1 is left alone") in done.stderr
+    wait_until(lambda: project.states() == [state])
+    listed = subprocess.run(["squeue", "-h", "-o", "%i %r"], check=True, capture_output=True, text=True)
+    assert "1 JobHeldUser" in listed.stdout
+
+
 @pytest.mark.parametrize("code", [0, 7])
 def test_with_wait_it_ends_as_the_job_does(project, code):
     done = project.sbatch("--wait", "job.sh", env={"CODE": str(code)})
@@ -128,7 +150,7 @@ def test_arrays_arguments_and_scripts_are_on_record(project):
     assert run["config"]["arguments"] == ["it's", "", "-n"]
     assert run["config"]["flags"] == ["--array=2,5-7%2"]
     (sweep,) = project.sweeps()
-    kept = project.folder / ".hpcorch/scripts" / sweep / ".hpcorch/submissions/s0.sbatch"
+    (kept,) = (project.folder / ".hpcorch/scripts" / sweep / ".hpcorch/submissions").iterdir()
     assert kept.read_text() == SCRIPT
 
 
@@ -246,10 +268,7 @@ def test_the_commit_and_what_a_seed_is_to_a_script_are_shown(project):
 def test_a_script_on_standard_input_and_a_wrapped_command_are_on_record(project):
     assert project.sbatch(input=SCRIPT).stdout == "Submitted batch job 1\n"
     assert project.sbatch("--wrap=echo 'a b'").stdout == "Submitted batch job 2\n"
-    kept = [
-        (project.folder / ".hpcorch/scripts" / sweep / ".hpcorch/submissions/s0.sbatch").read_text()
-        for sweep in project.sweeps()
-    ]
+    kept = [path.read_text() for path in (project.folder / ".hpcorch/scripts").glob("*/.hpcorch/submissions/*")]
     assert sorted(kept) == sorted(
         [SCRIPT, "#!/bin/sh\n# This script was created by sbatch --wrap.\n\necho 'a b'\n"]
     )
@@ -540,7 +559,7 @@ def test_a_script_that_can_be_read_once_is_submitted_and_recorded(project):
     done = subprocess.run(["bash", "-c", command], cwd=project.folder, capture_output=True, text=True)
     assert done.stdout == "Submitted batch job 1\n", done.stderr
     (sweep,) = project.sweeps()
-    kept = project.folder / ".hpcorch/scripts" / sweep / ".hpcorch/submissions/s0.sbatch"
+    (kept,) = (project.folder / ".hpcorch/scripts" / sweep / ".hpcorch/submissions").iterdir()
     assert kept.read_text() == "#!/bin/sh\necho once\n"
 
 

@@ -4,6 +4,7 @@
 Put this folder first on PATH and name a directory in FAKE_SLURM_DIR, where all state lives. Array elements run as
 background processes, at most FAKE_SLURM_CPUS (4) per array. FAKE_SLURM_SBATCH makes sbatch misbehave:
 timeout | nonsense | killed (all three take the job first), reject:TEXT, down. FAKE_SLURM_ACCOUNTING=none: no sacct.
+FAKE_SLURM_COMMENTS=TEXT: a site that writes its own comments. FAKE_SLURM_SCRIPTS=none: nobody is shown scripts.
 `scancel --preempt` ends jobs as a preemption with PreemptMode=CANCEL does, which is the test's to say, and
 `scancel --grace` begins the grace time of one as 22.05 does: what ends in it has ended by itself.
 """
@@ -108,7 +109,8 @@ def sbatch(argv):
         return
     with all_jobs() as jobs:
         refuse_above_limit(jobs, flags)
-        job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv]) | {"arguments": arguments}
+        command = str(Path(script).resolve()) if script else "(null)"
+        job = new_job(str(len(jobs) + 1), flags, text, ["sbatch", *argv], command) | {"arguments": arguments}
         jobs[job["id"]] = job
         start_runner(job)
     answer(mode, job["id"], flags)
@@ -163,13 +165,15 @@ def refuse_above_limit(jobs, flags):
         fail(FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)")
 
 
-def new_job(job_id, flags, text, line):
+def new_job(job_id, flags, text, line, command):
     array = flags.get("array")
+    if "FAKE_SLURM_COMMENTS" in os.environ:
+        flags = flags | {"comment": os.environ["FAKE_SLURM_COMMENTS"]}
     (ROOT / f"script-{job_id}").write_text(text)
     element = {"state": "PENDING", "restarts": 0, "start": None, "end": None, "exit": 0, "signal": 0, "past": []}
     element["held"] = "hold" in flags
     return {
-        "id": job_id, "flags": flags, "line": " ".join(line), "cwd": str(Path.cwd()),
+        "id": job_id, "flags": flags, "line": " ".join(line), "cwd": str(Path.cwd()), "command": command,
         "env": dict(os.environ), "held": "hold" in flags, "runner": False, "submit": time.time(),
         "throttle": int(array.partition("%")[2] or 0) if array else 0,
         "tasks": {str(i): dict(element) for i in (indices(array) if array else [""])},
@@ -342,6 +346,11 @@ def scontrol(argv):
         print("LicenseName=scratch Total=4 Used=0 Free=4 Reserved=0 Remote=no" if "licenses" in argv else config)
         return
     verb, *words = argv
+    if verb == "write":
+        path = ROOT / f"script-{words[1]}"
+        is_shown = path.exists() and os.environ.get("FAKE_SLURM_SCRIPTS") != "none"
+        print(path.read_text() if is_shown else "job script retrieval failed: Invalid job id specified", end="")
+        return
     with all_jobs() as jobs:
         for job, index in chosen(jobs, split_ids(words[:1])):
             if job is None:
@@ -375,7 +384,7 @@ def squeue(argv):
                     "i": shown(job, index), "A": raw_id(job, index), "F": job["id"], "K": index or "N/A",
                     "T": task["state"].split()[0], "V": when(job["submit"]), "N": "f1" if task["start"] else "",
                     "r": reason if task["state"] == "PENDING" else "None",
-                    "k": job["flags"].get("comment", "(null)"),
+                    "k": job["flags"].get("comment", "(null)"), "o": job["command"],
                 }  # fmt: skip
                 times = {"JobArrayID": shown(job, index), "StartTime": when(task["start"])}
                 times["PreemptTime"] = when(task.get("preempted"))

@@ -80,7 +80,16 @@ def limit(jobs: int) -> Limits:
 def on_two_nodes(**changes) -> Trials:
     facts = {"a": NODE, "b": replace(NODE, node="n2", machine="2-2")}
     trials = [
-        Trial(name=name, job_id=str(number), started=one.node, facts=one, ahead_s=0.0, locks=HELD, is_done=True)
+        Trial(
+            name=name,
+            job_id=str(number),
+            token="",
+            started=one.node,
+            facts=one,
+            ahead_s=0.0,
+            locks=HELD,
+            is_done=True,
+        )
         for number, (name, one) in enumerate(facts.items(), start=7)
     ]
     return Trials(**{"hello": "hello", "trials": trials, "numbers": dict.fromkeys(KINDS, 20), **changes})
@@ -348,7 +357,7 @@ def test_two_nodes_of_one_machine_are_called_so():
     ],
 )
 def test_what_kept_a_job_from_looking_is_told(trial, check, verdict, words):
-    rows = nodes.rows_of(Trials(hello="", trials=[Trial(name="a", job_id="7", **trial)]))
+    rows = nodes.rows_of(Trials(hello="", trials=[Trial(name="a", job_id="7", token="", **trial)]))
     assert [(row.check, row.verdict) for row in rows] == [(check, verdict)]
     assert words in rows[0].found
     assert rows[0].cure
@@ -391,7 +400,7 @@ def test_nodes_with_the_most_idle_cpus_are_tried_first():
 def test_the_trial_jobs_ask_for_little_and_for_different_nodes():
     pool = Pool(name="p", partition="gpu", account="team")
     place = Place(pool=pool, nodes=["n2"], jobs=2)
-    first, second = (script_text(place, name, Path("/f 1"), [Path("/leases")]) for name in "ab")
+    first, second = (script_text(place, name, Path("/f 1"), [Path("/leases")], token="abc") for name in "ab")
     for text in (first, second):
         assert {"#SBATCH --partition=gpu", "#SBATCH --account=team", "#SBATCH --time=2"} <= set(text.splitlines())
         assert not any(flag in text for flag in ("--mem", "--gres", "=B:", "--requeue", "--hold", "--array"))

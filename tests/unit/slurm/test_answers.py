@@ -144,8 +144,18 @@ def test_waiting_elements_in_one_row_become_one_each(captured):
 def test_the_token_is_read_from_comment_and_command_line(captured):
     (array,) = {line.split("_")[0] for line in captured("sacct-tokens").splitlines() if "22bb" in line}
     assert sacct.jobs_with_token(captured("sacct-tokens"), "22bb") == [array]
-    assert set(squeue.jobs_with_token(captured("squeue-comments"), "22bb")) == {array}
-    assert len(set(squeue.jobs_with_token(captured("squeue-comments"), "11aa"))) == 1
+
+
+def test_the_queue_shows_a_token_in_the_comment_or_the_path_of_the_script(captured):
+    listed = captured("squeue-tokens")
+    assert squeue.jobs_with_token(listed, "11aa") == ["101"]
+    assert squeue.jobs_with_token(listed, "22bb") == ["102"], "a wrapper that pipes the script"
+    assert squeue.jobs_with_token(listed, "33cc") == ["103"], "a site that rewrites comments"
+    assert squeue.jobs_with_token(listed, "44dd") == [], "both"
+    assert "hpcorch:44dd" in captured("script"), "then the text of the script shows it"
+    assert squeue.jobs_with_token("7|a|/x.sh 1\n8|mine|/y.sh\nhpcorch:11aa\n", "11aa") == ["8"], (
+        "arguments of lines"
+    )
 
 
 def test_every_field_that_we_ask_for_exists(captured):

@@ -158,7 +158,7 @@ def test_additional_parameters_cannot_break_the_submission(flag):
 def test_one_task_is_executed_without_srun():
     text = script(setup=["module load cuda", 'export A="b c"'], exports={"PYTHONHASHSEED": "0"})
     body = text.split("# setup\n")[1].splitlines()
-    assert body[:3] == ["module load cuda", 'export A="b c"', "export PYTHONHASHSEED=0"]
+    assert body[:4] == ["# hpcorch:abc", "module load cuda", 'export A="b c"', "export PYTHONHASHSEED=0"]
     assert body[-1].startswith("exec ")
     assert body[-1].endswith(" -u -m hpcorch.runtime /sweep")
     assert "srun" not in text
