@@ -46,3 +46,29 @@ def stranger(path: Path) -> str | None:
     except OSError:
         return None
     return None if is_trusted(uid) else name_of(uid)
+
+
+def own_groups() -> frozenset[int]:
+    """The ids of the groups that this process's user is in."""
+    return frozenset({os.getegid(), *os.getgroups()})
+
+
+@cache
+def group_name(group: int) -> str:
+    """A group's name; the number where this machine has none."""
+    import grp
+
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
+
+
+def group_id(name: str) -> int | None:
+    """The id of a group, which may be written as it is; None if this machine has none of that name."""
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return int(name) if name.isdecimal() else None

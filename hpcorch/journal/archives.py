@@ -18,8 +18,9 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.files import read_regular, write_whole
-from hpcorch.journal.layout import DIR_MODE, LEDGER_VARIABLE
+from hpcorch.journal.layout import LEDGER_VARIABLE
 from hpcorch.journal.snapshots import (
     Entry,
     Kind,
@@ -170,8 +171,7 @@ def store(folder: Path, digest: str, content: bytes) -> Path:
     path = folder / digest
     try:
         if not is_sound(path, digest):
-            for made in (folder.parent, folder):
-                made.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            make_folder(folder)
             write_whole(path, content)
     except OSError as error:
         raise UnavailableError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpcorch.errors import ForeignFileError
-from hpcorch.journal.layout import FILE_MODE
+from hpcorch.journal.access import Access, open_new
 from hpcorch.users import is_trusted, name_of
 
 
@@ -22,10 +22,18 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
-    """Write a file that readers see either whole or not at all: temporary name, fsync, rename."""
+def write_whole(path: Path, content: bytes, *, mode: int | None = None, access: Access | None = None) -> None:
+    """Write a file that readers see either whole or not at all: temporary name, fsync, rename.
+
+    :param mode: of a file that is not hpcorch's own, less what the umask takes away
+    :param access: of one of hpcorch's own; as its folder passes on, if None
+    """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    flags = os.O_WRONLY | os.O_EXCL
+    if mode is None:
+        descriptor = open_new(temporary, flags, access=access)
+    else:
+        descriptor = os.open(temporary, flags | os.O_CREAT, mode)
     try:
         try:
             write_all(descriptor, content)

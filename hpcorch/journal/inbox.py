@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, SweepLayout, inbox_folder
+from hpcorch.journal.layout import SweepLayout, inbox_folder
 
 
 def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
@@ -21,7 +22,7 @@ def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
     :raises OSError: it cannot be written
     """
     folder = inbox_folder(ledger)
-    folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    make_folder(folder)
     write_whole(folder / sweep, os.fsencode(layout.directory))
 
 

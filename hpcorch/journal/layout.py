@@ -5,7 +5,7 @@
     <project>/.hpcorch/ledger.db            the ledger; the project is where it is found, walking up
     <project>/.hpcorch/site.yaml            the site profile of the project, where it has one of its own
     <project>/.hpcorch/snapshots/<digest>   one archive per code state, shared by sweeps
-    <project>/.hpcorch/digests.json         digests of files that need not be read again; may be removed
+    <project>/.hpcorch/digests-<uid>.json   digests of files that need not be read again; may be removed
     <project>/.hpcorch/scripts/<sweep>      the directory of a sweep that is a script or a command of the user's
     <project>/.hpcorch/inbox/<sweep>        names a sweep directory that the ledger has not taken over yet
     <sweep dir>/.hpcorch/
@@ -37,14 +37,6 @@ LEDGER_VARIABLE = "HPCORCH_LEDGER"
 SITE_VARIABLE = "HPCORCH_SITE"
 
 SUBMISSIONS = "submissions"
-# What of .hpcorch belongs to the sweep, and not to a project whose ledger may lie in the same folder.
-_OWNED_BY_SWEEP = (
-    *("asked", "launch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
-    *(SUBMISSIONS, "tend."),
-)
-
-DIR_MODE = 0o700
-FILE_MODE = 0o600
 _JOURNAL = ".jsonl"
 
 
@@ -150,31 +142,6 @@ class SweepLayout:
         """A path as events store it: relative to the sweep directory."""
         return os.path.relpath(path, self.directory)
 
-    def create(self) -> None:
-        """Take the sweep directory for a new sweep, by exclusive creation of its control journal.
-
-        The folder may be there already: a project's ledger may lie in the same one.
-
-        :raises FileExistsError: another sweep owns the directory
-        :raises OSError: it cannot be written
-        """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.state.mkdir(mode=DIR_MODE, exist_ok=True)
-        os.close(os.open(self.control, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
-        for folder in (self.journals, self.logs, self.state / SUBMISSIONS):
-            folder.mkdir(mode=DIR_MODE, exist_ok=True)
-
-    def set_aside(self) -> None:
-        """Move the record of an earlier sweep out of the way, into a numbered folder beside the new one's."""
-        number = 1
-        while (aside := self.state / f"earlier-{number}").exists():
-            number += 1
-        aside.mkdir(mode=DIR_MODE)
-        # The control journal goes last: until then the directory is still owned.
-        for entry in sorted(self.state.iterdir(), key=lambda path: path == self.control):
-            if entry.name.startswith(_OWNED_BY_SWEEP):
-                entry.rename(aside / entry.name)
-
 
 def _attempt_of(path: Path) -> AttemptId | None:
     """The attempt whose journal has this path; None if it is no journal's."""
@@ -200,5 +167,6 @@ def snapshots_folder(state: Path) -> Path:
 
 
 def digest_cache(state: Path) -> Path:
-    """The file in the same folder that remembers digests of the code's files."""
-    return state / "digests.json"
+    """The file in the same folder that remembers digests of the code's files, for one user: nobody relies on
+    another's."""
+    return state / f"digests-{os.geteuid()}.json"

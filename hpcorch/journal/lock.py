@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.layout import FILE_MODE
+from hpcorch.journal.access import access_in, settle
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease
@@ -33,7 +33,8 @@ def exclusive(path: Path, *, wait_s: float | None = None) -> Iterator[None]:
     from filelock import SoftFileLease, Timeout  # who only reads has no need of it
 
     wait_s = tunables.LOCK_WAIT_S if wait_s is None else wait_s
-    lease = SoftFileLease(path, lease_duration=tunables.LOCK_LEASE_S, mode=FILE_MODE, is_singleton=True)
+    mode = access_in(path.parent).file_mode
+    lease = SoftFileLease(path, lease_duration=tunables.LOCK_LEASE_S, mode=mode, is_singleton=True)
     try:
         _acquire(lease, path, wait_s)
     except Timeout:
@@ -47,6 +48,7 @@ def exclusive(path: Path, *, wait_s: float | None = None) -> Iterator[None]:
             " full and is mounted read-write"
         ) from error
     try:
+        settle(path)
         yield
     finally:
         lease.release()

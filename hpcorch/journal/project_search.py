@@ -1,7 +1,11 @@
-"""Which ledger and site profile serve a folder: this user's own, found by walking up as git finds a checkout."""
+"""Which ledger and site profile serve a folder: this user's own, found by walking up as git finds a checkout.
+
+A ledger for a folder that is not this user's to write to lies in ``~/.local/share/hpcorch/projects``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
@@ -17,9 +21,11 @@ from hpcorch.journal.layout import (
     STATE_DIR,
     inbox_folder,
 )
-from hpcorch.users import stranger
+from hpcorch.journal.shared_projects import has_joined, shared_with_us
+from hpcorch.users import group_name, stranger
 
 _log = logging.getLogger(__name__)
+_DIGEST_LENGTH = 12
 
 
 def find_ledger(start: Path) -> Path | None:
@@ -32,9 +38,9 @@ def find_ledger(start: Path) -> Path | None:
     if named:
         return Path(named).expanduser().absolute()
     for folder in around(start):
-        candidate = folder / STATE_DIR / LEDGER_NAME
-        if may_serve(folder) and (candidate.exists() or inbox_folder(candidate).is_dir()):
-            return candidate
+        for candidate in (_inside(folder) if may_serve(folder) else None, _outside(folder)):
+            if candidate is not None and (candidate.exists() or inbox_folder(candidate).is_dir()):
+                return candidate
     return None
 
 
@@ -42,7 +48,7 @@ def default_ledger(start: Path) -> Path:
     """Where the ledger that serves ``start`` is or would be made.
 
     That is at the root of the git checkout or beside a project's own site profile, whichever is nearer walking up,
-    else at ``start``.
+    else at ``start``; in this user's home, if that folder is another's, or cannot be written to.
     """
     found = find_ledger(start)
     if found is not None:
@@ -50,7 +56,33 @@ def default_ledger(start: Path) -> Path:
     marks = (".git", f"{STATE_DIR}/{SITE_NAME}")
     folders = (folder for folder in around(start) if may_serve(folder))
     root = next((folder for folder in folders if any((folder / mark).exists() for mark in marks)), start)
-    return root / STATE_DIR / LEDGER_NAME
+    inside = _inside(root)
+    if may_serve(root) and _can_be_made(inside.parent):
+        return inside
+    outside = _outside(root)
+    if outside is None:
+        return inside
+    _tell_outside(root, outside)
+    return outside
+
+
+def _inside(folder: Path) -> Path:
+    return folder / STATE_DIR / LEDGER_NAME
+
+
+def _outside(folder: Path) -> Path | None:
+    """This user's ledger of a folder that is not theirs to write to; None for who has no home."""
+    try:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser())
+    except RuntimeError:
+        return None
+    digest = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:_DIGEST_LENGTH]
+    return _inside(data / "hpcorch" / "projects" / f"{folder.name or 'root'}-{digest}")
+
+
+def _can_be_made(state: Path) -> bool:
+    project = state.parent
+    return state.exists() or not project.exists() or os.access(project, os.W_OK | os.X_OK)
 
 
 def around(start: Path) -> Iterator[Path]:
@@ -77,19 +109,34 @@ def is_everybodys(folder: Path) -> bool:
 def may_serve(project: Path) -> bool:
     """Whether what ``.hpcorch`` of a folder holds may serve this user; one that is not there may.
 
-    Another user's is passed over: its ledger and its site profile would decide what is submitted.
+    Another user's is passed over, since its ledger and its site profile would decide what is submitted; but not one
+    that a group shares and that this user has joined.
     """
     state = project / STATE_DIR
     owner = stranger(state)
-    if owner is not None:
-        _tell_passed_over(state, owner)
-    return owner is None
+    if owner is None or has_joined(state):
+        return True
+    group = shared_with_us(state)
+    _tell_passed_over(state, owner, None if group is None else group_name(group))
+    return False
 
 
 @cache
-def _tell_passed_over(state: Path, owner: str) -> None:
+def _tell_passed_over(state: Path, owner: str, group: str | None) -> None:
+    if group is not None:
+        _log.warning(
+            "%s is shared by %s with group %s, and you have not joined, so it is passed over: to join, run `hpcorch"
+            " init --group %s` in %s",
+            *(state, owner, group, group, state.parent),
+        )
+        return
     _log.warning(
         "%s belongs to %s, so it is passed over: if you want to use its ledger, name it with --ledger or $%s, and"
         " its site profile with $%s",
         *(state, owner, LEDGER_VARIABLE, SITE_VARIABLE),
     )
+
+
+@cache
+def _tell_outside(folder: Path, ledger: Path) -> None:
+    _log.warning("%s is not yours to write to, so what you run there is recorded in %s", folder, ledger)

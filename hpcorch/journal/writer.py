@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from hpcorch.journal.access import open_new
 from hpcorch.journal.files import sync_directory, write_all
-from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lines import encode
 from hpcorch.model import events
 from hpcorch.model.events import Fact
@@ -39,7 +39,7 @@ class JournalWriter:
 
         :raises FileExistsError: it does
         """
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, FILE_MODE)
+        descriptor = open_new(path, os.O_WRONLY | os.O_EXCL | os.O_APPEND)
         sync_directory(path.parent)
         return cls(descriptor, path, seq=0, end=0)
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError, RecordError
+from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestRun, digest
 from hpcorch.journal.reader import locate_own
 from hpcorch.ledger.store import Ledger
@@ -88,7 +89,7 @@ def _copied(
         except OSError:
             return None
         path = layout.results / f"{run.run}.reused.pkl"
-        layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
+        make_record_folder(layout.results)
         write_whole(path, content)
         file, result_digest = layout.relative(path), digest(content)
     return RunReused(

@@ -6,6 +6,7 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
+from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.recording.sweep import owned
@@ -38,7 +39,7 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
             f"the sweep directory {layout.directory} belongs to sweep {earlier}; {alive} of its runs are not over"
             " and would go on writing there: wait for them or cancel them, or choose another hydra.sweep.dir"
         )
-    layout.set_aside()
+    set_aside(layout)
 
 
 def _was_refused(journal: ControlJournal) -> bool:

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from hpcorch import tunables
-from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE
+from hpcorch.errors import ForeignFileError
+from hpcorch.journal.access import access_in, make_folder, open_new
+from hpcorch.journal.files import read_regular, write_whole
 
 _VERSION = 1
 _Known = tuple[int, int, int, int, str]
@@ -58,8 +59,8 @@ class DigestCache:
             return
         content = json.dumps({"version": _VERSION, "files": kept}, separators=(",", ":")).encode()
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
-            write_whole(self._path, content)
+            make_folder(self._path.parent)
+            write_whole(self._path, content, access=access_in(self._path.parent).reading)
 
 
 def unchanged(before: os.stat_result, after: os.stat_result) -> bool:
@@ -73,13 +74,13 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
 
 def _load(path: Path) -> dict[str, _Known]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path, own=True))
         files = content["files"] if content["version"] == _VERSION else {}
         return {
             name: (int(size), int(mtime), int(ctime), int(inode), str(digest))
             for name, (size, mtime, ctime, inode, digest) in files.items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ForeignFileError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
@@ -87,7 +88,7 @@ def _file_system_now(folder: Path) -> int:
     """The time by the clock that stamps files in a folder: a file server's may differ from this host's."""
     probe = folder / f".now.{os.urandom(4).hex()}.tmp"
     try:
-        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = open_new(probe, os.O_WRONLY | os.O_EXCL)
         try:
             return os.fstat(descriptor).st_mtime_ns
         finally:

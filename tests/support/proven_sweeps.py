@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.archives import ArchiveWriter, store
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, STATE_DIR, snapshots_folder
+from hpcorch.journal.layout import STATE_DIR, snapshots_folder
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.snapshots import file_entry
 from hpcorch.journal.writer import JournalWriter
@@ -112,7 +113,7 @@ def run_with_checkpoints(made: SweepOnDisk, snapshot: str, scale: float = 1.0) -
 def run_with_result_file(made: SweepOnDisk, snapshot: str) -> None:
     """Run 1: completed with a result that is too large for the journal, and named an input."""
     content = bytes(range(256)) * 2
-    made.layout.results.mkdir(mode=DIR_MODE)
+    make_record_folder(made.layout.results)
     path = made.layout.results / "1.s0.r0.pkl"
     write_whole(path, content)
     with begun(made, 1, 0, snapshot) as journal:

@@ -11,6 +11,7 @@ from typing import Any
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
+from hpcorch.journal.sweep_folder import take
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
@@ -187,7 +188,7 @@ def make_sweep(
         "root_seed": 7,
         "sweeper": "BasicSweeper",
     }
-    made.layout.create()
+    take(made.layout)
     made.record(ev.SweepCreated(sweep=sweep, **{**values, **created}))
     made.plan(overrides, config=config, options=options)
     return made

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=examples("hpcorch init", "hpcorch init --output ~/.config/hpcorch/site.yaml", "hpcorch init --json")
+    epilog=examples(
+        "hpcorch init",
+        "hpcorch init --group mylab",
+        "hpcorch init --output ~/.config/hpcorch/site.yaml",
+        "hpcorch init --json",
+    )
 )
 @click.option(
     "-o",
@@ -29,9 +34,12 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="Write only the site profile, to this file.",
 )
+@click.option(
+    "--group", metavar="NAME", help="Share the project with the members of this group, or join one that is shared."
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing site profile.")
 @json_option
-def command(*, target: Path | None, force: bool, as_json: bool) -> int:
+def command(*, target: Path | None, group: str | None, force: bool, as_json: bool) -> int:
     """Prepare a project: site profile, configuration, .gitignore.
 
     The site profile (.hpcorch/site.yaml) gets the cluster's licences, GPUs by type, partitions and your limits, as
@@ -42,25 +50,62 @@ def command(*, target: Path | None, force: bool, as_json: bool) -> int:
     The configuration (conf/config.yaml, or the one that the program under @hydra.main names) is written only if
     there is none. In a git checkout, .gitignore gets the lines that it lacks. Nothing else is changed. A machine
     without Slurm gets no profile, and a configuration that runs on the machine itself.
+
+    With --group several users have one project: one ledger, in which each sees all sweeps and acts on their own.
+    Who has the folder runs it first; every other member runs it once, too, in the same folder, and so agrees to use
+    the project. Run again, it gives the group what has other modes.
     """
-    from hpcorch.services.setup.project import make_ready  # loads the way to Slurm
     from hpcorch.services.site.project_profile import project_at
-    from hpcorch.slurm.choose import slurm_client
 
     if target is not None:
+        if group is not None:
+            raise click.UsageError("--output writes a profile alone, and --group shares a project: use one of them")
         return _write_profile(target.expanduser().absolute(), force=force, as_json=as_json)
-    ready = make_ready(project_at(Path.cwd()), slurm_client(), force=force)
+    if group is not None and _has_joined(group, as_json=as_json):
+        return 0
+    project = project_at(Path.cwd())
+    ready = _made_ready(project, group, force=force)
     if as_json:
         profile = ready.files[0].path if ready.profile.source else None
         files = [made.as_plain() for made in ready.files]
-        output.write_json({**_plain(profile, ready.profile), "files": files, "launcher": ready.launcher})
+        shown = {**_plain(profile, ready.profile), "files": files, "launcher": ready.launcher, "group": group}
+        output.write_json(shown)
     else:
-        for line in _lines(ready):
+        for line in _lines(ready, project, group):
             output.write(printable(line))
     if ready.trouble is None:
         return 0
     output.note(str(ready.trouble))
     return ready.trouble.exit_code
+
+
+def _has_joined(group: str, *, as_json: bool) -> bool:
+    """Join the project around the working directory, if it is a colleague's; whether it is."""
+    from hpcorch.services.setup.group import colleagues_project, find_group, join_project
+
+    project = colleagues_project(Path.cwd(), find_group(group))
+    if project is None:
+        return False
+    join_project(project)
+    if as_json:
+        output.write_json({"joined": str(project), "group": group})
+    else:
+        output.write(printable(f"joined {project}, which group {group} shares"))
+    return True
+
+
+def _made_ready(project: Path, group: str | None, *, force: bool) -> Ready:
+    from hpcorch.services.setup.project import make_ready  # loads the way to Slurm
+    from hpcorch.slurm.choose import slurm_client
+
+    if group is None:
+        return make_ready(project, slurm_client(), force=force)
+    from hpcorch.services.setup.group import closed_to_group, find_group, make_shared
+
+    ready = make_shared(project, number := find_group(group), slurm_client(), force=force)
+    for folder in closed_to_group(project, number):
+        output.note(f"members of group {group} cannot enter {folder}: `chmod o+x {folder}` lets everybody pass")
+    return ready
 
 
 def _write_profile(path: Path, *, force: bool, as_json: bool) -> int:
@@ -88,7 +133,9 @@ def _plain(path: Path | None, profile: Profile) -> dict[str, Any]:
     }
 
 
-def _lines(ready: Ready) -> Iterator[str]:
+def _lines(ready: Ready, project: Path, group: str | None) -> Iterator[str]:
+    if group is not None:
+        yield f"shared {project} with group {group}: each member joins with `hpcorch init --group {group}` in it"
     names = [_short(made.path) for made in ready.files]
     width = max(map(len, names))
     for made, name in zip(ready.files, names, strict=True):

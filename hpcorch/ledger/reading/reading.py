@@ -21,6 +21,7 @@ from hpcorch.model.events import Event, Fact
 from hpcorch.model.folding.sweep import fold_launch, fold_sweep
 from hpcorch.model.states import RunState
 from hpcorch.model.values import patched, values_of
+from hpcorch.users import own_name
 
 LAST = "last"
 _JOB = "job="
@@ -114,7 +115,7 @@ class LedgerReading:
 
     def _selected(self, selector: str) -> str:
         if selector == LAST:
-            found = [row[0] for row in self._rows("last_sweep_id")]
+            found = [row[0] for row in self._rows("last_sweep_id", own_name())]
             if not found:
                 raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
             return str(found[0])

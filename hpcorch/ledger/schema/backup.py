@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.access import open_new
 from hpcorch.journal.files import sync_directory
-from hpcorch.journal.layout import FILE_MODE
 
 
 def back_up(connection: sqlite3.Connection, target: Path) -> None:
@@ -47,7 +47,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[Path]:
 
 
 def _copy(connection: sqlite3.Connection, target: Path, *, durable: bool = True) -> None:
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    os.close(open_new(target, os.O_WRONLY | os.O_EXCL))
     try:
         with closing(sqlite3.connect(target)) as copy:
             if not durable:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
-from hpcorch.journal.layout import DIR_MODE, FILE_MODE
+from hpcorch.journal.access import make_folder, open_new
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
@@ -28,8 +28,8 @@ APPLICATION_ID = 0x6870636C
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """A connection that may write; the file and its folder are made if missing, for their owner alone."""
-    path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+    make_folder(path.parent)
+    os.close(open_new(path, os.O_RDWR))
     connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S)
     with _closed_on_error(connection):
         for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{tunables.LEDGER_CACHE_KIB}"):

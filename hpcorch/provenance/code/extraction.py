@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.archives import open_archive
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE
 from hpcorch.provenance.code.signature import signature
 from hpcorch.provenance.code.trees import close_folders, differences, read_listing, remove_tree, write_entry
 
@@ -59,8 +59,7 @@ def remove(base: Path, digest: str) -> None:
 def _write(archive: Path, digest: str, fresh: Path) -> None:
     reader = open_archive(archive, digest)
     tree = fresh / "tree"
-    tree.mkdir(mode=DIR_MODE, parents=True)
-    fresh.chmod(DIR_MODE)
+    make_folder(tree, exist_ok=False)
     for entry, content in reader.contents():
         write_entry(tree, entry, content)
     close_folders(tree)

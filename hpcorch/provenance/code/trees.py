@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.snapshots import (
     Entry,
     Kind,
@@ -29,7 +30,7 @@ def write_entry(tree: Path, entry: Entry, content: bytes) -> None:
     :param tree: a folder that this process has made and nobody else knows of
     """
     path = place(tree, entry.path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     if entry.kind is Kind.LINK:
         path.symlink_to(os.fsdecode(to_bytes(entry.target or "")))
         return

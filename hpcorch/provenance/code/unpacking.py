@@ -24,7 +24,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
-from hpcorch.journal.layout import DIR_MODE
+from hpcorch.journal.access import make_folder, open_new
 from hpcorch.provenance.code.signature import is_signed
 from hpcorch.quick_dataclasses import dataclass
 
@@ -147,7 +147,7 @@ def _making(base: Path, digest: str) -> Iterator[None]:
 def _own_folder(base: Path) -> None:
     """Make the folder. Where anybody may write, as in /tmp, another user may have been there first."""
     with contextlib.suppress(FileExistsError):
-        base.mkdir(mode=DIR_MODE, parents=True)
+        make_folder(base, exist_ok=False)
     found = base.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise UnavailableError(
@@ -173,7 +173,7 @@ def take(path: Path, *, shared: bool, wait_s: float) -> int | None:
     deadline = time.monotonic() + wait_s
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_new(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             if _is_at(descriptor, path):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hpcorch.errors import DriftError, RecordError, UnavailableError
+from hpcorch.journal.access import access_in, make_output_folder
 from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.events import (
@@ -201,7 +202,7 @@ class Attempt:
             self.journal.append(verified)
         self.journal.append(AttemptSeeded(seed=frozen.run.seed, libraries=work.seed(frozen.run.seed)))
         # Ranks other than 0 begin when they see the next fact, and must find the run's directory.
-        Path(frozen.run.directory).mkdir(parents=True, exist_ok=True)
+        make_output_folder(Path(frozen.run.directory), access=access_in(self.place.layout.state))
         self.journal.append(work.call(), durable=self.place.tasks > 1)
         return work.execute(self.conclude)
 

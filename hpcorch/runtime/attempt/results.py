@@ -11,8 +11,9 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import TaskFailedError
+from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import is_shallow
 from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
@@ -45,7 +46,7 @@ def encode_result(value: Any, layout: SweepLayout, attempt: AttemptId) -> Encode
     if len(content) <= tunables.INLINE_RESULT_BYTES:
         return EncodedResult(result=readable, result_pickle=base64.b64encode(content).decode("ascii"))
     path = layout.results / f"{attempt}.pkl"
-    layout.results.mkdir(mode=DIR_MODE, exist_ok=True)
+    make_record_folder(layout.results)
     write_whole(path, content)
     return EncodedResult(result=readable, result_file=layout.relative(path), result_digest=digest(content))
 

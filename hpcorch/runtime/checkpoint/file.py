@@ -24,8 +24,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from hpcorch import tunables
+from hpcorch.journal.access import open_new
 from hpcorch.journal.files import write_all
-from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
 from hpcorch.quick_dataclasses import dataclass
 
@@ -85,7 +85,7 @@ class CheckpointWriter:
         self.size = 0
         self._digest = hashlib.sha256()
         self._hasher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-digest")
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        self._descriptor = open_new(path, os.O_WRONLY | os.O_TRUNC)
 
     def __enter__(self) -> CheckpointWriter:
         return self

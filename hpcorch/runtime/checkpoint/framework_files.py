@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpcorch.errors import CheckpointError
+from hpcorch.journal.access import access_in, give_folder, make_folder, settle
 from hpcorch.journal.files import sync_directory
-from hpcorch.journal.layout import DIR_MODE
 from hpcorch.journal.manifest import digest
 from hpcorch.runtime.checkpoint.file import DamagedError, ForeignFile, digest_of
 
@@ -17,7 +17,7 @@ from hpcorch.runtime.checkpoint.file import DamagedError, ForeignFile, digest_of
 def fresh(directory: Path) -> Path:
     """Make an empty directory, in place of what is there."""
     remove(directory)
-    directory.mkdir(mode=DIR_MODE)
+    make_folder(directory, exist_ok=False)
     return directory
 
 
@@ -30,7 +30,6 @@ def copy_into(directory: Path, source: Path) -> Path:
     try:
         if source.is_dir():
             shutil.copytree(source, directory, symlinks=True, dirs_exist_ok=True)
-            directory.chmod(DIR_MODE)
         else:
             shutil.copy2(source, directory / source.name)
     except shutil.Error as error:  # it gathers what went wrong; the first is enough to act on
@@ -45,11 +44,14 @@ def make_durable(directory: Path) -> list[ForeignFile]:
     :raises OSError: something cannot be read or synchronised
     """
     files = []
+    give_folder(directory, access_in(directory.parent))
     for path in _below(directory):
         if path.is_dir() and not path.is_symlink():
+            give_folder(path, access_in(path.parent))
             sync_directory(path)
             continue
         if path.is_file() and not path.is_symlink():
+            settle(path)
             _sync_file(path)
         files.append(_describe(path, directory))
     sync_directory(directory)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import CheckpointError
+from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import sync_directory
-from hpcorch.journal.layout import DIR_MODE
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import (
@@ -108,7 +108,7 @@ class CheckpointSaver:
         if self._directory.is_dir():
             return
         for folder in (self._directory.parent, self._directory):
-            folder.mkdir(mode=DIR_MODE, exist_ok=True)
+            make_record_folder(folder)
             sync_directory(folder.parent)
 
     def _next_name(self, step: int) -> CheckpointName:

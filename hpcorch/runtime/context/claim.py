@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.access import settle
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event, Fact
@@ -44,7 +45,11 @@ def claim(place: Place) -> JournalWriter:
 
 def _claimed(place: Place, path: Path) -> JournalWriter:
     journal = JournalWriter.create(path)
-    journal.append(claim_of(place, log_file()), durable=True)
+    log = log_file()
+    if log is not None and log.parent == place.layout.logs:  # Slurm has made it, by the umask
+        for file in (log, log.with_suffix(".err")):
+            settle(file)
+    journal.append(claim_of(place, log), durable=True)
     return journal
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpcorch.journal.access import make_output_folder
 from hpcorch.runtime.run.checkpoint import KEEP, Checkpoint
 from hpcorch.runtime.run.seeding import seed_libraries
 
@@ -58,7 +59,7 @@ class Run:
     def checkpoint_dir(self) -> Path:
         """A directory for the checkpoints of other frameworks. It is created at the first access."""
         path = Path(os.environ.get("HPCORCH_CHECKPOINT_DIR") or self.directory / "checkpoints")
-        path.mkdir(parents=True, exist_ok=True)
+        make_output_folder(path)
         return path
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
-from hpcorch.journal.layout import DIR_MODE, FILE_MODE
+from hpcorch.journal.access import make_record_folder, touch
 from hpcorch.ledger import Ledger
 from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.entities import Run, Submission, Sweep
@@ -192,8 +192,8 @@ class Control:
             for run in target.runs
         ]
         for mark in marks:
-            mark.parent.mkdir(mode=DIR_MODE, exist_ok=True)
-            mark.touch(mode=FILE_MODE)
+            make_record_folder(mark.parent)
+            touch(mark)
 
     def _tell_slurm(self, action: Action, elements: Sequence[str]) -> None:
         if not elements:

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, LEDGER_NAME, STATE_DIR, SweepLayout
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.journal.reader import read_sweep
 from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model.ids import format_ranges, utc_now
@@ -141,7 +142,7 @@ def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
 
 def _make(directory: Path) -> None:
     try:
-        directory.mkdir(mode=DIR_MODE, parents=True)
+        make_folder(directory, exist_ok=False)
     except FileExistsError:
         raise UsageError(f"{directory} exists already: name a directory that does not exist") from None
 
@@ -173,7 +174,7 @@ def _record_files(evidence: Evidence, place: Place, checkpoints: Checkpoints) ->
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    make_folder(target.parent)
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True)
     else:
@@ -182,7 +183,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _write_configurations(ledger: Ledger, evidence: Evidence, directory: Path) -> None:
     folder = directory / "configuration"
-    folder.mkdir(mode=DIR_MODE)
+    make_folder(folder)
     for run in evidence.runs:
         (folder / f"{run.run}.yaml").write_text(to_yaml(ledger.config(run.sweep, run.run)), encoding="utf-8")
 
@@ -194,7 +195,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _make_ledger(directory: Path, sweep: str) -> None:
     layout = SweepLayout(directory / SWEEP)
     path = directory / STATE_DIR / LEDGER_NAME
-    layout.journals.mkdir(mode=DIR_MODE, exist_ok=True)
+    make_folder(layout.journals)
     with Ledger.open(path, write=True, create=True) as ledger:
         ledger.ingest(sweep, read_sweep(layout, sweep=sweep, offsets={}), manifests_in(layout))
     for left in path.parent.glob(f"{LEDGER_NAME}.lock*"):

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE
 from hpcorch.ledger.checking.trial import sqlite_problem
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.doctor.cluster import clock
@@ -57,7 +57,7 @@ def private_folder(state: Path) -> Iterator[Path]:
     :raises OSError: none can be made
     """
     new = [path for path in (state, *state.parents) if not path.exists()]
-    state.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    make_folder(state)
     folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=state))
     try:
         yield folder

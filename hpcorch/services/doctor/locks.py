@@ -18,8 +18,8 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
+from hpcorch.journal.access import open_new
 from hpcorch.journal.files import write_all
-from hpcorch.journal.layout import FILE_MODE
 from hpcorch.journal.lock import exclusive
 from hpcorch.quick_dataclasses import dataclass
 
@@ -110,7 +110,7 @@ def _met(folder: Path, name: str, other: str, kind: str) -> bool:
 
 
 def _write_number(path: Path, number: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+    descriptor = open_new(path, os.O_WRONLY | os.O_TRUNC)
     try:
         write_all(descriptor, str(number).encode())
         os.fsync(descriptor)
@@ -122,7 +122,7 @@ def _write_number(path: Path, number: int) -> None:
 def _created(path: Path) -> Iterator[None]:
     """The file exists while the lock is held."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+        os.close(open_new(path, os.O_WRONLY | os.O_EXCL))
     except FileExistsError:
         raise HeldError from None
     try:
@@ -169,7 +169,7 @@ def _recorded(path: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def _by_descriptor(path: Path, lock: Callable[[int, int], object]) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    descriptor = open_new(path, os.O_RDWR)
     try:
         try:
             lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

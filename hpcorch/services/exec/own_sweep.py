@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.layout import DIR_MODE, SweepLayout, scripts_folder
+from hpcorch.journal.layout import SweepLayout, scripts_folder
 from hpcorch.journal.lock import exclusive
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.ids import AttemptId
@@ -70,7 +71,7 @@ def begin_own(ledger: Path, order: Order, job: Job | None, signals: HeldSignals)
 def _begin_in_job(ledger: Path, order: Order, job: Job, signals: HeldSignals) -> tuple[Place, JournalWriter]:
     """The k-th time that the job executes one command is the k-th sweep, in each start of the job."""
     folder = scripts_folder(ledger)
-    folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+    make_folder(folder)
     name, attempt = sweep_name(order, job), attempt_in(job)
     with exclusive(folder / f".{name}.lock"):
         for candidate in _candidates(folder / name):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, UnavailableError
+from hpcorch.journal.access import access_in, make_output_folder
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.model.events import AttemptCalled, AttemptEnded, CommandEnded, CommandStarted, JobObserved
@@ -180,7 +181,7 @@ class CommandWork:
         assert self._frozen is not None
         attempt = self._place.attempt
         checkpoints = self._place.layout.directory / str(attempt.run) / "checkpoints"
-        checkpoints.mkdir(parents=True, exist_ok=True)
+        make_output_folder(checkpoints, access=access_in(self._place.layout.state))
         # Sets of strings iterate alike in every attempt, unless the user chose another seed of hashes.
         return {HASH_SEED: "0", **os.environ, **offered(self._frozen, attempt, checkpoints)}
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hpcorch import tunables
-from hpcorch.journal.layout import FILE_MODE
+from hpcorch.journal.access import open_new
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -91,7 +91,7 @@ def stop_tasks(tasks: Collection[LocalTask]) -> None:
 
 @contextmanager
 def _appending(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    descriptor = open_new(path, os.O_WRONLY | os.O_APPEND)
     try:
         yield descriptor
     finally:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.access import access_in, make_folder
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.model.states import AttemptState
 from hpcorch.quick_dataclasses import dataclass
@@ -47,7 +48,7 @@ class LogFiles:
             return output, output.with_suffix(".err")
         job = f"s{self.submission}_{index}"
         folder = Path(self.folder.replace(_JOB, job)).absolute()
-        folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+        make_folder(folder, access=access_in(self.layout.state))
         return folder / f"{job}_0_log.out", folder / f"{job}_0_log.err"
 
     def make_slurm_folders(self, job_id: str, count: int) -> None:
@@ -56,7 +57,7 @@ class LogFiles:
             return
         names = {self.folder.replace(_JOB, f"{job_id}_{index}") for index in range(count)}
         for name in sorted(names):
-            Path(name).absolute().mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            make_folder(Path(name).absolute(), access=access_in(self.layout.state))
 
 
 LOG_KEY = "log"  # among the options of a script's launch: the pattern of its output

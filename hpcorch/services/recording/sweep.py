@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.access import PRIVATE, access_in, make_record_folder
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, SweepLayout
+from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
+from hpcorch.journal.sweep_folder import take
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
 from hpcorch.model.states import Backend
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
@@ -25,13 +27,14 @@ from hpcorch.users import own_name
 
 
 def record_environment(layout: SweepLayout, environ: Mapping[str, str]) -> None:
-    """Write down the environment of a sweep's first launch, mode 0600. Later launches change nothing.
+    """Write down the environment of a sweep's first launch, for its owner alone. Later launches change nothing.
 
     :raises OSError: it cannot be written
     """
     if not layout.environment.exists():
         # Bytes that are no text survive: JSON writes their surrogates as escapes.
-        write_whole(layout.environment, json.dumps(dict(environ), sort_keys=True).encode("ascii"))
+        content = json.dumps(dict(environ), sort_keys=True).encode("ascii")
+        write_whole(layout.environment, content, access=PRIVATE)
 
 
 def recorded_environment(layout: SweepLayout) -> dict[str, str]:
@@ -99,7 +102,8 @@ def create_sweep(layout: SweepLayout, new: NewSweep) -> ControlJournal:
     """
     journal = ControlJournal(layout, new.id)
     try:
-        layout.create()
+        access = access_in(new.project / STATE_DIR)
+        take(layout, project=new.project, access=access)
         journal.append(_created(layout, new), durable=True)
     except FileExistsError:
         raise owned(layout) from None
@@ -149,7 +153,7 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
     layout, first = journal.layout, frozen.header.launch
     manifest: Path = layout.manifest(first)
     try:
-        layout.launch(first).mkdir(mode=DIR_MODE)
+        make_record_folder(layout.launch(first), exist_ok=False)
         if frozen.task is not None:
             write_whole(layout.task(first), frozen.task)
         facts = [] if frozen.program is None else record_frozen(frozen.program, layout, first)

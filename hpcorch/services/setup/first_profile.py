@@ -9,8 +9,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from hpcorch.errors import UsageError
+from hpcorch.journal.access import make_folder
 from hpcorch.journal.files import write_whole
-from hpcorch.journal.layout import DIR_MODE, FILE_MODE, STATE_DIR
+from hpcorch.journal.layout import STATE_DIR
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.survey import Survey
@@ -39,7 +40,7 @@ envelope: {}
 policies:
   clean_git: warn  # or refuse, ignore: what a launch with uncommitted changes gets
 """
-_OPEN_DIR_MODE, _OPEN_FILE_MODE = 0o755, 0o644
+_OPEN_FOLDER, _OPEN_FILE = 0o755, 0o644
 # Of a user's submit slots so many are left for other jobs, one in so many of the limit at most.
 _HEADROOM = 20
 _SHARE_OF_LIMIT = 5
@@ -72,9 +73,12 @@ def write_profile(path: Path, text: str, *, force: bool) -> Profile:
     """
     profile = parse_profile(text, str(path))
     refuse_to_replace(path, force=force)
-    private = path.parent.name == STATE_DIR  # elsewhere it may be meant for all users, as in /etc
-    path.parent.mkdir(parents=True, exist_ok=True, mode=DIR_MODE if private else _OPEN_DIR_MODE)
-    write_whole(path, text.encode(), mode=FILE_MODE if private else _OPEN_FILE_MODE)
+    if path.parent.name == STATE_DIR:
+        make_folder(path.parent)
+        write_whole(path, text.encode())
+    else:  # it may be meant for all users, as in /etc
+        path.parent.mkdir(parents=True, exist_ok=True, mode=_OPEN_FOLDER)
+        write_whole(path, text.encode(), mode=_OPEN_FILE)
     return profile
 
 

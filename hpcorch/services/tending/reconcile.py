@@ -40,7 +40,7 @@ from hpcorch.services.observation.from_squeue import from_queue, is_without_deta
 from hpcorch.services.observation.hidden_causes import with_memory, with_output_files, with_preemptions
 from hpcorch.services.observation.known import KnownAttempts, known_attempts
 from hpcorch.services.submission.settle import settle
-from hpcorch.services.tending.ownership import check_may_ask
+from hpcorch.services.tending.ownership import check_may_ask, is_own
 from hpcorch.slurm.client import SlurmClient
 
 # Runs in these states are not over, or their end is unknown.
@@ -185,8 +185,10 @@ class Reconciler:
         return output_file(self.ledger, self.layout, sweep, fact.submission, fact.run)
 
     def look_local(self) -> None:
-        """Conclude what became of runs whose local pool is gone."""
+        """Conclude what became of runs whose local pool is gone; about another user's that user concludes it."""
         self.ingest()
+        if not is_own(self.ledger.sweep(self.sweep).sweep):
+            return
         history = self.journal.history()
         unfinished = self._runs(state for state in RunState if not state.is_final)
         left = self._over(lingering_attempts(history))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableError
+from hpcorch.journal.access import touch
 from hpcorch.journal.control import ControlHistory
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Launch
@@ -112,7 +113,7 @@ class _Tender:
         tried: list[Action] = []
         while due := [action for action in map(_without_wait, decide(state)) if action not in tried]:
             tried.extend(due)
-            self.reconciler.layout.tend_mark.touch(mode=0o600)
+            touch(self.reconciler.layout.tend_mark)
             done = self._while_marked(patience_s)
             if done is None:
                 break

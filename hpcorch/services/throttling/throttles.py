@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.layout import DIR_MODE, FILE_MODE
+from hpcorch.journal.access import make_folder, touch
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.ids import parse_ranges
 from hpcorch.resources.throttle_files import ThrottleFiles
@@ -55,7 +55,7 @@ class Throttles:
                 admitted = replace(entry, place=min([*of_sweep, entry.place or time.time()]))
             else:
                 admitted = _admitted_again(known, entry)
-            self._files.short.touch(mode=FILE_MODE)
+            touch(self._files.short)
             if admitted != known:
                 write_state(self._files.state, state.with_entries(admitted))
 
@@ -74,7 +74,7 @@ class Throttles:
         """
         self._make_folder()
         with on_disk(self._folder):
-            self._files.dirty.touch(mode=FILE_MODE)
+            touch(self._files.dirty)
             return self._while_marked(capacities, force=force)
 
     def pause(self, job_ids: Sequence[str]) -> None:
@@ -147,7 +147,7 @@ class Throttles:
 
     def _make_folder(self) -> None:
         with on_disk(self._folder):
-            self._folder.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            make_folder(self._folder)
 
     def _wait_for_turn(self) -> bool:
         """Wait until a look is due; False if somebody else has looked by then."""
@@ -161,12 +161,12 @@ class Throttles:
 
     def _take_turn(self, capacities: Mapping[str, int], earlier: RebalanceResult) -> RebalanceResult:
         self._files.dirty.unlink(missing_ok=True)
-        self._files.looked.touch(mode=FILE_MODE)
+        touch(self._files.looked)
         try:
             done = Turn(path=self._files.state, client=self._client).take(capacities)
             self._note_shortage(done)
         except BaseException:
-            self._files.dirty.touch(mode=FILE_MODE)  # the next caller has to rebalance, however soon
+            touch(self._files.dirty)  # the next caller has to rebalance, however soon
             raise
         return replace(
             done,
@@ -178,7 +178,7 @@ class Throttles:
     def _note_shortage(self, done: RebalanceResult) -> None:
         """Tell the tasks whether anybody waits for what they have, so that they look again while they work."""
         if any((done.waiting or {}).values()):
-            self._files.short.touch(mode=FILE_MODE)
+            touch(self._files.short)
         else:
             self._files.short.unlink(missing_ok=True)
 

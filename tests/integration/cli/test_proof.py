@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from hpcorch.journal.manifest import digest
+from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
@@ -145,7 +146,7 @@ def test_audit_of_a_sweep_whose_directory_is_gone_says_so(hpcorch, sweep):
 
 
 def test_a_record_that_was_set_aside_is_audited_where_it_is_now(hpcorch, sweep, tmp_path):
-    sweep.layout.set_aside()
+    set_aside(sweep.layout)
     ran = hpcorch("audit", "--json")
     assert ran.code == 0, ran.out
     assert json.loads(ran.out)["intact"]["task files"] == 1

@@ -11,6 +11,7 @@ import pytest
 
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment, read_segment, read_sweep
+from hpcorch.journal.sweep_folder import take
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import FindingKind, Ledger, manifests_in
 from hpcorch.ledger.schema.connection import QUERIES
@@ -163,7 +164,7 @@ def test_edited_checkpoints_and_metrics_are_found(path: Path, edit: str) -> None
 
 def test_journal_of_many_logged_steps_is_passed_over_once(tmp_path: Path) -> None:
     layout = SweepLayout(tmp_path / "sweep")
-    layout.create()
+    take(layout)
     with JournalWriter.resume(layout.control) as control:
         for fact in (created(directory=str(layout.directory)), write_plan(layout, 1), *submitted(0, "0")):
             control.append(fact)

@@ -14,6 +14,7 @@ import pytest
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_sweep
+from hpcorch.journal.sweep_folder import take
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model import events as ev
@@ -49,7 +50,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 def layout(tmp_path: Path) -> SweepLayout:
     """A sweep directory with a control journal, a manifest of two runs and the journal of one attempt."""
     made = SweepLayout(tmp_path / "sweep")
-    made.create()
+    take(made)
     with JournalWriter.resume(made.control) as control:
         for fact in (created(directory=str(made.directory)), write_plan(made, 2), *submitted(0, "0-1")):
             control.append(fact)

@@ -9,6 +9,7 @@ import pytest
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
+from hpcorch.journal.sweep_folder import take
 from hpcorch.model.events import FeedingPlanned, SubmissionAccepted, SubmissionIntended
 from hpcorch.model.states import SubmissionState
 
@@ -16,7 +17,7 @@ from hpcorch.model.states import SubmissionState
 @pytest.fixture
 def layout(tmp_path: Path) -> SweepLayout:
     made = SweepLayout(tmp_path)
-    made.create()
+    take(made)
     return made
 
 

@@ -179,7 +179,7 @@ JOIN events AS e ON e.seq = s.created
 WHERE s.id = ?
 
 -- name: last_sweep_id
-SELECT id FROM sweeps ORDER BY created_at DESC, sweep DESC LIMIT 1
+SELECT id FROM sweeps ORDER BY user = ? DESC, created_at DESC, sweep DESC LIMIT 1
 
 -- name: sweep_id_of_job
 SELECT s.id FROM submissions AS b JOIN sweeps AS s ON s.sweep = b.sweep

@@ -1,0 +1,165 @@
+"""Sharing a project with a group, and joining one that a colleague shares."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, make_folder, settle
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, digest_cache, scripts_folder
+from hpcorch.journal.project_search import around
+from hpcorch.journal.shared_projects import join, shared_with_us
+from hpcorch.journal.sweep_folder import belongs_to_sweep, settle_way
+from hpcorch.ledger.store import Ledger
+from hpcorch.services.setup.project import Ready, make_ready
+from hpcorch.services.tending.ownership import is_own
+from hpcorch.slurm.protocol import SlurmClient
+from hpcorch.users import group_id, group_name, own_groups, stranger
+
+
+def find_group(name: str) -> int:
+    """The id of a group that this user is in.
+
+    :raises UsageError: there is no such group, or this user is not in it
+    """
+    group = group_id(name)
+    known = ", ".join(sorted(map(group_name, own_groups())))
+    if group is None:
+        raise UsageError(f"there is no group {name} on this machine; you are in {known}")
+    if group not in own_groups():
+        raise UsageError(
+            f"you are not in group {name}; you are in {known}. If you were added only now, log in again; else ask"
+            " whoever administrates it"
+        )
+    return group
+
+
+def colleagues_project(start: Path, group: int) -> Path | None:
+    """The nearest project around a folder, if another user has made it, and shares it with the group.
+
+    :raises UsageError: that user does not share it with this group
+    """
+    folder = next((one for one in around(start) if (one / STATE_DIR).is_dir()), None)
+    owner = None if folder is None else stranger(folder / STATE_DIR)
+    if folder is None or owner is None:
+        return None
+    if shared_with_us(folder / STATE_DIR) != group:
+        name = group_name(group)
+        raise UsageError(
+            f"{folder / STATE_DIR} belongs to {owner}, and is not shared with group {name}: only {owner} can share"
+            f" it, with `hpcorch init --group {name}` there"
+        )
+    return folder
+
+
+def join_project(project: Path) -> None:
+    """Take part in a project that a colleague shares.
+
+    :raises UnavailableError: that cannot be noted
+    """
+    try:
+        join(project / STATE_DIR)
+    except (OSError, RuntimeError) as error:
+        raise UnavailableError(
+            f"that you take part cannot be noted in your configuration ({error}): see that $XDG_CONFIG_HOME, or"
+            " .config in your home, can be written to"
+        ) from error
+
+
+def make_shared(project: Path, group: int, client: SlurmClient, *, force: bool) -> Ready:
+    """As :func:`~hpcorch.services.setup.project.make_ready`, for all members of a group.
+
+    :raises UnavailableError: the folder cannot be shared
+    """
+    _share_folder(project, group)
+    ready = make_ready(project, client, force=force)
+    access = Access(group=group, writes=True)
+    for written in (made.path for made in ready.files if made.written):
+        settle(written, access)
+        if written.parent != project:
+            give_folder(written.parent, access)
+    _share_content(project, access)
+    return ready
+
+
+def _share_folder(project: Path, group: int) -> None:
+    """Have the project's folder and its ``.hpcorch`` be the group's, before anything else is made there."""
+    access = Access(group=group, writes=True)
+    state = project / STATE_DIR
+    try:
+        make_folder(state, access=access)
+        give_folder(state, access)
+        give_project(project, group)
+    except OSError as error:
+        raise UnavailableError(
+            f"{project} cannot be shared ({error.strerror}): see that the folder is yours and can be written to"
+        ) from error
+    if shared_with_us(state) != group:
+        raise UnavailableError(
+            f"{state} cannot be given to group {group_name(group)}: the file system does not keep groups and setgid"
+            " bits, so no group can share a project there"
+        )
+
+
+def _share_content(project: Path, access: Access) -> None:
+    """Give the group what is there already of this user's: ledger, snapshots, and the records of sweeps.
+
+    The ledger and what lies beside it is for each member to write; a sweep's record is for its owner.
+    """
+    state = project / STATE_DIR
+    scripts, ledger = scripts_folder(state / LEDGER_NAME), state / LEDGER_NAME
+    for entry in sorted(state.iterdir()):
+        if entry == scripts:
+            give_folder(entry, access)
+            for sweep in entry.iterdir():
+                _give_all(sweep, access.reading, sweep)
+        elif belongs_to_sweep(entry) or entry == digest_cache(state):
+            _give_all(entry, access.reading, project)
+        else:
+            _give_all(entry, access, project)
+    if ledger.exists():
+        with Ledger.open(ledger) as found:
+            sweeps = [one.sweep for one in found.sweeps()]
+        for directory in (Path(sweep.directory) for sweep in sweeps if is_own(sweep)):
+            if (directory / STATE_DIR).is_dir():
+                settle_way(directory, project, access)
+                _give_all(directory / STATE_DIR, access.reading, directory)
+
+
+def closed_to_group(project: Path, group: int) -> list[Path]:
+    """The folders on the way to a project that members of the group cannot enter."""
+    return [folder for folder in project.parents if not _may_enter(folder, group)]
+
+
+def _may_enter(folder: Path, group: int) -> bool:
+    status = folder.stat()
+    mask = stat.S_IXGRP if status.st_gid == group else stat.S_IXOTH
+    return bool(status.st_mode & mask)
+
+
+def _give_all(path: Path, access: Access, directory: Path) -> None:
+    """Give the group a file, or a folder with everything in it.
+
+    :param directory: of the sweep whose it is: the variables that were recorded for its submissions stay private
+    """
+    layout = SweepLayout(directory)
+    private = {one.environment for one in (layout, *layout.set_aside_records())}
+    for entry in _all(path):
+        if entry.is_dir():
+            give_folder(entry, access)
+        else:
+            settle(entry, PRIVATE if entry in private else access)
+
+
+def _all(path: Path) -> Iterator[Path]:
+    """A file; or a folder with everything in it, folders first, no link."""
+    if path.is_symlink():
+        return
+    yield path
+    with suppress(OSError):
+        for folder, folders, files in os.walk(path):
+            yield from (found for name in [*folders, *files] if not (found := Path(folder, name)).is_symlink())
