@@ -234,6 +234,8 @@ ADOPTION_FOLDERS: Final = 100_000
 LEDGER_PAGE_RUNS: Final = 10_000
 # Events a part: about a second's work, so that processes finish together and starting one is worth it.
 LEDGER_PART_EVENTS: Final = 250_000
+# A ledger that could not be used is left alone for so long by who waits for a sweep and goes on without it.
+LEDGER_RETRY_S: Final = 30.0
 # To open a ledger in another process and take its lock.
 LEDGER_TRIAL_TIMEOUT_S: Final = 60.0
 # A login node is shared.

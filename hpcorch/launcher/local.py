@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hpcorch.launcher.config import ignored_locally
@@ -37,12 +38,11 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
     )
     if ignored := ignored_locally(sweep.keys):
         log.info("This machine ignores hydra.launcher keys %s", ", ".join(ignored))
-    with sweep.ledger() as ledger, progress(f"sweep {sweep.id}") as display:
-        reconciler = sweep.reconciler(ledger)
+    with sweep.followed() as reconciler, progress(f"sweep {sweep.id}") as display:
 
         def tick() -> None:
             reconciler.ingest()
-            display.show(ledger.counts(sweep.id))
+            display.show(reconciler.ask(lambda ledger: ledger.counts(sweep.id)))
 
         try:
             if request.runs:
@@ -51,10 +51,10 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
                     to_stderr(f"\nhpcorch: sweep {sweep.id} is cancelled, so no further runs are launched\n")
                     raise SystemExit(EXIT_SIGNAL_BASE + signal.SIGTERM)
         except Interrupted as stop:
-            to_stderr(f"\nhpcorch: stopped by {stop}; {_what_was_stopped(sweep.id, ledger)}\n")
+            to_stderr(f"\nhpcorch: stopped by {stop}; {reconciler.ask(partial(_what_was_stopped, sweep.id))}\n")
             raise SystemExit(stop.exit_code) from None
         tick()
-        return sweep.results(planned, ledger)
+        return reconciler.ask(partial(sweep.results, planned))
 
 
 def _what_was_stopped(sweep: str, ledger: Ledger) -> str:

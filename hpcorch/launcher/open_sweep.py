@@ -6,8 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +39,7 @@ from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, lef
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 from hpcorch.services.site.project_profile import lease_places, project_at
 from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.services.tending.steady import SteadyReconciler
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -211,7 +211,8 @@ class OpenSweep:
         :return: the planned, with the runs that took over results of others
         :raises RecordError: the sweep directory or the ledger cannot be written
         """
-        with self.ledger() as ledger:  # opened first: a ledger that cannot be written stops the launch here
+        # Opened first: a ledger that cannot be written stops the launch here.
+        with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
             if not self._created:
                 make_room(self.layout, ledger, reuse=self.keys.reuse_sweep_dir)
                 self.journal = create_sweep(self.layout, self._new_sweep())
@@ -219,7 +220,7 @@ class OpenSweep:
                 self._created = True
             reused = self._reused(ledger, planned.frozen) if self.keys.needed else []
             record_launch(self.journal, planned.frozen, reused)
-            self.reconciler(ledger).ingest()
+            Reconciler(ledger, self.journal).ingest()
         return replace(planned, reused=frozenset(fact.run for fact in reused))
 
     def _reused(self, ledger: Ledger, frozen: FrozenLaunch) -> list[RunReused]:
@@ -230,15 +231,9 @@ class OpenSweep:
         log.info("%s", reuse_told(ledger, frozen.runs, frozen.header.code, reused={fact.run for fact in reused}))
         return reused
 
-    @contextmanager
-    def ledger(self) -> Iterator[Ledger]:
-        """The ledger, open for writing."""
-        with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
-            yield ledger
-
-    def reconciler(self, ledger: Ledger) -> Reconciler:
-        """What keeps this sweep's rows up to date."""
-        return Reconciler(ledger, self.journal)
+    def followed(self) -> SteadyReconciler:
+        """What keeps this sweep's rows up to date, and goes on if the ledger goes away. A context manager."""
+        return SteadyReconciler(self.ledger_path, self.journal, log.warning)
 
     def results(self, planned: PlannedLaunch, ledger: Ledger) -> list[JobReturn]:
         """One JobReturn for each run of a launch that is over."""

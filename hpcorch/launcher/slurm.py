@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.submission.arrays import ArrayPlan, grouped, together
 from hpcorch.services.submission.feeding import Feeder, FeedResult
 from hpcorch.services.submission.request import Request, script_text
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend
 from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import wait_for_runs
@@ -29,8 +31,6 @@ from hpcorch.slurm.protocol import SlurmClient
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
-
-    from hpcorch.ledger.store import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -92,22 +92,22 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
     :raises SystemExit: Ctrl-C while waiting; the jobs go on
     """
     client = sweep.client
-    with sweep.ledger() as ledger:
+    with sweep.followed() as reconciler:
         try:
             fed = _feeder(sweep, planned, client).feed(planned.asked, alone=True)
         finally:
-            sweep.reconciler(ledger).ingest()
+            reconciler.ingest()
         for array in fed.arrays:
             count = len(array.runs)
             plural = "s" * (count != 1)
             log.info("Sweep %s: %d run%s submitted as Slurm job array %s", sweep.id, count, plural, array.job_id)
         tell = _Telling()
-        tell(tend(sweep.reconciler(ledger), client, hurry=True))
+        tell(tend(reconciler, client, hurry=True))
         _tell_waiting(sweep, fed)
         if sweep.keys.detach:
             log.info("It goes on without this process. Come back with: hpcorch status %s", sweep.id)
-            return sweep.handles(planned, ledger)
-        return _waited(sweep, planned, ledger, client, tell)
+            return reconciler.ask(partial(sweep.handles, planned))
+        return _waited(sweep, planned, reconciler, client, tell)
 
 
 def _feeder(sweep: OpenSweep, planned: PlannedLaunch, client: SlurmClient) -> Feeder:
@@ -150,18 +150,18 @@ class _Telling:
 
 
 def _waited(
-    sweep: OpenSweep, planned: PlannedLaunch, ledger: Ledger, client: SlurmClient, tell: _Telling
+    sweep: OpenSweep, planned: PlannedLaunch, reconciler: SteadyReconciler, client: SlurmClient, tell: _Telling
 ) -> Sequence[JobReturn]:
     try:
         with left_by_signal(), progress(f"sweep {sweep.id}") as display:
-            wait_for_runs(sweep.reconciler(ledger), client, display.show, tell)
+            wait_for_runs(reconciler, client, display.show, tell)
     except LeftBySignalError as left:
         to_stderr(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
             f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_launches(sweep)}"
         )
         raise SystemExit(EXIT_SIGNAL_BASE + left.number) from None
-    return sweep.results(planned, ledger)
+    return reconciler.ask(partial(sweep.results, planned))
 
 
 def _later_launches(sweep: OpenSweep) -> str:

@@ -5,6 +5,7 @@ Written on the login side only, by one process at a time; compute nodes never op
 
 from __future__ import annotations
 
+from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger.checking.check import Finding, FindingKind
 from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.reading.reading import LAST
@@ -13,8 +14,12 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.ledger.writing.expansion import Manifests, manifests_in
 from hpcorch.ledger.writing.ingest import IngestResult
 
+# What is raised where a ledger is not there, is none any more, or does not answer.
+TROUBLES = (NotFoundError, RecordError, UnavailableError)
+
 __all__ = [
     "LAST",
+    "TROUBLES",
     "Finding",
     "FindingKind",
     "Head",

@@ -171,7 +171,7 @@ def _executed_here(repetition: Repetition) -> int:
     if not repetition.is_new:
         _tell_found(repetition)
     try:
-        repetition.run_here()
+        repetition.run_here(output.note)
     except Interrupted as stop:
         output.note(f"stopped; {repetition.sweep}/0 is recorded as CANCELLED. Name another directory to try again")
         return stop.exit_code
@@ -190,8 +190,9 @@ def _waited(ledger: Ledger, sweep: str, again: str) -> int:
         return 0
     lines = CountsLines(f"waiting for {sweep}")
     try:
-        for counts in Follower(ledger, Selector(sweep=sweep), notify=output.note).looks():
-            lines.show(counts)
+        with Follower(ledger, Selector(sweep=sweep), notify=output.note) as follower:
+            for counts in follower.looks():
+                lines.show(counts)
     except KeyboardInterrupt:
         output.note(f"stopped waiting; the job of sweep {sweep} goes on: `{again}` waits for it and compares")
         return _KEYBOARD

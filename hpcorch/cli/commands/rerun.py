@@ -12,7 +12,7 @@ from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_opt
 from hpcorch.cli.shared.output import CountsLines
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import named_runs
-from hpcorch.model.states import Backend, RunState
+from hpcorch.model.states import Backend
 from hpcorch.services.selection.selectors import parse_selector
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ def _run_here(ledger: Ledger, rerun: FrozenRerun, client: SlurmClient, *, as_jso
     from hpcorch.services.rerun.execute import run_rerun_here
 
     try:
-        done = run_rerun_here(ledger, rerun, client, CountsLines(f"sweep {rerun.sweep}").show)
+        done = run_rerun_here(ledger, rerun, client, CountsLines(f"sweep {rerun.sweep}").show, output.note)
     except Interrupted as stop:
         output.note(f"stopped; the runs of sweep {rerun.sweep} that were not over are recorded as CANCELLED")
         return stop.exit_code
     _write_result(done, as_json=as_json)
-    return int(set(ledger.counts(rerun.sweep)) != {RunState.COMPLETED})
+    return int(not done.is_completed)
 
 
 def _write_result(done: RerunResult, *, as_json: bool) -> None:

@@ -110,9 +110,9 @@ def _run_here(retry: Retry, *, as_json: bool) -> int:
 
     lines = CountsLines(f"sweep {retry.control.sweep.id}")
     try:
-        done = retry.run_here(lines.show)
+        done = retry.run_here(lines.show, output.note)
     except Interrupted as stop:
         output.note("stopped; every run is stopped and recorded")
         return stop.exit_code
     _write_submitted(done, as_json=as_json)
-    return int(not retry.completed(done.plan))
+    return int(not done.is_completed)

@@ -33,8 +33,7 @@ def command(place: Place, *, selector: str, states: str | None, timeout: float |
     from hpcorch.services.reports.follow_runs import Follower  # loads the way to Slurm
 
     chosen = parse_selector(selector, states)
-    with Ledger.open(place.ledger_path()) as ledger:
-        follower = Follower(ledger, chosen, notify=output.note)
+    with Ledger.open(place.ledger_path()) as ledger, Follower(ledger, chosen, notify=output.note) as follower:
         lines = CountsLines(f"waiting for {follower.sweep}")
         for counts in follower.looks(timeout_s=timeout):
             lines.show(counts)

@@ -45,8 +45,7 @@ def command(place: Place, *, selector: str, states: str | None, as_json: bool) -
     from hpcorch.services.reports.follow_runs import Follower  # loads the way to Slurm
 
     chosen = parse_selector(selector, states)
-    with Ledger.open(place.ledger_path()) as ledger:
-        follower = Follower(ledger, chosen, notify=output.note)
+    with Ledger.open(place.ledger_path()) as ledger, Follower(ledger, chosen, notify=output.note) as follower:
         if as_json or not sys.stdout.isatty():
             _write_changes(follower, as_json=as_json)
         else:

@@ -30,6 +30,7 @@ from hpcorch.services.submission.earlier_elements import end_elements
 from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.services.tending.local_rounds import run_with_retries
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend
 from hpcorch.slurm.client import SlurmClient
 
@@ -66,12 +67,14 @@ class RetryResult:
     """What a retry did, and what stopped it on the way.
 
     :param notices: sentences on what else was done about the sweep, and could not be
+    :param is_completed: whether every run ran here and has completed
     """
 
     plan: RetryPlan
     submitted: tuple[SubmittedRuns, ...]
     error: HpcorchError | None = None
     notices: tuple[str, ...] = ()
+    is_completed: bool = False
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -171,10 +174,11 @@ class Retry:
             return submitted, error
         return submitted, None
 
-    def run_here(self, tick: Callable[[Mapping[RunState, int]], None]) -> RetryResult:
+    def run_here(self, tick: Callable[[Mapping[RunState, int]], None], tell: Callable[[str], None]) -> RetryResult:
         """Run what is to be run again on this machine, and return when it is over.
 
         :param tick: called often with the count of the sweep's runs in each state
+        :param tell: told what becomes of a ledger that goes away meanwhile
         :raises hpcorch.services.local.pool.Interrupted: SIGINT or SIGTERM arrived; every run is stopped, and
             recorded
         """
@@ -193,19 +197,18 @@ class Retry:
                 for pool in pools
             )
 
-        def take_over() -> None:
-            self.control.reconciler.ingest()
-            tick(self._ledger.counts(self._sweep))
+        with SteadyReconciler(self._ledger.path, journal, tell) as reconciler:
 
-        for pool in pools:
-            run_with_retries(self.control.reconciler, pool, take_over)
-        self.control.reconciler.ingest()
-        return RetryResult(plan=plan, submitted=submitted)
+            def take_over() -> None:
+                reconciler.ingest()
+                tick(reconciler.ask(lambda ledger: ledger.counts(self._sweep)))
 
-    def completed(self, plan: RetryPlan) -> bool:
-        """Whether every run of a plan has completed by now."""
-        runs = self._ledger.runs(self._sweep, indices=plan.runs)
-        return all(run.state is RunState.COMPLETED for run in runs)
+            for pool in pools:
+                run_with_retries(reconciler, pool, take_over)
+            reconciler.ingest()
+            runs = reconciler.ask(lambda ledger: ledger.runs(self._sweep, indices=plan.runs))
+        completed = all(run.state is RunState.COMPLETED for run in runs)
+        return RetryResult(plan=plan, submitted=submitted, is_completed=completed)
 
     @contextmanager
     def _decided(self, among: Collection[int] | None = None) -> Iterator[RetryPlan]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import TypeVar
 
 from hpcorch import tunables
-from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch.errors import HpcorchError, NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import parse_time, utc_now
@@ -16,17 +18,22 @@ from hpcorch.model.states import Backend, RunState
 from hpcorch.services.json_values import counts_as_plain
 from hpcorch.services.reports.status import StatusReport, report_known
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
-from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
+from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.refresh import RefreshResult
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.unsubmitted import retries_to_come
 from hpcorch.services.tending.wait import Pauses, looks
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 
+_T = TypeVar("_T")
+
 
 class Follower:
-    """Looks at selected runs until all of them are over.
+    """Looks at selected runs until all of them are over. Use it as a context manager.
+
+    It goes on by the journals if the ledger goes away.
 
     :param ledger: open for reading; news is stored through a connection of its own
     :param notify: told, once, each sentence on what cannot be asked
@@ -40,6 +47,16 @@ class Follower:
         self._sweep = ledger.sweep(selector.sweep).sweep
         self._selector = _pinned(ledger, self._sweep.id, selector)
         self._looked_at = utc_now()
+        self._open = ExitStack()
+        self._reconciler: SteadyReconciler | None = None
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
 
     @property
     def sweep(self) -> str:
@@ -49,11 +66,14 @@ class Follower:
     def report(self) -> StatusReport:
         """Where the selected runs stand by the last look, whatever states they got into."""
         refresh = RefreshResult(times={self._sweep.id: self._looked_at})
-        return report_known(self._ledger, self._sweep.id, self._selector, refresh)
+        return self._ask(lambda ledger: report_known(ledger, self._sweep.id, self._selector, refresh))
 
     def runs(self) -> list[Run]:
         """The selected runs likewise."""
-        return select_runs(self._ledger, self._sweep.id, self._selector)
+        return self._ask(lambda ledger: select_runs(ledger, self._sweep.id, self._selector))
+
+    def _ask(self, question: Callable[[Ledger], _T]) -> _T:
+        return question(self._ledger) if self._reconciler is None else self._reconciler.ask(question)
 
     def looks(self, *, timeout_s: float | None = None) -> Iterator[Mapping[RunState, int]]:
         """The count of selected runs in each state, look after look; ends after the one that finds them over.
@@ -65,10 +85,10 @@ class Follower:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            with Ledger.open(self._ledger.path, write=True) as writer:
-                reconciler = open_reconciler(writer, self._sweep.id)
-                yield from self._until_over(self._looks(reconciler), deadline)
-                self._look_for_processes(reconciler)
+            steady = SteadyReconciler.of(self._ledger.path, self._sweep, self._tell)
+            self._reconciler = self._open.enter_context(steady)
+            yield from self._until_over(self._looks(steady), deadline)
+            self._look_for_processes(steady)
         except (RecordError, OSError) as error:
             counts = self._counts()
             if not self._is_over(counts):
@@ -90,7 +110,7 @@ class Follower:
         client = slurm_client()
 
         def look() -> Mapping[RunState, int]:
-            with suppress(UnavailableError):  # another process holds the ledger
+            with suppress(UnavailableError):  # the sweep's record does not answer
                 reconciler.look_local() if local else reconciler.ingest()
                 self._looked_at = utc_now()
             return self._counts()
@@ -104,7 +124,7 @@ class Follower:
     def _look_after(self, reconciler: Reconciler, client: SlurmClient) -> None:
         try:
             sentences = look_after(reconciler, client).sentences
-        except UnavailableError as error:
+        except HpcorchError as error:
             sentences = [f"the journals alone are followed for now: {error}"]
         for sentence in sentences:
             self._tell(sentence)
@@ -121,18 +141,19 @@ class Follower:
                 raise UnavailableError(f"timed out; these runs are not over: {states}")
 
     def _counts(self) -> Mapping[RunState, int]:
-        return count_selected(self._ledger, self._sweep.id, self._selector)
+        return self._ask(lambda ledger: count_selected(ledger, self._sweep.id, self._selector))
 
     def _is_over(self, counts: Mapping[RunState, int]) -> bool:
         open_ = {state for state, count in counts.items() if count and not state.is_final}
         if open_ - {RunState.PLANNED} or (open_ and self._is_about_to_be_submitted()):
             return False
-        again = retries_to_come(self._ledger, self._sweep.id)
+        again = self._ask(lambda ledger: retries_to_come(ledger, self._sweep.id))
         return not again or not any(run.run in again for run in self.runs())
 
     def _is_about_to_be_submitted(self) -> bool:
         """Whether a planned run may just be on its way. Otherwise it was refused, or its launcher died."""
-        latest = max((launch.planned_at for launch in self._ledger.launches(self._sweep.id)), default=None)
+        launches = self._ask(lambda ledger: ledger.launches(self._sweep.id))
+        latest = max((launch.planned_at for launch in launches), default=None)
         if latest is None or datetime.now(timezone.utc) - parse_time(latest) > timedelta(
             seconds=tunables.LAUNCH_SUBMITS_S
         ):

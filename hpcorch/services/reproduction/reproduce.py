@@ -7,7 +7,7 @@ one: what was not submitted is submitted, what runs is waited for, and what is o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import submit_array
 from hpcorch.services.tending.ownership import check_own
 from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -75,9 +76,10 @@ class Repetition:
         tend(self.reconciler, client, hurry=True)
         return array.job_id
 
-    def run_here(self) -> None:
+    def run_here(self, tell: Callable[[str], None]) -> None:
         """Execute it on this machine, and return when it is over. Nothing is done if that was begun before.
 
+        :param tell: told what becomes of a ledger that goes away meanwhile
         :raises hpcorch.services.local.pool.Interrupted: SIGINT or SIGTERM arrived; the run is stopped and recorded
         """
         with self.reconciler.journal.locked():
@@ -87,8 +89,10 @@ class Repetition:
             terms = replace(request.terms, stderr_to_stdout=True)
             request = replace(request, environ=self.original.environ, terms=terms)
             pool = LocalPool.submit(self.reconciler.journal, request)
-        pool.run(self.reconciler.ingest)
-        self.reconciler.ingest()
+        journal = self.reconciler.journal
+        with SteadyReconciler(self.reconciler.ledger.path, journal, tell) as reconciler:
+            pool.run(reconciler.ingest)
+            reconciler.ingest()
 
     def _is_due(self) -> bool:
         self.reconciler.ingest()

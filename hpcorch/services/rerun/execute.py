@@ -23,6 +23,7 @@ from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns
 from hpcorch.services.tending.local_rounds import run_with_retries
 from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -33,12 +34,14 @@ class RerunResult:
 
     :param waiting: runs that are submitted when Slurm takes more
     :param notices: sentences on what else was done about the sweep, and could not be
+    :param is_completed: whether every run ran here and has completed
     """
 
     rerun: FrozenRerun
     submitted: tuple[SubmittedRuns, ...] = ()
     waiting: int = 0
     notices: tuple[str, ...] = ()
+    is_completed: bool = False
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -84,30 +87,35 @@ def submit_rerun(ledger: Ledger, rerun: FrozenRerun, client: SlurmClient) -> Rer
 
 
 def run_rerun_here(
-    ledger: Ledger, rerun: FrozenRerun, client: SlurmClient, tick: Callable[[Mapping[RunState, int]], None]
+    ledger: Ledger,
+    rerun: FrozenRerun,
+    client: SlurmClient,
+    tick: Callable[[Mapping[RunState, int]], None],
+    tell: Callable[[str], None],
 ) -> RerunResult:
     """Put a rerun on record and run it on this machine, to its end.
 
     :param tick: called often with the count of runs in each state
+    :param tell: told what becomes of a ledger that goes away meanwhile
     :raises hpcorch.services.local.pool.Interrupted: SIGINT or SIGTERM arrived; every run is stopped and recorded
     """
-    reconciler = _recorded(ledger, rerun, client)
-
-    def take_over() -> None:
-        reconciler.ingest()
-        tick(ledger.counts(rerun.sweep))
-
+    recorded = _recorded(ledger, rerun, client)
     pools = [
         LocalPool.submit(
-            reconciler.journal,
-            replace(_again(reconciler, launch, again.indices, again.keys), asked=again.asked).local_request(),
+            recorded.journal,
+            replace(_again(recorded, launch, again.indices, again.keys), asked=again.asked).local_request(),
         )
         for launch, again in zip(ledger.launches(rerun.sweep), rerun.plan.launches, strict=True)
     ]
-    for pool in pools:
-        run_with_retries(reconciler, pool, take_over)
-    reconciler.ingest()
-    return RerunResult(rerun=rerun)
+    with SteadyReconciler(ledger.path, recorded.journal, tell) as reconciler:
+
+        def counts() -> Mapping[RunState, int]:
+            reconciler.ingest()
+            return reconciler.ask(lambda ledger: ledger.counts(rerun.sweep))
+
+        for pool in pools:
+            run_with_retries(reconciler, pool, lambda: tick(counts()))
+        return RerunResult(rerun=rerun, is_completed=set(counts()) == {RunState.COMPLETED})
 
 
 def _recorded(ledger: Ledger, rerun: FrozenRerun, client: SlurmClient) -> Reconciler:

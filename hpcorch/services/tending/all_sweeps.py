@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from hpcorch.errors import HpcorchError
+from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.states import Backend
 from hpcorch.services.tending.ownership import check_own, is_own
-from hpcorch.services.tending.reconcile import open_reconciler
 from hpcorch.services.tending.refresh import may_have_news
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.unsubmitted import retries_to_come
@@ -42,11 +43,15 @@ def _live(ledger: Ledger) -> Iterator[SweepSummary]:
 
 
 def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:
+    told: list[HpcorchError] = []
     try:
-        reconciler = open_reconciler(writer, summary.sweep.id)
-        if summary.sweep.backend is Backend.LOCAL:
-            reconciler.look_local()
-            return TendResult(sweep=summary.sweep.id)
-        return look_after(reconciler, client)
+        with SteadyReconciler.of(
+            writer.path, summary.sweep, lambda sentence: told.append(UnavailableError(sentence))
+        ) as reconciler:
+            if summary.sweep.backend is Backend.LOCAL:
+                reconciler.look_local()
+                return TendResult(sweep=summary.sweep.id, troubles=tuple(told))
+            done = look_after(reconciler, client)
+        return replace(done, troubles=(*told, *done.troubles))
     except HpcorchError as error:
-        return TendResult(sweep=summary.sweep.id, troubles=(error,))
+        return TendResult(sweep=summary.sweep.id, troubles=(*told, error))

@@ -43,7 +43,7 @@ def _next_round(reconciler: Reconciler, request: LocalRequest) -> LocalPool | No
 
 def _retries(reconciler: Reconciler, request: LocalRequest) -> tuple[list[int], float]:
     """The runs that have a retry left, and in how many seconds the waits of all are over."""
-    state = read_state(reconciler.ledger, reconciler.journal)
+    state = reconciler.ask(lambda ledger: read_state(ledger, reconciler.journal))
     again = {run: retry for run, retry in awaited(state).items() if run in request.runs}
     latest = max((parse_time(retry.at) for retry in again.values()), default=parse_time(state.now))
     return sorted(again), float(max(0, math.ceil((latest - parse_time(state.now)).total_seconds())))

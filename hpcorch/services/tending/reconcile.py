@@ -6,11 +6,11 @@ that a lost ledger can be made again from the sweep directories.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError
@@ -43,16 +43,27 @@ from hpcorch.services.submission.settle import settle
 from hpcorch.services.tending.ownership import check_may_ask, is_own
 from hpcorch.slurm.client import SlurmClient
 
+_T = TypeVar("_T")
+
 # Runs in these states are not over, or their end is unknown.
 _OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState.LOST}
 
 
-@dataclass(frozen=True, slots=True)
 class Reconciler:
     """Keeps one sweep's rows in an open, writable ledger up to date."""
 
-    ledger: Ledger
-    journal: ControlJournal
+    def __init__(self, ledger: Ledger, journal: ControlJournal) -> None:
+        self._ledger = ledger
+        self.journal = journal
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return self._ledger
+
+    def ask(self, question: Callable[[Ledger], _T]) -> _T:
+        """The ledger's answer."""
+        return question(self.ledger)
 
     @property
     def layout(self) -> SweepLayout:

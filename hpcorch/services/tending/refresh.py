@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, SweepSummary
-from hpcorch.model.entities import SBATCH
+from hpcorch.model.entities import SBATCH, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import Backend, RunState
+
+if TYPE_CHECKING:
+    from hpcorch.services.tending.reconcile import Reconciler
 
 # Runs in these states can get news without a new decision in the control journal.
 UNSETTLED = frozenset(state for state in RunState if not state.is_final or state is RunState.LOST)
@@ -57,7 +61,7 @@ def bring_up_to_date(ledger: Ledger, sweeps: Iterable[SweepSummary], *, refresh:
         with Ledger.open(ledger.path, write=True) as writer:
             for summary in wanted:
                 try:
-                    done.extend(_look_at(writer, summary, refresh=refresh))
+                    done.extend(_look_at(_reconciler(writer, summary.sweep), summary.sweep, refresh=refresh))
                     if refresh or summary.sweep.sweeper != SBATCH:  # of whose jobs Slurm alone can tell
                         times[summary.sweep.id] = utc_now()
                 except (HpcorchError, OSError) as error:
@@ -84,12 +88,27 @@ def may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
     return size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
 
 
-def _look_at(writer: Ledger, summary: SweepSummary, *, refresh: bool) -> list[str]:
-    """Look at one sweep; sentences on what was done about it."""
+def bring_one_up_to_date(reconciler: Reconciler, sweep: Sweep, *, refresh: bool) -> RefreshResult:
+    """The same for one sweep that is followed. Never raises if that cannot be done.
+
+    :param refresh: ask Slurm, and do what is to be done
+    """
+    try:
+        done = _look_at(reconciler, sweep, refresh=refresh)
+    except (HpcorchError, OSError) as error:
+        return RefreshResult(notices=_notices({sweep.id: error}))
+    return RefreshResult(times={sweep.id: utc_now()}, notices=done)
+
+
+def _reconciler(writer: Ledger, sweep: Sweep) -> Reconciler:
     from hpcorch.services.tending.reconcile import open_reconciler  # loads the way to Slurm, which few looks need
 
-    reconciler = open_reconciler(writer, summary.sweep.id)
-    if summary.sweep.backend is Backend.LOCAL:
+    return open_reconciler(writer, sweep.id)
+
+
+def _look_at(reconciler: Reconciler, sweep: Sweep, *, refresh: bool) -> list[str]:
+    """Look at one sweep; sentences on what was done about it."""
+    if sweep.backend is Backend.LOCAL:
         reconciler.look_local()
     elif refresh:
         from hpcorch.services.tending.tend import look_after

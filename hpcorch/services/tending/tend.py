@@ -66,7 +66,7 @@ def tend(
     :param patience_s: as for :func:`look_after`
     :param hurry: share throttled resources anew at once, however soon after the last time
     """
-    sweep = reconciler.ledger.sweep(reconciler.sweep).sweep
+    sweep = reconciler.ask(lambda ledger: ledger.sweep(reconciler.sweep)).sweep
     if sweep.backend is not Backend.SLURM or not is_own(sweep) or reconciler.layout.aside is not None:
         return TendResult(sweep=sweep.id)
     return _Tender(reconciler=reconciler, client=client, hurry=hurry).tend(patience_s)

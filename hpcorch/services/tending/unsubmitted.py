@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcorch.errors import HpcorchError
+from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.reader import locate
+from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
 from hpcorch.ledger import Ledger, SweepSummary
 from hpcorch.model.entities import Run
 from hpcorch.model.keys.launch_keys import LaunchKeys
@@ -24,8 +25,10 @@ CURE = "correct what it names, and launch the sweep again, since refused runs ar
 def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     """Run -> its next retry, for runs that are not over yet.
 
-    None of a sweep whose directory is gone or another sweep's: nobody can submit there any more. Cheap where
-    nothing is run again.
+    None of a sweep whose directory is gone or another sweep's: nobody can submit there any more; and none of one
+    whose record makes no sense. Cheap where nothing is run again.
+
+    :raises HpcorchError: the ledger is not there, is damaged, or does not answer
     """
     counts = ledger.counts(sweep)
     if not counts.get(RunState.PLANNED) and not _may_fail_again(ledger, sweep, counts):
@@ -33,9 +36,15 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     from hpcorch.services.tending.due import awaited
     from hpcorch.services.tending.sweep_state import read_state
 
+    directory = Path(ledger.sweep(sweep).sweep.directory)
     try:
-        layout = locate(Path(ledger.sweep(sweep).sweep.directory), sweep)
+        layout = locate(directory, sweep)
+    except (RecordError, OSError):
+        return {}
+    try:
         return {} if layout.aside is not None else awaited(read_state(ledger, ControlJournal(layout, sweep)))
+    except LEDGER_TROUBLES:
+        raise
     except (HpcorchError, OSError):
         return {}
 

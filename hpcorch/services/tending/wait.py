@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpcorch import tunables
-from hpcorch.errors import UnavailableError
+from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.model.states import RunState
-from hpcorch.services.tending.reconcile import Reconciler
+from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
@@ -79,7 +78,7 @@ def is_any_alive(counts: Mapping[RunState, int]) -> bool:
 
 
 def wait_for_runs(
-    reconciler: Reconciler,
+    reconciler: SteadyReconciler,
     client: SlurmClient,
     progress: Callable[[Mapping[RunState, int]], None],
     tell: Callable[[TendResult], None],
@@ -87,31 +86,30 @@ def wait_for_runs(
     """Return when every run of the sweep that was submitted is in a final state, and none is to be run again.
 
     Looks after the sweep meanwhile. One that Slurm refused, or never got, stays PLANNED and is not waited for.
-    While Slurm does not answer, the journals carry on; while the ledger cannot be written, it is tried again, and
-    told if that is not over soon.
+    While Slurm does not answer, the journals carry on, and so they do if the ledger goes away.
 
     :param progress: called with the count of runs in each state whenever it may have changed
     :param tell: called with what came of looking after the sweep
     """
 
-    failures = 0
-
     def look() -> Mapping[RunState, int]:
-        nonlocal failures
         try:
             reconciler.ingest()
-            failures = 0
-        except UnavailableError as error:  # another process holds the ledger, or the disk is full
-            failures += 1
-            if failures > 1:
-                tell(TendResult(sweep=reconciler.sweep, troubles=(error,)))
-        return reconciler.ledger.counts(reconciler.sweep)
+        except UnavailableError as error:  # the sweep's record cannot be read, or no ledger can be had
+            tell(TendResult(sweep=reconciler.sweep, troubles=(error,)))
+        return reconciler.ask(lambda ledger: ledger.counts(reconciler.sweep))
 
     def ask() -> None:
-        with suppress(UnavailableError):  # asked again after the next, longer pause; the journals tell of good ends
+        try:
             tell(look_after(reconciler, client))
+        except UnavailableError:  # asked again after the next, longer pause; the journals tell of good ends
+            pass
+        except HpcorchError as error:
+            tell(TendResult(sweep=reconciler.sweep, troubles=(error,)))
 
     for counts in looks(look, ask):
         progress(counts)
-        if not is_any_alive(counts) and not retries_to_come(reconciler.ledger, reconciler.sweep):
+        if not is_any_alive(counts) and not reconciler.ask(
+            lambda ledger: retries_to_come(ledger, reconciler.sweep)
+        ):
             return

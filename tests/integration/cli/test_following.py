@@ -6,12 +6,14 @@ import io
 import json
 import shutil
 
+import pytest
 from rich.console import Console
 
 from hpcorch.cli.commands import watch
 from hpcorch.ledger import Ledger
 from hpcorch.services.reports.status import report_status
 from hpcorch.services.selection.selectors import Selector
+from tests.support.lost_ledgers import LOSSES
 from tests.support.sweeps import GONE, SWEEP, finished_sweep, make_sweep
 
 
@@ -123,3 +125,13 @@ def test_a_small_terminal_shows_what_is_alive_or_went_wrong_first(tmp_path):
     assert "no good" in shown
     assert "… and 17 more" in shown
     assert len(shown.splitlines()) <= 8
+
+
+@pytest.mark.parametrize("way", ["deleted with its folder", "text"])
+@pytest.mark.parametrize("command", [("wait", "--timeout", "120"), ("watch",), ("logs", "--follow")])
+def test_they_end_with_the_runs_whatever_becomes_of_the_ledger(hpcorch, sweep, meanwhile, command, way):
+    tasks = [sweep.start(0), sweep.start(1)]
+    meanwhile(lambda: tasks[0].end(0.5), lambda: LOSSES[way](sweep.ledger_path), lambda: tasks[1].end(0.6))
+    ran = hpcorch(*command)
+    assert ran.code == 0, ran.err
+    assert str(sweep.ledger_path) in ran.err

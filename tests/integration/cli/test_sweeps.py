@@ -475,7 +475,7 @@ def test_asking_leaves_a_finished_ledger_as_it_was(hpcorch, tmp_path):
 def test_ls_looks_at_a_bounded_number_of_sweeps(hpcorch, tmp_path, monkeypatch, tune):
     tune(REFRESHED_SWEEPS=1)
     looked: list[str] = []
-    monkeypatch.setattr(refresh, "_look_at", lambda writer, summary, refresh: looked.append(summary.sweep.id) or [])
+    monkeypatch.setattr(refresh, "_look_at", lambda _, sweep, refresh: looked.append(sweep.id) or [])
     for sweep in (make_sweep(tmp_path), make_sweep(tmp_path, sweep=OTHER)):
         sweep.ingest()
     hpcorch("ls")

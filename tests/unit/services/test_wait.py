@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from hpcorch.errors import NotFoundError, SlurmUnavailableError, UnavailableError
+from hpcorch.errors import SlurmUnavailableError, UnavailableError
 from hpcorch.model.states import RunState
 from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import Pauses, wait_for_runs
@@ -27,7 +28,7 @@ class Counted:
         return []
 
     def sweep(self, sweep: str) -> Any:
-        raise NotFoundError("it is not in the ledger")
+        return SimpleNamespace(sweep=SimpleNamespace(directory="/nowhere"))
 
 
 class Scripted:
@@ -43,7 +44,10 @@ class Scripted:
     def ingest(self) -> None:
         if len(self.left) > 1:
             self.left.pop(0)
-            raise UnavailableError("another process holds the ledger")
+            raise UnavailableError("the manifest cannot be read")
+
+    def ask(self, question: Callable[[Any], Any]) -> Any:
+        return question(self.ledger)
 
     def ask_slurm(self, client: Any) -> None:
         self.asked += 1
@@ -63,20 +67,14 @@ def shown(reconciler: Scripted, told: list[TendResult] | None = None) -> list[Ma
     return seen
 
 
-def test_waiting_outlasts_a_ledger_and_a_controller_that_do_not_answer() -> None:
+def test_waiting_outlasts_a_file_server_and_a_controller_that_do_not_answer() -> None:
     running, over = {RunState.RUNNING: 2}, {RunState.COMPLETED: 1, RunState.FAILED: 1}
     reconciler, told = Scripted(running, running, running, over), list[TendResult]()
     assert shown(reconciler, told)[-1] == over
     assert reconciler.asked == 2
     assert {sentence for one in told for sentence in one.sentences} == {
-        "sweep s could not be tended: another process holds the ledger"
+        "sweep s could not be tended: the manifest cannot be read"
     }
-
-
-def test_a_ledger_that_does_not_answer_once_is_not_told_of() -> None:
-    told: list[TendResult] = []
-    shown(Scripted({RunState.RUNNING: 1}, {RunState.COMPLETED: 1}), told)
-    assert told == []
 
 
 def test_runs_that_slurm_refused_are_not_waited_for() -> None:

@@ -1,0 +1,184 @@
+"""Going on with a sweep when its ledger goes away: deleted, moved, replaced, damaged, full, or locked for long.
+
+The sweep directory holds all events, so whoever waits for a sweep needs no ledger but one that it can make itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TypeVar
+
+from hpcorch import tunables
+from hpcorch.errors import UnavailableError
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.inbox import announce
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
+from hpcorch.journal.reader import locate
+from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
+from hpcorch.ledger import Ledger
+from hpcorch.model.entities import Sweep
+from hpcorch.services.tending.reconcile import Reconciler
+
+_T = TypeVar("_T")
+
+
+class SteadyReconciler(Reconciler):
+    """A reconciler of one sweep, which uses the project's ledger as long as that works.
+
+    A ledger that is not there is made anew. While it cannot be used, the journals are folded in a ledger of this
+    process's own, in the folder for temporary files, and the project's is tried again now and then. If the sweep
+    has news at the end that the project's ledger does not have, it is announced, and whoever opens that next takes
+    it over.
+
+    Use it as a context manager. :attr:`ledger` is the one in use, which may be another after each look: questions
+    that must be answered go through :meth:`ask`.
+    """
+
+    def __init__(self, path: Path, journal: ControlJournal, tell: Callable[[str], None]) -> None:
+        """Open no ledger yet.
+
+        :param path: of the project's ledger
+        :param tell: told, once, each sentence on what is wrong with it, and on what is done about that
+        """
+        self.journal = journal
+        self._tell = tell
+        self._told: set[str] = set()
+        self._project = _Reopened(path)
+        self._in_use: Ledger | None = None
+        self._own: _Reopened | None = None
+        self._folder: TemporaryDirectory[str] | None = None
+        self._is_behind = False
+        self._try_at = 0.0
+
+    @classmethod
+    def of(cls, path: Path, sweep: Sweep, tell: Callable[[str], None]) -> SteadyReconciler:
+        """One for a sweep that the ledger has had.
+
+        :raises RecordError: the sweep's record is not in its directory
+        :raises OSError: it cannot be read
+        """
+        return cls(path, ControlJournal(locate(Path(sweep.directory), sweep.id), sweep.id), tell)
+
+    def __enter__(self) -> SteadyReconciler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._project.close()
+        if self._own is not None and self._folder is not None:
+            self._own.close()
+            self._folder.cleanup()
+        if self._is_behind and self._project.has_home:
+            with suppress(OSError):  # `hpcorch ledger adopt` finds it, too
+                announce(self._project.path, self.sweep, self.layout)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger in use."""
+        if self._in_use is None:
+            self._in_use = self._project.ledger()
+        return self._in_use
+
+    def ingest(self, *, note: bool = False) -> None:
+        """As :meth:`Reconciler.ingest`; a ledger that cannot be used is no error."""
+        if time.monotonic() < self._try_at:
+            self._stand_in(note=note)
+            return
+        try:
+            self._in_use = self._project.ledger()
+            super().ingest(note=note)
+        except LEDGER_TROUBLES as error:
+            self._stand_in(note=note)  # fails likewise if the sweep's record is the trouble
+            self._say(f"{error}; sweep {self.sweep} goes on by its journals meanwhile")
+            return
+        self._is_behind = False
+        if self._project.was_made:
+            self._say(
+                f"the ledger {self._project.path} was gone, and there is a new one that has sweep {self.sweep}:"
+                " `hpcorch ledger adopt` takes in the others"
+            )
+
+    def ask(self, question: Callable[[Ledger], _T]) -> _T:
+        """The ledger's answer, whatever becomes of the ledger in this moment."""
+        try:
+            return question(self.ledger)
+        except LEDGER_TROUBLES as error:
+            try:
+                self._stand_in(note=False)
+            except LEDGER_TROUBLES:
+                raise error from None  # there is no record to make a ledger from
+            return question(self.ledger)
+
+    def _stand_in(self, *, note: bool) -> None:
+        """Use a ledger of this process's own, and leave the project's alone for a while."""
+        self._project.close()
+        self._in_use = None
+        own = self._made()
+        try:
+            self._in_use = own.ledger()
+            super().ingest(note=note)
+        except BaseException:
+            self._in_use = None
+            raise
+        if time.monotonic() >= self._try_at:
+            self._try_at = time.monotonic() + tunables.LEDGER_RETRY_S
+        self._is_behind = True
+
+    def _made(self) -> _Reopened:
+        if self._own is None:
+            try:
+                self._folder = TemporaryDirectory(prefix="hpcorch-ledger-")
+            except OSError as error:
+                raise UnavailableError(
+                    f"there is no room for a ledger in the folder for temporary files ({error.strerror}): free"
+                    " some, or choose another with $TMPDIR"
+                ) from error
+            self._own = _Reopened(Path(self._folder.name) / STATE_DIR / LEDGER_NAME)
+        return self._own
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._tell(sentence)
+
+
+class _Reopened:
+    """A ledger that is opened for each look, since another file may have its place, and made where there is none.
+
+    :ivar was_made: whether there was none
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.was_made = False
+        self._open: Ledger | None = None
+
+    @property
+    def has_home(self) -> bool:
+        """Whether there is a folder for it. Where the whole project is gone, nobody wants that back."""
+        return self.path.parent.parent.is_dir()
+
+    def ledger(self) -> Ledger:
+        """It, open for writing."""
+        self.close()
+        self.was_made = self.was_made or not self._is_there()
+        self._open = Ledger.open(self.path, write=True, create=self.has_home)
+        return self._open
+
+    def _is_there(self) -> bool:
+        try:
+            return self.path.stat().st_size > 0
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
