@@ -10,6 +10,7 @@
     │   └── TaskFailedError        1       no      one run's task raised, or its process died
     ├── DriftError                75       no      what would run is not what was submitted
     ├── RecordError                1       no      a journal, manifest or ledger is damaged or foreign
+    │   └── RecordGoneError        1       no      a sweep's directory was deleted, moved or exchanged
     ├── CheckpointError            1       no      a checkpoint could not be saved, or does not fit the task
     ├── LeaseLostError             1       no      a lease expired while its holder was stopped
     ├── SubmissionRejectedError    2       no      Slurm answered that it will not take the job
@@ -73,6 +74,10 @@ class DriftError(HpcorchError):
 
 class RecordError(HpcorchError):
     """A journal, manifest or ledger is damaged, or belongs to something else."""
+
+
+class RecordGoneError(RecordError):
+    """The record of a sweep is not in its directory: that was deleted, moved, or given to another sweep."""
 
 
 class ForeignFileError(RecordError):

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "Run a run again from its frozen record, and compare.",
     "sbatch": "Submit a script as sbatch does, and record it.",
     "export": "Write tables, or everything that proves a run, to files.",
+    "rm": "Remove the files of a sweep.",
     "gc": "Remove snapshots of code that no sweep refers to.",
     "query": "Query the ledger in SQL.",
     "ledger": "Check, copy or rebuild the ledger, or make a lost one again.",

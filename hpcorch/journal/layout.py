@@ -27,6 +27,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from hpcorch.model.ids import AttemptId
 
@@ -37,6 +38,9 @@ LEDGER_VARIABLE = "HPCORCH_LEDGER"
 SITE_VARIABLE = "HPCORCH_SITE"
 
 SUBMISSIONS = "submissions"
+# Folders that were moved, one after the other: where each was, and where it was then.
+Moves: TypeAlias = "tuple[tuple[Path, Path], ...]"
+
 _JOURNAL = ".jsonl"
 
 
@@ -46,10 +50,12 @@ class SweepLayout:
 
     :param directory: absolute path of the sweep directory
     :param aside: folder below ``.hpcorch`` that the record was set aside in, when another sweep took the directory
+    :param moves: folders that were moved since the sweep was recorded: where each was, and where it is
     """
 
     directory: Path
     aside: str | None = None
+    moves: Moves = ()
 
     @property
     def state(self) -> Path:
@@ -134,13 +140,28 @@ class SweepLayout:
         return [replace(self, aside=folder.name) for folder in folders]
 
     def present(self, recorded: Path) -> Path:
-        """Where a file of the record is now, whose path was recorded before the record was set aside."""
+        """Where a file is now, whose path was recorded before it was moved, or the record set aside."""
+        recorded = moved(recorded, self.moves)
         home = replace(self, aside=None).state
         return self.state / recorded.relative_to(home) if recorded.is_relative_to(home) else recorded
+
+    @property
+    def words(self) -> list[str]:
+        """What names it on the command line of a job."""
+        return [str(self.directory), *(word for old, new in self.moves for word in ("--moved", str(old), str(new)))]
 
     def relative(self, path: Path) -> str:
         """A path as events store it: relative to the sweep directory."""
         return os.path.relpath(path, self.directory)
+
+
+def moved(recorded: Path, moves: Moves) -> Path:
+    """Where a path leads that was recorded before folders were moved."""
+    for old, new in moves:
+        is_there = new.is_relative_to(old) and recorded.is_relative_to(new)
+        if recorded.is_relative_to(old) and not is_there:
+            recorded = new / recorded.relative_to(old)
+    return recorded
 
 
 def _attempt_of(path: Path) -> AttemptId | None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hpcorch.errors import ForeignFileError, RecordError
+from hpcorch.errors import RecordError, RecordGoneError
 from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.users import stranger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,37 +97,27 @@ def creation_of(layout: SweepLayout) -> SweepCreated | None:
         with open_regular(layout.control) as file:
             first = file.readline()
         fact = decode(first, sweep="", source=CONTROL_SOURCE).fact
-    except (FileNotFoundError, DamagedLineError):
+    except (FileNotFoundError, NotADirectoryError, DamagedLineError):
         return None
     return fact if isinstance(fact, SweepCreated) else None
 
 
 def locate(directory: Path, sweep: str) -> SweepLayout:
-    """The record of a sweep in its directory, in place or set aside.
+    """The record of a sweep in its directory, in place or set aside. A directory is believed by its record alone.
 
-    :raises RecordError: it is not there
+    :raises RecordGoneError: it is not there
+    :raises RecordError: a record is there that is damaged where it says whose it is
     """
     layout = SweepLayout(directory)
+    found = owner(layout)
     for candidate in (layout, *layout.set_aside_records()):
-        if owner(candidate) == sweep:
+        if (found if candidate is layout else owner(candidate)) == sweep:
             return candidate
-    raise RecordError(
-        f"the record of sweep {sweep} is not in {directory}: the sweep directory was moved or deleted, or now"
-        " belongs to another sweep; the ledger keeps what it has recorded of this one"
-    )
-
-
-def locate_own(directory: Path, sweep: str) -> SweepLayout:
-    """As :func:`locate`, to read objects from it: unpickling executes what whoever wrote them wants.
-
-    :raises ForeignFileError: it is another user's
-    :raises RecordError: it is not there
-    """
-    layout = locate(directory, sweep)
-    owner = stranger(layout.state)
-    if owner is not None:
-        raise ForeignFileError(
-            f"sweep {sweep} is {owner}'s: to read the objects that it returned would execute what {owner} wrote."
-            " The tables of hpcorch.Ledger and `hpcorch collect --json` have its values without that"
+    if found is None and layout.control.exists():
+        raise RecordError(
+            f"the control journal {layout.control} does not say which sweep it is of: it was damaged. `hpcorch"
+            f" audit {sweep}` compares it with the ledger"
         )
-    return layout
+    if found is not None:
+        raise RecordGoneError(f"{directory} holds the record of sweep {found}")
+    raise RecordGoneError(f"its record is missing in {directory}")

@@ -10,9 +10,8 @@ from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import read_all
 from hpcorch.journal.project_search import find_ledger
-from hpcorch.journal.reader import locate_own
 from hpcorch.launcher.results import LaunchResults
-from hpcorch.ledger import LAST, Ledger
+from hpcorch.ledger import LAST, Ledger, find_own_record
 from hpcorch.services.tending.refresh import bring_up_to_date
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def collect(
         look = bring_up_to_date(found, [summary], refresh=refresh)
         if look.exit_code:
             raise UnavailableError("; ".join(look.notices))
-        layout = locate_own(Path(summary.sweep.directory), summary.sweep.id)
+        layout = find_own_record(found, summary.sweep)
         return [
             _results(layout, layout.manifest(launch.first_run)).read(found)
             for launch in found.launches(summary.sweep.id)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestRun, digest
-from hpcorch.journal.reader import locate_own
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger, find_own_record
 from hpcorch.model.events import RunReused
 from hpcorch.model.seeds import SeedSource
 from hpcorch.services.reports.outcomes import Outcome, read_outcomes
@@ -64,7 +62,7 @@ def _outcomes(
     ledger: Ledger, sweep: str, indices: Sequence[int]
 ) -> dict[tuple[str, int], tuple[SweepLayout, Outcome]]:
     try:
-        layout = locate_own(Path(ledger.sweep(sweep).sweep.directory), sweep)
+        layout = find_own_record(ledger, ledger.sweep(sweep).sweep)
         outcomes = read_outcomes(ledger, layout, sweep, indices)
     except (HpcorchError, OSError):
         return {}

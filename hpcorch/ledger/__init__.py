@@ -8,6 +8,7 @@ from __future__ import annotations
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger.checking.check import Finding, FindingKind
 from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.reading.directories import find_own_record, find_record
 from hpcorch.ledger.reading.reading import LAST
 from hpcorch.ledger.reading.sandbox import QueryResult
 from hpcorch.ledger.store import Ledger
@@ -29,5 +30,7 @@ __all__ = [
     "QueryResult",
     "SourceState",
     "SweepSummary",
+    "find_own_record",
+    "find_record",
     "manifests_in",
 ]

@@ -28,6 +28,7 @@ from hpcorch.ledger.schema.connection import (
 )
 from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
+from hpcorch.model.events import Fact
 
 __all__ = ["LAST", "Head", "Ledger", "SourceState", "SweepSummary"]
 
@@ -99,6 +100,11 @@ class Ledger(LedgerReading):
                     f"what the record of sweep {sweep} says makes no sense ({error!r}): somebody else than hpcorch"
                     " wrote to it. The ledger keeps what it has of this sweep"
                 ) from error
+
+    def record(self, sweep: str, *facts: Fact) -> None:
+        """Store facts about a sweep for which there is no journal, since its directory is gone."""
+        with self._writing():
+            ingest.record(self._connection, sweep, facts)
 
     def settle(self, sweep: str, sources: Iterable[str]) -> None:
         """Note that these sources will not grow any more, so that they need not be read again."""

@@ -13,6 +13,7 @@ from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.cli.shared.text import counted, printable
 from hpcorch.ledger import Ledger
+from hpcorch.services.actions.moved import note_moved
 
 # What was passed over can be a whole cluster's folders.
 _NAMED = 20
@@ -24,6 +25,7 @@ _NAMED = 20
         "hpcorch ledger backup /archive/ledger-2026-11.db",
         "hpcorch --ledger /project/.hpcorch/ledger.db ledger rebuild",
         "hpcorch ledger adopt",
+        "hpcorch ledger moved /scratch/old/sweeps /scratch/new/sweeps",
     )
 )
 def command() -> None:
@@ -127,3 +129,23 @@ def adopt(place: Place, *, folders: tuple[Path, ...], as_json: bool) -> int:
         )
     )
     return done.exit_code
+
+
+@command.command(epilog=examples("hpcorch ledger moved /scratch/sweeps /archive/sweeps"))
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@json_option
+@pass_place
+def moved(place: Place, *, old: Path, new: Path, as_json: bool) -> None:
+    """Note that sweep directories that were in OLD are in NEW.
+
+    Not needed where a whole project was moved with its ledger: sweeps inside it are found again by themselves. A
+    directory counts only if the record in it is the sweep's.
+    """
+    path = place.ledger_path()
+    with Ledger.open(path, write=True) as ledger:
+        sweeps = note_moved(ledger, old, new)
+    if as_json:
+        output.write_json({"ledger": str(path), "sweeps": sweeps})
+    else:
+        output.write(printable(f"{len(sweeps)} sweep{'s' * (len(sweeps) != 1)} found in {new}: {' '.join(sweeps)}"))

@@ -59,7 +59,7 @@ def command(
             _follow(ledger, chosen, lines)
             return
         status = report_status(ledger, chosen)
-    output.notes(status.refresh.notices)
+    output.notes([*status.refresh.notices, *filter(None, [status.sweep.files.gone])])
     if as_json:
         output.write_json([_as_plain(part, lines) for part in _parts(status, attempt)])
         return

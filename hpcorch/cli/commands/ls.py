@@ -106,6 +106,8 @@ def _write(found: SweepList, limit: int) -> None:
     )
     if any(sweep.refusal is not None for sweep in found.sweeps):
         output.note("a sweep that Slurm refused stays PLANNED: `hpcorch status SWEEP` says why, and what to do")
+    if any(sweep.files.gone is not None and not sweep.files.was_removed for sweep in found.sweeps):
+        output.note("directories of sweeps are gone: `hpcorch status SWEEP` says what can be done")
     if found.more:
         output.note(f"these are the latest {limit}; --limit 0 lists all")
 
@@ -126,4 +128,5 @@ def _row(report: SweepReport) -> list[str]:
 
 def _counts(report: SweepReport) -> str:
     refused = "" if report.refusal is None else f" ({report.refusal.runs} refused by Slurm)"
-    return f"{counts_text(report.summary.counts)}{refused}"
+    gone = "" if report.files.gone is None else f" ({report.files.in_short})"
+    return f"{counts_text(report.summary.counts)}{refused}{gone}"

@@ -74,7 +74,7 @@ def command(
         output.write_ids(f"{sweep}/{report.run.run}" for report in status.runs)
     else:
         _write(status)
-    output.notes([*status.refresh.notices, *filter(None, (status.advice, status.lingering))])
+    output.notes([*status.refresh.notices, *status.advices])
     return status.exit_code
 
 

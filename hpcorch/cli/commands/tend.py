@@ -47,8 +47,8 @@ def _write(results: list[TendResult]) -> None:
             output.write(printable(sentence))
         for what, runs in _by_prospect(one).items():
             output.write(f"runs {format_ranges(runs)} of sweep {one.sweep} {what}")
-        output.notes(one.sentences_of_trouble)
-    if not any(one.deeds or one.awaited or one.troubles for one in results):
+        output.notes([*one.sentences_of_trouble, *filter(None, [one.gone])])
+    if not any(one.deeds or one.awaited or one.troubles or one.gone for one in results):
         output.note("there is nothing to do")
 
 

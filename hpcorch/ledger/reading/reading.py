@@ -277,8 +277,16 @@ class LedgerReading:
 
     def facts(self, sweep: str, kind: type[Fact]) -> list[Fact]:
         """What the sweep has on record of a kind that belongs to no run, such as CodeFrozen, in order."""
+        return [event.fact for event in self.events_of(sweep, kind)]
+
+    def events_of(self, sweep: str, kind: type[Fact]) -> list[Event]:
+        """As :meth:`facts`, with when each became a fact."""
         found = self._rows("read_events_of_sweep", self._key(sweep).key, kind.kind)
-        return [rows.event_from(sweep, row).fact for row in found]
+        return [rows.event_from(sweep, row) for row in found]
+
+    def is_open(self, sweep: str) -> bool:
+        """Whether a run of the sweep is not over."""
+        return not all(state.is_final for state in self.counts(sweep))
 
     # Below --------------------------------------------------------------------------------------------------
 

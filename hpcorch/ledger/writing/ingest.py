@@ -21,7 +21,7 @@ from hpcorch.ledger.writing.expansion import (
 )
 from hpcorch.ledger.writing.projection import update
 from hpcorch.ledger.writing.rows import Row, attempt_of, event_content, run_of
-from hpcorch.model.events import Event, LaunchPlanned
+from hpcorch.model.events import LEDGER_SOURCE, Event, Fact, LaunchPlanned
 from hpcorch.model.ids import utc_now
 
 
@@ -81,6 +81,18 @@ def ingest(
         with transaction(connection):
             connection.execute(QUERIES["set_looked_at"], (utc_now(), sweep.key))
     return IngestResult(events=events, runs=runs)
+
+
+def record(connection: sqlite3.Connection, sweep_id: str, facts: Sequence[Fact]) -> None:
+    """Store facts of which no journal of the sweep tells, and fold them. The caller holds the ledger's lock."""
+    source = connection.execute(QUERIES["source"], (_sweep_key(connection, sweep_id).key, LEDGER_SOURCE)).fetchone()
+    start = source[1] if source is not None else 0  # of this source the offset counts events
+    events = tuple(
+        Event(sweep=sweep_id, source=LEDGER_SOURCE, seq=start + number, time=utc_now(), fact=fact)
+        for number, fact in enumerate(facts)
+    )
+    segment = Segment(source=LEDGER_SOURCE, events=events, start=start, end=start + len(events), rest=0)
+    ingest(connection, sweep_id, [segment], lambda _: ())
 
 
 def _sweep_key(connection: sqlite3.Connection, sweep_id: str) -> SweepKey:

@@ -27,6 +27,7 @@ from hpcorch.ledger.writing.sweep_tables import (
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
     CONTROL_SOURCE,
+    LEDGER_SOURCE,
     BasePlanned,
     Event,
     Fact,
@@ -68,7 +69,7 @@ def update(connection: sqlite3.Connection, sweep: SweepKey, new: Sequence[Stored
                 by_run.setdefault(stored.run, [])  # the last one alone is read back
         elif isinstance(stored.event.fact, BasePlanned):
             put_base(connection, sweep, stored)
-        elif stored.event.source == CONTROL_SOURCE:
+        elif stored.event.source in (CONTROL_SOURCE, LEDGER_SOURCE):
             decided.append(stored)
     touched = update_facts(connection, sweep, decided) if decided else set()
     written = _update_runs(connection, sweep, sorted(touched | by_run.keys()), by_run, first_seq - 1)

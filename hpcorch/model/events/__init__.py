@@ -5,7 +5,8 @@ sequence number there. That triple is its identity, so reading a file twice adds
 
 * ``control``: the sweep's control journal, written on the login side under the sweep's lock;
 * ``launch-<first run>``: the manifest of one launch;
-* ``<run>.s<submission>.r<restart>``: the journal of one attempt, written on the compute node.
+* ``<run>.s<submission>.r<restart>``: the journal of one attempt, written on the compute node;
+* ``ledger``: what became of the sweep directory, and of runs after it was gone. Only the ledger has it.
 
 Times are for people. Order is (submission, restart, sequence), since the clocks of hosts differ.
 A fact that this version does not understand is kept as :class:`UnknownFact`: a newer version may have written it,
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch.model.events.base import CONTROL_SOURCE as CONTROL_SOURCE
 from hpcorch.model.events.base import KINDS as KINDS
+from hpcorch.model.events.base import LEDGER_SOURCE as LEDGER_SOURCE
 from hpcorch.model.events.base import NO_SUBMISSION as NO_SUBMISSION
 from hpcorch.model.events.base import Event as Event
 from hpcorch.model.events.base import Fact as Fact
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from hpcorch.model.events.checkpoint import CheckpointSaved as CheckpointSaved
     from hpcorch.model.events.command import CommandEnded as CommandEnded
     from hpcorch.model.events.command import CommandStarted as CommandStarted
+    from hpcorch.model.events.directory import DirectoryMoved as DirectoryMoved
+    from hpcorch.model.events.directory import DirectoryRemoved as DirectoryRemoved
     from hpcorch.model.events.planning import BasePlanned as BasePlanned
     from hpcorch.model.events.planning import CodeFrozen as CodeFrozen
     from hpcorch.model.events.planning import EnvironmentFrozen as EnvironmentFrozen

@@ -15,6 +15,7 @@ from hpcorch.model.values import INTEGERS_OF_JSON
 from hpcorch.quick_dataclasses import dataclass
 
 CONTROL_SOURCE = "control"
+LEDGER_SOURCE = "ledger"  # of what is recorded of a sweep that has no directory to be written to
 NO_SUBMISSION = -1  # for a run to which something happened before it was submitted
 
 _MODULES: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +23,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
         *("sweep-created", "launch-planned", "base-planned", "run-planned", "code-frozen", "environment-frozen"),
         *("run-reused", "run-reproduced", "rerun-planned", "feeding-planned"),
     ),
+    "directory": ("directory-moved", "directory-removed"),
     "submission": (
         *("submission-intended", "submission-accepted", "submission-released", "submission-rejected"),
         *("submission-unknown", "keeper-submitted"),

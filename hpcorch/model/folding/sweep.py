@@ -8,6 +8,7 @@ from dataclasses import replace
 from hpcorch.model.actions import Action
 from hpcorch.model.entities import Cancellation, Launch, Submission, Sweep
 from hpcorch.model.events import (
+    CONTROL_SOURCE,
     ControlRequested,
     Event,
     KeeperSubmitted,
@@ -71,7 +72,7 @@ def fold_submissions(
     :param before: what earlier events have told of
     """
     submissions = dict(before or {})
-    for event in sorted(events, key=lambda item: item.seq):
+    for event in sorted(events, key=lambda item: (item.source != CONTROL_SOURCE, item.seq)):
         fact = event.fact
         if isinstance(fact, SubmissionIntended):
             submissions[fact.submission] = Submission(

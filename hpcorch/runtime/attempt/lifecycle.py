@@ -214,7 +214,12 @@ class Attempt:
         """
         path = self.place.layout.manifest(self.place.launch)
         try:
-            return read_run(path, self.place.attempt.run, own=True)
+            frozen = read_run(path, self.place.attempt.run, own=True)
+            if not self.place.layout.moves:
+                return frozen
+            from hpcorch.runtime.program.relocation import relocated_run  # few are moved
+
+            return relocated_run(frozen, self.place.layout.moves)
         except RecordError as error:
             problem = DriftError(str(error))
         except FileNotFoundError:

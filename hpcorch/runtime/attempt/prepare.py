@@ -131,12 +131,17 @@ def prepare(place: Place, frozen: FrozenRun, environ: Mapping[str, str], record:
 def _task_file(place: Place, header: ManifestHeader, record: Recorder) -> TaskFile:
     path = place.layout.task(place.launch)
     try:
-        return read_task(path, header.task_digest)
+        task = read_task(path, header.task_digest)
     except DriftError as error:
         record(refusal(Aspect.CODE, "task file", error))
         raise
     except OSError as error:
         raise UnavailableError(f"the task file {path} cannot be read ({error.strerror})") from error
+    if not place.layout.moves:
+        return task
+    from hpcorch.runtime.program.relocation import relocated_task  # few are moved
+
+    return relocated_task(task, place.layout.moves)
 
 
 def _compared_environment(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import AttemptCalled, AttemptEnded
 from hpcorch.model.ids import parse_ranges
 from hpcorch.model.processes import RUNTIME
@@ -40,7 +41,7 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
     parent = end_with_parent() if arguments.task is not None else None
     try:
         place = find_place(
-            arguments.sweep_dir,
+            SweepLayout(arguments.sweep_dir, moves=tuple(map(tuple, arguments.moved))),
             launch=arguments.launch,
             submission=arguments.submission,
             runs=arguments.runs,
@@ -60,6 +61,7 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {RUNTIME}", description="Execute one task of a submission.")
     parser.add_argument("sweep_dir", type=Path, help="the sweep directory")
+    parser.add_argument("--moved", type=Path, nargs=2, action="append", default=[], help="a folder: old, new place")
     parser.add_argument("--launch", type=int, required=True, help="first run of the launch")
     parser.add_argument("--submission", type=int, required=True, help="number of the submission")
     parser.add_argument("--runs", type=parse_ranges, required=True, help="run indices, array index 0 first")

@@ -55,7 +55,7 @@ class Place:
 
 
 def find_place(
-    directory: Path,
+    layout: SweepLayout,
     *,
     launch: int,
     submission: int,
@@ -81,7 +81,7 @@ def find_place(
     if not 0 <= index < len(runs):
         raise UsageError(f"array index {index} is not one of the {len(runs)} that submission {submission} has")
     return Place(
-        layout=SweepLayout(directory),
+        layout=layout,
         launch=launch,
         attempt=AttemptId(run=runs[index], submission=submission, restart=0 if job is None else job.restart),
         host=_host_name(job),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -160,15 +160,11 @@ class Control:
         refused = {run.run: run.reason for run in refused_runs(ledger, ledger.sweep(self.sweep.id))}
         reason = f"cancelled by {own_name()} before it was submitted"
         words = [
-            JobObserved(
-                submission=NO_SUBMISSION,
-                run=run,
-                restart=0,
-                state=JobState.CANCELLED.value,
-                witness=Witness.REQUEST.value,
-                reason=f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason,
-            )
+            word
             for run in runs
+            for word in dropped(
+                [run], f"{reason}; Slurm had refused it: {refused[run]}" if run in refused else reason
+            )
         ]
         self.reconciler.journal.append(*words, durable=True)
 
@@ -211,6 +207,21 @@ class Control:
             tend(self.reconciler, self.client, hurry=True)
 
 
+def dropped(runs: Iterable[int], reason: str) -> list[JobObserved]:
+    """That runs end which were never submitted."""
+    return [
+        JobObserved(
+            submission=NO_SUBMISSION,
+            run=run,
+            restart=0,
+            state=JobState.CANCELLED.value,
+            witness=Witness.REQUEST.value,
+            reason=reason,
+        )
+        for run in runs
+    ]
+
+
 def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None = None) -> Control:
     """Control over the sweep that is selected.
 
@@ -221,8 +232,9 @@ def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None 
     """
     sweep = writer.sweep(selector.sweep).sweep
     client = client or slurm_client()
-    check_own(sweep, client)
-    return Control(sweep=sweep, reconciler=open_reconciler(writer, sweep.id), client=client)
+    reconciler = open_reconciler(writer, sweep.id)
+    check_own(sweep, client, reconciler.layout)
+    return Control(sweep=sweep, reconciler=reconciler, client=client)
 
 
 def _requested(action: Action, target: Target, *, checkpoint: bool = False) -> ControlRequested:

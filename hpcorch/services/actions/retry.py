@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcorch.errors import HpcorchError, UnavailableError, UsageError
+from hpcorch.errors import HpcorchError, RecordGoneError, UnavailableError, UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
@@ -258,9 +258,12 @@ def open_retry(
     :param writer: open for writing
     :raises NotFoundError: no sweep is selected
     :raises UsageError: it is another user's, on another cluster, or another sweep has its directory
+    :raises RecordGoneError: its directory is gone
     :raises UnavailableError: Slurm does not answer, or the journals cannot be read
     """
     control = open_control(writer, selector, client)
+    if (why := control.reconciler.why_gone) is not None:
+        raise RecordGoneError(f"nothing of sweep {control.sweep.id} can be run again: {why}")
     if control.reconciler.layout.aside is not None:
         raise UsageError(
             f"the directory {control.sweep.directory} now belongs to another sweep, and the record of"

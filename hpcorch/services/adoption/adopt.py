@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import HpcorchError, NotFoundError, RecordError
+from hpcorch.errors import HpcorchError, NotFoundError, RecordError, RecordGoneError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.reader import creation_of, locate
-from hpcorch.ledger import Ledger
-from hpcorch.model.events import SweepCreated
+from hpcorch.ledger import Ledger, find_record
+from hpcorch.model.events import DirectoryMoved, SweepCreated
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.adoption.search import PassedOver, find_records
 from hpcorch.services.tending.reconcile import Reconciler
-from hpcorch.users import stranger
+from hpcorch.users import own_name, stranger
 
 _NAMED = 3
 
@@ -161,10 +162,23 @@ def _take_in(writer: Ledger, record: _Record) -> Adopted | PassedOver:
         if known is not None and not _is_same(known, layout) and _has_record(known, sweep):
             return PassedOver(path=layout.state, reason=f"it is a copy of sweep {sweep}, which is in {known}")
         Reconciler(writer, ControlJournal(layout, sweep)).ingest()
+        _note_place(writer, record)
         runs = sum(writer.counts(sweep).values())
     except (HpcorchError, OSError) as error:
         return PassedOver(path=layout.state, reason=f"sweep {sweep} cannot be taken in: {error}", is_fault=True)
     return Adopted(sweep=sweep, directory=layout.directory, runs=runs, is_new=known is None)
+
+
+def _note_place(writer: Ledger, record: _Record) -> None:
+    """See that the record is found again, where it was moved since it was written."""
+    sweep = writer.sweep(record.created.sweep).sweep
+    try:
+        find_record(writer, sweep)
+    except RecordGoneError:
+        move = DirectoryMoved(
+            old=sweep.directory, new=str(record.layout.directory), user=own_name(), host=socket.gethostname()
+        )
+        writer.record(sweep.id, move)
 
 
 def _directory_in(ledger: Ledger, sweep: str) -> Path | None:

@@ -12,12 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.errors import HpcorchError
-from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.errors import HpcorchError, RecordGoneError
+from hpcorch.ledger import Ledger, SweepSummary, find_record
 from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.model.events import RerunPlanned
 from hpcorch.provenance.environment.record import Environment
@@ -142,6 +143,7 @@ def audit(
     chosen: list[tuple[SweepSummary, Selector]] = []
     with _surviving(whole, damaged=damaged):
         chosen = _chosen(ledger, selectors)
+    look_up = places or partial(find_place, ledger)
     notices: Sequence[str] = ()
     if places is None and not damaged:  # a damaged ledger is left unchanged, so that it can be examined
         notices = bring_up_to_date(ledger, [summary for summary, _ in chosen]).notices
@@ -155,7 +157,7 @@ def audit(
         exam = Examination(sweep=summary.sweep.id)
         exams.append(exam)
         with _surviving(exam, damaged=damaged):
-            sweeps.append(_audit_sweep(ledger, summary.sweep, selector, places or find_place, exam))
+            sweeps.append(_audit_sweep(ledger, summary.sweep, selector, look_up, exam))
     return Audit(
         ledger=ledger.path,
         anchor=anchor,
@@ -189,9 +191,7 @@ def _audit_sweep(
     place = places(sweep)
     evidence = gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
     if place is None:
-        exam.warn(
-            sweep.directory, "the record of the sweep is missing or not readable for you: only the ledger has it"
-        )
+        exam.warn(sweep.directory, _why_not_there(ledger, sweep))
     else:
         examine_journals(evidence, exam)
         examine_files(evidence, exam)
@@ -209,6 +209,16 @@ def _audit_sweep(
         runs=[replace(one, findings=gravest_first(exam.of_run(one.run.run))) for one in audits],
         rerun=find_rerun(evidence.facts(RerunPlanned)),
     )
+
+
+def _why_not_there(ledger: Ledger, sweep: Sweep) -> str:
+    try:
+        find_record(ledger, sweep)
+    except RecordGoneError as error:
+        return str(error)
+    except (HpcorchError, OSError) as error:
+        return f"the record of the sweep cannot be read: only the ledger has it ({error})"
+    return "the record of the sweep has just come back: audit it again"
 
 
 def _environments(evidence: Evidence) -> dict[str, Environment]:

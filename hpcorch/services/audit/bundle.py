@@ -131,7 +131,7 @@ def write_bundle(
 
 def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
     sweep = ledger.sweep(selector.sweep).sweep
-    place = find_place(sweep)
+    place = find_place(ledger, sweep)
     if place is None:
         raise UnavailableError(
             f"the record of sweep {sweep.id} is not in {sweep.directory} any more: without it nothing can be proven"

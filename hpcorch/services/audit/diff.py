@@ -110,7 +110,7 @@ def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
     runs = select_runs(ledger, sweep.id, selector, limit=2)
     if len(runs) != 1:
         raise UsageError(f"diff compares two single runs: name each, such as {one_of(sweep.id, runs)}")
-    return gather(ledger, sweep, runs, find_place(sweep))
+    return gather(ledger, sweep, runs, find_place(ledger, sweep))
 
 
 def _outcome(run: Run) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import locate, owner
-from hpcorch.ledger import Ledger
+from hpcorch.journal.reader import owner
+from hpcorch.ledger import Ledger, find_record
 from hpcorch.ledger.writing.rows import attempt_of
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import (
@@ -65,7 +65,8 @@ class Place:
 
     def archive(self, code: CodeFrozen) -> Path:
         """A snapshot."""
-        return Path(code.archive) if self.snapshots is None else self.snapshots / code.digest
+        recorded = Path(code.archive)
+        return self.layout.present(recorded) if self.snapshots is None else self.snapshots / code.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,7 @@ def gather(ledger: Ledger, sweep: Sweep, runs: Sequence[Run], place: Place | Non
     )
 
 
-def find_place(sweep: Sweep) -> Place | None:
+def find_place(ledger: Ledger, sweep: Sweep) -> Place | None:
     """Where the record of a sweep is; None if it is gone, or this user may not read it.
 
     A control journal whose first line is damaged does not say whose it is; it is taken for the sweep's own, since
@@ -172,7 +173,7 @@ def find_place(sweep: Sweep) -> Place | None:
     """
     layout = SweepLayout(Path(sweep.directory))
     try:
-        return Place(layout=locate(layout.directory, sweep.id))
+        return Place(layout=find_record(ledger, sweep))
     except RecordError:
         return Place(layout=layout) if _is_unreadable(layout) else None
     except OSError:

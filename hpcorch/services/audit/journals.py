@@ -19,6 +19,7 @@ from hpcorch.ledger.writing.rows import event_content
 from hpcorch.model.events import (
     CONTROL_SOURCE,
     KINDS,
+    LEDGER_SOURCE,
     AttemptEnded,
     Event,
     LaunchPlanned,
@@ -51,7 +52,7 @@ def examine_journals(evidence: Evidence, exam: Examination) -> None:
 def examine_stored(evidence: Evidence, exam: Examination) -> None:
     """See that the ledger understands every event of the audited runs, and that each attempt has one end."""
     names = {str(name): name.run for run in evidence.runs for name in evidence.attempts(run.run)}
-    for source, run in {CONTROL_SOURCE: None, **names}.items():
+    for source, run in {CONTROL_SOURCE: None, LEDGER_SOURCE: None, **names}.items():
         events = evidence.sources.get(source, {}).values()
         for event in events:
             if isinstance(event.fact, UnknownFact) and event.fact.original_kind in KINDS:

@@ -148,7 +148,7 @@ class LocalPool:
             "-u",
             "-m",
             RUNTIME,
-            str(self._layout.directory),
+            *self._layout.words,
             "--launch",
             str(request.launch),
             "--submission",

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from hpcorch import tunables
-from hpcorch.errors import NotFoundError, RecordError
-from hpcorch.journal.layout import STATE_DIR
-from hpcorch.journal.reader import locate
+from hpcorch.errors import NotFoundError
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import AttemptState
 from hpcorch.services.json_values import attempt_name
@@ -43,7 +40,7 @@ class LogPart:
 def find_part(run: Run, attempts: Sequence[Attempt], name: str | None = None) -> LogPart:
     """The log of a run's latest attempt, or of the one that is named.
 
-    :param attempts: the run's attempts, the earliest first
+    :param attempts: the run's attempts, the earliest first, with the places where their logs are now
     :param name: such as ``s0.r1``
     :raises NotFoundError: there is no such attempt, or it has no log
     """
@@ -61,19 +58,10 @@ def find_part(run: Run, attempts: Sequence[Attempt], name: str | None = None) ->
     return LogPart(
         run=run.run,
         attempt=attempt,
-        path=_present(Path(attempt.log), run.sweep),
+        path=Path(attempt.log),
         start=attempt.log_start or 0,
         end=_end(attempt, attempts),
     )
-
-
-def _present(recorded: Path, sweep: str) -> Path:
-    """Where a log is now: with its record, which may have been set aside since."""
-    if recorded.parent.parent.name != STATE_DIR:
-        return recorded  # submitit_folder, or output that the site sends elsewhere
-    with suppress(RecordError, OSError):
-        return locate(recorded.parents[2], sweep).present(recorded)
-    return recorded
 
 
 def error_file(log: Path) -> Path | None:

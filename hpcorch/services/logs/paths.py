@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hpcorch.journal.access import access_in, make_folder
 from hpcorch.journal.layout import SweepLayout
@@ -61,6 +62,7 @@ class LogFiles:
 
 
 LOG_KEY = "log"  # among the options of a script's launch: the pattern of its output
+_Logged = TypeVar("_Logged", Run, Attempt)
 _MARK = re.compile(r"%(\d*)(.)")
 
 
@@ -85,6 +87,11 @@ def with_logs(sweep: Sweep, pattern: str, run: Run, attempts: Sequence[Attempt])
             )
         ]
     return [replace(one, log=found) if one.log is None else one for one in attempts]
+
+
+def with_present_log(item: _Logged, layout: SweepLayout) -> _Logged:
+    """A run or attempt with the place where its log is now."""
+    return item if item.log is None else replace(item, log=str(layout.present(Path(item.log))))
 
 
 def log_file(pattern: str, job_id: str, *, name: str, user: str) -> str | None:

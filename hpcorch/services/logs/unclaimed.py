@@ -10,8 +10,7 @@ from pathlib import Path
 
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import locate
-from hpcorch.ledger import Ledger
+from hpcorch.ledger import Ledger, find_record
 from hpcorch.model.entities import Attempt, Run, Submission, Sweep
 from hpcorch.model.states import AttemptState, Backend
 from hpcorch.services.logs.paths import LOG_KEY, log_file
@@ -30,7 +29,7 @@ def with_unclaimed_logs(ledger: Ledger, sweep: Sweep, attempts: Iterable[Attempt
     if sweep.backend is not Backend.SLURM or sweep.is_wrapped or not any(map(_never_claimed, found)):
         return found
     with suppress(RecordError, OSError):  # the sweep directory is gone
-        places = _Places(locate(Path(sweep.directory), sweep.id), sweep, ledger.submissions(sweep.id))
+        places = _Places(find_record(ledger, sweep), sweep, ledger.submissions(sweep.id))
         return [places.filled(one, found) if _never_claimed(one) else one for one in found]
     return found
 

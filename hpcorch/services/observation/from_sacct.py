@@ -14,20 +14,23 @@ from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.sacct import AccountingRow
 
 
-def own_accounts(rows: Iterable[AccountingRow], known: KnownAttempts, directory: str) -> list[AccountingRow]:
+def own_accounts(
+    rows: Iterable[AccountingRow], known: KnownAttempts, directories: Collection[str]
+) -> list[AccountingRow]:
     """The rows without those of a job that got an id of ours again: another script was submitted then.
 
-    :param directory: the sweep directory, which the submissions' scripts are below
+    :param directories: the sweep directory, which the submissions' scripts are below, wherever it was
     """
-    return [row for row in rows if _is_ours(row, known.submissions.get(row.array_job_id), directory)]
+    return [row for row in rows if _is_ours(row, known.submissions.get(row.array_job_id), directories)]
 
 
-def _is_ours(row: AccountingRow, submission: Submission | None, directory: str) -> bool:
+def _is_ours(row: AccountingRow, submission: Submission | None, directories: Collection[str]) -> bool:
     if submission is None or not submission.script or not row.command_line:
         return True
     # A user's script keeps its own path, and has the token on its command line.
-    mark = submission.token if submission.form.is_script else f"{directory}/{submission.script}"
-    return mark in row.command_line
+    if submission.form.is_script:
+        return submission.token in row.command_line
+    return any(f"{directory}/{submission.script}" in row.command_line for directory in directories)
 
 
 def from_accounting(

@@ -44,6 +44,11 @@ class SweepDetail:
         """What came of the refresh."""
         return self.status.refresh
 
+    @property
+    def gone(self) -> str | None:
+        """What became of its directory, if that is not there."""
+        return self.status.sweep.files.gone
+
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
         return {
@@ -78,6 +83,11 @@ class RunDetail:
     live_scripts: Mapping[str, str]
     events: Sequence[Event] | None
     refresh: RefreshResult
+
+    @property
+    def gone(self) -> str | None:
+        """What became of its sweep's directory, if that is not there."""
+        return self.sweep.files.gone
 
     @property
     def rerun_of(self) -> str | None:

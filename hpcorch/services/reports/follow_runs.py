@@ -10,7 +10,14 @@ from types import TracebackType
 from typing import TypeVar
 
 from hpcorch import tunables
-from hpcorch.errors import HpcorchError, NotFoundError, RecordError, UnavailableError
+from hpcorch.errors import (
+    HpcorchError,
+    NotFoundError,
+    RecordError,
+    RecordGoneError,
+    SlurmUnavailableError,
+    UnavailableError,
+)
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.ids import parse_time, utc_now
@@ -113,7 +120,12 @@ class Follower:
             with suppress(UnavailableError):  # the sweep's record does not answer
                 reconciler.look_local() if local else reconciler.ingest()
                 self._looked_at = utc_now()
-            return self._counts()
+            counts = self._counts()
+            if reconciler.why_gone is not None:
+                if local and not self._is_over(counts):  # only its journals would tell
+                    raise RecordGoneError(reconciler.why_gone)
+                self._tell(reconciler.why_gone)
+            return counts
 
         def ask() -> None:
             if not local:
@@ -125,6 +137,8 @@ class Follower:
         try:
             sentences = look_after(reconciler, client).sentences
         except HpcorchError as error:
+            if reconciler.is_gone and not isinstance(error, SlurmUnavailableError):
+                raise  # neither journals nor Slurm will tell
             sentences = [f"the journals alone are followed for now: {error}"]
         for sentence in sentences:
             self._tell(sentence)

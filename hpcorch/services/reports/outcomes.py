@@ -16,6 +16,7 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptOutcome, AttemptState, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
+from hpcorch.services.logs.paths import with_present_log
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 
 TAIL_LINES = 10
@@ -40,7 +41,7 @@ def read_outcomes(ledger: Ledger, layout: SweepLayout, sweep: str, indices: Sequ
     attempts = with_unclaimed_logs(ledger, ledger.sweep(sweep).sweep, ledger.attempts(sweep))
     for attempt in sorted(attempts, key=lambda item: (item.submission, item.restart)):
         if attempt.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
-            deciding[attempt.run] = attempt
+            deciding[attempt.run] = with_present_log(attempt, layout)
     runs = {run.run: run for run in ledger.runs(sweep, indices=indices)}
     reused = _reused(layout) if any(run.reused_from for run in runs.values()) else {}
     return [
@@ -78,7 +79,8 @@ def _outcome(layout: SweepLayout, run: Run, attempt: Attempt | None) -> Outcome:
         if path.exists():
             segment = read_segment(path, sweep=run.sweep, source=str(name), offset=0, archived_only=True)
             end = next((event.fact for event in segment.events if isinstance(event.fact, AttemptEnded)), None)
-    return Outcome(run=with_log(run, [attempt] if attempt is not None else []), attempt=attempt, end=end)
+    run = with_log(with_present_log(run, layout), [attempt] if attempt is not None else [])
+    return Outcome(run=run, attempt=attempt, end=end)
 
 
 def failure_text(outcome: Outcome) -> str:

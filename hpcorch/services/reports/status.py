@@ -19,6 +19,7 @@ from hpcorch.services import json_values as plain
 from hpcorch.services.logs.paths import LOG_KEY, with_logs
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 from hpcorch.services.reports.reruns import rerun_as_plain, rerun_of
+from hpcorch.services.reports.whereabouts import Whereabouts, whereabouts
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
 from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
@@ -34,6 +35,7 @@ class SweepReport:
 
     :param looked_at: when its journals were last read, or of a script's sweep Slurm was asked (UTC); None if never
     :param now: the moment of the report
+    :param files: where they are
     :param refusal: what Slurm refused of it, if nobody submits that again
     :param rerun: what it reruns, if it is a rerun
     """
@@ -41,6 +43,7 @@ class SweepReport:
     summary: SweepSummary
     looked_at: str | None
     now: datetime
+    files: Whereabouts
     refusal: Refusal | None = None
     rerun: RerunPlanned | None = None
 
@@ -54,6 +57,8 @@ class SweepReport:
         refused = None if self.refusal is None else asdict(self.refusal)
         return {
             **plain.sweep_as_plain(self.summary, looked_at=self.looked_at, now=self.now),
+            "directory": str(self.files.layout.directory),
+            "gone": self.files.gone,
             "refused": refused,
             "rerun": rerun_as_plain(self.rerun),
         }
@@ -166,6 +171,11 @@ class StatusReport:
             return f"Slurm says when runs that are CANCELLING have ended: {ask}"
         return None
 
+    @property
+    def advices(self) -> list[str]:
+        """Sentences on what is not as it should be, and what to do."""
+        return list(filter(None, (self.sweep.files.gone, self.advice, self.lingering)))
+
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
         return {
@@ -241,11 +251,14 @@ def report_known(
     retries = retries_to_come(ledger, known)
     sweep = _sweep_report(ledger, summary, refresh, refusal_of(ledger, summary, retries))
     runs = _shown(ledger, known, selector, limit)
-    attempts = _attempts(ledger, sweep.summary.sweep, runs)
+    attempts = {
+        run: list(map(sweep.files.present_attempt, tries))
+        for run, tries in _attempts(ledger, sweep.summary.sweep, runs).items()
+    }
     common = _common_overrides(runs)
     reports = [
         RunReport(
-            run=with_log(run, attempts.get(run.run, ())),
+            run=with_log(sweep.files.present(run), attempts.get(run.run, ())),
             attempts=attempts.get(run.run, ()),
             distinct=[override for override in run.overrides if override not in common],
             now=sweep.now,
@@ -275,6 +288,7 @@ def _sweep_report(
         summary=summary,
         looked_at=refresh.times.get(summary.sweep.id, summary.looked_at),
         now=datetime.now(timezone.utc),
+        files=whereabouts(ledger, summary.sweep),
         refusal=refusal,
         rerun=rerun_of(ledger, summary.sweep.id),
     )

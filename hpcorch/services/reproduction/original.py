@@ -77,11 +77,11 @@ class Original:
 
 
 def find_original(
-    ledger: Ledger, selector: Selector, places: Callable[[Sweep], Place | None] = find_place
+    ledger: Ledger, selector: Selector, places: Callable[[Sweep], Place | None] | None = None
 ) -> Original:
     """The run to repeat, with all that was frozen of it compared with its digests.
 
-    :param places: finds the record of its sweep
+    :param places: finds the record of its sweep; None looks where it is now
     :raises NotFoundError: it is not there
     :raises UsageError: one run is not named, it is not over or was not executed, no code was frozen for it, or it
         is a user's script
@@ -92,7 +92,7 @@ def find_original(
     runs = select_runs(ledger, sweep.id, selector, limit=2)
     if len(runs) != 1:
         raise UsageError(f"one run is reproduced at a time: name it, such as {one_of(sweep.id, runs)}")
-    evidence = gather(ledger, sweep, runs, places(sweep))
+    evidence = gather(ledger, sweep, runs, places(sweep) if places is not None else find_place(ledger, sweep))
     launch, code = evidence.launch(runs[0]), evidence.code(runs[0])
     if launch is not None and not launch.task_digest:
         raise UsageError(

@@ -207,7 +207,7 @@ def compare(ledger: Ledger, original: Original, sweep: str, *, tolerance: float)
     :raises UnavailableError: the repetition is not over
     """
     made = ledger.sweep(sweep).sweep
-    repeated = gather(ledger, made, ledger.runs(sweep), find_place(made))
+    repeated = gather(ledger, made, ledger.runs(sweep), find_place(ledger, made))
     run = repeated.runs[0]
     if not run.state.is_final:
         raise UnavailableError(

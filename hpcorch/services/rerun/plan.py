@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError, UsageError
+from hpcorch.journal.layout import moved
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader, read_all
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run, Sweep
@@ -20,6 +21,7 @@ from hpcorch.model.events import CodeFrozen, LaunchPlanned
 from hpcorch.model.keys.fields import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend, RunState
+from hpcorch.runtime.program.relocation import relocated_header, relocated_task
 from hpcorch.runtime.program.task_file import TaskFile, read_task
 from hpcorch.services.audit.evidence import Evidence, find_place, gather
 from hpcorch.services.local.options import check_local
@@ -114,12 +116,13 @@ def plan_rerun(ledger: Ledger, selector: Selector, changes: Changes, client: Slu
     notices = bring_up_to_date(ledger, [known]).notices
     chosen = select_runs(ledger, sweep.id, selector)
     over = [run for run in chosen if run.state.is_final]
-    evidence = gather(ledger, sweep, over, find_place(sweep))
+    place = find_place(ledger, sweep)
+    evidence = gather(ledger, sweep, over, place)
     plan = RerunPlan(
         sweep=sweep,
         launches=_launches(evidence, changes),
         passed_over={run.run: _why_not(run) for run in chosen if not run.state.is_final},
-        directory=_free_directory(Path(sweep.directory)),
+        directory=_free_directory(Path(sweep.directory) if place is None else place.layout.directory),
         changed=changes.texts,
         notices=notices,
     )
@@ -152,12 +155,14 @@ def _launch(evidence: Evidence, first: int, indices: Sequence[int], changes: Cha
     if code is None:
         raise UsageError(f"no code was frozen for run {sweep.id}/{indices[0]}: launch the program again")
     check_unchanged(place, launch)
+    moves = place.layout.moves
     header, bases, runs = read_all(place.file(launch.manifest))
+    header = relocated_header(header, moves)
     if not os.path.isdir(header.cwd) or not os.access(header.cwd, os.X_OK):  # noqa: PTH112 - asks, and never raises
         raise UsageError(
             f"{header.cwd}, where the program was started and relative paths begin, cannot be entered: put it back"
         )
-    task = read_task(place.layout.task(first), launch.task_digest)
+    task = relocated_task(read_task(place.layout.task(first), launch.task_digest), moves)
     with _importing(task.sys_path):
         again = [
             _changed(FrozenRun(header=header, base=bases[run.base], run=run), changes, sweep.root_seed)
@@ -166,7 +171,7 @@ def _launch(evidence: Evidence, first: int, indices: Sequence[int], changes: Cha
         ]
     return LaunchAgain(
         header=header,
-        code=code,
+        code=replace(code, root=str(moved(Path(code.root), moves))),
         archive=place.archive(code),
         task=task,
         runs=again,

@@ -86,7 +86,7 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
             "-u",
             "-m",
             RUNTIME,
-            str(layout.directory),
+            *layout.words,
             "--launch",
             str(request.launch),
             "--submission",

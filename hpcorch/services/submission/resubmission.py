@@ -90,8 +90,10 @@ class Resubmission:
     def _header(self) -> ManifestHeader:
         path = self.layout.manifest(self.launch.first_run)
         try:
-            return read_header(path)
+            header = read_header(path)
         except OSError as error:
             raise UnavailableError(
                 f"the manifest {path} cannot be read ({error.strerror}): without it the runs cannot be run again"
             ) from error
+        cwd, python = (str(self.layout.present(Path(place))) for place in (header.cwd, header.python))
+        return replace(header, cwd=cwd, python=python)

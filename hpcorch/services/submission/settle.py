@@ -17,13 +17,14 @@ from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import TOKEN_PREFIX
 
 
-def settle(journal: ControlJournal, client: SlurmClient, *, now: str) -> bool:
+def settle(journal: ControlJournal, client: SlurmClient, *, now: str, starts: bool = True) -> bool:
     """Finish unsettled submissions. Returns whether anything changed.
 
     A job that carries an intent's token is accepted and released. An intent that no job carries is given up once
     the settling time has passed with Slurm answering, and the job that sbatch had named, if any, is over.
 
     :param now: the current time, as :func:`hpcorch.model.ids.utc_now` writes it
+    :param starts: whether the array may start; one whose sweep directory is gone stays held with Slurm
     :raises SlurmUnavailableError: Slurm does not answer; nothing was settled wrongly
     """
     if not any(map(_is_open, journal.history().submissions.values())):
@@ -34,7 +35,7 @@ def settle(journal: ControlJournal, client: SlurmClient, *, now: str) -> bool:
         for submission in filter(_is_open, history.submissions.values()):
             record = SubmissionRecord(journal=journal, number=submission.submission)
             if _is_with_slurm(record, client):
-                begin(record, client, throttle_of(history, submission))
+                begin(record, client, throttle_of(history, submission)) if starts else record.mark_released()
             elif _may_be_given_up(submission, client, now):
                 record.mark_rejected(
                     "no job with this submission's token appeared within the settling time: it was never submitted"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hpcorch.errors import HpcorchError, UnavailableError
-from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.errors import HpcorchError, RecordError, RecordGoneError, UnavailableError
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.ledger import Ledger, SweepSummary, find_record
 from hpcorch.model.states import Backend
 from hpcorch.services.tending.ownership import check_own, is_own
 from hpcorch.services.tending.refresh import may_have_news
@@ -31,15 +32,35 @@ def tend_all(writer: Ledger, selector: str | None, client: SlurmClient | None = 
     if selector is None:
         return [_look_after(writer, summary, client) for summary in list(_live(writer))]
     summary = writer.sweep(selector)
-    check_own(summary.sweep, client)
+    check_own(summary.sweep, client, _layout(writer, summary))
     return [_look_after(writer, summary, client)]
+
+
+def _layout(ledger: Ledger, summary: SweepSummary) -> SweepLayout | None:
+    try:
+        return find_record(ledger, summary.sweep)
+    except (RecordError, OSError):
+        return None
 
 
 def _live(ledger: Ledger) -> Iterator[SweepSummary]:
     for summary in ledger.sweeps():
-        mine = summary.sweep.backend is Backend.SLURM and is_own(summary.sweep)
+        mine = summary.sweep.backend is Backend.SLURM and is_own(summary.sweep) and not _is_lost(ledger, summary)
         if mine and (may_have_news(ledger, summary) or retries_to_come(ledger, summary.sweep.id)):
             yield summary
+
+
+def _is_lost(ledger: Ledger, summary: SweepSummary) -> bool:
+    """Whether nothing can be done about a sweep: its directory is gone, and its runs are closed."""
+    if not all(state.is_final for state in summary.counts):
+        return False
+    try:
+        find_record(ledger, summary.sweep)
+    except RecordGoneError:
+        return True
+    except (RecordError, OSError):
+        return False
+    return False
 
 
 def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:
@@ -50,7 +71,7 @@ def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> T
         ) as reconciler:
             if summary.sweep.backend is Backend.LOCAL:
                 reconciler.look_local()
-                return TendResult(sweep=summary.sweep.id, troubles=tuple(told))
+                return TendResult(sweep=summary.sweep.id, troubles=tuple(told), gone=reconciler.why_gone)
             done = look_after(reconciler, client)
         return replace(done, troubles=(*told, *done.troubles))
     except HpcorchError as error:

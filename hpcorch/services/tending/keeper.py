@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Look after a sweep; the exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m {KEEPER}", description=__doc__)
     parser.add_argument("directory", type=Path, help="the sweep directory")
+    parser.add_argument("--moved", type=Path, nargs=2, action="append", default=[], help="a folder: old, new place")
     parser.add_argument("--submission", type=int, required=True, help="the submission whose array is over")
     given = parser.parse_args(arguments)
     exit_on_termination()
     try:
         with tempfile.TemporaryDirectory(prefix="hpcorch-keeper-") as folder:
-            keep(SweepLayout(given.directory), given.submission, slurm_client(), Path(folder) / "ledger.db")
+            layout = SweepLayout(given.directory, moves=tuple(map(tuple, given.moved)))
+            keep(layout, given.submission, slurm_client(), Path(folder) / "ledger.db")
     except HpcorchError as error:
         _say(str(error))
         return error.exit_code

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import Segment, locate, read_sweep
+from hpcorch.journal.reader import Segment, owner, read_sweep
 from hpcorch.ledger.store import Ledger
 from hpcorch.ledger.writing.expansion import manifests_in
 from hpcorch.model.entities import SBATCH, Run
@@ -40,6 +39,7 @@ from hpcorch.services.observation.from_squeue import from_queue, is_without_deta
 from hpcorch.services.observation.hidden_causes import with_memory, with_output_files, with_preemptions
 from hpcorch.services.observation.known import KnownAttempts, known_attempts
 from hpcorch.services.submission.settle import settle
+from hpcorch.services.tending.ledger_journal import LedgerJournal, open_journal
 from hpcorch.services.tending.ownership import check_may_ask, is_own
 from hpcorch.slurm.client import SlurmClient
 
@@ -50,7 +50,10 @@ _OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState
 
 
 class Reconciler:
-    """Keeps one sweep's rows in an open, writable ledger up to date."""
+    """Keeps one sweep's rows in an open, writable ledger up to date.
+
+    :ivar journal: the sweep's; it changes when the sweep directory is moved, exchanged or deleted
+    """
 
     def __init__(self, ledger: Ledger, journal: ControlJournal) -> None:
         self._ledger = ledger
@@ -75,24 +78,51 @@ class Reconciler:
         """The sweep's id."""
         return self.journal.sweep
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the sweep directory is gone, as far as was seen."""
+        return isinstance(self.journal, LedgerJournal)
+
+    @property
+    def why_gone(self) -> str | None:
+        """What became of the sweep directory, and what to do; None if it is there."""
+        return self.journal.why if isinstance(self.journal, LedgerJournal) else None
+
     def ingest(self, *, note: bool = False) -> None:
         """Take over what the journals have new. Cheap when there is nothing.
 
         The ledger notes the time of a look that has news, but of a script's jobs Slurm alone can tell.
 
+        If the sweep directory is gone, there is nothing to take over until it is back.
+
         :param note: note the time of this look in any case
-        :raises RecordError: the sweep directory is gone
+        :raises RecordError: the record is damaged, or incomplete
         """
-        try:
-            segments = list(read_sweep(self.layout, sweep=self.sweep, offsets=self.ledger.offsets(self.sweep)))
-        except FileNotFoundError as error:
-            raise RecordError(
-                f"the record of sweep {self.sweep} is not at {self.layout.state}: the sweep directory was moved or"
-                " deleted; the ledger keeps what it has recorded"
-            ) from error
+        if self.is_gone or owner(self.layout) != self.sweep:  # another sweep's may have its place
+            self.find_journal()
+        segments = [] if self.is_gone else self._news()
         if note or any(segment.end > segment.start for segment in segments):
             looked = note or not self._is_script(segments)
             self.ledger.ingest(self.sweep, segments, manifests_in(self.layout), looked=looked)
+
+    def find_journal(self) -> None:
+        """Look where the sweep's record is now, and what of it is left.
+
+        :raises RecordError: there is none, and the ledger has nothing of it either
+        """
+        try:
+            self.journal = open_journal(lambda: self.ledger, self.ledger.sweep(self.sweep).sweep)
+        except NotFoundError as error:  # the ledger has nothing of it yet
+            raise RecordError(f"there is no record of sweep {self.sweep} in {self.layout.directory}") from error
+
+    def _news(self) -> list[Segment]:
+        try:
+            return list(read_sweep(self.layout, sweep=self.sweep, offsets=self.ledger.offsets(self.sweep)))
+        except FileNotFoundError as error:
+            raise RecordError(
+                f"{error.filename} is missing in the record of sweep {self.sweep}: put it back; the ledger keeps"
+                " what it has recorded"
+            ) from error
 
     def _is_script(self, segments: Iterable[Segment]) -> bool:
         with suppress(NotFoundError):
@@ -111,8 +141,8 @@ class Reconciler:
             same ids are other jobs
         """
         self.ingest()
-        check_may_ask(self.ledger.sweep(self.sweep).sweep, client)
-        if settle(self.journal, client, now=utc_now()):
+        check_may_ask(self.ledger.sweep(self.sweep).sweep, client, self.layout)
+        if settle(self.journal, client, now=utc_now(), starts=not self.is_gone):
             self.ingest()
         history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
         unexplained = unexplained_attempts(attempts, history) if client.config().accounting else frozenset()
@@ -167,7 +197,7 @@ class Reconciler:
             self._append(certain(with_preemptions(shown, known, client), known), known)
             self.ingest()
             raise
-        ours = own_accounts(accounted or [], known, str(self.layout.directory))
+        ours = own_accounts(accounted or [], known, self._directories())
         ends = with_memory(from_accounting(ours, known, alive), known, self.layout)
         facts = [*ends, *from_queue(rows, known.with_facts(ends))]
         known = known.with_facts(facts)
@@ -175,6 +205,10 @@ class Reconciler:
         asked_about = {submission.submission for submission in known.submissions.values()}
         elements = [(run.run, run.submission) for run in silent if run.submission in asked_about]
         return [*facts, *from_silence(elements, known, now=now, accounting=accounted is not None)]
+
+    def _directories(self) -> set[str]:
+        """The sweep directory where it was made, and where it is."""
+        return {str(self.layout.directory), self.ledger.sweep(self.sweep).sweep.directory}
 
     def staying(self, client: SlurmClient) -> frozenset[int]:
         """The runs that have recorded their end and whose job runs, however short a time ago that was.
@@ -198,7 +232,7 @@ class Reconciler:
     def look_local(self) -> None:
         """Conclude what became of runs whose local pool is gone; about another user's that user concludes it."""
         self.ingest()
-        if not is_own(self.ledger.sweep(self.sweep).sweep):
+        if not is_own(self.ledger.sweep(self.sweep).sweep, self.layout):
             return
         history = self.journal.history()
         unfinished = self._runs(state for state in RunState if not state.is_final)
@@ -227,7 +261,6 @@ def open_reconciler(ledger: Ledger, sweep: str) -> Reconciler:
     """A reconciler for a sweep that the ledger knows.
 
     :raises NotFoundError: it knows none of that id
-    :raises RecordError: the sweep's record is not in its directory
+    :raises RecordError: the sweep's record is damaged where it says whose it is
     """
-    known = ledger.sweep(sweep).sweep
-    return Reconciler(ledger, ControlJournal(locate(Path(known.directory), known.id), known.id))
+    return Reconciler(ledger, open_journal(lambda: ledger, ledger.sweep(sweep).sweep))

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcorch.errors import HpcorchError, UnavailableError
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.errors import HpcorchError, RecordError, UnavailableError
+from hpcorch.ledger import Ledger, SweepSummary, find_record
 from hpcorch.model.entities import SBATCH, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
@@ -82,8 +80,8 @@ def may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
     if not summary.counts or not UNSETTLED.isdisjoint(summary.counts):
         return True
     try:
-        size = SweepLayout(Path(summary.sweep.directory)).control.stat().st_size
-    except OSError:
+        size = find_record(ledger, summary.sweep).control.stat().st_size
+    except (RecordError, OSError):
         return False  # nothing more is expected of it, so that it is gone does not matter here
     return size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
 

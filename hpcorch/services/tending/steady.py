@@ -17,8 +17,8 @@ from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
-from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
-from hpcorch.journal.reader import locate
+from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
+from hpcorch.journal.reader import owner
 from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Sweep
@@ -59,10 +59,14 @@ class SteadyReconciler(Reconciler):
     def of(cls, path: Path, sweep: Sweep, tell: Callable[[str], None]) -> SteadyReconciler:
         """One for a sweep that the ledger has had.
 
-        :raises RecordError: the sweep's record is not in its directory
+        :raises RecordError: the sweep's record is not in its directory, and the ledger cannot be asked for it
         :raises OSError: it cannot be read
         """
-        return cls(path, ControlJournal(locate(Path(sweep.directory), sweep.id), sweep.id), tell)
+        layout = SweepLayout(Path(sweep.directory))
+        made = cls(path, ControlJournal(layout, sweep.id), tell)
+        if owner(layout) != sweep.id:
+            made.find_journal()
+        return made
 
     def __enter__(self) -> SteadyReconciler:
         return self
@@ -74,7 +78,7 @@ class SteadyReconciler(Reconciler):
         if self._own is not None and self._folder is not None:
             self._own.close()
             self._folder.cleanup()
-        if self._is_behind and self._project.has_home:
+        if self._is_behind and self._project.has_home and not self.is_gone:
             with suppress(OSError):  # `hpcorch ledger adopt` finds it, too
                 announce(self._project.path, self.sweep, self.layout)
 

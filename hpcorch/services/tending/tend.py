@@ -60,14 +60,18 @@ def tend(
 ) -> TendResult:
     """Do what is to be done about a sweep, by what the ledger has of its record.
 
-    Another user's sweep, a local one, and one whose directory another sweep has now are left alone. What cannot be
-    done is among the troubles; somebody who comes by later does it.
+    Another user's sweep, a local one, and one whose directory is gone or another sweep's are left alone. What
+    cannot be done is among the troubles; somebody who comes by later does it.
 
     :param patience_s: as for :func:`look_after`
     :param hurry: share throttled resources anew at once, however soon after the last time
     """
     sweep = reconciler.ask(lambda ledger: ledger.sweep(reconciler.sweep)).sweep
-    if sweep.backend is not Backend.SLURM or not is_own(sweep) or reconciler.layout.aside is not None:
+    if sweep.backend is not Backend.SLURM or not is_own(sweep, reconciler.layout):
+        return TendResult(sweep=sweep.id)
+    if reconciler.is_gone:
+        return TendResult(sweep=sweep.id, gone=reconciler.why_gone)
+    if reconciler.layout.aside is not None:
         return TendResult(sweep=sweep.id)
     return _Tender(reconciler=reconciler, client=client, hurry=hurry).tend(patience_s)
 

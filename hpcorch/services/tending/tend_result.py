@@ -48,6 +48,7 @@ class TendResult:
     :param keepers: submission -> the job id of its new keeper
     :param troubles: what could not be done
     :param awaited: runs that will be run again, and were not submitted yet
+    :param gone: what became of its directory, if that is not there: nothing is submitted from it
     """
 
     sweep: str
@@ -56,6 +57,7 @@ class TendResult:
     keepers: Mapping[int, str] = field(default_factory=dict)
     troubles: tuple[HpcorchError, ...] = ()
     awaited: Mapping[int, PlannedRetry] = field(default_factory=dict)
+    gone: str | None = None
 
     @property
     def deeds(self) -> list[str]:
@@ -81,5 +83,6 @@ class TendResult:
             "fed": [{"runs": list(one.runs), "job_id": one.job_id} for one in self.fed],
             "keepers": [{"submission": number, "job_id": job} for number, job in self.keepers.items()],
             "awaited": {str(run): retry.as_plain() for run, retry in self.awaited.items()},
+            "gone": self.gone,
             "troubles": [str(error) for error in self.troubles],
         }

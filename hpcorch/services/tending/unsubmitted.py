@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.reader import locate
 from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
-from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.ledger import Ledger, SweepSummary, find_record
 from hpcorch.model.entities import Run
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
@@ -20,6 +18,11 @@ if TYPE_CHECKING:
     from hpcorch.services.tending.due import PlannedRetry
 
 CURE = "correct what it names, and launch the sweep again, since refused runs are not submitted again"
+
+
+def is_unsubmitted(run: Run) -> bool:
+    """Whether a run has never been with Slurm or in a local pool, and is not given up."""
+    return run.state is RunState.PLANNED and run.submission is None
 
 
 def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
@@ -36,9 +39,9 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     from hpcorch.services.tending.due import awaited
     from hpcorch.services.tending.sweep_state import read_state
 
-    directory = Path(ledger.sweep(sweep).sweep.directory)
+    known = ledger.sweep(sweep).sweep
     try:
-        layout = locate(directory, sweep)
+        layout = find_record(ledger, known)
     except (RecordError, OSError):
         return {}
     try:

@@ -142,7 +142,7 @@ def test_audit_of_a_sweep_whose_directory_is_gone_says_so(hpcorch, sweep):
     shutil.rmtree(sweep.layout.directory)
     ran = hpcorch("audit", "--all")
     assert ran.code == 1
-    assert "only the ledger has it" in ran.out
+    assert "only the ledger has what is known of it" in ran.out
 
 
 def test_a_record_that_was_set_aside_is_audited_where_it_is_now(hpcorch, sweep, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from hpcorch.errors import ForeignFileError
 from hpcorch.journal.project_search import default_ledger, find_ledger
-from hpcorch.journal.reader import locate_own
+from hpcorch.ledger import Ledger, find_own_record
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import CONTROL_SOURCE, Event
 from hpcorch.model.folding.sweep import fold_sweep
@@ -72,7 +72,10 @@ def test_a_sweep_is_its_directorys_owners_whatever_its_record_says(tmp_path: Pat
 
 def test_objects_of_another_users_sweep_are_not_read(tmp_path: Path, disowned: Disown) -> None:
     sweep = make_sweep(tmp_path)
-    assert locate_own(sweep.layout.directory, sweep.id) == sweep.layout
-    disowned(sweep.layout.state)
-    with pytest.raises(ForeignFileError, match="would execute what"):
-        locate_own(sweep.layout.directory, sweep.id)
+    sweep.ingest()
+    with Ledger.open(sweep.ledger_path) as ledger:
+        known = ledger.sweep(sweep.id).sweep
+        assert find_own_record(ledger, known) == sweep.layout
+        disowned(sweep.layout.state)
+        with pytest.raises(ForeignFileError, match="would execute what"):
+            find_own_record(ledger, known)

@@ -20,7 +20,7 @@ OTHER = "20261123-000000-zzzz"
 def evidence_of(made: SweepOnDisk) -> Evidence:
     with Ledger.open(made.ledger_path) as ledger:
         sweep = ledger.sweep(made.id).sweep
-        return gather(ledger, sweep, ledger.runs(made.id)[:1], find_place(sweep))
+        return gather(ledger, sweep, ledger.runs(made.id)[:1], find_place(ledger, sweep))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.support.tuning import Tune
 class Counted:
     """A ledger of a sweep whose record is gone, so that nothing of it can be run again."""
 
+    path = Path("/.hpcorch/ledger.db")
+
     def __init__(self, reconciler: Scripted) -> None:
         self.reconciler = reconciler
 
@@ -28,7 +31,16 @@ class Counted:
         return []
 
     def sweep(self, sweep: str) -> Any:
-        return SimpleNamespace(sweep=SimpleNamespace(directory="/nowhere"))
+        return SimpleNamespace(sweep=SimpleNamespace(id="s", directory="/nowhere", project="/"))
+
+    def facts(self, sweep: str, kind: type[Any]) -> list[Any]:
+        return []
+
+    def events_of(self, sweep: str, kind: type[Any]) -> list[Any]:
+        return []
+
+    def is_open(self, sweep: str) -> bool:
+        return True
 
 
 class Scripted:

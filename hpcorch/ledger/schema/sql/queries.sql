@@ -86,8 +86,8 @@ CROSS JOIN events AS e ON e.seq IN (
 -- name: events_of_sweep
 SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
 FROM events AS e JOIN sources AS o ON o.source = e.source
-WHERE e.sweep = ? AND e.run IS NULL AND o.name = 'control'
-ORDER BY e.source_seq
+WHERE e.sweep = ? AND e.run IS NULL AND o.name IN ('control', 'ledger')
+ORDER BY o.name, e.source_seq
 
 -- name: events_of_submissions
 SELECT e.seq, e.run, o.name, e.source_seq, e.time, e.kind, e.body
@@ -95,8 +95,8 @@ FROM json_each(?) AS wanted
 CROSS JOIN events AS e
     ON e.sweep = ? AND json_extract(e.body, '$.submission') = wanted.value AND e.run IS NULL
 CROSS JOIN sources AS o ON o.source = e.source
-WHERE o.name = 'control'
-ORDER BY e.source_seq
+WHERE o.name IN ('control', 'ledger')
+ORDER BY o.name, e.source_seq
 
 -- name: bases_of_sweep
 SELECT CAST(substr(o.name, 8) AS INTEGER), json_extract(e.body, '$.base'), e.seq

@@ -1,0 +1,56 @@
+"""``hpcorch rm``"""
+
+from __future__ import annotations
+
+import click
+
+from hpcorch.cli.shared import output
+from hpcorch.cli.shared.acting import confirm
+from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, yes_option
+from hpcorch.cli.shared.text import printable
+from hpcorch.ledger import Ledger
+from hpcorch.model.ids import named_runs
+from hpcorch.services.selection.selectors import parse_selector
+
+_MEGABYTE = 1e6
+_LISTED = 5
+
+
+@click.command(
+    epilog=examples("hpcorch rm 20261123-044501-k7fw --dry-run", "hpcorch rm 20261123-044501-k7fw --yes")
+)
+@click.argument("selector", metavar="SWEEP")
+@dry_run_option
+@yes_option
+@json_option
+@pass_place
+def command(place: Place, *, selector: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Remove the files of a sweep.
+
+    That is its record, logs and checkpoints, and the directories of its runs with all that is in them, as far as
+    they are in the sweep directory and yours. Symbolic links are removed and not followed; another sweep inside
+    stays. Results, metrics and configurations stay in the ledger, which notes who removed the files, and when.
+
+    A sweep whose runs are not over is refused. Runs that were never submitted are given up. Snapshots of code that
+    no other sweep needs are removed by `hpcorch gc`.
+    """
+    from hpcorch.services.actions.removal import open_removal  # loads the way to Slurm
+
+    with Ledger.open(place.ledger_path(), write=True) as ledger:
+        remover = open_removal(ledger, parse_selector(selector))
+        removal = remover.plan()
+        what = f"remove {removal.files} files ({removal.size / _MEGABYTE:.3f} MB) of sweep {removal.sweep}"
+        if not dry_run:
+            confirm(f"{what} from {removal.directory}", yes=yes)
+            removal = remover.carry_out(removal)
+    if as_json:
+        output.write_json({**removal.as_plain(), "done": not dry_run})
+        return
+    done = f"would {what}" if dry_run else what.replace("remove", "removed", 1)
+    output.write(printable(f"{done} from {removal.directory}"))
+    if removal.discarded:
+        given_up = "would be given up" if dry_run else "given up"
+        output.write(f"{named_runs(removal.discarded)}, which were never submitted: {given_up}")
+    output.notes(f"left alone: {text}" for text in removal.left[:_LISTED])
+    if len(removal.left) > _LISTED:
+        output.note(f"so were {len(removal.left) - _LISTED} more")

@@ -1,0 +1,65 @@
+"""Noting in the ledger where sweep directories are that were moved."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from hpcorch.errors import NotFoundError, RecordError, UsageError
+from hpcorch.journal.layout import moved
+from hpcorch.journal.reader import locate
+from hpcorch.ledger import Ledger, SweepSummary, find_record
+from hpcorch.model.events import DirectoryMoved
+from hpcorch.users import own_name
+
+
+def note_moved(writer: Ledger, old: Path, new: Path) -> list[str]:
+    """Note that a folder was moved, for every sweep of which the record is found that way and is not found now.
+
+    :param writer: open for writing
+    :param old: where it was, as the ledger has it
+    :param new: where it is
+    :return: the ids of these sweeps, the latest first
+    :raises UsageError: the new place is no folder
+    :raises NotFoundError: there is no such sweep
+    """
+    old, new = (Path(os.path.abspath(path)) for path in (old, new))  # noqa: PTH100 - a link is not followed
+    if not new.is_dir():
+        raise UsageError(f"{new} is not a folder: first say where the sweep directories were, then where they are")
+    fact = DirectoryMoved(old=str(old), new=str(new), user=own_name(), host=socket.gethostname())
+    found = [summary.sweep.id for summary in writer.sweeps() if _is_found_so(writer, summary, old, new)]
+    if not found:
+        raise NotFoundError(
+            f"no sweep of {writer.path} was in {old}, is not found any more, and has its record at the same place"
+            f" in {new}: `hpcorch ls` says which directories are gone, and where they were"
+        )
+    for sweep in found:
+        writer.record(sweep, fact)
+    return found
+
+
+def _is_found_so(ledger: Ledger, summary: SweepSummary, old: Path, new: Path) -> bool:
+    """Whether the move explains why a sweep's record is not where the ledger looks for it."""
+    sweep = summary.sweep
+    before = tuple(
+        (Path(fact.old), Path(fact.new))
+        for fact in ledger.facts(sweep.id, DirectoryMoved)
+        if isinstance(fact, DirectoryMoved)
+    )
+    was = moved(Path(sweep.directory), before)
+    if not was.is_relative_to(old):
+        return False
+    try:
+        find_record(ledger, sweep)
+    except RecordError:
+        pass
+    except OSError:
+        return False
+    else:
+        return False
+    try:
+        locate(new / was.relative_to(old), sweep.id)
+    except (RecordError, OSError):
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""Sweep directories that were moved, exchanged or deleted: what is found again, and what is said of the others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hpcorch.journal.sweep_folder import set_aside
+from tests.support.command_line import CommandLine
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep
+
+OTHER = "20260102-120000-bcdf"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return tmp_path / "proj"
+
+
+@pytest.fixture
+def sweep(project: Path) -> SweepOnDisk:
+    return finished_sweep(project)
+
+
+def at(project: Path) -> tuple[str, str]:
+    return "--ledger", str(project / ".hpcorch" / "ledger.db")
+
+
+def test_sweeps_of_a_project_that_was_moved_are_found_again(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    here = sweep.project.rename(sweep.project.with_name("proj2"))
+    assert str(here / "sweeps" / SWEEP) in hpcorch(*at(here), "status").out
+    assert hpcorch(*at(here), "logs", "last/1").out == "epoch 1\nno good\n"
+    assert f"{here}/sweeps/{SWEEP}/1" in hpcorch(*at(here), "show", "last/1").out
+    assert "run again on this machine: run 1" in hpcorch(*at(here), "retry", "last", "--dry-run").out
+    assert "gone" not in hpcorch(*at(here), "ls").out
+    assert "is gone" not in hpcorch(*at(here), "audit").out
+
+
+def test_a_sweep_directory_that_is_kept_outside_is_found_after_its_project_was_moved(
+    tmp_path: Path, hpcorch: CommandLine
+) -> None:
+    made = finished_sweep(tmp_path / "proj")
+    outside = tmp_path / "scratch"
+    shutil.move(made.project / "sweeps", outside)
+    (made.project / "sweeps").symlink_to(outside)
+    here = made.project.rename(tmp_path / "proj2")
+    assert hpcorch(*at(here), "logs", "last/0").out == "epoch 1\nepoch 2\n"
+
+
+def test_a_copy_of_a_project_leaves_the_sweeps_of_the_original_where_they_are(
+    sweep: SweepOnDisk, hpcorch: CommandLine
+) -> None:
+    copy = sweep.project.with_name("copy")
+    shutil.copytree(sweep.project, copy)
+    assert str(sweep.layout.directory) in hpcorch(*at(copy), "status").out
+
+
+def test_where_sweep_directories_were_moved_to_can_be_said(
+    sweep: SweepOnDisk, tmp_path: Path, hpcorch: CommandLine
+) -> None:
+    (sweep.project / "sweeps").rename(tmp_path / "archive")
+    told = hpcorch(*at(sweep.project), "status").err
+    assert f"the directory of sweep {SWEEP} is gone" in told
+    assert "`hpcorch ledger moved OLD NEW`" in told
+    refused = hpcorch(*at(sweep.project), "ledger", "moved", sweep.project / "sweeps", sweep.project)
+    assert refused.code == 2
+    assert "no sweep of" in refused.err
+    said = hpcorch(*at(sweep.project), "ledger", "moved", sweep.project / "sweeps", tmp_path / "archive")
+    assert said.out == f"1 sweep found in {tmp_path}/archive: {SWEEP}\n"
+    assert hpcorch(*at(sweep.project), "logs", "last/1").out == "epoch 1\nno good\n"
+    assert hpcorch(*at(sweep.project), "ledger", "check", "--deep").code == 0
+    (tmp_path / "archive").rename(tmp_path / "attic")
+    hpcorch(*at(sweep.project), "ledger", "moved", tmp_path / "archive", tmp_path / "attic")
+    assert str(tmp_path / "attic" / SWEEP) in hpcorch(*at(sweep.project), "status").out
+
+
+def test_another_sweep_in_the_same_place_is_not_taken_for_the_one_that_was_there(
+    sweep: SweepOnDisk, hpcorch: CommandLine
+) -> None:
+    other = finished_sweep(sweep.project, sweep=OTHER)
+    shutil.rmtree(sweep.layout.directory)
+    other.layout.directory.rename(sweep.layout.directory)
+    for words in (["status"], ["show"], ["tend"], ["wait"], ["retry"]):
+        told = hpcorch(*at(sweep.project), *words, SWEEP).err
+        assert f"is gone: {sweep.layout.directory} holds the record of sweep {OTHER}" in told
+
+
+@pytest.mark.parametrize("words", [["status"], ["show"], ["wait"], ["tend", "last"], ["logs", "last/0"]])
+def test_that_a_sweep_directory_is_gone_is_said(words: list[str], sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    shutil.rmtree(sweep.layout.directory)
+    told = hpcorch(*at(sweep.project), *words)
+    assert f"the directory of sweep {SWEEP} is gone: " in told.err
+
+
+def test_an_audit_says_that_a_sweep_directory_is_gone(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    shutil.rmtree(sweep.layout.directory)
+    assert f"the directory of sweep {SWEEP} is gone: " in hpcorch(*at(sweep.project), "audit").out
+
+
+def test_runs_whose_local_pool_and_directory_are_gone_are_closed(project: Path, hpcorch: CommandLine) -> None:
+    sweep = make_sweep(project)
+    sweep.submit([0, 1], job_id="<gone>")
+    sweep.start(0)
+    sweep.ingest()
+    shutil.rmtree(sweep.layout.directory)
+    assert "CANCELLED  2 CANCELLED" in hpcorch(*at(project), "status").out
+    assert hpcorch(*at(project), "ledger", "check", "--deep").code == 0
+    assert hpcorch(*at(project), "ledger", "rebuild").code == 0
+    assert "CANCELLED  2 CANCELLED" in hpcorch(*at(project), "status").out
+
+
+# rm ---------------------------------------------------------------------------------------------------------------
+
+
+def filled(sweep: SweepOnDisk) -> SweepOnDisk:
+    """With the directories of its runs, and files of others."""
+    for run in (0, 1):
+        (sweep.layout.directory / str(run) / ".hydra").mkdir(parents=True)
+        (sweep.layout.directory / str(run) / ".hydra" / "config.yaml").write_text("lr: 1\n")
+    (sweep.layout.directory / "multirun.yaml").write_text("hydra: {}\n")
+    return sweep
+
+
+def test_rm_removes_the_files_of_a_sweep_and_keeps_what_the_ledger_has(
+    sweep: SweepOnDisk, hpcorch: CommandLine
+) -> None:
+    filled(sweep)
+    words = (*at(sweep.project), "rm", SWEEP)
+    assert hpcorch(*words).code == 2  # nobody is there to be asked
+    assert "would remove" in hpcorch(*words, "--dry-run").out
+    assert sweep.layout.control.exists()
+    removed = hpcorch(*words, "--yes")
+    assert removed.code == 0
+    assert removed.out.startswith("removed ")
+    assert not sweep.layout.directory.exists()
+    status = hpcorch(*at(sweep.project), "status", SWEEP)
+    assert f"the files of sweep {SWEEP} were removed on " in status.err
+    assert "0.5" in status.out
+    assert "(files removed)" in hpcorch(*at(sweep.project), "ls").out
+    assert "were removed on" in hpcorch(*at(sweep.project), "show").err
+    assert "were removed on" in hpcorch(*at(sweep.project), "audit").out
+    assert "were removed on" in hpcorch(*words, "--yes").err
+    assert hpcorch(*at(sweep.project), "ledger", "check", "--deep").code == 0
+
+
+def test_rm_leaves_alone_what_does_not_belong_to_the_sweep(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    filled(sweep)
+    top, outside = sweep.layout.directory, sweep.project / "data"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    (top / "notes.txt").write_text("x")
+    (top / "0" / "data").symlink_to(outside)
+    (top / "1" / "inner" / ".hpcorch").mkdir(parents=True)
+    done = hpcorch(*at(sweep.project), "rm", SWEEP, "--yes")
+    assert "1/inner holds another sweep or project" in done.err
+    assert sorted(path.name for path in top.iterdir()) == ["1", "notes.txt"]
+    assert [path.name for path in (top / "1").iterdir()] == ["inner"]
+    assert (outside / "precious").exists()
+
+
+def test_rm_does_not_follow_a_link_to_a_sweep_directory(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    elsewhere = sweep.layout.directory.rename(sweep.project / "elsewhere")
+    sweep.layout.directory.symlink_to(elsewhere)
+    refused = hpcorch(*at(sweep.project), "rm", SWEEP, "--yes")
+    assert refused.code == 2
+    assert "is a symbolic link to" in refused.err
+    assert SweepOnDisk(sweep.project).layout.control.exists()
+
+
+def test_rm_in_the_folder_of_the_project_leaves_the_project(tmp_path: Path, hpcorch: CommandLine) -> None:
+    sweep = finished_sweep(tmp_path)
+    (tmp_path / "train.py").write_text("")
+    for entry in sweep.layout.state.iterdir():
+        entry.rename(tmp_path / ".hpcorch" / entry.name)
+    shutil.rmtree(sweep.layout.directory)
+    hpcorch("ledger", "moved", sweep.layout.directory, tmp_path)
+    assert hpcorch("rm", SWEEP, "--yes").code == 0
+    assert (tmp_path / "train.py").exists()
+    assert not (tmp_path / ".hpcorch" / "control.jsonl").exists()
+    assert "were removed on" in hpcorch("status").err
+
+
+def test_rm_of_a_record_that_was_set_aside_leaves_the_sweep_that_has_the_directory_now(
+    sweep: SweepOnDisk, hpcorch: CommandLine
+) -> None:
+    filled(sweep)
+    set_aside(sweep.layout)
+    other = finished_sweep(sweep.project, sweep=OTHER)
+    for entry in other.layout.state.iterdir():
+        entry.rename(sweep.layout.state / entry.name)
+    assert hpcorch(*at(sweep.project), "rm", SWEEP, "--yes").code == 0
+    assert sweep.layout.control.exists()
+    assert not (sweep.layout.state / "earlier-1").exists()
+    assert (sweep.layout.directory / "0").exists()
+
+
+def test_rm_refuses_while_runs_are_alive_and_names_what_ends_them(project: Path, hpcorch: CommandLine) -> None:
+    sweep = make_sweep(project)
+    sweep.submit([0, 1])
+    sweep.ingest()
+    refused = hpcorch(*at(project), "rm", SWEEP, "--yes")
+    assert refused.code == 2
+    assert f"`hpcorch cancel {SWEEP}`" in refused.err
+    assert sweep.layout.control.exists()
+
+
+def test_rm_that_was_killed_is_told_of_and_finished(
+    sweep: SweepOnDisk, hpcorch: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(sweep)
+    real, calls = os.unlink, []
+
+    def unlink(*arguments: object, **options: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        real(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hpcorch.services.actions.own_files.os.unlink", unlink)
+        hpcorch(*at(sweep.project), "rm", SWEEP, "--yes")
+    assert sweep.layout.control.exists()
+    assert f"but not all: `hpcorch rm {SWEEP}` removes the rest" in hpcorch(*at(sweep.project), "status").err
+    assert hpcorch(*at(sweep.project), "rm", SWEEP, "--yes").code == 0
+    assert not sweep.layout.directory.exists()
+
+
+def test_rm_gives_up_runs_that_were_never_submitted(project: Path, hpcorch: CommandLine) -> None:
+    sweep = make_sweep(project)
+    sweep.ingest()
+    assert "runs 0-1, which were never submitted: given up" in hpcorch(*at(project), "rm", SWEEP, "--yes").out
+    assert "2 CANCELLED" in hpcorch(*at(project), "status").out
