@@ -14,8 +14,21 @@ from typing import Final
 
 # --- Locks and shared files
 # Long enough that a stalled NFS server does not look like a dead holder, short enough to wait for.
-LOCK_LEASE_S: Final = 60.0
+LOCK_LEASE_S: Final = 30.0
 LOCK_WAIT_S: Final = 120.0
+# How long who seems dead is watched: longer than a holder's time between two signs of life, a sixth of the lease.
+LOCK_WATCH_S: Final = 10.0
+# Between two looks of a waiting process, at first and later; how long it waits until it asks others to let it go
+# first; and between two questions for the server's time.
+LOCK_FIRST_POLL_S: Final = 0.005
+LOCK_POLL_S: Final = 0.1
+LOCK_WANTED_S: Final = 0.5
+LOCK_AGE_POLL_S: Final = 2.0
+# Who takes over makes its file so soon after it last saw the dead one's, or not at all. A holder that was late
+# waits twice as long between its sign of life and its look whether it still holds the lock.
+LOCK_DECIDED_S: Final = 2.0
+# For the thread that gives signs of life, to end.
+LOCK_THREAD_END_S: Final = 1.0
 # Between two looks at a file that another process is about to write.
 SHARED_FILE_POLL_S: Final = 0.2
 # The coarsest clock of a file system in use: FAT has 2 s, ext3 and some network file systems 1 s.
@@ -217,7 +230,9 @@ LOG_TAIL_BYTES: Final = 8 * 1024
 # --- Ledger
 # A writer waits for readers, which are short; a reader waits no longer than a person would.
 LEDGER_WRITER_WAIT_S: Final = 30.0
-LEDGER_READER_WAIT_S: Final = 5.0
+LEDGER_READER_WAIT_S: Final = 30.0
+# For a query of the user's during which others wait; one that takes longer is asked of a copy.
+LEDGER_QUERY_S: Final = 2.0
 # A million runs' index pages are touched at random while attempts arrive; 64 MiB keep the inner ones.
 LEDGER_CACHE_KIB: Final = 65536
 # Events a transaction. A reader waits for one commit at most, so this bounds its wait (and the memory used);

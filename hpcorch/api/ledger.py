@@ -66,7 +66,7 @@ class Ledger:
         if found.is_dir():
             raise UsageError(f"{found} is a folder: name the ledger's file, mostly {found / '.hpcorch/ledger.db'}")
         self._path = found.absolute()
-        self._open().close()  # what is wrong with it is said at once
+        self._open()  # what is wrong with it is said at once
 
     @property
     def path(self) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import field, replace
 from typing import Any
 
+from hpcorch.journal.files import renew, status_now
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.lock import exclusive
+from hpcorch.journal.lock import Hold, exclusive
 from hpcorch.journal.reader import read_segment
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.entities import Submission
@@ -116,7 +117,7 @@ class ControlJournal:
 
     def _forget_if_replaced(self) -> None:
         """Begin anew if another file has the journal's place, or if less of it is there than was read."""
-        found = self.layout.control.stat()
+        found = status_now(self.layout.control)
         if found.st_ino != self._inode or found.st_size < self._end:
             self._history, self._end, self._next_seq = EMPTY_HISTORY, 0, 0
             self._inode = found.st_ino
@@ -129,7 +130,7 @@ class ControlJournal:
 
         :raises UnavailableError: another process holds the lock
         """
-        with exclusive(self.layout.lock):
+        with self._lock():
             is_open = self._writer is not None
             try:
                 yield
@@ -139,6 +140,13 @@ class ControlJournal:
                     self._writer.close()
                     self._writer = None
 
+    def _lock(self) -> AbstractContextManager[Hold]:
+        return exclusive(self.layout.lock, renew=self._renew)
+
+    def _renew(self) -> None:
+        with suppress(FileNotFoundError):
+            renew(self.layout.control)
+
     def append(self, *facts: Fact, durable: bool = False) -> None:
         """Write facts, under the sweep's lock.
 
@@ -146,14 +154,16 @@ class ControlJournal:
         :raises OSError: they could not be written; the journal is cut back to its last whole fact
         :raises UnavailableError: another process holds the lock
         """
-        with self.locked():
+        with self.locked(), self._lock() as hold:
+            hold.confirm()
             if self._writer is None:
                 self._writer = self._open()
             for fact in facts:
                 self._writer.append(fact, durable=durable and fact is facts[-1])
 
     def _open(self) -> JournalWriter:
-        if not self.layout.control.exists():
+        try:
+            self.history()
+        except FileNotFoundError:
             return JournalWriter.create(self.layout.control)
-        self.history()
         return JournalWriter.resume(self.layout.control, offset=self._end, seq=self._next_seq)

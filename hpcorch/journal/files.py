@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 from hpcorch.errors import ForeignFileError
-from hpcorch.journal.access import Access, open_new
+from hpcorch.journal.access import PRIVATE, Access, open_new
 from hpcorch.users import is_trusted, name_of
 
 
@@ -80,3 +82,39 @@ def read_regular(path: Path, *, own: bool = False) -> bytes:
     """The content of a file that :func:`open_regular` opens."""
     with open_regular(path, own=own) as file:
         return file.read()
+
+
+def renew(path: Path) -> None:
+    """Put a copy in a file's place, so that who still has it open writes into a file that nobody reads any more.
+
+    :raises OSError: it cannot be read or written; FileNotFoundError if there is none
+    """
+    write_whole(path, read_regular(path))
+
+
+def status_now(path: Path) -> os.stat_result:
+    """A file's status as the server has it: a network file system may show an earlier one until the file is opened.
+
+    :raises OSError: it cannot be opened
+    """
+    with open_regular(path) as file:
+        return os.fstat(file.fileno())
+
+
+def server_time(folder: Path) -> float:
+    """The file server's clock, read off a file made for that.
+
+    :raises OSError: the folder cannot be written
+    """
+    probe = folder / f".clock.{secrets.token_hex(8)}"
+    descriptor = open_new(probe, os.O_WRONLY | os.O_EXCL, access=PRIVATE)
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+
+
+def steady() -> float:
+    """Seconds on a clock that cannot be set and runs on while this process or the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

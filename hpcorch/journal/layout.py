@@ -9,7 +9,7 @@
     <project>/.hpcorch/scripts/<sweep>      the directory of a sweep that is a script or a command of the user's
     <project>/.hpcorch/inbox/<sweep>        names a sweep directory that the ledger has not taken over yet
     <sweep dir>/.hpcorch/
-        control.jsonl                       control journal; written under control.lock
+        control.jsonl                       control journal; written under control.lock.<number>
         launch-<first run>/manifest.jsonl    one per launch, immutable
         launch-<first run>/task.pkl          the task function of that launch
         submissions/s<number>-<token>.sbatch  what was handed to sbatch
@@ -18,7 +18,8 @@
         results/<attempt>.pkl               results too large for the journal
         checkpoints/<run>/                  checkpoints of one run, of all its attempts
         environment.json                    the launch's environment, for what is submitted later
-        tend.lock, tend.dirty               who looks after the sweep; that there is something to look after
+        tend.lock.<number>, tend.dirty      who looks after the sweep; that there is something to look after
+        steps/<attempt>/lock.<number>       of the journal of a script's attempt, whose commands share it
         asked/<run>.s<submission>           that this run is to end at its next start; see SweepLayout.asked
 """
 
@@ -123,6 +124,10 @@ class SweepLayout:
 
     def journal(self, attempt: AttemptId) -> Path:
         return self.journals / f"{attempt}{_JOURNAL}"
+
+    def steps_lock(self, attempt: AttemptId) -> Path:
+        """In a folder of its own, since whoever takes a lock lists its folder."""
+        return self.state / "steps" / str(attempt) / "lock"
 
     def attempts(self) -> list[AttemptId]:
         """The attempts that have a journal, in order.

@@ -19,7 +19,7 @@ from hpcorch.journal.layout import SUBMISSIONS, SweepLayout
 
 _OWNED_BY_SWEEP = (
     *("asked", "launch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
-    *(SUBMISSIONS, "tend."),
+    *("steps", SUBMISSIONS, "tend."),
 )
 
 

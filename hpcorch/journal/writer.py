@@ -50,11 +50,12 @@ class JournalWriter:
         :param offset: of whole lines that the caller has read already
         :param seq: of the line that comes after those
         """
-        if not path.exists():
-            return cls.create(path)
         from hpcorch.journal.reader import read_segment  # an attempt begins its own journal
 
-        segment = read_segment(path, sweep="", source="", offset=offset)
+        try:
+            segment = read_segment(path, sweep="", source="", offset=offset)
+        except FileNotFoundError:
+            return cls.create(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.ftruncate(descriptor, segment.end)
         seq = segment.events[-1].seq + 1 if segment.events else seq

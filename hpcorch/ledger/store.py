@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 
-from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch import tunables
+from hpcorch.errors import RecordError
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger.checking.check import Finding
+from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.reading.reading import LAST, LedgerReading
-from hpcorch.ledger.reading.sandbox import QueryResult, run_query
+from hpcorch.ledger.reading.sandbox import QueryResult, TooLongError, run_query
 from hpcorch.ledger.schema import backup
-from hpcorch.ledger.schema.connection import (
-    APPLICATION_ID,
-    QUERIES,
-    VERSION,
-    connect_reader,
-    connect_writer,
-    lock_of,
-    transaction,
-    translated,
-)
+from hpcorch.ledger.schema.connection import QUERIES, connect_reader, transaction, translated
 from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
 from hpcorch.model.events import Fact
@@ -38,35 +31,28 @@ _SENSELESS = (ValueError, LookupError, TypeError, AssertionError, ArithmeticErro
 
 
 class Ledger(LedgerReading):
-    """A ledger that is open, for reading or also for writing. Close it, or use it as a context manager.
+    """A ledger, for reading or also for writing. Its file is open only while a method reads or writes it.
 
     Every method may raise UnavailableError (another process is writing, the disk is full, the file system does
     not answer) and RecordError (the file is damaged). For one thread; other processes may do as they please.
     """
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, write: bool = False, create: bool = False) -> Ledger:
-        """Open a ledger. One of an older version is brought up to date first, after a backup beside it.
+    def open(
+        cls, path: str | os.PathLike[str], *, write: bool = False, create: bool = False, alone: bool = False
+    ) -> Ledger:
+        """A ledger that is there. One of an older version is brought up to date first, after a backup beside it.
 
         :param write: whether events will be stored; a reader cannot change the file
         :param create: make the ledger if there is none; needs ``write``
+        :param alone: nobody else writes to it meanwhile, as to a copy or a part of a bundle
         :raises NotFoundError: there is no ledger, and none was to be made
         :raises RecordError: it is not a ledger, or a newer version of this program wrote it
         :raises UnavailableError: it cannot be opened now
         """
-        place = Path(path)
-        try:
-            with translated(place):
-                return cls(open_connection(place, write=write, create=create), place)
-        except OSError as error:
-            raise UnavailableError(
-                f"the ledger {place} cannot be opened ({error.strerror or error}): check that the folder is yours"
-                " and mounted read-write"
-            ) from error
-
-    def close(self) -> None:
-        """Close the file; harmless when done twice."""
-        self._connection.close()
+        file = LedgerFile(Path(path), write=write, create=create, alone=alone)
+        with file.opened():
+            return cls(file)
 
     def __enter__(self) -> Ledger:
         return self
@@ -74,7 +60,7 @@ class Ledger(LedgerReading):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """There is nothing to close."""
 
     # Writing ------------------------------------------------------------------------------------------------
 
@@ -92,9 +78,9 @@ class Ledger(LedgerReading):
         :raises OSError: as the segments' own reading does
         :raises RecordError: a manifest is not what was planned, or the facts do not make sense together
         """
-        with self._writing():
+        with self._file.opened() as connection:
             try:
-                return ingest.ingest(self._connection, sweep, segments, manifests, looked=looked)
+                return ingest.ingest(connection, sweep, segments, manifests, looked=looked)
             except _SENSELESS as error:
                 raise RecordError(
                     f"what the record of sweep {sweep} says makes no sense ({error!r}): somebody else than hpcorch"
@@ -103,40 +89,35 @@ class Ledger(LedgerReading):
 
     def record(self, sweep: str, *facts: Fact) -> None:
         """Store facts about a sweep for which there is no journal, since its directory is gone."""
-        with self._writing():
-            ingest.record(self._connection, sweep, facts)
+        with self._file.opened() as connection:
+            ingest.record(connection, sweep, facts)
 
     def settle(self, sweep: str, sources: Iterable[str]) -> None:
         """Note that these sources will not grow any more, so that they need not be read again."""
         key = self._key(sweep).key
-        with self._writing(), transaction(self._connection):
-            self._connection.executemany(QUERIES["settle"], [(key, name) for name in sources])
+        with self._file.opened() as connection, transaction(connection):
+            connection.executemany(QUERIES["settle"], [(key, name) for name in sources])
 
     def rebuild(self) -> int:
         """Rebuild from the events every table, and what of the schema was altered; how many runs were folded."""
         from hpcorch.ledger.schema.migrations import restore  # those that only read or store need no sqlite-utils
 
-        with self._writing(), transaction(self._connection), collector_paused():
-            restore(self._connection)
-            return projection.rebuild(self._connection)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        from hpcorch.journal.lock import exclusive  # readers need not load it
-
-        with exclusive(lock_of(self.path)), translated(self.path):
-            yield
+        with self._file.opened() as connection, transaction(connection), collector_paused():
+            restore(connection)
+            return projection.rebuild(connection)
 
     # The whole ----------------------------------------------------------------------------------------------
 
     def query(self, sql: str) -> QueryResult:
         """The answer to a question in SQL, which cannot change anything; ``sql/views.sql`` lists what to ask.
 
+        One that takes long is asked of a copy in the folder for temporary files, so that nobody waits for it.
+
         :raises UsageError: SQLite does not understand it, or it would write
         """
-        with translated(self.path):
-            connection = connect_reader(self.path)
-        with closing(connection):
+        with suppress(TooLongError), LedgerFile(self.path).opened() as connection:
+            return run_query(connection, sql, self.path, limit_s=tunables.LEDGER_QUERY_S)
+        with self._snapshot() as copy, closing(connect_reader(copy)) as connection:
             return run_query(connection, sql, self.path)
 
     def back_up(self, target: str | os.PathLike[str]) -> Head:
@@ -145,9 +126,9 @@ class Ledger(LedgerReading):
         :raises UsageError: there is something at ``target`` already
         :raises UnavailableError: it cannot be written
         """
-        with translated(self.path):
-            backup.back_up(self._connection, Path(target))
-        with Ledger.open(target) as copy:
+        with self._file.opened() as connection:
+            backup.back_up(connection, Path(target))
+        with Ledger.open(target, alone=True) as copy:
             return copy.head()
 
     def check(self, *, deep: bool = False, processes: int = 1) -> list[Finding]:
@@ -166,61 +147,13 @@ class Ledger(LedgerReading):
         """
         from hpcorch.ledger.checking.examination import examine
 
-        with translated(self.path):
-            return examine(self._connection, deep=deep, processes=processes)
+        with translated(self.path), self._snapshot() as copy:
+            return examine(copy, deep=deep, processes=processes)
 
-
-def open_connection(path: Path, *, write: bool, create: bool) -> sqlite3.Connection:
-    """A connection to a ledger of the present version.
-
-    :raises NotFoundError: there is none, and none was to be made
-    :raises RecordError: it is no ledger, or of a newer version
-    """
-    writer = write and (create or path.exists())
-    connection = connect_writer(path) if writer else connect_reader(path)
-    try:
-        if _version(connection, path) < VERSION:
-            if not write:
-                connection.close()
-                _bring_up_to_date(path)
-                return connect_reader(path)
-            _migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """The ledger's version; 0 if the file is empty, as it is if its maker died at once."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and application != APPLICATION_ID:
-        raise RecordError(
-            f"{path} is an SQLite file, and not a ledger: name another with --ledger or $HPCORCH_LEDGER"
-        )
-    if version > VERSION:
-        raise RecordError(
-            f"the ledger {path} has version {version}, and this hpcorch knows versions up to {VERSION}: use the"
-            " hpcorch that wrote it, or a newer one"
-        )
-    return int(version)
-
-
-def _bring_up_to_date(path: Path) -> None:
-    if path.stat().st_size == 0:
-        raise NotFoundError(f"the ledger {path} is empty: run a sweep first")
-    with closing(connect_writer(path)) as connection:
-        _migrate(connection, path)
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    from hpcorch.journal.lock import exclusive
-    from hpcorch.ledger.schema.migrations import migrate
-    from hpcorch.ledger.writing.projection import rebuild
-
-    with exclusive(lock_of(path)):
-        found = _version(connection, path)  # another process may have done it meanwhile
-        if found < VERSION:
-            migrate(connection, path, found=found, rebuild=rebuild)
+    @contextmanager
+    def _snapshot(self) -> Iterator[Path]:
+        with TemporaryDirectory(prefix="hpcorch-ledger-") as folder:
+            copy = Path(folder) / "ledger.db"
+            with self._file.opened() as connection:
+                backup.copy(connection, copy)
+            yield copy

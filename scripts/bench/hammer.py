@@ -109,7 +109,8 @@ def _killed(path: Path, moments: random.Random) -> int:
             survivor.wait_for_more()
             time.sleep(moments.random())
         told += [sweep for writer in writers for sweep in writer.sweeps()]
-        torn = path.with_name("ledger.db-journal").exists()
+        journal = path.with_name("ledger.db-journal")
+        torn = journal.exists() and journal.stat().st_size > 0
         print(f"kill {number + 1}: one, then the other{', in the middle of a commit' if torn else ''}", flush=True)
         wrong += _verdict(path, told)
     return wrong

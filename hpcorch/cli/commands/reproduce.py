@@ -122,7 +122,7 @@ def _original(place: Place, run: str, bundle: Path | None, directory: Path) -> t
     from hpcorch.services.audit.bundle_audit import open_bundle
 
     received = open_bundle(bundle)
-    with Ledger.open(received.ledger) as ledger:
+    with Ledger.open(received.ledger, alone=True) as ledger:
         original = find_original(ledger, parse_selector(run), lambda _: received.place)
     return original, directory.absolute() / STATE_DIR / LEDGER_NAME
 

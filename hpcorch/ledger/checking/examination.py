@@ -20,7 +20,6 @@ from hpcorch.ledger.checking.check import (
     check_rows,
     check_sweep,
 )
-from hpcorch.ledger.schema.backup import snapshot
 from hpcorch.ledger.schema.connection import QUERIES, connect_reader
 from hpcorch.ledger.writing.expansion import EVERY_RUN, RunSpan, SweepKey, collector_paused
 from hpcorch.ledger.writing.ingest import head
@@ -32,18 +31,18 @@ Part = Callable[[sqlite3.Connection], Iterator[Finding]]
 _UNREADABLE = (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
-def examine(connection: sqlite3.Connection, *, deep: bool, processes: int) -> list[Finding]:
-    """The first :data:`MAX_FINDINGS` errors of a ledger. It is read in a snapshot, so that writers need not wait.
+def examine(path: Path, *, deep: bool, processes: int) -> list[Finding]:
+    """The first :data:`MAX_FINDINGS` errors of a ledger.
 
+    :param path: of a copy that nobody writes to
     :param deep: fold all runs afresh, instead of trusting each row's digest
     :param processes: at most so many at once; a small ledger is examined in this one
     """
-    with snapshot(connection) as path:
-        with closing(connect_reader(path)) as copy:
-            parts = _parts(copy, deep=deep)
+    with closing(connect_reader(path)) as connection:
+        parts = _parts(connection, deep=deep)
         some = min(processes, 1 + head(connection)[0] // tunables.LEDGER_PART_EVENTS)
-        with closing(_in_turn(path, parts) if some < 2 else _at_once(path, parts, some)) as found:
-            return list(islice(chain.from_iterable(found), MAX_FINDINGS))
+    with closing(_in_turn(path, parts) if some < 2 else _at_once(path, parts, some)) as found:
+        return list(islice(chain.from_iterable(found), MAX_FINDINGS))
 
 
 def _parts(connection: sqlite3.Connection, *, deep: bool) -> list[Part]:

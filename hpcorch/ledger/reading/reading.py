@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
+from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.reading.answers import Head, LaterEvents, SourceState, SweepSummary
-from hpcorch.ledger.schema.connection import QUERIES, translated
+from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.ledger.writing import ingest, rows
 from hpcorch.ledger.writing.expansion import SweepKey
 from hpcorch.model.entities import Attempt, Launch, Run, Submission
@@ -32,9 +33,19 @@ _SHOWN = 5  # one less than sweep_ids_with_prefix finds
 class LedgerReading:
     """The reading half of :class:`hpcorch.ledger.Ledger`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self.path = path
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
+
+    @property
+    def path(self) -> Path:
+        """Of the ledger's file."""
+        return self._file.path
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Within the block the ledger does not change, and is opened once. Writers wait, so it should be short."""
+        with self._file.opened():
+            yield
 
     # Where reading stands -----------------------------------------------------------------------------------
 
@@ -54,8 +65,8 @@ class LedgerReading:
 
     def head(self) -> Head:
         """The end of the chain of events."""
-        with translated(self.path):
-            events, digest = ingest.head(self._connection)
+        with self._file.opened() as connection:
+            events, digest = ingest.head(connection)
         return Head(events=events, digest=f"sha256:{digest.hex()}")
 
     def digest_at(self, events: int) -> str | None:
@@ -291,9 +302,8 @@ class LedgerReading:
     # Below --------------------------------------------------------------------------------------------------
 
     def _rows(self, query: str, *values: Any) -> list[rows.Row]:
-        # All rows at once: a cursor left open would keep writers out.
-        with translated(self.path):
-            return self._connection.execute(QUERIES[query], values).fetchall()
+        with self._file.opened() as connection:
+            return connection.execute(QUERIES[query], values).fetchall()
 
     def _known_key(self, sweep: str) -> int | None:
         found = self._rows("sweep_key", sweep)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import UsageError
+from hpcorch.journal.files import steady
 from hpcorch.quick_dataclasses import dataclass
 
 _READING = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
+# Of SQLite's virtual machine, between two looks at the clock: about a millisecond.
+_STEPS = 100_000
 _DESCRIBING = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info"})
 
 
@@ -23,15 +27,26 @@ class QueryResult:
     rows: list[tuple[Any, ...]]
 
 
-def run_query(connection: sqlite3.Connection, sql: str, path: Path) -> QueryResult:
-    """Run one statement that reads.
+class TooLongError(Exception):
+    """The query took longer than it may."""
 
+
+def run_query(connection: sqlite3.Connection, sql: str, path: Path, *, limit_s: float = math.inf) -> QueryResult:
+    """Run one statement that reads, on a connection for this alone.
+
+    :raises TooLongError: it took longer than ``limit_s``
     :raises UsageError: SQLite does not understand it, it would write, or it is more than one statement
     """
+    deadline = steady() + limit_s
     connection.set_authorizer(_authorize)
+    connection.set_progress_handler(lambda: steady() > deadline, _STEPS)
     try:
         cursor = connection.execute(sql)
         found = cursor.fetchall()
+    except sqlite3.OperationalError as error:
+        if steady() > deadline:
+            raise TooLongError from None
+        raise UsageError(f"the query was not answered: {error}{_hint(str(error), path)}") from error
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise UsageError(f"the query was not answered: {error}{_hint(str(error), path)}") from error
     if cursor.description is None:

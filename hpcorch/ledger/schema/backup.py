@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.access import open_new
@@ -24,7 +22,7 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
     :raises UnavailableError: it cannot be written
     """
     try:
-        _copy(connection, target)
+        copy(connection, target, durable=True)
         sync_directory(target.parent)
     except FileExistsError as error:
         raise UsageError(f"the file {target} exists already: name one that does not exist") from error
@@ -34,26 +32,19 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
         ) from error
 
 
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[Path]:
-    """A copy that exists within the block, in the folder for temporary files ($TMPDIR).
+def copy(connection: sqlite3.Connection, target: Path, *, durable: bool = False) -> None:
+    """Copy the ledger to a new file, for its owner alone; by default one that nobody needs after a power cut.
 
+    :raises FileExistsError: there is something at ``target`` already
     :raises UnavailableError: there is no room for it
     """
-    with TemporaryDirectory(prefix="hpcorch-ledger-") as folder:
-        target = Path(folder) / "ledger.db"
-        _copy(connection, target, durable=False)
-        yield target
-
-
-def _copy(connection: sqlite3.Connection, target: Path, *, durable: bool = True) -> None:
     os.close(open_new(target, os.O_WRONLY | os.O_EXCL))
     try:
-        with closing(sqlite3.connect(target)) as copy:
+        with closing(sqlite3.connect(target)) as made:
             if not durable:
-                copy.execute("PRAGMA synchronous=OFF")
+                made.execute("PRAGMA synchronous=OFF")
             # All pages in one step. In several, each write in between would start the copy over, for ever perhaps.
-            connection.backup(copy)
+            connection.backup(made)
     except BaseException as error:
         target.unlink()
         if isinstance(error, sqlite3.Error) and "full" in str(error):

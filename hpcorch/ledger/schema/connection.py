@@ -11,12 +11,13 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from hpcorch import tunables
-from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.access import make_folder, open_new
+from hpcorch.journal.lock import Hold
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
@@ -26,37 +27,33 @@ VERSION = 6
 APPLICATION_ID = 0x6870636C
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
-    """A connection that may write; the file and its folder are made if missing, for their owner alone."""
+class LedgerConnection(sqlite3.Connection):
+    """A connection to a ledger.
+
+    :ivar hold: of the ledger's lock; None of a copy that nobody else sees, and of who may only read
+    """
+
+    hold: Hold | None = None
+
+
+def connect_writer(path: Path, *, alone: bool = False) -> LedgerConnection:
+    """A connection that may write; the file and its folder are made if missing, for their owner alone.
+
+    :param alone: nobody else opens it: nothing is left beside it
+    """
     make_folder(path.parent)
     os.close(open_new(path, os.O_RDWR))
     connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S)
     with _closed_on_error(connection):
-        for pragma in ("journal_mode=DELETE", "synchronous=FULL", f"cache_size=-{tunables.LEDGER_CACHE_KIB}"):
+        # TRUNCATE: a writer that was believed dead and goes on must not remove another's journal by its name.
+        journal = "DELETE" if alone else "TRUNCATE"
+        for pragma in (f"journal_mode={journal}", "synchronous=FULL", f"cache_size=-{tunables.LEDGER_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}")
     return connection
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write.
-
-    :raises NotFoundError: there is no such file
-    :raises UnavailableError: a writer died in the middle and this user may not put that right
-    """
-    if not path.exists():
-        raise NotFoundError(
-            f"there is no ledger at {path}: run a sweep first, or name another with --ledger or $HPCORCH_LEDGER"
-        )
-    try:
-        return _reader(path)
-    except sqlite3.OperationalError as error:
-        if not _interrupted_writer(error, path):
-            raise
-    _roll_back(path)
-    return _reader(path)
-
-
-def _reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path) -> LedgerConnection:
+    """A connection that cannot write, to a file that is there."""
     connection = _connect(path, "ro", tunables.LEDGER_READER_WAIT_S)
     with _closed_on_error(connection):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -64,9 +61,13 @@ def _reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, wait_s: float) -> LedgerConnection:
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=wait_s,
+        isolation_level=None,
+        factory=LedgerConnection,
     )
 
 
@@ -79,33 +80,32 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _interrupted_writer(error: sqlite3.OperationalError, path: Path) -> bool:
+def is_interrupted(error: sqlite3.OperationalError, path: Path) -> bool:
     """Whether reading failed because a dead writer's journal must be rolled back first, which takes writing."""
-    busy = "locked" in str(error)
-    return not busy and path.with_name(path.name + "-journal").exists()
+    return "locked" not in str(error) and journal_of(path).exists()
 
 
-def _roll_back(path: Path) -> None:
-    from hpcorch.journal.lock import exclusive
-
-    with (
-        exclusive(lock_of(path), wait_s=tunables.LEDGER_READER_WAIT_S),
-        closing(connect_writer(path)) as connection,
-    ):
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+def journal_of(path: Path) -> Path:
+    """SQLite's rollback journal of a ledger."""
+    return path.with_name(path.name + "-journal")
 
 
 def lock_of(path: Path) -> Path:
-    """The lock file that writers of this ledger hold."""
+    """The lock of a ledger: what the names of its files begin with."""
     return path.with_name(path.name + ".lock")
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Within the block, either everything is stored or nothing."""
+    """Within the block, either everything is stored or nothing.
+
+    :raises LockLostError: the ledger's lock was taken over meanwhile; nothing is stored
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        if isinstance(connection, LedgerConnection) and connection.hold is not None:
+            connection.hold.confirm()
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -15,16 +15,12 @@ from typing import Any, Final
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
+from hpcorch.journal.files import steady
 from hpcorch.resources.leases import ticket_files as files
 from hpcorch.resources.leases.tickets import SCAN_S, Ticket, ahead_of, is_last, next_number
 
 # Not the global generator: what a run draws from that one must not depend on how long it waited.
 DICE: Final = random.SystemRandom()
-
-
-def steady() -> float:
-    """Seconds on a clock that cannot be set and runs on while this process or the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Claim:

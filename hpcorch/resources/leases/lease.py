@@ -33,9 +33,10 @@ from enum import Enum
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError, LeaseLostError, UnavailableError, UsageError
+from hpcorch.journal.files import steady
 from hpcorch.model.events import LeaseReported
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.resources.leases.claim import DICE, Claim, steady
+from hpcorch.resources.leases.claim import DICE, Claim
 from hpcorch.resources.leases.tickets import Ticket, pause_s, shortage
 from hpcorch.users import own_name
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.files import server_time
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.leases import ticket_files as files
 from hpcorch.resources.leases.tickets import Ticket
@@ -96,7 +97,7 @@ def _owners(directory: Path, *, held: bool) -> list[LeaseOwner]:
     if not tickets:
         return []
     try:
-        now = files.server_time(directory)
+        now = server_time(directory)
     except OSError:
         now = time.time()
     found = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -88,20 +87,6 @@ def end(directory: Path, ticket: Ticket) -> None:
     """
     touch(directory, ticket)
     (directory / ticket.name).rename(directory / ticket.ended_name)
-
-
-def server_time(directory: Path) -> float:
-    """The file server's clock, read off a file made for that.
-
-    :raises OSError: the directory cannot be written
-    """
-    probe = directory / f".clock.{secrets.token_hex(8)}"
-    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-    try:
-        return os.fstat(descriptor).st_mtime
-    finally:
-        os.close(descriptor)
-        probe.unlink(missing_ok=True)
 
 
 def is_gone(directory: Path, ticket: Ticket, now: float) -> bool:

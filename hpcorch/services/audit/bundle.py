@@ -196,10 +196,8 @@ def _make_ledger(directory: Path, sweep: str) -> None:
     layout = SweepLayout(directory / SWEEP)
     path = directory / STATE_DIR / LEDGER_NAME
     make_folder(layout.journals)
-    with Ledger.open(path, write=True, create=True) as ledger:
+    with Ledger.open(path, write=True, create=True, alone=True) as ledger:
         ledger.ingest(sweep, read_sweep(layout, sweep=sweep, offsets={}), manifests_in(layout))
-    for left in path.parent.glob(f"{LEDGER_NAME}.lock*"):
-        left.unlink()
 
 
 def seal(directory: Path) -> dict[Path, int]:

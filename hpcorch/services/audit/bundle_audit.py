@@ -45,7 +45,7 @@ def audit_bundle(directory: Path, *, against: Sequence[Anchor] = ()) -> Audit:
     bundle = open_bundle(directory)
     exam = Examination(sweep=bundle.sweep)
     examine_sums(directory, exam)
-    with Ledger.open(bundle.ledger) as ledger:
+    with Ledger.open(bundle.ledger, alone=True) as ledger:
         return audit(
             ledger, [bundle.selector], against=against, places=lambda _: bundle.place, before=exam.findings
         )

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.access import open_new
+from hpcorch.journal.access import PRIVATE, open_new
 from hpcorch.journal.files import write_all
 from hpcorch.journal.lock import exclusive
 from hpcorch.quick_dataclasses import dataclass
@@ -119,16 +121,19 @@ def _write_number(path: Path, number: int) -> None:
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[None]:
-    """The file exists while the lock is held."""
+def _tried(lock: BaseFileLock) -> Iterator[None]:
     try:
-        os.close(open_new(path, os.O_WRONLY | os.O_EXCL))
-    except FileExistsError:
+        lock.acquire(blocking=False)
+    except Timeout:
         raise HeldError from None
-    try:
+    with lock:
+        lock.release()
         yield
-    finally:
-        path.unlink()
+
+
+def _created(path: Path) -> AbstractContextManager[None]:
+    """The file exists while the lock is held."""
+    return _tried(SoftFileLock(path, mode=PRIVATE.file_mode))
 
 
 @contextmanager
@@ -160,19 +165,15 @@ def _leased(path: Path) -> Iterator[None]:
 
 
 def _flocked(path: Path) -> AbstractContextManager[None]:
-    return _by_descriptor(path, fcntl.flock)
-
-
-def _recorded(path: Path) -> AbstractContextManager[None]:
-    return _by_descriptor(path, fcntl.lockf)
+    return _tried(FileLock(path, mode=PRIVATE.file_mode))
 
 
 @contextmanager
-def _by_descriptor(path: Path, lock: Callable[[int, int], object]) -> Iterator[None]:
+def _recorded(path: Path) -> Iterator[None]:
     descriptor = open_new(path, os.O_RDWR)
     try:
         try:
-            lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # fcntl(2): EAGAIN or EACCES
             raise HeldError from None
         yield

@@ -98,8 +98,7 @@ def begin_command(call: Call, job: Job | None, signals: HeldSignals) -> Begun:
         if job is not None and job.rank > 0:
             return _following(call, job, mine)
     if mine is not None and job is not None:
-        path = mine.layout.journal(mine.attempt)
-        journal = StepJournal(path, lambda: claim_of(mine, None), ranks=job.ranks)
+        journal = StepJournal(mine.layout, mine.attempt, lambda: claim_of(mine, None), ranks=job.ranks)
         return Begun(place=mine, journal=journal, is_step=True, is_first=not journal.is_claimed)
     from hpcorch.services.exec.own_sweep import begin_own  # steps do without
 

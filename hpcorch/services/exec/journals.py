@@ -6,9 +6,13 @@ The command goes on whatever becomes of its record: a fact that cannot be writte
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hpcorch.errors import UnavailableError
+from hpcorch.journal.access import make_record_folder
+from hpcorch.journal.files import renew
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lock import exclusive
 from hpcorch.journal.reader import read_segment
 from hpcorch.journal.writer import JournalWriter
@@ -21,6 +25,7 @@ from hpcorch.model.events import (
     Event,
     Fact,
 )
+from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.attempt.lifecycle import Journal, NoJournal
 from hpcorch.runtime.context.output import say
 
@@ -61,8 +66,11 @@ class StepJournal(CommandJournal):
     :param ranks: of the command: if there are several, the others are told that it starts
     """
 
-    def __init__(self, path: Path, claimed: Callable[[], AttemptClaimed], *, ranks: int) -> None:
-        self._path = path
+    def __init__(
+        self, layout: SweepLayout, attempt: AttemptId, claimed: Callable[[], AttemptClaimed], *, ranks: int
+    ) -> None:
+        self._path = layout.journal(attempt)
+        self._lock = layout.steps_lock(attempt)
         self._claimed = claimed
         self._left_out = (*_OF_THE_SCRIPT, AttemptCalled) if ranks == 1 else _OF_THE_SCRIPT
 
@@ -84,7 +92,8 @@ class StepJournal(CommandJournal):
         """Write the fact that is made of the number of steps so far; that number."""
         steps = 0
         try:
-            with exclusive(self._path.with_suffix(".lock")):
+            make_record_folder(self._lock.parent)
+            with exclusive(self._lock, renew=self._renew):
                 events = _events(self._path)
                 steps = sum(isinstance(event.fact, CommandStarted) for event in events)
                 with JournalWriter.resume(self._path) as writer:
@@ -94,6 +103,10 @@ class StepJournal(CommandJournal):
         except (OSError, UnavailableError) as error:
             say(f"a fact ({kind}) about the command cannot be recorded: {error}")
         return steps
+
+    def _renew(self) -> None:
+        with suppress(FileNotFoundError):
+            renew(self._path)
 
 
 def _events(path: Path) -> tuple[Event, ...]:

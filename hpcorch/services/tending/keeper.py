@@ -63,7 +63,7 @@ def keep(layout: SweepLayout, submission: int, client: SlurmClient, ledger_path:
         raise RecordError(f"there is no record of a sweep in {layout.directory}: it was moved or deleted")
     pauses = Pauses(first_s=tunables.KEEPER_PAUSES_S[0], limit_s=tunables.KEEPER_PAUSES_S[1])
     deadline = time.monotonic() + tunables.KEEPER_STAY_S
-    with Ledger.open(ledger_path, write=True, create=True) as ledger:
+    with Ledger.open(ledger_path, write=True, create=True, alone=True) as ledger:
         reconciler = Reconciler(ledger, ControlJournal(layout, sweep))
         while not _is_settled(reconciler, submission, client):
             if time.monotonic() >= deadline:

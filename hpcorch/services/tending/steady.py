@@ -74,9 +74,7 @@ class SteadyReconciler(Reconciler):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._project.close()
-        if self._own is not None and self._folder is not None:
-            self._own.close()
+        if self._folder is not None:
             self._folder.cleanup()
         if self._is_behind and self._project.has_home and not self.is_gone:
             with suppress(OSError):  # `hpcorch ledger adopt` finds it, too
@@ -121,7 +119,6 @@ class SteadyReconciler(Reconciler):
 
     def _stand_in(self, *, note: bool) -> None:
         """Use a ledger of this process's own, and leave the project's alone for a while."""
-        self._project.close()
         self._in_use = None
         own = self._made()
         try:
@@ -161,7 +158,6 @@ class _Reopened:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.was_made = False
-        self._open: Ledger | None = None
 
     @property
     def has_home(self) -> bool:
@@ -169,20 +165,12 @@ class _Reopened:
         return self.path.parent.parent.is_dir()
 
     def ledger(self) -> Ledger:
-        """It, open for writing."""
-        self.close()
+        """It, for writing."""
         self.was_made = self.was_made or not self._is_there()
-        self._open = Ledger.open(self.path, write=True, create=self.has_home)
-        return self._open
+        return Ledger.open(self.path, write=True, create=self.has_home)
 
     def _is_there(self) -> bool:
         try:
             return self.path.stat().st_size > 0
         except OSError:
             return False
-
-    def close(self) -> None:
-        """Close it, if it is open."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None

@@ -14,9 +14,7 @@ import hpcorch
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.lock import exclusive
 from hpcorch.ledger import Ledger as OpenLedger
-from hpcorch.ledger.schema.connection import lock_of
 from hpcorch.services.tending import inbox
 from tests.support.command_line import CommandLine
 from tests.support.events import small_sweep
@@ -36,11 +34,6 @@ def ask_everything(ledger: hpcorch.Ledger) -> None:
     ledger.events()
     ledger.table(config="lr")
     ledger.query("SELECT * FROM v_runs")
-
-
-def test_reading_needs_no_writers_lock(sweep):
-    with exclusive(lock_of(sweep.ledger_path)):
-        ask_everything(hpcorch.Ledger())
 
 
 def test_nothing_is_left_open_that_would_keep_a_writer_out(sweep):

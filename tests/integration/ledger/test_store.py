@@ -62,7 +62,7 @@ def layout(tmp_path: Path) -> SweepLayout:
 
 def test_ledger_is_private(path: Path, tmp_path: Path) -> None:
     deep = tmp_path / "project" / ".hpcorch" / "ledger.db"
-    Ledger.open(deep, write=True, create=True).close()
+    Ledger.open(deep, write=True, create=True)
     assert stat.S_IMODE(deep.stat().st_mode) == 0o600
     assert stat.S_IMODE(deep.parent.stat().st_mode) == 0o700
 

@@ -1,0 +1,130 @@
+"""What a lock is on disk: files ``<lock>.<number>``, of which the one with the highest number says how it stands.
+
+Each file is made once, by exclusive creation, and written to by nobody but its maker. So there is no name that two
+processes fight for, and a holder that is late, because its host or its network stood still, cannot undo what
+happened meanwhile: its file is not the highest any more. flock is not used, since it may be local to a node.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from hpcorch.journal.access import open_new
+from hpcorch.journal.files import server_time, write_all
+from hpcorch.journal.lock.holder import LENGTH, Content
+
+_NOT_TO_WRITE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
+
+
+class LockFiles:
+    """The files of one lock.
+
+    :param path: what their names begin with; the folder has to exist
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+    def numbers(self) -> list[int]:
+        """The numbers that a listing shows, in order.
+
+        After a change of one's own to the folder it shows all that was there before, on network file systems, too.
+        """
+        start = len(self.path.name) + 1
+        with os.scandir(self.path.parent) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(f"{self.path.name}.")]
+        return sorted(int(name[start:]) for name in names if _NUMBER.fullmatch(name, start))
+
+    def is_wanted(self) -> bool:
+        """Whether somebody has waited for long."""
+        return self._wanted.exists()
+
+    def want(self) -> None:
+        """Let others know that one has waited for long."""
+        os.close(open_new(self._wanted, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+
+    def want_no_more(self) -> None:
+        """Others who wait say so again."""
+        with suppress(OSError):
+            self._wanted.unlink()
+
+    @property
+    def _wanted(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.wanted")
+
+    def read(self, number: int) -> tuple[Content, float]:
+        """What a file says and when it was last written by the server's clock; asks the server, since it opens it.
+
+        :raises FileNotFoundError: it is gone
+        """
+        descriptor = os.open(self.file(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return Content.parse(os.read(descriptor, 2 * LENGTH)), os.fstat(descriptor).st_mtime
+        finally:
+            os.close(descriptor)
+
+    def create(self, number: int, content: bytes) -> bool:
+        """Make a file; False if somebody else has.
+
+        :raises OSError: it cannot be made
+        """
+        try:
+            descriptor = open_new(self.file(number), os.O_WRONLY | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileExistsError:
+            return False
+        except PermissionError:
+            if number in self.numbers():  # over NFS 3 and sshfs another one's file may be without its mode yet
+                return False
+            raise
+        try:
+            write_all(descriptor, content)
+        except BaseException:
+            self.remove(number)
+            raise
+        finally:
+            os.close(descriptor)
+        return True
+
+    def write(self, number: int, content: bytes) -> None:
+        """Write over one's own file.
+
+        :raises FileNotFoundError: it is gone
+        """
+        descriptor = os.open(self.file(number), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, content, 0)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, *numbers: int) -> None:
+        """Remove files that say nothing any more; what cannot be removed is left to the next one."""
+        for number in numbers:
+            with suppress(OSError):
+                self.file(number).unlink()
+
+    def age_s(self, written: float) -> float:
+        """Seconds by the server's clock since then.
+
+        :raises OSError: the folder cannot be written
+        """
+        return server_time(self.path.parent) - written
+
+
+def is_full_or_foreign(error: BaseException | None) -> bool:
+    """Whether a lock cannot be made because nothing at all can be written there."""
+    return isinstance(error, OSError) and error.errno in {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+    }

@@ -1,0 +1,220 @@
+"""The ledger's file: open only while its lock is held, by readers, too, and closed before the lock is given back.
+
+That is all that network file systems promise: who opens a file sees what was there when it was last closed. On
+one that caches, or whose locks do not cross hosts, a reader would otherwise see half of a transaction, and a writer
+write over another's.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from hpcorch import tunables
+from hpcorch.errors import NotFoundError, RecordError, UnavailableError
+from hpcorch.journal.access import make_folder, open_new
+from hpcorch.journal.files import open_regular, sync_directory
+from hpcorch.journal.lock import Hold, exclusive, is_full_or_foreign
+from hpcorch.ledger.schema.connection import (
+    APPLICATION_ID,
+    VERSION,
+    LedgerConnection,
+    connect_reader,
+    connect_writer,
+    is_interrupted,
+    journal_of,
+    lock_of,
+    translated,
+)
+
+
+class LedgerFile:
+    """A ledger's file, not open at first.
+
+    :param path: of the file
+    :param write: whether events will be stored
+    :param create: make the ledger if there is none; needs ``write``
+    :param alone: nobody else writes to it while this process has it, as to a copy or a part of a bundle: no lock is
+        made beside it
+    """
+
+    def __init__(self, path: Path, *, write: bool = False, create: bool = False, alone: bool = False) -> None:
+        self.path = path
+        self._alone = alone
+        self._write = write
+        self._create = write and create
+        self._connection: LedgerConnection | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[LedgerConnection]:
+        """A connection within the block, during which others wait. Blocks may be nested.
+
+        :raises NotFoundError: there is no ledger, and none was to be made
+        :raises RecordError: it is not a ledger, or a newer version of this program wrote it
+        :raises UnavailableError: it cannot be opened now
+        """
+        if self._connection is not None:
+            yield self._connection
+            return
+        with ExitStack() as stack:
+            stack.enter_context(translated(self.path))
+            try:
+                hold = stack.enter_context(self._lock())
+                connection = stack.enter_context(closing(self._connect(hold)))
+            except OSError as error:
+                raise UnavailableError(
+                    f"the ledger {self.path} cannot be opened ({error.strerror or error}): check that the folder is"
+                    " yours and mounted read-write"
+                ) from error
+            connection.hold = hold
+            self._connection = connection
+            try:
+                yield connection
+            finally:
+                self._connection = None
+
+    @contextmanager
+    def _lock(self) -> Iterator[Hold | None]:
+        """Hold the lock. Who only reads and cannot write there, or on a full disk, reads without it."""
+        if self._create:
+            make_folder(self.path.parent)
+        elif not _is_there(self.path):
+            raise NotFoundError(
+                f"there is no ledger at {self.path}: run a sweep first, or name another with --ledger or"
+                " $HPCORCH_LEDGER"
+            )
+        if self._alone:
+            yield None
+            return
+        wait_s = tunables.LOCK_WAIT_S if self._write else tunables.LEDGER_READER_WAIT_S
+        with ExitStack() as stack:
+            hold = None
+            try:
+                hold = stack.enter_context(
+                    exclusive(lock_of(self.path), wait_s=wait_s, renew=partial(renew, self.path))
+                )
+            except UnavailableError as error:
+                if self._write or not is_full_or_foreign(error.__cause__):
+                    raise
+            yield hold
+
+    def _connect(self, hold: Hold | None) -> LedgerConnection:
+        connection = connect_writer(self.path, alone=self._alone) if self._write else self._reader(hold)
+        try:
+            found = _version(connection, self.path)
+            if found < VERSION and not self._write:
+                connection.close()
+                self._bring_up_to_date()
+                return connect_reader(self.path)
+            if found < VERSION:
+                _migrate(connection, self.path, found)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _reader(self, hold: Hold | None) -> LedgerConnection:
+        try:
+            return connect_reader(self.path)
+        except sqlite3.OperationalError as error:
+            if hold is None or not is_interrupted(error, self.path):
+                raise
+        with closing(connect_writer(self.path)) as writer:  # a writer died in the middle
+            writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return connect_reader(self.path)
+
+    def _bring_up_to_date(self) -> None:
+        if self.path.stat().st_size == 0:
+            raise NotFoundError(f"the ledger {self.path} is empty: run a sweep first")
+        with closing(connect_writer(self.path)) as writer:
+            _migrate(writer, self.path, _version(writer, self.path))
+
+
+def renew(path: Path) -> None:
+    """Put a copy in a ledger's place, with what its last writer left half done undone.
+
+    So that writer, if it is not dead after all, writes into a file that nobody reads any more.
+
+    :raises OSError: it cannot be written
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.renewed")
+    mine = [fresh, journal_of(fresh)]
+    try:
+        if not _copied(path, fresh):
+            return
+        with closing(connect_writer(fresh)) as writer:
+            writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        fresh.replace(path)
+        # Not before: a journal beside a file that it was undone in says what that file says.
+        journal_of(path).unlink(missing_ok=True)
+        sync_directory(path.parent)
+    finally:
+        for file in mine:
+            file.unlink(missing_ok=True)
+
+
+def _copied(path: Path, fresh: Path) -> bool:
+    """Copy a ledger and its rollback journal as they are at one moment; False if there is no ledger."""
+    while True:
+        before = _state(path), _state(journal_of(path))
+        if before[0] is None:
+            return False
+        for source, target in ((path, fresh), (journal_of(path), journal_of(fresh))):
+            with suppress(FileNotFoundError), open_regular(source) as file, _written(target) as copy:
+                shutil.copyfileobj(file, copy, tunables.READ_BYTES)
+        if before == (_state(path), _state(journal_of(path))):
+            return True
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    with os.fdopen(open_new(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file's content; the server is asked, since the file is opened."""
+    try:
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file exists. That it did not a network file system may remember, until its folder is listed."""
+    return path.exists() or (path.parent.is_dir() and path in path.parent.iterdir())
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The ledger's version; 0 if the file is empty, as it is if its maker died at once."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise RecordError(
+            f"{path} is an SQLite file, and not a ledger: name another with --ledger or $HPCORCH_LEDGER"
+        )
+    if version > VERSION:
+        raise RecordError(
+            f"the ledger {path} has version {version}, and this hpcorch knows versions up to {VERSION}: use the"
+            " hpcorch that wrote it, or a newer one"
+        )
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, found: int) -> None:
+    from hpcorch.ledger.schema.migrations import migrate  # those that only read or store need no sqlite-utils
+    from hpcorch.ledger.writing.projection import rebuild
+
+    migrate(connection, path, found=found, rebuild=rebuild)
