@@ -33,6 +33,7 @@ from hpcorch.ledger.schema.connection import (
     lock_of,
     translated,
 )
+from hpcorch.ledger.schema.cures import adoption, permission, replacement
 
 
 class LedgerFile:
@@ -47,7 +48,7 @@ class LedgerFile:
 
     def __init__(self, path: Path, *, write: bool = False, create: bool = False, alone: bool = False) -> None:
         self.path = path
-        self._alone = alone
+        self.is_alone = alone
         self._write = write
         self._create = write and create
         self._connection: LedgerConnection | None = None
@@ -69,10 +70,7 @@ class LedgerFile:
                 hold = stack.enter_context(self._lock())
                 connection = stack.enter_context(closing(self._connect(hold)))
             except OSError as error:
-                raise UnavailableError(
-                    f"the ledger {self.path} cannot be opened ({error.strerror or error}): check that the folder is"
-                    " yours and mounted read-write"
-                ) from error
+                raise self._refused(error) from error
             connection.hold = hold
             self._connection = connection
             try:
@@ -88,9 +86,11 @@ class LedgerFile:
         elif not _is_there(self.path):
             raise NotFoundError(
                 f"there is no ledger at {self.path}: run a sweep first, or name another with --ledger or"
-                " $HPCORCH_LEDGER"
+                f" $HPCORCH_LEDGER; if it was lost, {adoption(self.path)} makes it again from the sweep directories"
             )
-        if self._alone:
+        if self.path.is_dir():
+            raise RecordError(f"{self.path} is a folder, and not a ledger: {_instead(self.path)}")
+        if self.is_alone:
             yield None
             return
         wait_s = tunables.LOCK_WAIT_S if self._write else tunables.LEDGER_READER_WAIT_S
@@ -101,14 +101,26 @@ class LedgerFile:
                     exclusive(lock_of(self.path), wait_s=wait_s, renew=partial(renew, self.path))
                 )
             except UnavailableError as error:
+                if isinstance(error.__cause__, PermissionError) and self._write:
+                    raise self._refused(error.__cause__) from error
                 if self._write or not is_full_or_foreign(error.__cause__):
                     raise
             yield hold
 
+    def _refused(self, error: OSError) -> UnavailableError:
+        return UnavailableError(
+            f"the ledger {self.path} cannot be opened ({error.strerror or error}): {permission(self.path)}"
+        )
+
     def _connect(self, hold: Hold | None) -> LedgerConnection:
-        connection = connect_writer(self.path, alone=self._alone) if self._write else self._reader(hold)
+        connection = connect_writer(self.path, alone=self.is_alone) if self._write else self._reader(hold)
         try:
             found = _version(connection, self.path)
+            if not (found or self._create or self.is_alone) and self.path.stat().st_size == 0:
+                raise NotFoundError(
+                    f"the ledger {self.path} is empty: run a sweep first; if it was lost, {adoption(self.path)}"
+                    " makes it again from the sweep directories"
+                )
             if found < VERSION and not self._write:
                 connection.close()
                 self._bring_up_to_date()
@@ -131,8 +143,6 @@ class LedgerFile:
         return connect_reader(self.path)
 
     def _bring_up_to_date(self) -> None:
-        if self.path.stat().st_size == 0:
-            raise NotFoundError(f"the ledger {self.path} is empty: run a sweep first")
         with closing(connect_writer(self.path)) as writer:
             _migrate(writer, self.path, _version(writer, self.path))
 
@@ -196,19 +206,21 @@ def _is_there(path: Path) -> bool:
     return path.exists() or (path.parent.is_dir() and path in path.parent.iterdir())
 
 
+def _instead(path: Path) -> str:
+    return f"name another with --ledger or $HPCORCH_LEDGER, or {replacement(path)}"
+
+
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The ledger's version; 0 if the file is empty, as it is if its maker died at once."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and application != APPLICATION_ID:
-        raise RecordError(
-            f"{path} is an SQLite file, and not a ledger: name another with --ledger or $HPCORCH_LEDGER"
-        )
+        raise RecordError(f"{path} is an SQLite file, and not a ledger: {_instead(path)}")
     if version > VERSION:
         raise RecordError(
             f"the ledger {path} has version {version}, and this hpcorch knows versions up to {VERSION}: use the"
-            " hpcorch that wrote it, or a newer one"
+            f" hpcorch that wrote it, or a newer one, or {replacement(path)}"
         )
     return int(version)
 

@@ -12,13 +12,14 @@ from types import TracebackType
 from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger.checking.check import Finding
+from hpcorch.ledger.checking.check import Finding, FindingKind, can_be_mended
 from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.reading.reading import LAST, LedgerReading
 from hpcorch.ledger.reading.sandbox import QueryResult, TooLongError, run_query
 from hpcorch.ledger.schema import backup
 from hpcorch.ledger.schema.connection import QUERIES, connect_reader, transaction, translated
+from hpcorch.ledger.schema.cures import replacement
 from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
 from hpcorch.model.events import Fact
@@ -148,7 +149,10 @@ class Ledger(LedgerReading):
         from hpcorch.ledger.checking.examination import examine
 
         with translated(self.path), self._snapshot() as copy:
-            return examine(copy, deep=deep, processes=processes)
+            found = examine(copy, deep=deep, processes=processes)
+        if self._file.is_alone or all(map(can_be_mended, found)):
+            return found
+        return [*found, Finding(kind=FindingKind.FILE, text=f"to go on, {replacement(self.path)}")]
 
     @contextmanager
     def _snapshot(self) -> Iterator[Path]:

@@ -21,6 +21,25 @@ def _turned_into_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def _overwritten(path: Path) -> None:
+    """Pages of rows are noise; the schema can be read."""
+    with closing(sqlite3.connect(path)) as connection:
+        roots = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name IN ('runs', 'tallies')"
+        ).fetchall()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        for (page,) in roots:
+            file.seek((page - 1) * size)
+            file.write(b"\xa5" * size)
+
+
+def _another_database(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+
+
 def _of_a_newer_version(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
@@ -38,6 +57,8 @@ SPOILT: Mapping[str, Callable[[Path], object]] = {
     "cut": _cut,
     "text": lambda path: path.write_text("Here was a ledger.\n" * 40),
     "a folder": _turned_into_a_folder,
+    "overwritten": _overwritten,
+    "another database": _another_database,
     "newer": _of_a_newer_version,
 }
 LOSSES = {**GONE, **SPOILT}

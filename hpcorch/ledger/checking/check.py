@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from enum import Enum
 
 from hpcorch.ledger.schema.connection import QUERIES
@@ -23,6 +24,8 @@ MAX_FINDINGS = 20
 
 _STATES = {state.value: state for state in RunState}
 _REMEDY = "`hpcorch ledger rebuild` rebuilds the tables from the events"
+
+_DROP = "drop it"
 
 
 class FindingKind(str, Enum):
@@ -41,6 +44,11 @@ class Finding:
     text: str
 
 
+def can_be_mended(finding: Finding) -> bool:
+    """Whether the file can stay, since what the finding names puts it right."""
+    return finding.text.endswith((_REMEDY, _DROP))
+
+
 def check_file(connection: sqlite3.Connection) -> Iterator[Finding]:
     """What SQLite's own integrity check says."""
     try:
@@ -55,15 +63,27 @@ def check_file(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Tables, indexes, views and triggers that are not those of this version: a view may show other numbers."""
-    from hpcorch.ledger.schema.migrations import schema, schema_of  # loads sqlite-utils
+    from hpcorch.ledger.schema.migrations import names, noted, schema, schema_of  # loads sqlite-utils
 
     should, has = schema(), schema_of(connection)
     for name in sorted(should.keys() | has.keys()):
         if name not in should:
-            yield Finding(kind=FindingKind.FILE, text=f"{has[name].form} {name} is none of a ledger's: drop it")
+            text = f"{has[name].form} {name} is none of a ledger's: {_DROP}"
+            yield Finding(kind=FindingKind.FILE, text=text)
         elif has.get(name) != should[name]:
             what = "was altered" if name in has else "is missing"
             yield Finding(kind=FindingKind.FILE, text=f"{should[name].form} {name} {what}; {_REMEDY}")
+    had = noted(connection)
+    if sorted(name for name, _ in had) != sorted(names()) or not all(_is_time(time) for _, time in had):
+        yield Finding(kind=FindingKind.FILE, text="the note of which migrations it has had was altered")
+
+
+def _is_time(text: object) -> bool:
+    try:
+        datetime.fromisoformat(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def check_chain(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Finding]:

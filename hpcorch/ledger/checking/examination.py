@@ -39,8 +39,11 @@ def examine(path: Path, *, deep: bool, processes: int) -> list[Finding]:
     :param processes: at most so many at once; a small ledger is examined in this one
     """
     with closing(connect_reader(path)) as connection:
-        parts = _parts(connection, deep=deep)
-        some = min(processes, 1 + head(connection)[0] // tunables.LEDGER_PART_EVENTS)
+        try:
+            parts = _parts(connection, deep=deep)
+            some = min(processes, 1 + head(connection)[0] // tunables.LEDGER_PART_EVENTS)
+        except _UNREADABLE:
+            return _examined(connection, check_file) or [_unreadable("it")]
     with closing(_in_turn(path, parts) if some < 2 else _at_once(path, parts, some)) as found:
         return list(islice(chain.from_iterable(found), MAX_FINDINGS))
 
@@ -106,5 +109,9 @@ def _examined(connection: sqlite3.Connection, part: Part) -> list[Finding]:
         try:
             found.extend(islice(part(connection), MAX_FINDINGS))
         except _UNREADABLE as error:  # what an altered event or row makes of the code that reads it
-            found.append(Finding(kind=FindingKind.FILE, text=f"a part of it cannot be examined ({error})"))
+            found.append(_unreadable(f"a part of it ({error})"))
     return found
+
+
+def _unreadable(what: str) -> Finding:
+    return Finding(kind=FindingKind.FILE, text=f"{what} cannot be examined")

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.files import steady
+from hpcorch.ledger.schema.connection import translated
 from hpcorch.quick_dataclasses import dataclass
 
 _READING = frozenset(
@@ -43,11 +44,12 @@ def run_query(connection: sqlite3.Connection, sql: str, path: Path, *, limit_s: 
     try:
         cursor = connection.execute(sql)
         found = cursor.fetchall()
-    except sqlite3.OperationalError as error:
-        if steady() > deadline:
-            raise TooLongError from None
-        raise UsageError(f"the query was not answered: {error}{_hint(str(error), path)}") from error
     except (sqlite3.Error, sqlite3.Warning) as error:
+        if isinstance(error, sqlite3.OperationalError) and steady() > deadline:
+            raise TooLongError from None
+        if "malformed" in str(error):
+            with translated(path):
+                raise
         raise UsageError(f"the query was not answered: {error}{_hint(str(error), path)}") from error
     if cursor.description is None:
         raise UsageError("the query asks nothing: give one SELECT statement")

@@ -18,6 +18,7 @@ from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.access import make_folder, open_new
 from hpcorch.journal.lock import Hold
+from hpcorch.ledger.schema.cures import permission, replacement
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
@@ -118,26 +119,26 @@ def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into this project's, naming the ledger and a likely cause."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged file
         raise _translate(error, path) from error
 
 
-def _translate(error: sqlite3.Error, path: Path) -> UnavailableError | RecordError:
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return UnavailableError(f"the ledger {path} is in use by another process ({text}): try again in a moment")
-    if "full" in text:
-        return UnavailableError(f"the ledger {path} cannot grow ({text}): free some space or quota and try again")
-    if isinstance(error, sqlite3.OperationalError) and any(
-        word in text for word in ("unable to open", "disk I/O", "readonly", "read-only")
-    ):
-        return UnavailableError(
-            f"the ledger {path} cannot be used ({text}): check that it and its folder are yours and that the file"
-            " system is mounted read-write and answers"
-        )
+def _translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> UnavailableError | RecordError:
+    text = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    if isinstance(error, sqlite3.OperationalError):
+        if "locked" in text or "busy" in text:
+            return UnavailableError(
+                f"the ledger {path} is in use by another process ({text}): try again in a moment"
+            )
+        if "full" in text:
+            return UnavailableError(
+                f"the ledger {path} cannot grow ({text}): free some space or quota and try again"
+            )
+        if any(word in text for word in ("unable to open", "disk I/O", "readonly", "read-only")):
+            return UnavailableError(f"the ledger {path} cannot be used ({text}): {permission(path)}")
     return RecordError(
-        f"the ledger {path} is damaged or not a ledger ({text}): keep a copy of the file, then run"
-        " `hpcorch ledger check`; sweep directories hold all events and can be read into a new ledger"
+        f"the ledger {path} is damaged or not a ledger ({text}): name another with --ledger or $HPCORCH_LEDGER, or"
+        f" {replacement(path)}"
     )
 
 

@@ -119,6 +119,18 @@ def schema_of(connection: sqlite3.Connection) -> Mapping[str, Item]:
     return {name: Item(*item) for name, *item in connection.execute(QUERIES["schema"])}
 
 
+@cache
+def names() -> list[str]:
+    """The names of all migrations, in order."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return [one.name for one in MIGRATIONS.pending(Database(connection))]
+
+
+def noted(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The migrations that a ledger says it has had, in order, each with the time of that."""
+    return connection.execute(QUERIES["migrations"], (MIGRATIONS.name,)).fetchall()
+
+
 def restore(connection: sqlite3.Connection) -> None:
     """Make indexes, views and triggers anew that are not as they should be, within the caller's transaction."""
     has = schema_of(connection)

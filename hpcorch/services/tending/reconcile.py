@@ -6,7 +6,7 @@ that a lost ledger can be made again from the sweep directories.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
@@ -117,12 +117,16 @@ class Reconciler:
 
     def _news(self) -> list[Segment]:
         try:
-            return list(read_sweep(self.layout, sweep=self.sweep, offsets=self.ledger.offsets(self.sweep)))
+            return list(read_sweep(self.layout, sweep=self.sweep, offsets=self._offsets()))
         except FileNotFoundError as error:
             raise RecordError(
                 f"{error.filename} is missing in the record of sweep {self.sweep}: put it back; the ledger keeps"
                 " what it has recorded"
             ) from error
+
+    def _offsets(self) -> Mapping[str, int]:
+        """Where to go on reading each journal."""
+        return self.ledger.offsets(self.sweep)
 
     def _is_script(self, segments: Iterable[Segment]) -> bool:
         with suppress(NotFoundError):

@@ -6,7 +6,7 @@ The sweep directory holds all events, so whoever waits for a sweep needs no ledg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import TypeVar
 
 from hpcorch import tunables
-from hpcorch.errors import UnavailableError
+from hpcorch.errors import NotFoundError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
-from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
+from hpcorch.journal.layout import LEDGER_NAME, SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
 from hpcorch.ledger import Ledger
+from hpcorch.ledger.schema.cures import adoption
 from hpcorch.model.entities import Sweep
 from hpcorch.services.tending.reconcile import Reconciler
 
@@ -48,11 +49,13 @@ class SteadyReconciler(Reconciler):
         self.journal = journal
         self._tell = tell
         self._told: set[str] = set()
-        self._project = _Reopened(path)
-        self._in_use: Ledger | None = None
-        self._own: _Reopened | None = None
+        self._path = path
+        self._project: Ledger | None = None
+        self._own: Ledger | None = None
         self._folder: TemporaryDirectory[str] | None = None
+        self._in_use: Ledger | None = None
         self._is_behind = False
+        self._was_known = True
         self._try_at = 0.0
 
     @classmethod
@@ -76,15 +79,15 @@ class SteadyReconciler(Reconciler):
     ) -> None:
         if self._folder is not None:
             self._folder.cleanup()
-        if self._is_behind and self._project.has_home and not self.is_gone:
+        if self._is_behind and self._has_home and not self.is_gone:
             with suppress(OSError):  # `hpcorch ledger adopt` finds it, too
-                announce(self._project.path, self.sweep, self.layout)
+                announce(self._path, self.sweep, self.layout)
 
     @property
     def ledger(self) -> Ledger:
         """The ledger in use."""
         if self._in_use is None:
-            self._in_use = self._project.ledger()
+            self._in_use = self._projects()
         return self._in_use
 
     def ingest(self, *, note: bool = False) -> None:
@@ -93,36 +96,55 @@ class SteadyReconciler(Reconciler):
             self._stand_in(note=note)
             return
         try:
-            self._in_use = self._project.ledger()
+            self._in_use = self._projects()
             super().ingest(note=note)
         except LEDGER_TROUBLES as error:
             self._stand_in(note=note)  # fails likewise if the sweep's record is the trouble
             self._say(f"{error}; sweep {self.sweep} goes on by its journals meanwhile")
             return
         self._is_behind = False
-        if self._project.was_made:
+        if not self._was_known:
             self._say(
-                f"the ledger {self._project.path} was gone, and there is a new one that has sweep {self.sweep}:"
-                " `hpcorch ledger adopt` takes in the others"
+                f"the ledger {self._path} was lost, and there is a new one that has sweep {self.sweep}:"
+                f" {adoption(self._path)} takes in the others"
             )
+
+    def _offsets(self) -> Mapping[str, int]:
+        offsets = super()._offsets()
+        self._was_known = bool(offsets)
+        return offsets
 
     def ask(self, question: Callable[[Ledger], _T]) -> _T:
         """The ledger's answer, whatever becomes of the ledger in this moment."""
         try:
             return question(self.ledger)
         except LEDGER_TROUBLES as error:
+            first = error
+        for look in (self.ingest, self._stand_in):
             try:
-                self._stand_in(note=False)
+                look()
+                return question(self.ledger)
             except LEDGER_TROUBLES:
-                raise error from None  # there is no record to make a ledger from
-            return question(self.ledger)
+                continue
+        raise first  # there is no record to make a ledger from
 
-    def _stand_in(self, *, note: bool) -> None:
+    def _projects(self) -> Ledger:
+        """The project's ledger, which is made where there is none."""
+        if not self._has_home:
+            raise NotFoundError(f"the folder of the ledger {self._path} is gone, with the project's")
+        if self._project is None:
+            self._project = Ledger.open(self._path, write=True, create=True)
+        return self._project
+
+    @property
+    def _has_home(self) -> bool:
+        """Whether there is a folder for it. Where the whole project is gone, nobody wants that back."""
+        return self._path.parent.parent.is_dir()
+
+    def _stand_in(self, *, note: bool = False) -> None:
         """Use a ledger of this process's own, and leave the project's alone for a while."""
-        self._in_use = None
-        own = self._made()
         try:
-            self._in_use = own.ledger()
+            self._in_use = self._made()
             super().ingest(note=note)
         except BaseException:
             self._in_use = None
@@ -131,7 +153,7 @@ class SteadyReconciler(Reconciler):
             self._try_at = time.monotonic() + tunables.LEDGER_RETRY_S
         self._is_behind = True
 
-    def _made(self) -> _Reopened:
+    def _made(self) -> Ledger:
         if self._own is None:
             try:
                 self._folder = TemporaryDirectory(prefix="hpcorch-ledger-")
@@ -140,37 +162,10 @@ class SteadyReconciler(Reconciler):
                     f"there is no room for a ledger in the folder for temporary files ({error.strerror}): free"
                     " some, or choose another with $TMPDIR"
                 ) from error
-            self._own = _Reopened(Path(self._folder.name) / STATE_DIR / LEDGER_NAME)
+            self._own = Ledger.open(Path(self._folder.name) / LEDGER_NAME, write=True, create=True, alone=True)
         return self._own
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._told:
             self._told.add(sentence)
             self._tell(sentence)
-
-
-class _Reopened:
-    """A ledger that is opened for each look, since another file may have its place, and made where there is none.
-
-    :ivar was_made: whether there was none
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.was_made = False
-
-    @property
-    def has_home(self) -> bool:
-        """Whether there is a folder for it. Where the whole project is gone, nobody wants that back."""
-        return self.path.parent.parent.is_dir()
-
-    def ledger(self) -> Ledger:
-        """It, for writing."""
-        self.was_made = self.was_made or not self._is_there()
-        return Ledger.open(self.path, write=True, create=self.has_home)
-
-    def _is_there(self) -> bool:
-        try:
-            return self.path.stat().st_size > 0
-        except OSError:
-            return False

@@ -1,0 +1,29 @@
+"""What helps where a ledger is not there or is none, as commands to be pasted into a shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+
+def adoption(path: Path) -> str:
+    """The command that makes a ledger from the sweep directories, in backquotes."""
+    return f"`hpcorch --ledger {quote(str(path))} ledger adopt`"
+
+
+def replacement(path: Path) -> str:
+    """How to put a new ledger in the place of a file that is none any more; nothing is thrown away."""
+    there = quote(str(path))
+    return (
+        f"move it away with `mv {there} {there}.damaged` and make it again from the sweep directories with"
+        f" {adoption(path)}"
+    )
+
+
+def permission(path: Path) -> str:
+    """How to become able to write a ledger."""
+    folder, there = quote(str(path.parent)), quote(str(path))
+    return (
+        f"if it is yours, `chmod u+rwx {folder} && chmod u+rw {there}` lets you write it; else see that its file"
+        " system is mounted read-write and answers"
+    )

@@ -1,0 +1,129 @@
+"""What is said where a ledger is lost or damaged names commands, and they help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcorch.errors import HpcorchError
+from hpcorch.ledger import Ledger
+from tests.support import processes
+from tests.support.lost_ledgers import GONE, LOSSES
+from tests.support.ownership import SOMEBODY
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
+
+COMMANDS = (
+    ("ls",),
+    ("status",),
+    ("show", "last"),
+    ("audit",),
+    ("tend",),
+    ("wait",),
+    ("query", "SELECT count(*) FROM v_runs"),
+    ("ledger", "check"),
+)
+
+
+def cures(text: str) -> list[list[str]]:
+    """The commands that a sentence names, as words."""
+    return [shlex.split(command) for command in re.findall("`([^`]+)`", text)]
+
+
+def follow(hpcorch, text: str) -> None:
+    """Do what a sentence says."""
+    named = cures(text)
+    assert named, text
+    for program, *words in named:
+        if program == "hpcorch":
+            ran = hpcorch(*words)
+            assert ran.code == 0, ran.err
+        elif program == "mv":
+            shutil.move(*words)
+        else:
+            pytest.fail(f"what is {program}?")
+
+
+def answers(hpcorch) -> list[int]:
+    return [hpcorch(*words).code for words in COMMANDS]
+
+
+@pytest.mark.parametrize("way", LOSSES)
+def test_the_cure_that_each_command_names_works(hpcorch, tmp_path, monkeypatch, way):
+    project = tmp_path / "a project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    sweep = finished_sweep(project)
+    usual = answers(hpcorch)
+    assert usual == [0, 1, 0, 0, 0, 1, 0, 0]  # a run failed
+    LOSSES[way](sweep.ledger_path)
+    said = [hpcorch(*words) for words in COMMANDS]
+    assert all(ran.code in (1, 2) for ran in said)
+    assert all("Traceback" not in ran.err for ran in said)
+    sentences = [ran.err or ran.out for ran in said]
+    assert all("ledger adopt`" in text for text in sentences), sentences
+    follow(hpcorch, sentences[0])
+    assert answers(hpcorch) == usual
+
+
+@pytest.mark.parametrize("way", LOSSES)
+def test_a_launch_makes_a_ledger_that_is_gone_and_names_the_cure_of_a_damaged_one(hpcorch, tmp_path, way):
+    sweep = finished_sweep(tmp_path)
+    LOSSES[way](sweep.ledger_path)
+    said = opened(sweep)
+    assert (said == "") == (way in GONE or way == "overwritten")  # it is seen where it is read
+    if said:
+        follow(hpcorch, said)
+        assert opened(sweep) == ""
+
+
+def opened(sweep: SweepOnDisk) -> str:
+    """What a launch says of the ledger before it does anything."""
+    try:
+        Ledger.open(sweep.ledger_path, write=True, create=True)
+    except HpcorchError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def anybodys() -> Iterator[Path]:
+    """A folder that other users can go through, unlike tmp_path."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    (folder / ".hpcorch").chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_who_may_not_write_a_ledger_is_told_how_to_allow_it(hpcorch, anybodys):
+    sweep = finished_sweep(anybodys)
+    told = anybodys / "told"
+    told.touch()
+    for path in (anybodys, *anybodys.rglob("*")):
+        if os.geteuid() == 0:
+            os.chown(path, SOMEBODY, SOMEBODY)
+    sweep.ledger_path.chmod(0o400)
+    sweep.ledger_path.parent.chmod(0o500)
+
+    def as_somebody() -> None:
+        if os.geteuid() == 0:  # whom no mode keeps from anything
+            os.setgroups([])
+            os.setgid(SOMEBODY)
+            os.setuid(SOMEBODY)
+        with Ledger.open(sweep.ledger_path) as ledger:
+            assert [one.sweep.id for one in ledger.sweeps()] == [SWEEP]
+        first = opened(sweep)
+        (cure,) = re.findall("`([^`]+)`", first)
+        assert os.system(cure) == 0
+        told.write_text(f"{first}{opened(sweep)}")
+
+    assert processes.exit_code(processes.in_another_process(as_somebody)) == 0
+    assert "chmod u+rwx" in told.read_text()
+    assert told.read_text().count("the ledger") == 1
