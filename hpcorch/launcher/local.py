@@ -14,9 +14,9 @@ from hpcorch.launcher.progress import progress
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.model.states import RunState
 from hpcorch.runtime.context.output import to_stderr
+from hpcorch.services.actions.local_rounds import run_with_retries
 from hpcorch.services.local.options import local_request
 from hpcorch.services.local.pool import Interrupted, LocalPool
-from hpcorch.services.tending.local_rounds import run_with_retries
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

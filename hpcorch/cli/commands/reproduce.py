@@ -114,11 +114,13 @@ def command(
 def _original(place: Place, run: str, bundle: Path | None, directory: Path) -> tuple[Original, Path]:
     """The run to repeat, and the ledger that takes the repetition."""
     from hpcorch.services.reproduction.original import find_original
+    from hpcorch.services.tending.own_record import ledger_to_act_by
 
     if bundle is None:
         path = place.ledger_path()
-        with Ledger.open(path) as ledger:
-            return find_original(ledger, parse_selector(run)), path
+        chosen = parse_selector(run)
+        with Ledger.open(path, write=True) as shared, ledger_to_act_by(shared, chosen.sweep) as ledger:
+            return find_original(ledger, chosen), path
     from hpcorch.services.audit.bundle_audit import open_bundle
 
     received = open_bundle(bundle)

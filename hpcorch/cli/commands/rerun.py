@@ -62,11 +62,14 @@ def command(
     from hpcorch.services.rerun.overrides import read_changes  # loads the way to Slurm
     from hpcorch.services.rerun.plan import plan_rerun
     from hpcorch.services.rerun.record import freeze_rerun
+    from hpcorch.services.tending.own_record import ledger_to_act_by
     from hpcorch.slurm.choose import slurm_client
 
     wished, client = read_changes(changes), slurm_client()
     with Ledger.open(place.ledger_path(), write=True) as ledger:
-        plan = plan_rerun(ledger, parse_selector(selector, states), wished, client)
+        chosen = parse_selector(selector, states)
+        with ledger_to_act_by(ledger, chosen.sweep) as own:
+            plan = plan_rerun(own, chosen, wished, client)
         output.notes(plan.notices)
         tell_passed_over(plan.passed_over)
         if dry_run or not plan.runs:

@@ -62,9 +62,13 @@ def command(
     here, and the command waits for them. The jobs get the environment of this shell.
     """
     from hpcorch.services.actions.retry import open_retry, parse_changes  # loads the way to Slurm
+    from hpcorch.services.tending.own_record import ledger_to_act_by
 
     chosen = parse_selector(selector, states)
-    with Ledger.open(place.ledger_path(), write=True) as ledger:
+    with (
+        Ledger.open(place.ledger_path(), write=True) as shared,
+        ledger_to_act_by(shared, chosen.sweep) as ledger,
+    ):
         retry = open_retry(ledger, chosen, parse_changes(changes))
         plan = retry.plan()
         if plan.runs:

@@ -34,9 +34,13 @@ def act(
     :return: 0, or 3 if of some runs it is not known yet whether Slurm has them
     """
     from hpcorch.services.actions.control import open_control  # loads the way to Slurm
+    from hpcorch.services.tending.own_record import ledger_to_act_by
 
     chosen = parse_selector(selector, states)
-    with Ledger.open(place.ledger_path(), write=True) as ledger:
+    with (
+        Ledger.open(place.ledger_path(), write=True) as shared,
+        ledger_to_act_by(shared, chosen.sweep) as ledger,
+    ):
         control = open_control(ledger, chosen)
         control.look()
         plan = control.plan(action, chosen, checkpoint=checkpoint)

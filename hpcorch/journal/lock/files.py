@@ -44,13 +44,27 @@ class LockFiles:
             names = [entry.name for entry in entries if entry.name.startswith(f"{self.path.name}.")]
         return sorted(int(name[start:]) for name in names if _NUMBER.fullmatch(name, start))
 
+    def highest(self, *, fresh: bool = False) -> int:
+        """The highest number; 0 if there is none.
+
+        :param fresh: change the folder first, so that the listing is none of some time ago
+        """
+        if fresh:
+            server_time(self.path.parent)
+        return max(self.numbers(), default=0)
+
     def is_wanted(self) -> bool:
-        """Whether somebody has waited for long."""
-        return self._wanted.exists()
+        """Whether somebody has waited for long; asks the server, since it opens the file."""
+        try:
+            os.close(os.open(self._wanted, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:
+            return False
+        return True
 
     def want(self) -> None:
-        """Let others know that one has waited for long."""
-        os.close(open_new(self._wanted, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        """Let others know that one has waited for long, if that can be done."""
+        with suppress(OSError):
+            os.close(open_new(self._wanted, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def want_no_more(self) -> None:
         """Others who wait say so again."""
@@ -82,9 +96,9 @@ class LockFiles:
         except FileExistsError:
             return False
         except PermissionError:
-            if number in self.numbers():  # over NFS 3 and sshfs another one's file may be without its mode yet
-                return False
-            raise
+            # sshfs says so of a file that exists, and NFS 3 of one that is without its mode yet.
+            server_time(self.path.parent)  # raises it again if nothing can be made there
+            return False
         try:
             write_all(descriptor, content)
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Set
 from enum import Enum
@@ -10,6 +11,9 @@ from hpcorch import tunables
 from hpcorch.journal.files import steady
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Content, Holder, LockState
+
+# Each time the highest number is another one.
+_TRIES = 3
 
 
 class Standing(Enum):
@@ -45,19 +49,27 @@ class Watch:
         :raises OSError: that cannot be told
         """
         if not self.number:
-            self.number = max(self._files.numbers(), default=0)
-        try:
-            content, written = self._files.read(self.number)
-        except FileNotFoundError:  # there never was one, or its successor has removed it and is seen next
+            self.number = self._files.highest()
+        content, written = self._read()
+        if not self.number:
             return Standing.FREE
-        except PermissionError:  # over NFS 3 and sshfs it may be without its mode yet
-            content, written = Content(text=b""), 0.0
         self.holder = content.holder
         if content.state is LockState.FREE:
             return Standing.FREE
         if content.state is LockState.TORN or (self.holder is not None and self._has_ended(self.holder)):
             return Standing.DEAD
         return Standing.DEAD if self._is_silent(content.text, written) else Standing.HELD
+
+    def _read(self) -> tuple[Content, float]:
+        """What the file with the highest number says; nothing if it cannot be read yet, or there is none."""
+        for _ in range(_TRIES if self.number else 0):
+            try:
+                return self._files.read(self.number)
+            except FileNotFoundError:  # it was removed, or a network file system remembers that it was not there
+                self.number = self._files.highest(fresh=True)
+            except PermissionError:  # over NFS 3 and sshfs it may be without its mode yet
+                break
+        return Content(text=b""), math.inf
 
     def _has_ended(self, holder: Holder) -> bool:
         """Whether its process is no more, or is this one, which an exception kept from noting that it held it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
@@ -24,10 +25,26 @@ from hpcorch.model.states import RunState
 from hpcorch.model.values import patched, values_of
 from hpcorch.users import own_name
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 LAST = "last"
 _JOB = "job="
 _NO_LIMIT = -1
 _SHOWN = 5  # one less than sweep_ids_with_prefix finds
+
+
+def _opened_once(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Open the file once for all that a method asks."""
+
+    @wraps(method)
+    def opened(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        ledger = args[0]
+        assert isinstance(ledger, LedgerReading)
+        with ledger.at_one_moment():
+            return method(*args, **kwargs)
+
+    return opened
 
 
 class LedgerReading:
@@ -49,16 +66,19 @@ class LedgerReading:
 
     # Where reading stands -----------------------------------------------------------------------------------
 
+    @_opened_once
     def sources(self, sweep: str) -> dict[str, SourceState]:
         """How far each source of a sweep is read; empty for a sweep that nothing was ingested of."""
         rows_ = self._rows("sources", self._known_key(sweep))
         return {name: SourceState(offset=offset, settled=bool(settled)) for name, offset, settled in rows_}
 
+    @_opened_once
     def offset(self, sweep: str, source: str) -> int:
         """Where to go on reading one source: 0 if it is not known."""
         found = self._rows("source", self._known_key(sweep), source)
         return int(found[0][1]) if found else 0
 
+    @_opened_once
     def offsets(self, sweep: str) -> dict[str, int]:
         """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
         return {name: offset for name, offset, _ in self._rows("sources", self._known_key(sweep))}
@@ -89,6 +109,7 @@ class LedgerReading:
 
     # Sweeps -------------------------------------------------------------------------------------------------
 
+    @_opened_once
     def sweeps(
         self,
         *,
@@ -117,6 +138,7 @@ class LedgerReading:
         )
         return list(islice(found, limit))
 
+    @_opened_once
     def sweep(self, selector: str) -> SweepSummary:
         """One sweep, by its id, the beginning of its id, ``last``, or ``job=369``, the id of a job of Slurm's.
 
@@ -161,6 +183,7 @@ class LedgerReading:
     def _counts(self, key: int) -> dict[RunState, int]:
         return {RunState(state): runs for state, runs in self._rows("tallies", key)}
 
+    @_opened_once
     def counts(self, sweep: str, *, indices: Collection[int] | None = None) -> dict[RunState, int]:
         """How many runs of a sweep are in each state, without states that no run is in.
 
@@ -171,11 +194,13 @@ class LedgerReading:
             return self._counts(key)
         return {RunState(state): runs for state, runs in self._rows("tallies_of_runs", _list(indices), key)}
 
+    @_opened_once
     def extent(self, sweep: str) -> tuple[int, int]:
         """The lowest and the highest index of a sweep's runs; (0, -1) if it has none."""
         ((lowest, highest),) = self._rows("extent", self._key(sweep).key)
         return (0, -1) if lowest is None else (lowest, highest)
 
+    @_opened_once
     def launches(self, sweep: str) -> list[Launch]:
         """The launches of a sweep, in order of their first run."""
         found = self._rows("read_launches", self._key(sweep).key)
@@ -184,12 +209,14 @@ class LedgerReading:
             for time, body in found
         ]
 
+    @_opened_once
     def submissions(self, sweep: str) -> list[Submission]:
         """The submissions of a sweep, in order of their number."""
         return [rows.submission_from(sweep, row) for row in self._rows("read_submissions", self._key(sweep).key)]
 
     # Runs ---------------------------------------------------------------------------------------------------
 
+    @_opened_once
     def runs(
         self,
         sweep: str,
@@ -222,6 +249,7 @@ class LedgerReading:
             key: (sweep, run) for key, sweep, run, _ in self._rows("completed_by_key", _list(sorted(set(keys))))
         }
 
+    @_opened_once
     def completed_with_config(self, digests: Iterable[str]) -> list[Run]:
         """The latest completed runs with one of these configurations, the latest first.
 
@@ -246,6 +274,7 @@ class LedgerReading:
             yield from (run for (run,) in page)
             last = page[-1][0]
 
+    @_opened_once
     def run(self, sweep: str, index: int) -> Run:
         """One run.
 
@@ -256,6 +285,7 @@ class LedgerReading:
             raise NotFoundError(f"sweep {sweep} has no run {index}; it has {sum(self.counts(sweep).values())} runs")
         return found[0]
 
+    @_opened_once
     def attempts(self, sweep: str, run: int | None = None, *, runs: Collection[int] | None = None) -> list[Attempt]:
         """Attempts of one run, of some runs, or of all, in order of run, submission and restart."""
         key = self._key(sweep).key
@@ -266,6 +296,7 @@ class LedgerReading:
             found = self._rows("read_attempts_of_runs", _list(wanted), key)
         return [rows.attempt_from(sweep, row) for row in found]
 
+    @_opened_once
     def config(self, sweep: str, run: int) -> dict[str, Any]:
         """The composed configuration of a run, interpolations unresolved: its base with its changes applied.
 
@@ -277,6 +308,7 @@ class LedgerReading:
         base, plan = map(json.loads, found[0])
         return values_of(patched(base["config"], plan["changes"]))
 
+    @_opened_once
     def events(self, sweep: str, run: int | None = None, *, kinds: Collection[str] | None = None) -> list[Event]:
         """Events of one run, or of the whole sweep, in the order in which they became known.
 
@@ -286,6 +318,7 @@ class LedgerReading:
         found = self._rows("read_events", key) if run is None else self._rows("read_events_of_run", *(key, run) * 2)
         return [rows.event_from(sweep, row) for row in found if kinds is None or row[5] in kinds]
 
+    @_opened_once
     def facts(self, sweep: str, kind: type[Fact]) -> list[Fact]:
         """What the sweep has on record of a kind that belongs to no run, such as CodeFrozen, in order."""
         return [event.fact for event in self.events_of(sweep, kind)]

@@ -23,13 +23,13 @@ from hpcorch.model.keys.fields import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionForm
 from hpcorch.services.actions.control import Control, open_control
+from hpcorch.services.actions.local_rounds import run_with_retries
 from hpcorch.services.local.pool import LocalPool
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
 from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, submit_array
-from hpcorch.services.tending.local_rounds import run_with_retries
 from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend
 from hpcorch.slurm.client import SlurmClient

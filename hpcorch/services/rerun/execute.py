@@ -13,6 +13,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import RunState
+from hpcorch.services.actions.local_rounds import run_with_retries
 from hpcorch.services.local.pool import LocalPool
 from hpcorch.services.rerun.record import FrozenRerun, record_rerun
 from hpcorch.services.site.project_profile import load_profile, project_at
@@ -21,7 +22,6 @@ from hpcorch.services.submission.feeding import Feeder
 from hpcorch.services.submission.request import Request
 from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns
-from hpcorch.services.tending.local_rounds import run_with_retries
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend

@@ -32,6 +32,7 @@ from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, admit_again, submit_array
 from hpcorch.services.tending.due import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import launches_to_keep, submit_keeper
+from hpcorch.services.tending.own_record import by_own_record, is_shared
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import WITH_SLURM, SweepState, read_state
@@ -73,7 +74,11 @@ def tend(
         return TendResult(sweep=sweep.id, gone=reconciler.why_gone)
     if reconciler.layout.aside is not None:
         return TendResult(sweep=sweep.id)
-    return _Tender(reconciler=reconciler, client=client, hurry=hurry).tend(patience_s)
+    seen = _Tender(reconciler=reconciler, client=client, hurry=hurry)
+    if is_shared(reconciler.ledger) and not seen.is_due():  # a ledger of one's own is made only to do something
+        return seen.tend(patience_s, acts=False)
+    with by_own_record(reconciler) as own:
+        return replace(seen, reconciler=own).tend(patience_s)
 
 
 @dataclass
@@ -88,10 +93,20 @@ class _Tender:
     keepers: dict[int, str] = field(default_factory=dict)
     troubles: list[HpcorchError] = field(default_factory=list)
 
-    def tend(self, patience_s: float) -> TendResult:
+    def is_due(self) -> bool:
+        """Whether there is anything to do; true if that cannot be told, and :meth:`tend` says why."""
+        try:
+            return bool(decide(self._state()))
+        except (HpcorchError, OSError):
+            return True
+
+    def tend(self, patience_s: float, *, acts: bool = True) -> TendResult:
+        """:param acts: do what is due; otherwise only what concerns others, too"""
         again: Mapping[int, PlannedRetry] = {}
         try:
-            state = self._while_due(self._state(), patience_s)
+            state = self._state()
+            if acts:
+                state = self._while_due(state, patience_s)
             self._rebalance(state.history)
             again = awaited(state)
         except HpcorchError as error:

@@ -143,6 +143,9 @@ def test_each_member_acts_on_their_own_sweeps_alone(joined: Lab) -> None:
     for command in (["cancel", "--yes", hers], ["retry", hers], ["tend", hers]):
         done = joined.bob.hpcorch(*command)
         assert (done.returncode, f"sweep {hers} is {ALICE}'s" in done.stderr) == (2, True), done
+    for command in (["cancel", "--yes", "last"], ["retry", "last"]):
+        done = joined.alice.hpcorch(*command)
+        assert (done.returncode, "there is nothing to" in done.stderr) == (0, True), done
 
 
 def test_a_project_is_the_groups_and_a_sweeps_record_its_owners(joined: Lab) -> None:

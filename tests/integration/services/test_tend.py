@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,25 @@ def test_with_nobody_there_the_keeper_submits_the_retry(app, hpcorch):
     assert not {"array", "gpus-per-node", "licenses", "hold"} & keeper.keys()
     assert jobs(app)["3"]["flags"]["begin"].startswith("now+")
     assert "submitted again" in (app.layout().logs / "keeper.log").read_text()
+
+
+def test_what_a_colleague_writes_into_a_shared_ledger_is_not_submitted(app, at_once):
+    """Each member of the group may write there; what one's own runs are to do is read from their own record."""
+    detached(app, "+x=1", "+failures=9", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    wait_until(lambda: is_over(app, "FAILED"))
+    app.ledger.parent.chmod(0o2770)
+    with closing(sqlite3.connect(app.ledger)) as ledger, ledger:
+        (trigger,) = ledger.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%BEFORE UPDATE ON events%'")
+        ledger.execute(f"DROP TRIGGER {trigger[0]}")
+        planned = "json_set(body, '$.options.setup', json('[\"touch foreign\"]'))"
+        ledger.execute(f"UPDATE events SET body = {planned} WHERE kind = 'launch-planned'")
+        assert ledger.execute("SELECT count(*) FROM events WHERE body LIKE '%touch foreign%'").fetchone() == (1,)
+    (again,) = come_by(app).resubmitted
+    assert again.job_id == "2"
+    scripts = [path.read_text() for path in (app.layout().state / "submissions").iterdir()]
+    assert (len(scripts), [script for script in scripts if "foreign" in script]) == (2, [])
+    with Ledger.open(app.ledger) as ledger:  # that of all has what was done
+        assert len(ledger.submissions(app.summary().sweep.id)) == 2
 
 
 def test_a_run_that_will_be_retried_is_not_called_failed(app, hpcorch):

@@ -17,7 +17,7 @@ import pytest
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.lock import Hold, LockLostError, exclusive
 from hpcorch.journal.lock.files import LockFiles
-from hpcorch.journal.lock.holder import Holder, LockState, content_of
+from hpcorch.journal.lock.holder import Content, Holder, LockState, content_of
 from tests.support import processes
 from tests.support.tuning import Tune
 
@@ -208,6 +208,24 @@ def test_a_look_at_an_old_listing_takes_nothing(path: Path, monkeypatch: pytest.
     with signs_of_life(path, 9), pytest.raises(UnavailableError), exclusive(path, wait_s=0.5):
         pass
     assert numbers(path) == [9]
+
+
+def test_a_name_that_a_file_system_still_remembers_as_missing_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(path, 3, ELSEWHERE)
+    looks = iter(range(4))
+    read = LockFiles.read
+
+    def late(self: LockFiles, number: int) -> tuple[Content, float]:
+        if next(looks, None) is not None:
+            raise FileNotFoundError
+        return read(self, number)
+
+    monkeypatch.setattr(LockFiles, "read", late)
+    with signs_of_life(path, 3), pytest.raises(UnavailableError, match="on far"), exclusive(path, wait_s=1):
+        pass
+    assert numbers(path) == [3]
 
 
 def test_a_fork_gives_nothing_back(path: Path) -> None:
