@@ -15,6 +15,7 @@ from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
     CONTROL_SOURCE,
+    NO_SUBMISSION,
     ControlRequested,
     Event,
     Fact,
@@ -25,6 +26,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.folding.sweep import fold_submissions
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.states import SubmissionState
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -36,6 +38,7 @@ class ControlHistory:
     :param throttles: submission -> ``units`` and ``bound`` of one that shares throttled resources
     :param at_once: submission -> the ``array_parallelism`` that it was made with, where it was asked for
     :param limited: submissions that Slurm refused because of how many jobs the user has
+    :param absent: submissions that were given up because nothing was found of them: nobody refused them
     :param feeding: launches whose runs are submitted as there is room -> how many jobs the user may have, if known
     """
 
@@ -46,12 +49,26 @@ class ControlHistory:
     throttles: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     at_once: Mapping[int, int] = field(default_factory=dict)
     limited: frozenset[int] = frozenset()
+    absent: frozenset[int] = frozenset()
     feeding: Mapping[int, int | None] = field(default_factory=dict)
 
     @property
     def next_submission(self) -> int:
         """The number that the next submission of the sweep gets."""
         return max(self.submissions, default=-1) + 1
+
+    @property
+    def refused(self) -> frozenset[int]:
+        """Submissions that Slurm refused for good."""
+        rejected = (one.submission for one in self.submissions.values() if one.state is SubmissionState.REJECTED)
+        return frozenset(rejected) - self.limited - self.absent
+
+    def untouched(self, runs: Iterable[int]) -> set[int]:
+        """Those of some runs that nobody has submitted or given up yet. What was rejected does not count."""
+        submitted = (one for one in self.submissions.values() if one.state is not SubmissionState.REJECTED)
+        taken = {run for one in submitted for run in one.runs}
+        given_up = {place.run for place in self.observed if place.submission == NO_SUBMISSION}
+        return set(runs) - taken - given_up
 
     def with_events(self, events: Sequence[Event]) -> ControlHistory:
         """The history, extended by these events of the control journal."""
@@ -67,6 +84,7 @@ class ControlHistory:
             throttles={**self.throttles, **{one.submission: one.throttle for one in intents if one.throttle}},
             at_once={**self.at_once, **{one.submission: one.at_once for one in intents if one.at_once}},
             limited=self.limited.union(one.submission for one in refused if one.limited),
+            absent=self.absent.union(one.submission for one in refused if one.absent),
             feeding={**self.feeding, **{f.launch: f.max_submit for f in facts if isinstance(f, FeedingPlanned)}},
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.actions.local_rounds import run_with_retries
 from hpcorch.services.local.options import local_request
 from hpcorch.services.local.pool import Interrupted, LocalPool
+from hpcorch.services.local.request import LocalRequest
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -45,8 +47,8 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
             display.show(reconciler.ask(lambda ledger: ledger.counts(sweep.id)))
 
         try:
-            if request.runs:
-                stopped = run_with_retries(reconciler, LocalPool.submit(sweep.journal, request), tick)
+            if (pool := _pool(sweep, request)) is not None:
+                stopped = run_with_retries(reconciler, pool, tick)
                 if stopped and sweep.may_launch_more:
                     to_stderr(f"\nhpcorch: sweep {sweep.id} is cancelled, so no further runs are launched\n")
                     raise SystemExit(EXIT_SIGNAL_BASE + signal.SIGTERM)
@@ -55,6 +57,14 @@ def execute_locally(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRet
             raise SystemExit(stop.exit_code) from None
         tick()
         return reconciler.ask(partial(sweep.results, planned))
+
+
+def _pool(sweep: OpenSweep, request: LocalRequest) -> LocalPool | None:
+    """The pool for the runs that nobody else has submitted, or given up, since they are on record."""
+    with sweep.journal.locked():
+        left = sweep.journal.history().untouched(request.runs)
+        runs = [run for run in request.runs if run in left]
+        return LocalPool.submit(sweep.journal, replace(request, runs=runs)) if runs else None
 
 
 def _what_was_stopped(sweep: str, ledger: Ledger) -> str:

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from omegaconf import DictConfig
 from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.inbox import announce
+from hpcorch.journal.inbox import taken_over as withdraw
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.journal.project_search import default_ledger
@@ -218,9 +221,12 @@ class OpenSweep:
                 self.journal = create_sweep(self.layout, self._new_sweep())
                 self._set_mode()
                 self._created = True
+                with suppress(OSError):  # until the ledger has it; should this process die before
+                    announce(self.ledger_path, self.id, self.layout)
             reused = self._reused(ledger, planned.frozen) if self.keys.needed else []
             record_launch(self.journal, planned.frozen, reused)
             Reconciler(ledger, self.journal).ingest()
+            withdraw(self.ledger_path, self.id)
         return replace(planned, reused=frozenset(fact.run for fact in reused))
 
     def _reused(self, ledger: Ledger, frozen: FrozenLaunch) -> list[RunReused]:

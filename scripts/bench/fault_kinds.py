@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -409,8 +410,8 @@ def preempted_and_requeued(trial: Trial, _chance: random.Random) -> None:
     _preempted(trial, "preempt")
 
 
-# With PreemptMode=CANCEL Slurm itself cancels, and starts nothing again.
-@kind("preemption", frozenset({"CANCELLED"}))
+# With PreemptMode=CANCEL Slurm itself cancels, and starts nothing again: hpcorch submits the runs anew.
+@kind("preemption")
 def preempted_and_cancelled(trial: Trial, _chance: random.Random) -> None:
     _preempted(trial, "cancelp")
 
@@ -500,3 +501,61 @@ def _tear(trial: Trial, chance: random.Random) -> None:
     for path in sorted(trial.journals.glob("*.jsonl")):
         with path.open("rb+") as file:
             file.truncate(chance.randrange(path.stat().st_size))
+
+
+# What nobody may take away, taken away
+
+
+# Nobody hears how what ran has ended, unless Slurm says that it failed or was cancelled.
+@kind("the sweep directory is deleted", frozenset({"LOST", "FAILED", "CANCELLED"}))
+def directory_gone(trial: Trial, chance: random.Random) -> None:
+    _running(trial, sleep=8)
+    shutil.rmtree(trial.folder / "out")
+    told = trial.alice("hpcorch", "status", "last").stderr
+    if "is gone" not in told:
+        raise RuntimeError(f"status does not say that the directory is gone: {told}")
+    if chance.random() < 0.5:
+        trial.alice("hpcorch", "cancel", "last", "--yes")
+
+
+@kind("the ledger is deleted while the launcher waits")
+def ledger_gone(trial: Trial, chance: random.Random) -> None:
+    launcher = trial.start(sleep=6, detach=False)
+    trial.wait_for_notes("called", 1)
+    time.sleep(chance.uniform(0, 3))
+    for path in trial.folder.glob(".hpcorch/ledger.db*"):
+        path.unlink(missing_ok=True)
+    launcher.wait(200)
+
+
+_STOPPED = """
+import os
+if os.path.exists("stop"):
+    from hpcorch.services.submission.feeding import Feeder
+    Feeder.feed = lambda *_, **__: os.kill(os.getpid(), 9)
+"""
+
+
+@kind("kill -9 of the launcher between record and submission")
+def record_without_submit(trial: Trial, chance: random.Random) -> None:
+    program, mark = trial.folder / "app.py", trial.folder / "stop"
+    program.write_text(_STOPPED + program.read_text())
+    mark.touch()
+    trial.launch()
+    mark.unlink()
+    told = trial.alice("hpcorch", "status", "last").stderr
+    if "not submitted" not in told:
+        raise RuntimeError(f"status does not say that nothing was submitted: {told}")
+    trial.alice("hpcorch", *(["tend"] if chance.random() < 0.5 else ["retry", "last"]))
+
+
+@kind("sbatch prints the id of another job")
+def wrapper_lies(trial: Trial, _chance: random.Random) -> None:
+    other = trial.alice("sbatch", "--parsable", "-D", "/tmp", "--array=0-1", "--wrap", "sleep 120").stdout.strip()
+    trial.replace("sbatch", when=_CALLS["sbatch"], action=f'$real "$@" >/dev/null; echo {other}')
+    trial.launch()
+    trial.refresh()
+    rows = trial.cluster.root("squeue", "-h", "-r", "-j", other, "-o", "%T").split()
+    trial.cluster.root("scancel", other)
+    if rows not in (["RUNNING"] * 2, ["PENDING"] * 2):
+        raise RuntimeError(f"the other array {other} was touched: {rows}")

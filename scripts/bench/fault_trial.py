@@ -39,8 +39,9 @@ def note(word, cfg, nonce):
 @hydra.main(version_base=None, config_path=None)
 def main(cfg):
     nonce = uuid.uuid4().hex
+    is_again = os.path.exists(NOTES) and f"called {cfg.x} " in open(NOTES).read()
     note("called", cfg, nonce)
-    time.sleep(0.2 if "SLURM_RESTART_COUNT" in os.environ else cfg.sleep)
+    time.sleep(0.2 if is_again else cfg.sleep)
     note("done", cfg, nonce)
     return {"x": cfg.x, "nonce": nonce, "ballast": "." * cfg.get("ballast", 0)}
 
@@ -73,6 +74,7 @@ class Trial:
     seen: dict[str, Any] = field(default_factory=dict)
     torn: bool = False
     sacct_counts: bool = True
+    _scripts: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -266,9 +268,13 @@ class Trial:
 
     def _disagreements(self) -> Iterator[str]:
         words = self.accounting()
-        started = {element.split("_")[0] for element, states in words.items() if states != ["CANCELLED"]}
-        if len(started) > 1:
-            yield f"arrays {sorted(started)} of one submission started"
+        started: dict[str, set[str]] = {}
+        for element, states in words.items():
+            if states != ["CANCELLED"]:
+                started.setdefault(self._scripts[element], set()).add(element.split("_")[0])
+        for script, arrays in started.items():
+            if len(arrays) > 1:
+                yield f"arrays {sorted(arrays)} of one submission, {script}, started"
         for run in self.rows() if self.sacct_counts else ():
             said = words.get(run["job_id"] or "", [])
             if run["state"] == "PLANNED" or not said:
@@ -278,12 +284,13 @@ class Trial:
                 yield f"run {run['index']} is {run['state']}, and sacct says {said}"
 
     def accounting(self) -> dict[str, list[str]]:
-        """sacct's words on each attempt of each element."""
+        """sacct's words on each attempt of each element. Notes which batch script each is of."""
         fields = "JobID,State,SubmitLine"
         rows = self.cluster.root("sacct", "-X", "-D", "-P", "-n", "-u", "alice", "-o", fields).splitlines()
         words: dict[str, list[str]] = {}
         for element, state, line in (row.split("|", 2) for row in rows):
             if f"{self.folder}/" in line:
+                self._scripts[element] = line.split()[-1]
                 words.setdefault(element, []).append(state.split()[0])
         return words
 

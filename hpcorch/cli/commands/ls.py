@@ -47,6 +47,7 @@ _LIMIT = 20
     show_default=True,
     help="At most this many; 0 for all.",
 )
+@click.option("--all", "refused", is_flag=True, help="Also sweeps that Slurm refused.")
 @refresh_option
 @json_option
 @quiet_option
@@ -60,6 +61,7 @@ def command(
     tags: tuple[str, ...],
     conditions: tuple[str, ...],
     limit: int,
+    refused: bool,
     refresh: bool,
     as_json: bool,
     quiet: bool,
@@ -80,6 +82,7 @@ def command(
             name=name,
             tags=tags,
             conditions=like,
+            refused=refused,
             refresh=refresh,
         )
     if as_json:
@@ -94,7 +97,7 @@ def command(
 
 def _write(found: SweepList, limit: int) -> None:
     if not found.sweeps:
-        output.note("no sweep matches; `hpcorch ls` without filters lists all")
+        output.note("no sweep matches; `hpcorch ls --all` without filters lists all")
         return
     output.write_table(
         output.Table(

@@ -57,9 +57,10 @@ def command(
 ) -> int:
     """Run failed, cancelled, timed-out or lost runs again.
 
-    Runs that are alive or completed are left alone. A run keeps its index, directory and seed, and runs what was
-    frozen when the sweep was launched. Slurm gets one array per launch of the sweep. Runs of a local sweep run
-    here, and the command waits for them. The jobs get the environment of this shell.
+    So are runs that were never submitted, since their launch was stopped before it came to that. Runs that are
+    alive or completed are left alone. A run keeps its index, directory and seed, and runs what was frozen when the
+    sweep was launched. Slurm gets one array per launch of the sweep. Runs of a local sweep run here, and the
+    command waits for them. The jobs get the environment of this shell.
     """
     from hpcorch.services.actions.retry import open_retry, parse_changes  # loads the way to Slurm
     from hpcorch.services.tending.own_record import ledger_to_act_by

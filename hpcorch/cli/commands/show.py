@@ -52,7 +52,7 @@ def command(place: Place, *, selector: str, events: bool, as_json: bool) -> None
         _write_run(detail)
     else:
         _write_sweep(detail)
-    output.notes([*detail.refresh.notices, *filter(None, [detail.gone])])
+    output.notes([*detail.refresh.notices, *detail.advices])
 
 
 def _write_sweep(detail: SweepDetail) -> None:

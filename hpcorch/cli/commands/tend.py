@@ -26,8 +26,9 @@ def command(place: Place, *, selector: str | None, as_json: bool) -> int:
 
     For one sweep, or for all of yours that are not over: settles interrupted submissions, submits runs that failed
     and have a retry left (launcher key max_retries) and runs that a preemption has cancelled, and submits missing
-    keeper jobs. A waiting launcher, `hpcorch wait`, `watch` and `status --refresh` do the same. To do it twice does
-    no harm. Exits with 3 if Slurm did not answer, and with 2 if it refused something.
+    keeper jobs. A waiting launcher, `hpcorch wait`, `watch` and `status --refresh` do the same. This command alone
+    also submits runs whose launch was stopped after they were on record and before it submitted them. To do it
+    twice does no harm. Exits with 3 if Slurm did not answer, and with 2 if it refused something.
     """
     from hpcorch.services.tending.all_sweeps import tend_all  # loads the way to Slurm
 

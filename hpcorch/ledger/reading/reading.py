@@ -15,6 +15,7 @@ from hpcorch import tunables
 from hpcorch.errors import NotFoundError
 from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.reading.answers import Head, LaterEvents, SourceState, SweepSummary
+from hpcorch.ledger.reading.refusals import was_refused
 from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.ledger.writing import ingest, rows
 from hpcorch.ledger.writing.expansion import SweepKey
@@ -118,6 +119,7 @@ class LedgerReading:
         states: Collection[RunState] | None = None,
         name: str | None = None,
         tags: Collection[str] = (),
+        refused: bool = True,
     ) -> list[SweepSummary]:
         """Sweeps, the latest first.
 
@@ -126,6 +128,7 @@ class LedgerReading:
         :param states: only sweeps whose state is one of these
         :param name: only sweeps whose name contains this, in any case
         :param tags: only sweeps that have all of these
+        :param refused: also sweeps of which Slurm refused all
         """
         wanted = None if states is None else frozenset(states)
         found = (
@@ -135,6 +138,7 @@ class LedgerReading:
             and (wanted is None or summary.state in wanted)
             and (name is None or name.casefold() in summary.sweep.name.casefold())
             and set(tags) <= set(summary.sweep.tags)
+            and (refused or summary.state is not RunState.PLANNED or not was_refused(self, summary.sweep.id))
         )
         return list(islice(found, limit))
 
@@ -142,16 +146,15 @@ class LedgerReading:
     def sweep(self, selector: str) -> SweepSummary:
         """One sweep, by its id, the beginning of its id, ``last``, or ``job=369``, the id of a job of Slurm's.
 
+        ``last`` passes over sweeps that Slurm refused, as long as there is another.
+
         :raises NotFoundError: no sweep, or more than one, is selected
         """
         return next(self._summaries("read_sweep", self._selected(selector)))
 
     def _selected(self, selector: str) -> str:
         if selector == LAST:
-            found = [row[0] for row in self._rows("last_sweep_id", own_name())]
-            if not found:
-                raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
-            return str(found[0])
+            return self._last()
         if selector.startswith(_JOB):
             found = [row[0] for row in self._rows("sweep_id_of_job", selector.removeprefix(_JOB))]
             if not found:
@@ -172,6 +175,14 @@ class LedgerReading:
                 " give more of it"
             )
         return selector if selector in found else str(found[0])
+
+    def _last(self) -> str:
+        """The latest sweep, one's own first, that Slurm has not refused; the latest if it refused them all."""
+        found = self._rows("latest_sweeps", own_name())
+        if not found:
+            raise NotFoundError(f"the ledger {self.path} has no sweeps yet: run one first")
+        taken = (id_ for id_, state in found if state != RunState.PLANNED.value or not was_refused(self, id_))
+        return str(next(taken, found[0][0]))
 
     def _summaries(self, query: str, *values: Any) -> Iterator[SweepSummary]:
         for key, sweep, state, looked_at, time, body in self._rows(query, *values):
@@ -323,11 +334,13 @@ class LedgerReading:
         """What the sweep has on record of a kind that belongs to no run, such as CodeFrozen, in order."""
         return [event.fact for event in self.events_of(sweep, kind)]
 
+    @_opened_once
     def events_of(self, sweep: str, kind: type[Fact]) -> list[Event]:
         """As :meth:`facts`, with when each became a fact."""
         found = self._rows("read_events_of_sweep", self._key(sweep).key, kind.kind)
         return [rows.event_from(sweep, row) for row in found]
 
+    @_opened_once
     def is_open(self, sweep: str) -> bool:
         """Whether a run of the sweep is not over."""
         return not all(state.is_final for state in self.counts(sweep))

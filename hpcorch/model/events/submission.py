@@ -55,6 +55,7 @@ class SubmissionRejected(Fact):
     submission: int
     reason: str
     limited: bool | None = None  # because of a limit on the user's jobs
+    absent: bool | None = None  # nobody refused it: a settled search found nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcorch import tunables
-from hpcorch.errors import HpcorchError
+from hpcorch.errors import DriftError, HpcorchError
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import DamagedLineError, unseal
 from hpcorch.model.events import AttemptCalled, AttemptEnded
 from hpcorch.model.ids import parse_ranges
 from hpcorch.model.processes import RUNTIME
@@ -39,9 +41,12 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
     signals.install()
     release_signals()
     parent = end_with_parent() if arguments.task is not None else None
+    layout = SweepLayout(arguments.sweep_dir, moves=tuple(map(tuple, arguments.moved)))
     try:
+        if arguments.sweep is not None:
+            _check_directory(layout, arguments.sweep)
         place = find_place(
-            SweepLayout(arguments.sweep_dir, moves=tuple(map(tuple, arguments.moved))),
+            layout,
             launch=arguments.launch,
             submission=arguments.submission,
             runs=arguments.runs,
@@ -61,6 +66,7 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {RUNTIME}", description="Execute one task of a submission.")
     parser.add_argument("sweep_dir", type=Path, help="the sweep directory")
+    parser.add_argument("--sweep", help="its sweep's id: nothing is done in a directory that another one has")
     parser.add_argument("--moved", type=Path, nargs=2, action="append", default=[], help="a folder: old, new place")
     parser.add_argument("--launch", type=int, required=True, help="first run of the launch")
     parser.add_argument("--submission", type=int, required=True, help="number of the submission")
@@ -68,6 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", type=int, help="array index, if no scheduler sets one")
     parser.add_argument("--job-id", help="job id, if no scheduler sets one")
     return parser
+
+
+def _check_directory(layout: SweepLayout, sweep: str) -> None:
+    """Refuse to write where another sweep's record is, or none: the directory was exchanged or deleted.
+
+    :raises DriftError: it was
+    """
+    try:
+        with open_regular(layout.control) as file:
+            found = unseal(file.readline()).get("sweep")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DriftError(
+            f"sweep {sweep} is not in {layout.directory}: it was deleted or moved, and nothing was executed"
+        ) from None
+    except (OSError, DamagedLineError):
+        return  # whose it is cannot be told; what is frozen is compared by its digests
+    if found != sweep:
+        raise DriftError(f"{layout.directory} is the directory of sweep {found}, and not {sweep}'s any more")
 
 
 def _lead(place: Place, signals: SignalOwner) -> int:

@@ -156,16 +156,15 @@ class Remover:
         )
 
     def _paths(self, files: Files) -> Iterator[Path]:
-        """What belongs to the sweep, relative to its directory, but for its control journal."""
+        """What belongs to the sweep, relative to its directory, but for its control journal and the lock."""
         if self._layout.aside is None:
             yield from self._run_directories()
             yield Path(_HYDRAS)
         state = self._layout.state.relative_to(self._layout.directory)
-        for name in files.names(state):
-            if name != self._layout.control.name and (
-                self._layout.aside is not None or belongs_to_sweep(state / name)
-            ):
-                yield state / name
+        last = (self._layout.control.name, self._layout.lock.name)
+        for path in (state / name for name in files.names(state) if not name.startswith(last)):
+            if self._layout.aside is not None or belongs_to_sweep(path):
+                yield path
 
     def _run_directories(self) -> Iterator[Path]:
         top = self._layout.directory
@@ -175,7 +174,11 @@ class Remover:
                 yield path.relative_to(top)
 
     def _remove_empty(self) -> None:
-        """Folders that nothing is left in."""
+        """Files of the lock that was held, and folders that nothing is left in."""
+        with suppress(OSError):
+            for path in self._layout.state.glob(f"{self._layout.lock.name}*"):
+                if not self._layout.control.exists():  # no other sweep has taken the directory
+                    path.unlink()
         for folder in (self._layout.state, self._layout.directory / STATE_DIR, self._layout.directory):
             with suppress(OSError):
                 folder.rmdir()

@@ -17,6 +17,7 @@ from typing import Any
 
 from hpcorch.errors import HpcorchError, RecordGoneError, UnavailableError, UsageError
 from hpcorch.ledger import Ledger
+from hpcorch.ledger.reading.refusals import refused_submissions
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.fields import Heeds
@@ -32,6 +33,7 @@ from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, submit_array
 from hpcorch.services.tending.steady import SteadyReconciler
 from hpcorch.services.tending.tend import tend
+from hpcorch.services.tending.unsubmitted import CURE, left_runs
 from hpcorch.slurm.client import SlurmClient
 
 
@@ -129,13 +131,15 @@ class Retry:
         launches: dict[int, list[int]] = {}
         passed_over: dict[int, str] = {}
         named = self.selector.names_runs or self.selector.states is not None
+        summary = self._ledger.sweep(self._sweep)
+        left, refused = set(left_runs(self._ledger, summary)), refused_submissions(self._ledger, self._sweep)
         for run in select_runs(self._ledger, self._sweep, self.selector):
             if among is not None and run.run not in among:
                 continue
-            if run.state in NOT_FINE:
+            if run.state in NOT_FINE or run.run in left:
                 launches.setdefault(run.launch, []).append(run.run)
             elif named or run.state is not RunState.COMPLETED:
-                passed_over[run.run] = _why_not(run)
+                passed_over[run.run] = _why_not(run, is_refused=bool(refused))
         plan = RetryPlan(
             sweep=self._sweep,
             backend=self.control.sweep.backend,
@@ -279,11 +283,17 @@ def open_retry(
     return Retry(control=control, selector=replace(selector, sweep=control.sweep.id), changes=changes)
 
 
-def _why_not(run: Run) -> str:
+def _why_not(run: Run, *, is_refused: bool) -> str:
+    """Why a run is not run again.
+
+    :param is_refused: whether Slurm has refused a submission of the sweep for good
+    """
     if run.state is RunState.COMPLETED:
         return "it completed"
+    if run.state is RunState.PLANNED and run.submission is None and is_refused:
+        return f"it was never submitted, since Slurm refused it: {CURE}. {run.reason or ''}".rstrip()
     if run.state is RunState.PLANNED:
-        return f"it was never submitted{f': {run.reason}' if run.reason else ''}"
+        return f"it waits until it can be submitted: `hpcorch tend {run.sweep}` tries now"
     return f"it is not over ({run.state.value})"
 
 

@@ -149,6 +149,8 @@ class LocalPool:
             "-m",
             RUNTIME,
             *self._layout.words,
+            "--sweep",
+            request.sweep,
             "--launch",
             str(request.launch),
             "--submission",

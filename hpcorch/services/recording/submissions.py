@@ -126,13 +126,17 @@ class SubmissionRecord:
         """Its tasks may start."""
         self.journal.append(SubmissionReleased(submission=self.number), durable=True)
 
-    def mark_rejected(self, reason: str, *, limited: bool = False) -> None:
+    def mark_rejected(self, reason: str, *, limited: bool = False, absent: bool = False) -> None:
         """It does not exist.
 
         :param limited: because of a limit on the user's jobs
+        :param absent: nobody refused it: it was looked for, and not found
         """
         self.journal.append(
-            SubmissionRejected(submission=self.number, reason=reason, limited=limited or None), durable=True
+            SubmissionRejected(
+                submission=self.number, reason=reason, limited=limited or None, absent=absent or None
+            ),
+            durable=True,
         )
 
     def mark_unknown(self, reason: str, *, printed: str | None = None) -> None:

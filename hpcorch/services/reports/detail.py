@@ -45,9 +45,9 @@ class SweepDetail:
         return self.status.refresh
 
     @property
-    def gone(self) -> str | None:
-        """What became of its directory, if that is not there."""
-        return self.status.sweep.files.gone
+    def advices(self) -> list[str]:
+        """Sentences on what is not as it should be, and what to do."""
+        return self.status.advices
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -85,9 +85,9 @@ class RunDetail:
     refresh: RefreshResult
 
     @property
-    def gone(self) -> str | None:
-        """What became of its sweep's directory, if that is not there."""
-        return self.sweep.files.gone
+    def advices(self) -> list[str]:
+        """Sentences on what is not as it should be with its sweep, and what to do."""
+        return list(filter(None, [self.sweep.files.gone]))
 
     @property
     def rerun_of(self) -> str | None:

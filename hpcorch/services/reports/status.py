@@ -23,7 +23,14 @@ from hpcorch.services.reports.whereabouts import Whereabouts, whereabouts
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
 from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
-from hpcorch.services.tending.unsubmitted import CURE, Refusal, refusal_of, retries_to_come
+from hpcorch.services.tending.unsubmitted import (
+    CURE,
+    Refusal,
+    left_runs,
+    left_text,
+    refusal_of,
+    retries_to_come,
+)
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.due import PlannedRetry
@@ -38,6 +45,7 @@ class SweepReport:
     :param files: where they are
     :param refusal: what Slurm refused of it, if nobody submits that again
     :param rerun: what it reruns, if it is a rerun
+    :param left: what to do about runs whose launch did not come to submitting them
     """
 
     summary: SweepSummary
@@ -46,6 +54,7 @@ class SweepReport:
     files: Whereabouts
     refusal: Refusal | None = None
     rerun: RerunPlanned | None = None
+    left: str | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -60,6 +69,7 @@ class SweepReport:
             "directory": str(self.files.layout.directory),
             "gone": self.files.gone,
             "refused": refused,
+            "left": self.left,
             "rerun": rerun_as_plain(self.rerun),
         }
 
@@ -174,7 +184,8 @@ class StatusReport:
     @property
     def advices(self) -> list[str]:
         """Sentences on what is not as it should be, and what to do."""
-        return list(filter(None, (self.sweep.files.gone, self.advice, self.lingering)))
+        left = None if self.sweep.files.gone else self.sweep.left
+        return list(filter(None, (self.sweep.files.gone, left, self.advice, self.lingering)))
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -195,6 +206,7 @@ def list_sweeps(
     name: str | None = None,
     tags: Collection[str] = (),
     conditions: Sequence[Condition] = (),
+    refused: bool = False,
     refresh: bool = False,
 ) -> SweepList:
     """Sweeps that match, the latest first, those that are not over brought up to date.
@@ -209,12 +221,12 @@ def list_sweeps(
     done = bring_up_to_date(ledger, unsettled, refresh=refresh)
     asked = None if limit is None else limit + 1
     if conditions:
-        every = ledger.sweeps(since=since, states=states, name=name, tags=tags)
+        every = ledger.sweeps(since=since, states=states, name=name, tags=tags, refused=refused)
         found = list(islice((summary for summary in every if _has_run(ledger, summary, conditions)), asked))
         if not found:
             check_keys(conditions, (run for summary in every for run in ledger.runs(summary.sweep.id)))
     else:
-        found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags)
+        found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags, refused=refused)
     more = limit is not None and len(found) > limit
     reports = [_sweep_report(ledger, summary, done, refusal_of(ledger, summary)) for summary in found[:limit]]
     return SweepList(sweeps=reports, more=more, refresh=done)
@@ -284,14 +296,16 @@ def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) ->
 def _sweep_report(
     ledger: Ledger, summary: SweepSummary, refresh: RefreshResult, refusal: Refusal | None
 ) -> SweepReport:
-    return SweepReport(
-        summary=summary,
-        looked_at=refresh.times.get(summary.sweep.id, summary.looked_at),
-        now=datetime.now(timezone.utc),
-        files=whereabouts(ledger, summary.sweep),
-        refusal=refusal,
-        rerun=rerun_of(ledger, summary.sweep.id),
-    )
+    with ledger.at_one_moment():
+        return SweepReport(
+            summary=summary,
+            looked_at=refresh.times.get(summary.sweep.id, summary.looked_at),
+            now=datetime.now(timezone.utc),
+            files=whereabouts(ledger, summary.sweep),
+            refusal=refusal,
+            rerun=rerun_of(ledger, summary.sweep.id),
+            left=left_text(summary, left_runs(ledger, summary)),
+        )
 
 
 def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, list[Attempt]]:

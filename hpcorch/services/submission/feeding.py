@@ -45,8 +45,9 @@ class Feeder:
     def feed(self, runs: Mapping[int, LaunchKeys], *, alone: bool) -> FeedResult:
         """Submit what fits. The rest is recorded as waiting before anything is submitted.
 
-        So are the runs of several arrays: whoever comes next goes on if this process dies between two of them, or
-        if Slurm refuses one. Nobody else submits meanwhile.
+        The runs of several arrays wait, too: whoever comes next goes on if this process dies between two of them,
+        or if Slurm refuses one. Nobody else submits meanwhile; runs that somebody else has submitted or given up
+        before are left out.
 
         :param runs: run -> what it asks for
         :param alone: no array of the sweep is with Slurm
@@ -58,6 +59,8 @@ class Feeder:
 
     def _feed(self, runs: Mapping[int, LaunchKeys], *, alone: bool) -> FeedResult:
         history = self.journal.history()
+        left = history.untouched(runs)  # of a launch that seemed dead others may have seen to some
+        runs = {run: keys for run, keys in runs.items() if run in left}
         arrays: list[SubmittedRuns] = []
         if self.launch in history.feeding and history.feeding[self.launch] is None and not alone:
             return FeedResult(

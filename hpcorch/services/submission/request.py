@@ -87,6 +87,8 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
             "-m",
             RUNTIME,
             *layout.words,
+            "--sweep",
+            request.sweep,
             "--launch",
             str(request.launch),
             "--submission",

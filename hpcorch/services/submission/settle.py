@@ -38,7 +38,8 @@ def settle(journal: ControlJournal, client: SlurmClient, *, now: str, starts: bo
                 begin(record, client, throttle_of(history, submission)) if starts else record.mark_released()
             elif _may_be_given_up(submission, client, now):
                 record.mark_rejected(
-                    "no job with this submission's token appeared within the settling time: it was never submitted"
+                    "no job with this submission's token appeared within the settling time: it was never submitted",
+                    absent=True,
                 )
             else:
                 continue

@@ -72,7 +72,7 @@ def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> T
             if summary.sweep.backend is Backend.LOCAL:
                 reconciler.look_local()
                 return TendResult(sweep=summary.sweep.id, troubles=tuple(told), gone=reconciler.why_gone)
-            done = look_after(reconciler, client)
+            done = look_after(reconciler, client, begins=True)
         return replace(done, troubles=(*told, *done.troubles))
     except HpcorchError as error:
         return TendResult(sweep=summary.sweep.id, troubles=(*told, error))

@@ -106,13 +106,17 @@ def _for_room(run: int, state: SweepState) -> PlannedRetry:
 
 
 def _feeds(state: SweepState) -> Iterator[Feed]:
-    """Runs that were never with Slurm, of launches that are submitted bit by bit; not those refused for good."""
+    """Runs that were never with Slurm, of launches that are submitted bit by bit; not those refused for good.
+
+    Where launches are begun, too, the runs of one that ended before it came to that.
+    """
     waiting: dict[int, list[int]] = {}
     history = _history(state)
     for run in state.runs:
         taken, refused = history[run.run]
-        firmly = [one for one in refused if one.submission not in state.history.limited]
-        if run.state is RunState.PLANNED and run.launch in state.history.feeding and taken is None and not firmly:
+        firmly = any(one.submission in state.history.refused for one in refused)
+        is_fed = state.begins or run.launch in state.history.feeding
+        if run.state is RunState.PLANNED and is_fed and taken is None and not firmly:
             waiting.setdefault(run.launch, []).append(run.run)
     for launch, runs in sorted(waiting.items()):
         yield Feed(launch=launch, runs=tuple(runs), alone=not state.is_with_slurm)

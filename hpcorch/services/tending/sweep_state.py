@@ -31,6 +31,7 @@ class SweepState:
     :param unkept: submissions without a keeper that may need one -> their runs that are not over
     :param now: the moment (UTC)
     :param is_with_slurm: whether Slurm has any run of the sweep, or may have
+    :param begins: whether runs are to be submitted whose launch ended before it came to that
     """
 
     sweep: Sweep
@@ -43,6 +44,7 @@ class SweepState:
     abandoned: frozenset[int] = frozenset()
     unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
     is_with_slurm: bool = False
+    begins: bool = False
 
     def keys_of(self, submission: Submission) -> LaunchKeys:
         """What runs of a submission asked for."""
@@ -54,10 +56,12 @@ def read_state(
     journal: ControlJournal,
     *,
     keepers_for: Callable[[Iterable[Launch], ControlHistory], Collection[int]] | None = None,
+    begins: bool = False,
 ) -> SweepState:
     """The state of a sweep by what the ledger and the control journal have.
 
     :param keepers_for: which launches are to have keepers; asked only while Slurm has runs of the sweep
+    :param begins: as in :class:`SweepState`
     :raises OSError: the control journal cannot be read
     """
     # No more of the journal than the ledger has, or a run that was submitted again just now would look over.
@@ -86,6 +90,7 @@ def read_state(
         abandoned=frozenset(number for number, one in history.submissions.items() if _is_abandoned(one)),
         unkept=_unkept(ledger, sweep, history, kept),
         is_with_slurm=is_with_slurm,
+        begins=begins,
     )
 
 

@@ -44,20 +44,28 @@ from hpcorch.slurm.protocol import SlurmClient
 _NOT_BEGUN = {RunState.PLANNED, RunState.SUBMITTED, RunState.PENDING, RunState.CANCELLING, RunState.UNCERTAIN}
 
 
-def look_after(reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0) -> TendResult:
+def look_after(
+    reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0, begins: bool = False
+) -> TendResult:
     """Ask Slurm about a sweep, take its answers and the journals over into the ledger, and do what is to be done.
 
     Whoever is present does this: a waiting launcher, a command, a keeper. What cannot be done is in the troubles.
 
     :param patience_s: seconds to wait for another who tends the sweep at this moment; 0 leaves it to that one
+    :param begins: submit runs, too, whose launch ended before it came to that: only if somebody asks for it
     :raises UnavailableError: Slurm does not answer, or cannot be asked from here or by this user; nothing was done
     """
     reconciler.ask_slurm(client)
-    return tend(reconciler, client, patience_s=patience_s)
+    return tend(reconciler, client, patience_s=patience_s, begins=begins)
 
 
 def tend(
-    reconciler: Reconciler, client: SlurmClient, *, patience_s: float = 0.0, hurry: bool = False
+    reconciler: Reconciler,
+    client: SlurmClient,
+    *,
+    patience_s: float = 0.0,
+    hurry: bool = False,
+    begins: bool = False,
 ) -> TendResult:
     """Do what is to be done about a sweep, by what the ledger has of its record.
 
@@ -66,6 +74,7 @@ def tend(
 
     :param patience_s: as for :func:`look_after`
     :param hurry: share throttled resources anew at once, however soon after the last time
+    :param begins: as for :func:`look_after`
     """
     sweep = reconciler.ask(lambda ledger: ledger.sweep(reconciler.sweep)).sweep
     if sweep.backend is not Backend.SLURM or not is_own(sweep, reconciler.layout):
@@ -74,7 +83,7 @@ def tend(
         return TendResult(sweep=sweep.id, gone=reconciler.why_gone)
     if reconciler.layout.aside is not None:
         return TendResult(sweep=sweep.id)
-    seen = _Tender(reconciler=reconciler, client=client, hurry=hurry)
+    seen = _Tender(reconciler=reconciler, client=client, hurry=hurry, begins=begins)
     if is_shared(reconciler.ledger) and not seen.is_due():  # a ledger of one's own is made only to do something
         return seen.tend(patience_s, acts=False)
     with by_own_record(reconciler) as own:
@@ -88,6 +97,7 @@ class _Tender:
     reconciler: Reconciler
     client: SlurmClient
     hurry: bool
+    begins: bool
     resubmitted: list[ResubmittedArray] = field(default_factory=list)
     fed: list[SubmittedRuns] = field(default_factory=list)
     keepers: dict[int, str] = field(default_factory=dict)
@@ -270,7 +280,8 @@ class _Tender:
 
     def _state(self) -> SweepState:
         keepers_for = partial(launches_to_keep, client=self.client)
-        return read_state(self.reconciler.ledger, self.reconciler.journal, keepers_for=keepers_for)
+        ledger, journal = self.reconciler.ledger, self.reconciler.journal
+        return read_state(ledger, journal, keepers_for=keepers_for, begins=self.begins)
 
 
 def _without_wait(action: Action) -> Action:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,12 @@ from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
 from hpcorch.ledger import Ledger, SweepSummary, find_record
+from hpcorch.ledger.reading.refusals import refused_submissions
 from hpcorch.model.entities import Run
+from hpcorch.model.events import FeedingPlanned
+from hpcorch.model.ids import named_runs
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import NOT_FINE, RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionState
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.due import PlannedRetry
@@ -88,8 +91,40 @@ def refused_runs(ledger: Ledger, summary: SweepSummary, awaited: Collection[int]
         return []
     if awaited is None:
         awaited = retries_to_come(ledger, sweep)
+    planned = [run for run in ledger.runs(sweep, states=[RunState.PLANNED]) if is_unsubmitted(run) and run.reason]
+    others = {*awaited, *left_runs(ledger, summary)}
+    return [run for run in planned if run.run not in others]
+
+
+def left_runs(ledger: Ledger, summary: SweepSummary) -> list[int]:
+    """Runs whose launch ended before it submitted them, or is about to: nobody refused them, and nobody feeds them.
+
+    Cheap where nothing is PLANNED.
+    """
+    sweep = summary.sweep.id
+    if not summary.counts.get(RunState.PLANNED):
+        return []
+    refused = refused_submissions(ledger, sweep)
+    firmly = {run for one in ledger.submissions(sweep) if one.submission in refused for run in one.runs}
+    fed = {fact.launch for fact in ledger.facts(sweep, FeedingPlanned) if isinstance(fact, FeedingPlanned)}
     planned = ledger.runs(sweep, states=[RunState.PLANNED])
-    return [run for run in planned if run.submission is None and run.reason and run.run not in awaited]
+    return [run.run for run in planned if is_unsubmitted(run) and run.launch not in fed and run.run not in firmly]
+
+
+def left_text(summary: SweepSummary, runs: Sequence[int]) -> str | None:
+    """What to do about runs that were left so; None if there are none."""
+    sweep = summary.sweep
+    submit = "`hpcorch retry {}` runs them" if sweep.backend is Backend.LOCAL else "`hpcorch tend {}` submits them"
+    if runs:
+        what = f"{named_runs(runs)} {'is' if len(runs) == 1 else 'are'} on record and not submitted"
+    elif not summary.counts:
+        what, submit = "the sweep has no runs on record", "launch it again"
+    else:
+        return None
+    return (
+        f"{what}: its launch was stopped before it came to that, or is still at it. If it was stopped,"
+        f" {submit.format(sweep.id)}, and `hpcorch rm {sweep.id}` discards what is there"
+    )
 
 
 def _was_refused(ledger: Ledger, sweep: str) -> bool:

@@ -333,10 +333,10 @@ def test_a_sweep_that_slurm_refused_is_not_fine(hpcorch, tmp_path):
     assert ran.code == 1
     assert "there is no such partition" in ran.out
     assert "Slurm refused 2 of its runs, which stay PLANNED: correct what it names, and launch the sweep" in ran.err
-    listed = hpcorch("ls")
+    listed = hpcorch("ls", "--all")
     assert "2 PLANNED (2 refused by Slurm)" in listed.out
     assert "`hpcorch status SWEEP` says why, and what to do" in listed.err
-    (told,) = json.loads(hpcorch("ls", "--json").out)
+    (told,) = json.loads(hpcorch("ls", "--all", "--json").out)
     assert told["refused"] == {"runs": 2, "reason": "there is no such partition"}
 
 

@@ -449,3 +449,23 @@ def test_a_follower_that_fails_says_so_to_srun(node: Node, task: str, code: int,
     node.write(task, CLAIMED, ev.AttemptCalled())
     impatient = partial(tune, LEADER_STOPS_S=0.5)
     assert node.start(task, before=impatient, SLURM_PROCID="1").code == code
+
+
+@pytest.mark.parametrize(
+    ("is_there", "told"), [(True, "is the directory of sweep"), (False, "was deleted or moved")]
+)
+def test_a_job_whose_directory_was_exchanged_or_deleted_writes_nothing(
+    node: Node, is_there: bool, told: str
+) -> None:
+    if not is_there:
+        node.layout.control.unlink()
+    before = sorted(node.layout.state.rglob("*"))
+    words = ["--sweep", "20260102-120000-bcdf", "--launch", "0", "--submission", "0", "--runs", "0", "--task", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hpcorch.runtime", str(node.layout.directory), *words, "--job-id", "p"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, told in done.stderr) == (75, True)
+    assert sorted(node.layout.state.rglob("*")) == before

@@ -11,6 +11,7 @@ from hpcorch.model.events import FeedingPlanned
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import Backend
 from hpcorch.resources.profile.profile import Pool, PoolLimits, Profile
+from hpcorch.services.actions.control import dropped
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 from hpcorch.services.submission import feeding
 from hpcorch.services.submission.arrays import KEEPERS, ArrayPlan
@@ -86,3 +87,16 @@ def test_several_arrays_are_on_record_as_waiting_before_the_first_is_submitted(t
     )
     feeder.feed({0: LaunchKeys(), 1: LaunchKeys(gpus_per_node=1)}, alone=True)
     assert told == [((0,), {0: None}), ((1,), {0: None})]
+
+
+def test_runs_that_somebody_else_submitted_or_gave_up_meanwhile_are_left_out(tmp_path, monkeypatch):
+    sweep = make_sweep(tmp_path, [[f"x={run}"] for run in range(4)], backend=Backend.SLURM)
+    other = SubmissionRecord.next(sweep.journal)
+    other.intend(Intent(launch=0, runs=(0, 1), backend=Backend.SLURM))
+    sweep.record(*dropped([2], "cancelled before it was submitted"))
+    monkeypatch.setattr(feeding, "submit_array", _submitted)
+    feeder = Feeder(
+        journal=sweep.journal, launch=0, client=Queue(), profile=Profile(), keys=LaunchKeys(), request=_itself
+    )
+    fed = feeder.feed(dict.fromkeys(range(4), LaunchKeys()), alone=True)
+    assert [list(array.runs) for array in fed.arrays] == [[3]]

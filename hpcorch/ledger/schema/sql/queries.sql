@@ -178,8 +178,8 @@ JOIN sweep_ids AS i ON i.sweep = s.sweep
 JOIN events AS e ON e.seq = s.created
 WHERE s.id = ?
 
--- name: last_sweep_id
-SELECT id FROM sweeps ORDER BY user = ? DESC, created_at DESC, sweep DESC LIMIT 1
+-- name: latest_sweeps
+SELECT id, state FROM sweeps ORDER BY user = ? DESC, created_at DESC, sweep DESC
 
 -- name: sweep_id_of_job
 SELECT s.id FROM submissions AS b JOIN sweeps AS s ON s.sweep = b.sweep
