@@ -35,6 +35,9 @@ SHARED_FILE_POLL_S: Final = 0.2
 FILE_CLOCK_NS: Final = 2_000_000_000
 # Bytes of one request to a file server: large enough that the number of requests does not matter.
 READ_BYTES: Final = 1 << 20
+# The most that is held in memory of a file that another user may have written, and of one line of it.
+FOREIGN_FILE_BYTES: Final = 1 << 30
+LINE_BYTES: Final = 256 << 20
 
 # --- Slurm's commands
 # Slurm's own MessageTimeout is 10 s by default, and a command may try several controllers one after the other.

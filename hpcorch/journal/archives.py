@@ -105,6 +105,8 @@ class ArchiveReader:
             size = 0
         if start != _listing_member(size):
             raise self._drift("it does not begin with its listing")
+        if size > tunables.FOREIGN_FILE_BYTES:
+            raise self._drift("its listing is too long to be one")
         listing = self._read_padded(size)
         found = listing_digest(listing)
         if found != self._digest:

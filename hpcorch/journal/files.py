@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from hpcorch import tunables
 from hpcorch.errors import ForeignFileError
 from hpcorch.journal.access import PRIVATE, Access, open_new
 from hpcorch.users import is_trusted, name_of
+
+_READING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def sync_directory(folder: Path) -> None:
@@ -56,14 +59,15 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def open_regular(path: Path, *, own: bool = False) -> BinaryIO:
+def open_regular(path: Path, *, own: bool = False, within: Path | None = None) -> BinaryIO:
     """Open a file for reading that has to be a regular one: for a FIFO of its name one would wait without end.
 
     :param own: it has to be this user's, too, since what it says is executed
-    :raises OSError: it cannot be opened, or is no regular file
+    :param within: the folder of another user's that it has to lie in; no link below that is followed
+    :raises OSError: it cannot be opened, is no regular file, or lies elsewhere
     :raises ForeignFileError: it belongs to another user
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, _READING) if within is None else _open_within(path, within)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -78,9 +82,35 @@ def open_regular(path: Path, *, own: bool = False) -> BinaryIO:
         raise
 
 
-def read_regular(path: Path, *, own: bool = False) -> bytes:
-    """The content of a file that :func:`open_regular` opens."""
-    with open_regular(path, own=own) as file:
+def _open_within(path: Path, folder: Path) -> int:
+    """Open a file by way of its folders, one after the other, so that nobody can put a link there meanwhile."""
+    *folders, name = Path(os.path.relpath(path, folder)).parts or (os.curdir,)
+    if os.pardir in (*folders, name) or name == os.curdir:
+        raise OSError(errno.EINVAL, f"it lies outside of {folder}", str(path))
+    descriptor = os.open(folder, _READING | os.O_DIRECTORY)
+    try:
+        for one in folders:
+            inner = os.open(one, _READING | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        return os.open(name, _READING | os.O_NOFOLLOW, dir_fd=descriptor)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            text = "there is a link on the way to it, and links of another user's are not followed"
+            raise OSError(errno.ELOOP, text, str(path)) from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(path: Path, *, own: bool = False, within: Path | None = None, of_any_size: bool = False) -> bytes:
+    """The content of a file that :func:`open_regular` opens.
+
+    :raises OSError: also if it is too large to be held in memory
+    """
+    with open_regular(path, own=own, within=within) as file:
+        if not of_any_size and os.fstat(file.fileno()).st_size > tunables.FOREIGN_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {tunables.FOREIGN_FILE_BYTES} bytes", str(path))
         return file.read()
 
 
@@ -106,7 +136,7 @@ def server_time(folder: Path) -> float:
 
     :raises OSError: the folder cannot be written
     """
-    probe = folder / f".clock.{secrets.token_hex(8)}"
+    probe = folder / f".clock.{os.urandom(8).hex()}"
     descriptor = open_new(probe, os.O_WRONLY | os.O_EXCL, access=PRIVATE)
     try:
         return os.fstat(descriptor).st_mtime
@@ -118,3 +148,9 @@ def server_time(folder: Path) -> float:
 def steady() -> float:
     """Seconds on a clock that cannot be set and runs on while this process or the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file from where it stands, up to one that has no end, or is too long to be one."""
+    while (line := file.readline(tunables.LINE_BYTES)).endswith(b"\n"):
+        yield line

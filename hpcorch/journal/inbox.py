@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpcorch.journal.access import make_folder
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import SweepLayout, inbox_folder
 
 
@@ -32,11 +32,11 @@ def announced(ledger: Path) -> Mapping[str, Path]:
         names = sorted(entry.name for entry in os.scandir(inbox_folder(ledger)) if not entry.name.startswith("."))
     except FileNotFoundError:
         return {}
-    found = {}
+    found, folder = {}, inbox_folder(ledger)
     for name in names:
         try:
-            found[name] = Path(os.fsdecode((inbox_folder(ledger) / name).read_bytes()))
-        except FileNotFoundError:  # another process has just taken it over
+            found[name] = Path(os.fsdecode(read_regular(folder / name, within=folder)))
+        except OSError:  # another process has just taken it over; or it is no announcement, but a FIFO, say
             continue
     return found
 

@@ -19,10 +19,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError
-from hpcorch.journal.files import open_regular, write_whole
+from hpcorch.journal.files import open_regular, whole_lines, write_whole
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
 from hpcorch.model.ids import parse_ranges
 from hpcorch.model.states import Backend
@@ -219,7 +220,7 @@ def read_run(path: Path, index: int, *, own: bool = False) -> FrozenRun:
     """
     with open_regular(path, own=own) as file:
         try:
-            header = _header(file.readline())
+            header = _header(_line(file))
             record = unseal(_read_at(file, *_locate(file, header, index)))
             offset, size = record.pop("base_at")
             base = _base(unseal(_read_at(file, offset, size)))
@@ -239,7 +240,7 @@ def read_header(path: Path) -> ManifestHeader:
     """
     with open_regular(path) as file:
         try:
-            return _header(file.readline())
+            return _header(_line(file))
         except (DamagedLineError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"the manifest {path} is damaged at its start: {error}") from error
 
@@ -254,7 +255,7 @@ def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[
     runs: list[ManifestRun] = []
     with open_regular(path) as file:
         try:
-            header = _header(file.readline())
+            header = _header(_line(file))
             for record in _records(file, header.count):
                 if "run" in record:
                     del record["base_at"]
@@ -267,11 +268,15 @@ def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[
     return header, bases, runs
 
 
-def _records(file: IO[bytes], runs: int) -> Iterator[dict[str, Any]]:
+def _records(file: BinaryIO, runs: int) -> Iterator[dict[str, Any]]:
     while runs:
-        record = unseal(file.readline())
+        record = unseal(_line(file))
         runs -= "run" in record
         yield record
+
+
+def _line(file: BinaryIO) -> bytes:
+    return next(whole_lines(file), b"")
 
 
 def _header(line: bytes) -> ManifestHeader:
@@ -307,5 +312,7 @@ def _locate(file: IO[bytes], header: ManifestHeader, index: int) -> tuple[int, i
 
 
 def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
+    if not 0 <= size <= tunables.LINE_BYTES:
+        raise ValueError(f"a line of {size} bytes")
     file.seek(offset)
     return file.read(size)

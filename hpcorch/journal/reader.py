@@ -7,11 +7,12 @@ who knows whether the writer may still live.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hpcorch.errors import RecordError, RecordGoneError
-from hpcorch.journal.files import open_regular
+from hpcorch.journal.files import open_regular, whole_lines
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
@@ -43,26 +44,22 @@ def read_segment(
     :param archived_only: verify and pass over what the ledger does not store, such as logged metrics
     :raises OSError: the file cannot be read
     """
-    with open_regular(path) as file:
-        file.seek(offset)
-        content = file.read(-1 if until is None else max(0, until - offset))
     events: list[Event] = []
-    good = 0
-    while (newline := content.find(b"\n", good)) >= 0:
-        try:
-            line = content[good : newline + 1]
-            if not (archived_only and is_unarchived(line)):
-                events.append(decode(line, sweep=sweep, source=source))
-        except DamagedLineError:
-            break
-        good = newline + 1
-    return Segment(
-        source=source,
-        events=tuple(events),
-        start=offset,
-        end=offset + good,
-        rest=len(content) - good,
-    )
+    good = offset
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        stop = size if until is None else min(until, size)
+        file.seek(offset)
+        for line in whole_lines(file):
+            if until is not None and good + len(line) > until:
+                break
+            try:
+                if not (archived_only and is_unarchived(line)):
+                    events.append(decode(line, sweep=sweep, source=source))
+            except DamagedLineError:
+                break
+            good += len(line)
+    return Segment(source=source, events=tuple(events), start=offset, end=good, rest=max(0, stop - good))
 
 
 def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -> Iterator[Segment]:
@@ -95,7 +92,7 @@ def creation_of(layout: SweepLayout) -> SweepCreated | None:
     """
     try:
         with open_regular(layout.control) as file:
-            first = file.readline()
+            first = next(whole_lines(file), b"")
         fact = decode(first, sweep="", source=CONTROL_SOURCE).fact
     except (FileNotFoundError, NotADirectoryError, DamagedLineError):
         return None

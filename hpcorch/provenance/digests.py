@@ -80,7 +80,7 @@ def _load(path: Path) -> dict[str, _Known]:
             name: (int(size), int(mtime), int(ctime), int(inode), str(digest))
             for name, (size, mtime, ctime, inode, digest) in files.items()
         }
-    except (ForeignFileError, OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ForeignFileError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 

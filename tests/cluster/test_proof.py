@@ -65,7 +65,7 @@ def test_a_requeued_run_audits_clean_travels_and_is_repeated_to_the_bit(as_alice
 
     as_alice.output(["hpcorch", "export", "bundle", "last", "bundle"])
     assert audit("--bundle", "bundle")[0] == 0
-    again = as_alice(["hpcorch", "reproduce", "last/0", "again", "--bundle", "bundle", "--json"])
+    again = as_alice(["hpcorch", "reproduce", "last/0", "again", "--bundle", "bundle", "--trust-code", "--json"])
     assert again.returncode == 0, again.stdout + again.stderr
     compared = json.loads(again.stdout)
     assert compared["sameness"] == "identical"

@@ -61,7 +61,7 @@ def test_a_bundle_is_all_that_a_repetition_needs(checkout, tmp_path_factory):
     checkout.run("hpcorch export bundle last reviewed")
     elsewhere = Project(tmp_path_factory.mktemp("elsewhere"))
     (checkout.folder / "reviewed").rename(elsewhere.folder / "reviewed")
-    assert "identical" in elsewhere.run("hpcorch reproduce last/1 again --bundle reviewed")
+    assert "identical" in elsewhere.run("hpcorch reproduce last/1 again --bundle reviewed --trust-code")
 
 
 def test_an_input_is_on_record(checkout):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument, states_option
 from hpcorch.errors import NotFoundError
 from hpcorch.ledger import Ledger
-from hpcorch.services.logs.attempts import LogPart, error_file, find_part, read_part, tail_lines
+from hpcorch.services.logs.attempts import LogPart, error_file, find_part, read_part
 from hpcorch.services.reports.status import StatusReport, report_status
 from hpcorch.services.selection.selectors import Selector, parse_selector
 
@@ -118,7 +119,8 @@ def _write_blocks(part: LogPart, lines: int | None) -> None:
         _write(block)
     if (errors := error_file(part.path)) is not None:
         output.write(f"==> standard error: {errors} <==")
-        _write(b"".join(tail_lines(errors, lines)))
+        for block in read_part(replace(part, path=errors, start=0, end=None), lines=lines):
+            _write(block)
 
 
 def _write(block: bytes) -> None:

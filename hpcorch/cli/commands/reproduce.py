@@ -30,7 +30,7 @@ _KEYBOARD = 130
         "hpcorch reproduce last/3 again/",
         "hpcorch reproduce 20261123-0445/0 again/ --tolerance 1e-6",
         "hpcorch reproduce last/3 again/ --backend slurm --set partition=debug",
-        "hpcorch reproduce last/3 again/ --bundle reviewed/",
+        "hpcorch reproduce last/3 again/ --bundle reviewed/ --trust-code",
     )
 )
 @click.argument("run", metavar="RUN")
@@ -57,6 +57,11 @@ _KEYBOARD = 130
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Take the run from this bundle."
 )
+@click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Execute the code and unpickle the objects of a bundle, or of another user's run, as yourself.",
+)
 @json_option
 @pass_place
 def command(
@@ -68,6 +73,7 @@ def command(
     changes: tuple[str, ...],
     tolerance: float,
     bundle: Path | None,
+    trust_code: bool,
     as_json: bool,
 ) -> int:
     """Run a run again from its frozen record, and compare.
@@ -81,14 +87,15 @@ def command(
     and compares; it runs nothing twice.
 
     With --bundle the run comes from a bundle of `hpcorch export bundle`, and the ledger of the repetition is
-    created in DIRECTORY. Of the original, only its packages are needed.
+    created in DIRECTORY. Of the original, only its packages are needed. Code of a bundle, which may be anybody's,
+    and of another user's run is executed only with --trust-code.
     """
     from hpcorch.services.actions.retry import parse_changes
     from hpcorch.services.reproduction.reproduce import compare, open_repetition  # loads the way to Slurm
     from hpcorch.slurm.choose import slurm_client
 
     wished, client = parse_changes(changes), slurm_client()
-    original, ledger_path = _original(place, run, bundle, directory)
+    original, ledger_path = _original(place, run, bundle, directory, trusts_code=trust_code)
     _tell_environment(original)
     with Ledger.open(ledger_path, write=True, create=True) as ledger:
         repetition = open_repetition(
@@ -99,7 +106,7 @@ def command(
             changes=wished,
             client=client,
         )
-        again = _command(original, directory, bundle)
+        again = _command(original, directory, bundle, trusts_code=trust_code)
         stopped = (
             _executed_here(repetition) if repetition.backend is Backend.LOCAL else _submitted(repetition, client)
         )
@@ -111,7 +118,9 @@ def command(
     return _write(found, as_json=as_json)
 
 
-def _original(place: Place, run: str, bundle: Path | None, directory: Path) -> tuple[Original, Path]:
+def _original(
+    place: Place, run: str, bundle: Path | None, directory: Path, *, trusts_code: bool
+) -> tuple[Original, Path]:
     """The run to repeat, and the ledger that takes the repetition."""
     from hpcorch.services.reproduction.original import find_original
     from hpcorch.services.tending.own_record import ledger_to_act_by
@@ -120,12 +129,12 @@ def _original(place: Place, run: str, bundle: Path | None, directory: Path) -> t
         path = place.ledger_path()
         chosen = parse_selector(run)
         with Ledger.open(path, write=True) as shared, ledger_to_act_by(shared, chosen.sweep) as ledger:
-            return find_original(ledger, chosen), path
+            return find_original(ledger, chosen, trusts_code=trusts_code), path
     from hpcorch.services.audit.bundle_audit import open_bundle
 
     received = open_bundle(bundle)
     with Ledger.open(received.ledger, alone=True) as ledger:
-        original = find_original(ledger, parse_selector(run), lambda _: received.place)
+        original = find_original(ledger, parse_selector(run), lambda _: received.place, trusts_code=trusts_code)
     return original, directory.absolute() / STATE_DIR / LEDGER_NAME
 
 
@@ -151,10 +160,11 @@ def _tell_environment(original: Original) -> None:
         )
 
 
-def _command(original: Original, directory: Path, bundle: Path | None) -> str:
+def _command(original: Original, directory: Path, bundle: Path | None, *, trusts_code: bool) -> str:
     """What goes on with the repetition; ``last`` would be the repetition by then."""
     words = ["hpcorch", "reproduce", original.name, str(directory)]
-    return shlex.join(words if bundle is None else [*words, "--bundle", str(bundle)])
+    words += [] if bundle is None else ["--bundle", str(bundle)]
+    return shlex.join([*words, "--trust-code"] if trusts_code else words)
 
 
 def _submitted(repetition: Repetition, client: SlurmClient) -> int:

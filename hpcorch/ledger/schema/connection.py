@@ -43,6 +43,7 @@ def connect_writer(path: Path, *, alone: bool = False) -> LedgerConnection:
     :param alone: nobody else opens it: nothing is left beside it
     """
     make_folder(path.parent)
+    _check_regular(path)
     os.close(open_new(path, os.O_RDWR))
     connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S)
     with _closed_on_error(connection):
@@ -53,8 +54,21 @@ def connect_writer(path: Path, *, alone: bool = False) -> LedgerConnection:
     return connection
 
 
+def _check_regular(path: Path) -> None:
+    """Refuse what SQLite would wait for, or read without end.
+
+    :raises RecordError: it is a folder, a FIFO, a device or a socket
+    """
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path} is not a regular file, and so no ledger: move it away, or name another one")
+
+
 def connect_reader(path: Path) -> LedgerConnection:
-    """A connection that cannot write, to a file that is there."""
+    """A connection that cannot write, to a file that is there.
+
+    :raises RecordError: it is no regular file
+    """
+    _check_regular(path)
     connection = _connect(path, "ro", tunables.LEDGER_READER_WAIT_S)
     with _closed_on_error(connection):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

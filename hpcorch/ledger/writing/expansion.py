@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestRun, read_all
 from hpcorch.model.events import BasePlanned, Event, Fact, LaunchPlanned, RunPlanned
@@ -86,7 +87,7 @@ def _planned(run: ManifestRun) -> RunPlanned:
 
 def _digest(path: Path) -> str:
     content = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(tunables.READ_BYTES):
             content.update(block)
     return f"sha256:{content.hexdigest()}"

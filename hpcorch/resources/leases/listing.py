@@ -109,6 +109,16 @@ def _owners(directory: Path, *, held: bool) -> list[LeaseOwner]:
     return found
 
 
+def _text(said: Any) -> str | None:
+    return said if type(said) is str else None
+
+
+def _time(said: Any) -> datetime | None:
+    with suppress(ValueError, TypeError, OverflowError, OSError):
+        return datetime.fromtimestamp(said, tz=timezone.utc)
+    return None
+
+
 def _owner(ticket: Ticket, content: Mapping[str, Any], facts: os.stat_result, now: float) -> LeaseOwner:
     age = max(0.0, now - facts.st_mtime)
     return LeaseOwner(
@@ -116,11 +126,12 @@ def _owner(ticket: Ticket, content: Mapping[str, Any], facts: os.stat_result, no
         number=ticket.number,
         count=ticket.count,
         capacity=ticket.capacity,
-        user=known_name(facts.st_uid) or content.get("user"),
-        host=content.get("host"),
-        pid=content.get("pid"),
-        run=content.get("run"),
-        since=datetime.fromtimestamp(content.get("held", content.get("drawn", facts.st_mtime)), tz=timezone.utc),
+        user=known_name(facts.st_uid) or _text(content.get("user")),
+        host=_text(content.get("host")),
+        pid=content["pid"] if type(content.get("pid")) is int else None,
+        run=_text(content.get("run")),
+        since=_time(content.get("held", content.get("drawn")))
+        or datetime.fromtimestamp(facts.st_mtime, timezone.utc),
         heartbeat_age_s=age,
         expired=age > ticket.passed_after_s,
     )

@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from hpcorch.journal.files import write_all
+from hpcorch.journal.files import open_regular, write_all
 from hpcorch.resources.leases.tickets import Ticket, removable
 
 # The directory says who may look. Nobody but its owner needs to write a ticket: to remove one takes the directory.
 _MODE: Final = 0o644
+_MOST_BYTES: Final = 1 << 16  # of some hundred
 
 
 def scan(directory: Path, resource: str | None = None) -> set[Ticket]:
@@ -63,9 +64,9 @@ def read(directory: Path, ticket: Ticket) -> tuple[dict[str, Any], os.stat_resul
     :raises OSError: it cannot be read
     """
     content: dict[str, Any] = {}
-    with (directory / ticket.name).open("rb") as file:
-        for line in file:
-            with suppress(ValueError):
+    with open_regular(directory / ticket.name, within=directory) as file:
+        for line in file.read(_MOST_BYTES).splitlines():
+            with suppress(ValueError, TypeError, RecursionError):
                 content.update(json.loads(line))
         return content, os.fstat(file.fileno())
 
@@ -106,7 +107,7 @@ def is_gone(directory: Path, ticket: Ticket, now: float) -> bool:
 def _asked_anew(path: Path) -> float:
     """The time of a file's last change. An NFS client may answer a stat from memory, but asks before it opens."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except PermissionError:
         return path.lstat().st_mtime
     try:

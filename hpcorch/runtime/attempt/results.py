@@ -12,7 +12,7 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import TaskFailedError
 from hpcorch.journal.access import make_record_folder
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import is_shallow
 from hpcorch.journal.manifest import digest
@@ -75,12 +75,13 @@ def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
     """The object that a task returned.
 
     :raises OSError: its file is gone
+    :raises ForeignFileError: it is another user's
     """
     if end.result_pickle is not None:
         return pickle.loads(base64.b64decode(end.result_pickle))  # noqa: S301 - written by the user's own job
     if end.result_file is not None:
         path = layout.present(layout.directory / end.result_file)
-        return pickle.loads(path.read_bytes())  # noqa: S301 - likewise
+        return pickle.loads(read_regular(path, own=True, of_any_size=True))  # noqa: S301 - likewise
     return from_plain(end.result)
 
 

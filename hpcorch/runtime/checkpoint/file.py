@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from hpcorch import tunables
 from hpcorch.journal.access import open_new
-from hpcorch.journal.files import write_all
+from hpcorch.journal.files import open_regular, write_all
 from hpcorch.journal.lines import DamagedLineError, seal, unseal
 from hpcorch.quick_dataclasses import dataclass
 
@@ -165,7 +165,7 @@ def read_trailer(file: IO[bytes]) -> tuple[Trailer, int]:
     if len(fields) != 3 or fields[0] != FORMAT.encode() or not all(text.isdigit() for text in fields[1:]):
         raise DamagedError("its last line is not that of a checkpoint: it is incomplete or was altered")
     start, length = int(fields[1]), int(fields[2])
-    if last != _last_line(start, length) or start + length + _LAST_WIDTH != size:
+    if last != _last_line(start, length) or start + length + _LAST_WIDTH != size or length > tunables.LINE_BYTES:
         raise DamagedError("its size differs from the size in its last line: it is incomplete or was altered")
     file.seek(start)
     return _trailer(file.read(length)), start
@@ -200,14 +200,23 @@ def verify(file: IO[bytes]) -> tuple[Trailer, str]:
     return trailer, _named(digest)
 
 
-def digest_of(path: Path) -> str:
-    """The digest of a file's content.
+def digest_of(path: Path, *, within: Path | None = None) -> str:
+    """The digest of a regular file's content.
+
+    :param within: as for :func:`hpcorch.journal.files.open_regular`
+    :raises OSError: it cannot be read
+    """
+    with open_regular(path, within=within) as file:
+        return digest_in(file)
+
+
+def digest_in(file: IO[bytes]) -> str:
+    """The digest of what a file that was just opened holds.
 
     :raises OSError: it cannot be read
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        _hash(file, digest, path.stat().st_size)
+    _hash(file, digest, os.fstat(file.fileno()).st_size)
     return _named(digest)
 
 

@@ -70,7 +70,7 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _describe(path: Path, directory: Path) -> ForeignFile:
+def _describe(path: Path, directory: Path, within: Path | None = None) -> ForeignFile:
     name = str(path.relative_to(directory))
     if path.is_symlink():
         target = os.fsencode(path.readlink())
@@ -80,20 +80,25 @@ def _describe(path: Path, directory: Path) -> ForeignFile:
             f"{path} is neither a file, a directory nor a symbolic link, and cannot be part of a checkpoint: have"
             " it written elsewhere"
         )
-    return ForeignFile(path=name, size=path.stat().st_size, digest=digest_of(path))
+    return ForeignFile(path=name, size=path.stat().st_size, digest=digest_of(path, within=within))
 
 
-def verify_files(directory: Path, files: Sequence[ForeignFile], *, digests: bool = True) -> None:
+def verify_files(
+    directory: Path, files: Sequence[ForeignFile], *, digests: bool = True, within: Path | None = None
+) -> None:
     """Check that files are as they were listed. Other files beside them are ignored.
 
     :param digests: read them; otherwise their sizes are compared
+    :param within: as for :func:`hpcorch.journal.files.open_regular`
     :raises DamagedError: one is missing or differs
     :raises OSError: one cannot be read
     """
     for listed in files:
         path = directory / listed.path
+        if os.pardir in path.parts or not path.is_relative_to(directory):
+            raise DamagedError(f"it names {listed.path!r}, which is outside of {directory.name}")
         try:
-            same = _describe(path, directory) == listed if digests else _size(path) == listed.size
+            same = _describe(path, directory, within) == listed if digests else _size(path) == listed.size
         except (FileNotFoundError, NotADirectoryError, CheckpointError):
             raise DamagedError(f"its file {listed.path} is missing from {directory.name}") from None
         if not same:

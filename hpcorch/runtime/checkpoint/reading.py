@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from hpcorch.errors import CheckpointError
+from hpcorch.errors import CheckpointError, ForeignFileError
+from hpcorch.journal.files import open_regular
 from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.checkpoint.file import DamagedError, Trailer, read_trailer, verify
@@ -154,7 +155,10 @@ def read_checkpoint(found: Found, *, rank: int, ranks: int, own_part_only: bool)
 def _open(found: Found, rank: int) -> IO[bytes]:
     if rank not in found.parts:
         raise DamagedError(f"the part of rank {rank} is missing")
-    return found.parts[rank].open("rb")
+    try:
+        return open_regular(found.parts[rank], own=True)
+    except ForeignFileError as error:
+        raise DamagedError(str(error)) from error
 
 
 def _check_part(found: Found, first: Trailer, rank: int, trailer: Trailer, *, digests: bool) -> None:

@@ -126,7 +126,7 @@ def read_task(path: Path, expected_digest: str) -> TaskFile:
     :raises OSError: it cannot be read
     """
     try:
-        content = read_regular(path, own=True)
+        content = read_regular(path, own=True, of_any_size=True)
     except ForeignFileError as error:
         raise DriftError(str(error)) from None
     except FileNotFoundError:

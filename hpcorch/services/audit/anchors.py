@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError, UsageError
+from hpcorch.journal.files import read_regular
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import named_runs, utc_now
 from hpcorch.quick_dataclasses import dataclass
@@ -66,7 +67,7 @@ def read_anchors(given: str) -> list[Anchor]:
     if _ANCHOR.search(given):
         return parse_anchors(given)
     try:
-        return parse_anchors(Path(given).read_text(encoding="utf-8", errors="replace"))
+        return parse_anchors(read_regular(Path(given)).decode("utf-8", errors="replace"))
     except OSError as error:
         raise NotFoundError(
             f"{given!r} is neither an anchor nor a file that can be read ({error.strerror}): give a line that"

@@ -20,14 +20,17 @@ the original's anchor is noted beside it. Left out are logs, and the environment
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import UnavailableError, UsageError
-from hpcorch.journal.access import make_folder
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.access import make_folder, open_new
+from hpcorch.journal.archives import is_sound
+from hpcorch.journal.files import open_regular, write_whole
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.journal.reader import read_sweep
 from hpcorch.ledger import Ledger, manifests_in
@@ -151,10 +154,11 @@ def _copy_record(evidence: Evidence, directory: Path, checkpoints: Checkpoints) 
     assert evidence.place is not None
     source, target = evidence.place.layout.state, SweepLayout(directory / SWEEP).state
     for path in _record_files(evidence, evidence.place, checkpoints):
-        _copy(path, target / path.relative_to(source))
+        _copy(path, target / path.relative_to(source), evidence.place.within)
     for code in evidence.codes.values():
         archive = evidence.place.archive(code)
-        if archive.exists():
+        # Of another user's sweep it may be any file; what is no snapshot of that digest stays where it is.
+        if archive.exists() and (evidence.place.within is None or is_sound(archive, code.digest)):
             _copy(archive, directory / SNAPSHOTS / code.digest)
 
 
@@ -173,12 +177,16 @@ def _record_files(evidence: Evidence, place: Place, checkpoints: Checkpoints) ->
             yield from () if found is None else (*found.parts.values(), *found.files.values())
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, within: Path | None = None) -> None:
     make_folder(target.parent)
-    if source.is_dir():
+    if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copyfile(source, target)
+        return
+    with (
+        open_regular(source, within=within) as file,
+        os.fdopen(open_new(target, os.O_WRONLY | os.O_EXCL), "wb") as copy,
+    ):
+        shutil.copyfileobj(file, copy, tunables.READ_BYTES)
 
 
 def _write_configurations(ledger: Ledger, evidence: Evidence, directory: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, RecordError
+from hpcorch.journal.files import read_regular
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.ledger import Ledger
 from hpcorch.quick_dataclasses import dataclass
@@ -57,22 +60,44 @@ def open_bundle(directory: Path) -> ReceivedBundle:
     :raises NotFoundError: it is no bundle
     :raises RecordError: a newer version wrote it, or what it says of itself was changed
     """
+    directory = directory.absolute()
     about = _about(directory)
+    _refuse_links(directory)
     return ReceivedBundle(
         sweep=str(about["sweep"]),
         selector=parse_selector(f"{about['sweep']}/{about['runs']}"),
         ledger=directory / STATE_DIR / LEDGER_NAME,
         place=Place(
-            layout=SweepLayout((directory / SWEEP).absolute()),
-            snapshots=(directory / SNAPSHOTS).absolute(),
+            layout=SweepLayout(directory / SWEEP),
+            snapshots=directory / SNAPSHOTS,
             checkpoints=Checkpoints(about["checkpoints"]),
+            within=directory,
         ),
     )
 
 
+def _refuse_links(directory: Path) -> None:
+    """Refuse what is no regular file, and links that lead out: a bundle's files are all in it.
+
+    :raises RecordError: there is one; nothing of the bundle was opened
+    """
+    inside = os.path.realpath(directory)
+    for folder, folders, names in os.walk(directory):
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            is_link = stat.S_ISLNK(mode)
+            leads_out = is_link and not Path(os.path.realpath(path)).is_relative_to(inside)
+            if leads_out or not (is_link or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                what = "is a link that leads out of it" if leads_out else "is neither a file, a folder nor a link"
+                raise RecordError(
+                    f"{directory} is not a bundle that can be trusted: {path.relative_to(directory)} {what}."
+                    " Nothing of it was compared"
+                )
+
+
 def _about(directory: Path) -> dict[str, Any]:
     try:
-        about: dict[str, Any] = json.loads((directory / ABOUT).read_bytes())
+        about: dict[str, Any] = json.loads(read_regular(directory / ABOUT, within=directory))
         if about["format"] != FORMAT or about["version"] != VERSION or not {"sweep", "runs"} <= about.keys():
             raise RecordError(f"{directory} is a bundle of another version: use the hpcorch that wrote it")
         Checkpoints(about["checkpoints"])
@@ -81,7 +106,7 @@ def _about(directory: Path) -> dict[str, Any]:
             f"{directory} is not a bundle ({ABOUT} cannot be read: {error.strerror}): name a directory that"
             " `hpcorch export bundle` wrote"
         ) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise RecordError(f"{directory / ABOUT} was changed and cannot be read ({error})") from error
     return about
 
@@ -89,7 +114,7 @@ def _about(directory: Path) -> dict[str, Any]:
 def examine_sums(directory: Path, exam: Examination) -> None:
     """Compare every file with the list of digests."""
     try:
-        text = (directory / SUMS).read_bytes().decode("utf-8", "surrogateescape")
+        text = read_regular(directory / SUMS, within=directory).decode("utf-8", "surrogateescape")
     except OSError as error:
         exam.error(SUMS, f"the list of digests cannot be read ({error.strerror})")
         return
@@ -98,7 +123,7 @@ def examine_sums(directory: Path, exam: Examination) -> None:
     for name, digest in listed.items():
         if name not in present:
             exam.error(name, f"it is listed in {SUMS} but missing")
-        elif digest_of(present[name]) != f"sha256:{digest}":
+        elif digest_of(present[name], within=directory) != f"sha256:{digest}":
             exam.error(name, f"it was changed: its digest is not the one in {SUMS}")
     for name in sorted(present.keys() - listed.keys()):
         exam.warn(name, f"it is not listed in {SUMS}: it was added later")

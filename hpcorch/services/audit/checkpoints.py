@@ -16,7 +16,7 @@ from hpcorch.model.events import (
 from hpcorch.runtime.checkpoint.file import DamagedError, verify
 from hpcorch.runtime.checkpoint.framework_files import verify_files
 from hpcorch.runtime.checkpoint.names import FILES_SUFFIX, Found, group
-from hpcorch.services.audit.evidence import Evidence
+from hpcorch.services.audit.evidence import Evidence, Place
 from hpcorch.services.audit.findings import Examination
 
 
@@ -28,7 +28,7 @@ def examine_checkpoints(evidence: Evidence, run: Run, exam: Examination) -> None
     for fact in wanted:
         path = evidence.place.file(fact.file)
         if path in present or path.exists():
-            _examine(path, fact, present.get(path), run, exam)
+            _examine(evidence.place, path, fact, present.get(path), run, exam)
         elif run.state.is_final:
             _missing(evidence, fact, run, exam, is_last=fact is wanted[-1])
 
@@ -39,14 +39,16 @@ def checkpoints_in(folder: Path) -> Mapping[Path, Found]:
     return {found.parts[0]: found for found in group(entries) if 0 in found.parts}
 
 
-def _examine(path: Path, fact: CheckpointSaved, found: Found | None, run: Run, exam: Examination) -> None:
+def _examine(
+    place: Place, path: Path, fact: CheckpointSaved, found: Found | None, run: Run, exam: Examination
+) -> None:
     parts = found.parts if found is not None else {0: path}
     try:
-        ranks = _examine_part(path, fact.digest)
+        ranks = _examine_part(place, path, fact.digest)
         for rank in range(1, ranks):
             if rank not in parts:
                 raise DamagedError(f"the part of rank {rank} is missing")
-            _examine_part(parts[rank], None)
+            _examine_part(place, parts[rank], None)
     except (DamagedError, ValueError, TypeError) as error:
         exam.error(fact.file, f"the checkpoint of step {fact.step} is not what was saved: {error}", run=run.run)
     except OSError as error:
@@ -55,19 +57,19 @@ def _examine(path: Path, fact: CheckpointSaved, found: Found | None, run: Run, e
         exam.intact["checkpoint"] += 1
 
 
-def _examine_part(path: Path, digest: str | None) -> int:
+def _examine_part(place: Place, path: Path, digest: str | None) -> int:
     """See that what one rank wrote is unchanged, with the files of another framework; of how many ranks it is.
 
     :param digest: on record, of the whole file
     :raises DamagedError: it is not
     :raises OSError: it cannot be read
     """
-    with path.open("rb") as file:
+    with place.open(path) as file:
         trailer, found = verify(file)
     if digest is not None and found != digest:
         raise DamagedError(f"its digest was {digest} and is {found}")
     if trailer.files is not None:
-        verify_files(path.with_name(path.stem + FILES_SUFFIX), trailer.files)
+        verify_files(path.with_name(path.stem + FILES_SUFFIX), trailer.files, within=place.within)
     return trailer.ranks
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger, find_record
@@ -31,6 +34,8 @@ from hpcorch.model.events import (
 from hpcorch.model.ids import AttemptId
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.checkpoint.file import digest_in
+from hpcorch.users import stranger
 
 _F = TypeVar("_F", bound=Fact)
 
@@ -53,15 +58,33 @@ class Place:
 
     :param snapshots: the folder of snapshots; None where they are as recorded
     :param checkpoints: which of them should be there
+    :param within: the folder that holds all that another user has written, and below which no link is followed;
+        None if the record is this user's
     """
 
     layout: SweepLayout
     snapshots: Path | None = None
     checkpoints: Checkpoints = Checkpoints.ALL
+    within: Path | None = None
 
     def file(self, recorded: str) -> Path:
         """A file that an event names relative to the sweep directory."""
         return self.layout.present(Path(os.path.normpath(self.layout.directory / recorded)))
+
+    def open(self, recorded: str | Path) -> BinaryIO:
+        """Open such a file for reading, or one whose present path is given.
+
+        :raises OSError: it cannot be read, or lies outside of the sweep directory
+        """
+        path = self.file(recorded) if isinstance(recorded, str) else recorded
+        if not path.is_relative_to(self.layout.directory):
+            raise OSError(errno.EINVAL, "it lies outside of the sweep directory", str(path))
+        return open_regular(path, within=self.within)
+
+    def digest(self, recorded: str | Path) -> str:
+        """The digest of such a file. Errors as for :meth:`open`."""
+        with self.open(recorded) as file:
+            return digest_in(file)
 
     def archive(self, code: CodeFrozen) -> Path:
         """A snapshot."""
@@ -137,8 +160,9 @@ class Evidence:
         if self.place is None:
             return None
         try:
-            return Environment.from_plain(json.loads(self.place.file(frozen.file).read_bytes()))
-        except (OSError, ValueError, AttributeError):
+            with self.place.open(frozen.file) as file:
+                return Environment.from_plain(json.loads(file.read(tunables.LINE_BYTES)))
+        except (OSError, ValueError, AttributeError, RecursionError):
             return None
 
 
@@ -173,11 +197,15 @@ def find_place(ledger: Ledger, sweep: Sweep) -> Place | None:
     """
     layout = SweepLayout(Path(sweep.directory))
     try:
-        return Place(layout=find_record(ledger, sweep))
+        return _place(find_record(ledger, sweep))
     except RecordError:
-        return Place(layout=layout) if _is_unreadable(layout) else None
+        return _place(layout) if _is_unreadable(layout) else None
     except OSError:
         return None
+
+
+def _place(layout: SweepLayout) -> Place:
+    return Place(layout=layout, within=None if stranger(layout.state) is None else layout.directory)
 
 
 def _is_unreadable(layout: SweepLayout) -> bool:

@@ -19,7 +19,6 @@ from hpcorch.model.events import (
     SubmissionIntended,
     SubmissionRejected,
 )
-from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.evidence import Evidence
 from hpcorch.services.audit.findings import Examination
 from hpcorch.services.audit.journals import examine_plans
@@ -50,21 +49,16 @@ def _same(
     """Whether a file is what it was."""
     assert evidence.place is not None
     path = evidence.place.file(name)
-    found = _digest(path)
-    if found is None:
-        exam.error(name, f"{path} is not there, or cannot be read", run=run)
-    elif found != digest:
+    try:
+        found = evidence.place.digest(name)
+    except OSError as error:
+        exam.error(name, f"{path} is not there, or cannot be read ({error.strerror})", run=run)
+        return False
+    if found != digest:
         exam.error(name, f"{path} was changed: its digest was {digest} and is {found}", run=run)
     else:
         exam.intact[kind] += 1
     return found == digest
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return digest_of(path)
-    except OSError:
-        return None
 
 
 def _examine_code(codes: Sequence[CodeFrozen], evidence: Evidence, exam: Examination) -> None:
@@ -102,6 +96,7 @@ def _examine_scripts(evidence: Evidence, exam: Examination) -> None:
 
 
 def _examine_results(evidence: Evidence, exam: Examination) -> None:
+    assert evidence.place is not None
     for run in evidence.runs:
         ends = evidence.ends(run.run)
         taken = [evidence.reused[run.run]] if run.run in evidence.reused else []
@@ -111,7 +106,10 @@ def _examine_results(evidence: Evidence, exam: Examination) -> None:
                 continue
             if fact.result_digest is not None:
                 _same(evidence, fact.result_file, fact.result_digest, "result file", exam, run=run.run)
-            elif _digest(evidence.place.file(fact.result_file) if evidence.place else Path()) is None:
+                continue
+            try:
+                evidence.place.open(fact.result_file).close()
+            except OSError:
                 exam.error(fact.result_file, "the result is not there, or cannot be read", run=run.run)
             else:
                 exam.note(fact.result_file, "the result has no digest on record and was not compared", run=run.run)

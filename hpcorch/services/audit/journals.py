@@ -8,10 +8,12 @@ which the ledger has. Behind the last summary of an attempt that was killed, onl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.files import whole_lines
 from hpcorch.journal.lines import DamagedLineError, decode
 from hpcorch.ledger import manifests_in
 from hpcorch.ledger.writing.expansion import expand, source_of
@@ -71,32 +73,33 @@ def _examine(
     path: Path, source: str, run: int | None, evidence: Evidence, exam: Examination, *, over: bool
 ) -> None:
     stored = evidence.sources.get(source, {})
+    assert evidence.place is not None
     try:
-        content = path.read_bytes()
+        with evidence.place.open(path) as file:
+            lines = list(whole_lines(file))
+            torn = os.fstat(file.fileno()).st_size - sum(map(len, lines))
     except OSError as error:
         exam.error(f"journal {source}", f"the journal {path} cannot be read ({error.strerror})", run=run)
         return
-    if not stored and _has_done_nothing(content):
+    if not stored and not torn and _has_done_nothing(lines):
         exam.note(f"journal {source}", "it records an attempt that started after the run was over", run=run)
         return
-    troubles = list(_troubles(content, source, evidence.sweep.id, stored, over=over))
+    troubles = list(_troubles(lines, source, evidence.sweep.id, stored, over=over))
     for text in troubles[:_NAMED]:
         exam.error(f"journal {source}", f"{text} ({path})", run=run)
     if len(troubles) > _NAMED:
         exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
-    torn = len(content) - content.rfind(b"\n") - 1
     if troubles:
         return
-    if torn and over:
+    if torn > 0 and over:
         text = f"{path} ends with {torn} bytes of an incomplete line: its writer was killed, or it was changed"
         exam.warn(f"journal {source}", text, run=run)
     else:
         exam.intact["journal"] += 1
 
 
-def _has_done_nothing(content: bytes) -> bool:
+def _has_done_nothing(lines: Sequence[bytes]) -> bool:
     """Whether a journal is whole and of an attempt that found its run over, as when a completed one is requeued."""
-    lines = content.splitlines()
     try:
         facts = [decode(line, sweep="", source="").fact for line in lines]
     except (DamagedLineError, ValueError):
@@ -104,9 +107,10 @@ def _has_done_nothing(content: bytes) -> bool:
     return bool(facts) and isinstance(facts[-1], AttemptEnded) and facts[-1].ended_as in _IDLE
 
 
-def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Event], *, over: bool) -> Iterator[str]:
+def _troubles(
+    lines: Sequence[bytes], source: str, sweep: str, stored: Mapping[int, Event], *, over: bool
+) -> Iterator[str]:
     """What is not as the ledger has it. Lines are numbered as their events are, from 0 without a gap."""
-    lines = content.split(b"\n")[:-1]
     logged = hashlib.sha256()
     for number, line in enumerate(lines):
         try:
@@ -119,7 +123,7 @@ def _troubles(content: bytes, source: str, sweep: str, stored: Mapping[int, Even
         elif event.fact.archived:
             yield from _unequal(event, stored.get(number), over=over)
         if not event.fact.archived:
-            logged.update(line + b"\n")
+            logged.update(line)
         elif isinstance(event.fact, MetricsSummarised) and event.fact.logged not in (None, _text(logged)):
             yield (
                 f"metrics that were logged before line {number} were changed: their digest differs from the"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError
+from hpcorch.journal.files import open_regular
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import AttemptState
 from hpcorch.services.json_values import attempt_name
@@ -70,13 +70,6 @@ def error_file(log: Path) -> Path | None:
     return errors if errors != log and errors.is_file() else None
 
 
-def tail_lines(path: Path, lines: int | None) -> list[bytes]:
-    """The last lines of a whole file, line ends included; None for all of them."""
-    with path.open("rb") as file:
-        kept: deque[bytes] = deque(file, maxlen=lines)
-    return list(kept)
-
-
 def _latest(attempts: Sequence[Attempt]) -> Attempt | None:
     """The latest attempt that executed something; where none did, the latest."""
     executed = [attempt for attempt in attempts if attempt.state not in _EXECUTED_NOTHING]
@@ -118,7 +111,7 @@ def read_part(part: LogPart, *, lines: int | None = None) -> Iterator[bytes]:
 
 def _open(part: LogPart) -> IO[bytes]:
     try:
-        return part.path.open("rb")
+        return open_regular(part.path)
     except OSError as error:
         raise NotFoundError(
             f"the log {part.path} of run {part.run} cannot be read ({error.strerror}): it was moved or deleted, or"

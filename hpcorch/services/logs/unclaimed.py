@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from hpcorch.errors import RecordError
+from hpcorch.journal.files import read_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, find_record
 from hpcorch.model.entities import Attempt, Run, Submission, Sweep
@@ -94,7 +95,7 @@ def _read_pattern(layout: SweepLayout, script: str) -> str:
     """Where a batch script of ours says that its output goes; empty if the script is gone."""
     path = layout.present(layout.directory / script)
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_regular(path).decode("utf-8", errors="surrogateescape")
     except OSError:
         return ""
     return directives(text).get("output", "")

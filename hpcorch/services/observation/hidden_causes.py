@@ -22,6 +22,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import SlurmUnavailableError
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Attempt, Submission
 from hpcorch.model.events import JobObserved
@@ -68,7 +69,7 @@ def _is_over(attempt: Attempt, log: Path) -> bool | None:
 
 
 def _has_words(path: Path, start: int) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(max(start, file.seek(0, os.SEEK_END) - tunables.LOG_BLOCK_BYTES))
         return _WORDS.search(file.read()) is not None
 

@@ -16,7 +16,7 @@ from typing import Any
 from hpcorch.errors import RecordError
 from hpcorch.journal.access import PRIVATE, access_in, make_record_folder
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
 from hpcorch.journal.sweep_folder import take
@@ -43,7 +43,7 @@ def recorded_environment(layout: SweepLayout) -> dict[str, str]:
     :raises RecordError: it is not there, or is damaged
     """
     try:
-        found = json.loads(layout.environment.read_text(encoding="ascii"))
+        found = json.loads(read_regular(layout.environment, own=True))
         return {str(name): str(value) for name, value in found.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise RecordError(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hpcorch import tunables
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger.store import Ledger
@@ -124,7 +125,7 @@ def log_tail(outcome: Outcome) -> list[str]:
 def tail(path: Path, *, start: int, end: int | None, lines: int) -> list[str]:
     """The last lines of a byte range of a file; none if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             stop = file.seek(0, os.SEEK_END) if end is None else end
             file.seek(max(start, stop - tunables.LOG_TAIL_BYTES))
             content = file.read(stop - file.tell())

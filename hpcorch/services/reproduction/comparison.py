@@ -97,7 +97,7 @@ def _exact(evidence: Evidence) -> dict[str, str]:
     saved = evidence.checkpoints(run.run)
     if saved and evidence.place is not None:
         try:
-            with evidence.place.file(saved[-1].file).open("rb") as file:
+            with evidence.place.open(saved[-1].file) as file:
                 trailer, _ = read_trailer(file)
         except (OSError, DamagedError):
             return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcorch.errors import DriftError, RecordError, UsageError
+from hpcorch.errors import DriftError, ForeignFileError, RecordError, UsageError
 from hpcorch.journal.archives import problem
 from hpcorch.journal.manifest import FrozenRun, read_run
 from hpcorch.ledger import Ledger
@@ -18,7 +18,6 @@ from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import script_exports
 from hpcorch.provenance.environment.changes import Difference, differences
 from hpcorch.provenance.environment.record import Environment, record
-from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather
 from hpcorch.services.reproduction.variables import as_recorded, other_places
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
@@ -77,11 +76,17 @@ class Original:
 
 
 def find_original(
-    ledger: Ledger, selector: Selector, places: Callable[[Sweep], Place | None] | None = None
+    ledger: Ledger,
+    selector: Selector,
+    places: Callable[[Sweep], Place | None] | None = None,
+    *,
+    trusts_code: bool = False,
 ) -> Original:
     """The run to repeat, with all that was frozen of it compared with its digests.
 
     :param places: finds the record of its sweep; None looks where it is now
+    :param trusts_code: the run may be another user's, whose code will be executed
+    :raises ForeignFileError: it is another user's, or comes from a bundle, which may be anybody's
     :raises NotFoundError: it is not there
     :raises UsageError: one run is not named, it is not over or was not executed, no code was frozen for it, or it
         is a user's script
@@ -104,6 +109,11 @@ def find_original(
         raise RecordError(
             f"the record of sweep {sweep.id} is not in {sweep.directory} any more, or you may not read it: put it"
             " back, or take the run from a bundle with --bundle"
+        )
+    if evidence.place.within is not None and not trusts_code:
+        raise ForeignFileError(
+            f"{evidence.place.within} has what another user may have written: to repeat the run executes its code,"
+            " and unpickles its objects, as you. If you trust who made it, add --trust-code"
         )
     if launch is None or code is None:
         raise UsageError(f"no code was frozen for run {sweep.id}/{runs[0].run}: it cannot be reproduced")
@@ -144,13 +154,13 @@ def check_unchanged(place: Place, launch: LaunchPlanned) -> None:
     :raises RecordError: one is gone
     :raises DriftError: one was changed
     """
-    _unchanged(place.file(launch.manifest), launch.manifest_digest)
-    _unchanged(place.layout.task(launch.first_run), launch.task_digest)
+    _unchanged(place, place.file(launch.manifest), launch.manifest_digest)
+    _unchanged(place, place.layout.task(launch.first_run), launch.task_digest)
 
 
-def _unchanged(path: Path, digest: str) -> None:
+def _unchanged(place: Place, path: Path, digest: str) -> None:
     try:
-        found = digest_of(path)
+        found = place.digest(path)
     except OSError as error:
         raise RecordError(
             f"{path} cannot be read ({error.strerror}): without it nothing can be repeated"

@@ -135,7 +135,8 @@ def _record_run(plan: Plan, journal: ControlJournal, environ: Mapping[str, str])
         record_environment(layout, environ)
     record_launch(journal, _launch(plan, journal.sweep, archive))
     if frozen is not None:
-        write_whole(environment_file(layout.launch(0)), original.evidence.place.file(frozen.file).read_bytes())
+        with original.evidence.place.open(frozen.file) as source:
+            write_whole(environment_file(layout.launch(0)), source.read())
     # Last, because it marks the record as complete: a later command continues from there.
     journal.append(RunReproduced(run=0, of=original.name, key=original.run.key or None), durable=True)
 
@@ -154,7 +155,8 @@ def _launch(plan: Plan, sweep: str, archive: Path) -> FrozenLaunch:
     again = replace(
         run, run=0, directory=str(layout.directory / subdir), node={**run.node, "frozen": fixed}, launcher={}
     )
-    task = original.evidence.place.layout.task(original.run.launch).read_bytes()
+    with original.evidence.place.open(original.evidence.place.layout.task(original.run.launch)) as file:
+        task = file.read()
     return FrozenLaunch(
         header=_header(plan, sweep, archive),
         bases=[original.frozen.base],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, PolicyError, UsageError
+from hpcorch.journal.files import read_regular
 from hpcorch.journal.layout import LEDGER_NAME, SITE_NAME, SITE_VARIABLE, STATE_DIR
 from hpcorch.journal.project_search import around, may_serve
 from hpcorch.provenance.code.git import GitError, uncommitted_changes
@@ -89,9 +90,11 @@ def read_profile(path: Path) -> Profile:
     from hpcorch.resources.profile.file import parse_profile
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text in UTF-8, so it is no site profile") from error
+    except OSError as error:
+        raise UsageError(f"the site profile {path} cannot be read: {error.strerror}") from error
     return parse_profile(text, str(path))
 
 

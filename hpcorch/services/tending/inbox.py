@@ -30,15 +30,14 @@ def take_over(ledger: Path) -> list[str]:
         with Ledger.open(ledger, write=True, create=True) as writer:
             for sweep, directory in waiting.items():
                 layout = SweepLayout(directory)
-                if not layout.control.exists():
-                    troubles.append(
-                        f"sweep {sweep} was never read into the ledger, and its record is not in"
-                        f" {directory} any more"
-                    )
-                    taken_over(ledger, sweep)
-                    continue
                 try:
-                    Reconciler(writer, ControlJournal(layout, sweep)).ingest()
+                    if layout.control.exists():
+                        Reconciler(writer, ControlJournal(layout, sweep)).ingest()
+                    else:
+                        troubles.append(
+                            f"sweep {sweep} was never read into the ledger, and its record is not in"
+                            f" {directory} any more"
+                        )
                     taken_over(ledger, sweep)
                 except (HpcorchError, OSError) as error:
                     troubles.append(f"sweep {sweep} in {directory} cannot be read into the ledger yet: {error}")

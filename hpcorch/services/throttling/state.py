@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError, UnavailableError
-from hpcorch.journal.files import write_whole
+from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.shares import OWN
 
@@ -143,7 +143,7 @@ def read_state(path: Path, *, set_aside: bool = False) -> State:
     """
     with on_disk(path):
         try:
-            content = path.read_bytes()
+            content = read_regular(path, own=True)
         except FileNotFoundError:
             return State()
         state = _parse(path, content)

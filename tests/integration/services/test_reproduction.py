@@ -73,9 +73,10 @@ def test_a_killed_run_audits_clean_and_is_repeated_to_the_bit_from_its_bundle_al
     shutil.rmtree(app.folder)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    again = hpcorch(
-        elsewhere, "reproduce", "last/0", elsewhere / "again", "--bundle", tmp_path / "bundle", "--json"
-    )
+    words = ("reproduce", "last/0", elsewhere / "again", "--bundle", tmp_path / "bundle")
+    refused = hpcorch(elsewhere, *words)
+    assert (refused.returncode, "add --trust-code" in refused.stderr) == (1, True), "it executes what others wrote"
+    again = hpcorch(elsewhere, *words, "--trust-code", "--json")
     assert again.returncode == 0, again.stdout + again.stderr
     found = json.loads(again.stdout)
     assert found["sameness"] == "identical"
