@@ -72,7 +72,7 @@ start_accounting() {
   {
     sacctmgr -i add cluster "$(value ClusterName "$SLURM_CONF")"
     sacctmgr -i add account lab Description=lab Organization=lab
-    for name in root alice bob; do sacctmgr -i add user $name account=lab; done
+    for name in root alice bob carol; do sacctmgr -i add user $name account=lab; done
   } >"$W/log/sacctmgr.log" 2>&1 || failed "sacctmgr could not make the accounts"
 }
 

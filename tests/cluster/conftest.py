@@ -72,7 +72,7 @@ class Lab:
     def user(
         self, name: str, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout_s: float
     ) -> process.Finished:
-        """Run a command as alice or bob in ``cwd``, in a clean environment with ``venv`` on PATH."""
+        """Run a command as alice, bob or carol in ``cwd``, in a clean environment with ``venv`` on PATH."""
         variables = {"PATH": f"{self.venv}/bin:{_SYSTEM_PATH}", **env}
         prefix = ["env", *(f"{key}={value}" for key, value in variables.items())]
         return self._inside(["user", name, *prefix, *argv], cwd=cwd, timeout_s=timeout_s)
