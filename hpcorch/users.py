@@ -72,3 +72,14 @@ def group_id(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return int(name) if name.isdecimal() else None
+
+
+def is_outside(uid: int, group: int) -> bool:
+    """Whether a user is known not to be in a group. Of one whom this machine does not know nobody can tell."""
+    import pwd
+
+    try:
+        user = pwd.getpwuid(uid)
+        return group not in os.getgrouplist(user.pw_name, user.pw_gid)
+    except (KeyError, OSError):
+        return False

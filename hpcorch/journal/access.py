@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -72,13 +73,16 @@ def open_new(path: Path, flags: int, *, access: Access | None = None) -> int:
     """Open a file, and make it if it is missing.
 
     :param flags: of :func:`os.open`, without ``O_CREAT``
+    In a folder that others write to, too, no link is followed: what it leads to would be given to the group.
+
     :param access: as its folder passes on, if None
     :raises OSError: as :func:`os.open`
     """
     access = access_in(path.parent) if access is None else access
-    descriptor = os.open(path, flags | os.O_CREAT, access.file_mode)
-    if access.group is not None:
-        _give(descriptor, access.group, access.file_mode)
+    if access.group is None:
+        return os.open(path, flags | os.O_CREAT, access.file_mode)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, access.file_mode)
+    _give(descriptor, access.group, access.file_mode)
     return descriptor
 
 
@@ -159,12 +163,38 @@ def settle(path: Path, access: Access | None = None) -> None:
             os.close(descriptor)
 
 
-def give_folder(path: Path, access: Access) -> None:
-    """Give a folder of this user's the group and the mode; one of another user's stays as it is."""
+def give_folder(path: Path, access: Access, *, kept: bool = False) -> None:
+    """Give a folder of this user's the group and the mode; one of another user's stays as it is.
+
+    :param kept: nobody may remove or rename what others have made there (the sticky bit)
+    """
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            _give(descriptor, access.group, access.folder_mode)
+            _give(descriptor, access.group, access.folder_mode | (stat.S_ISVTX if kept else 0))
+        finally:
+            os.close(descriptor)
+
+
+def give_tree(folder: Path, access: Access, *, private: Collection[Path] = ()) -> None:
+    """Give all that is this user's in a folder, and the folder, the group and the mode. No link is followed.
+
+    :param private: files that stay this user's alone
+    """
+    give_folder(folder, access)
+    for name, folders, files, descriptor in os.fwalk(folder):
+        for inner in folders:
+            _give_inside(descriptor, inner, access.group, access.folder_mode)
+        for inner in files:
+            mode = PRIVATE.file_mode if Path(name, inner) in private else access.file_mode
+            _give_inside(descriptor, inner, access.group, mode)
+
+
+def _give_inside(folder: int, name: str, group: int | None, mode: int) -> None:
+    with suppress(OSError):
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        try:
+            _give(descriptor, group, mode)
         finally:
             os.close(descriptor)
 
@@ -179,10 +209,14 @@ def give_project(path: Path, group: int) -> None:
 
 
 def _give(descriptor: int, group: int | None, mode: int) -> None:
-    """Not every file system does as it is told, and it is no reason to stop if one does not."""
+    """Not every file system does as it is told, and it is no reason to stop if one does not.
+
+    A file that has a name elsewhere, too, may be private there: a colleague can have linked it.
+    """
     with suppress(OSError):
         status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid():
+        is_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if status.st_uid != os.geteuid() or not (is_file or stat.S_ISDIR(status.st_mode)):
             return
         if group is not None and status.st_gid != group:
             os.fchown(descriptor, -1, group)  # takes the setgid bit away

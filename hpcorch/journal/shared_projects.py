@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from hpcorch.errors import ForeignFileError
-from hpcorch.journal.access import access_of
+from hpcorch.journal.access import access_of, make_folder
 from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.users import own_groups
 
@@ -43,7 +43,7 @@ def join(state: Path) -> None:
     status = state.stat()
     noted = {**_joined(), _name(state): [status.st_uid, status.st_gid]}
     path = _notes()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, json.dumps(noted, indent=1, sort_keys=True).encode("ascii") + b"\n")
 
 

@@ -15,7 +15,7 @@ from hpcorch.journal.access import (
     narrow,
     open_new,
 )
-from hpcorch.journal.layout import SUBMISSIONS, SweepLayout
+from hpcorch.journal.layout import STATE_DIR, SUBMISSIONS, SweepLayout
 
 _OWNED_BY_SWEEP = (
     *("asked", "launch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
@@ -45,21 +45,19 @@ def settle_way(directory: Path, project: Path | None, access: Access) -> None:
     """See to the folders that Hydra has made for the sweep, from the project's on: by the umask alone.
 
     None is wider than the project's own. In a project that a group shares, its members may enter them, and may make
-    their own beside the sweep's.
+    their own beside the sweep's, which nobody else then removes.
     """
     if directory == project:
         return
     top = directory.parent if project is None or not directory.is_relative_to(project) else project
-    for folder in (path for path in directory.parents if path != top and path.is_relative_to(top)):
-        _settle(folder, top, access)
-    _settle(directory, top, access.reading)
-
-
-def _settle(folder: Path, top: Path, access: Access) -> None:
+    between = [path for path in directory.parents if path != top and path.is_relative_to(top)]
     if access.group is None:
-        narrow(folder, top)
-    else:
-        give_folder(folder, access)
+        for folder in (*between, directory):
+            narrow(folder, top)
+        return
+    for folder in (path for path in between if path.name != STATE_DIR):
+        give_folder(folder, access, kept=True)
+    give_folder(directory, access.reading)
 
 
 def belongs_to_sweep(entry: Path) -> bool:

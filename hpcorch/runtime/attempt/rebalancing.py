@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpcorch import process, tunables
+from hpcorch.journal.access import touch
 from hpcorch.model.processes import REBALANCE
 from hpcorch.resources.throttle_files import ThrottleFiles
 
@@ -65,7 +66,7 @@ class Sharing:
     def _look(self) -> None:
         """Rebalance in a process of its own: the task's has no need of the way to Slurm."""
         with suppress(OSError):
-            self._files.looked.touch()  # others leave it to us from now on
+            touch(self._files.looked)  # others leave it to us from now on
         command = [sys.executable, "-m", REBALANCE, str(self._files.folder)]
         try:
             # From that folder, so that no file of the task's working directory is taken for a module.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from hpcorch.errors import UnavailableError, UsageError
-from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, make_folder, settle
+from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, give_tree, make_folder, settle
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, digest_cache, scripts_folder
 from hpcorch.journal.project_search import around
+from hpcorch.journal.reader import owner
 from hpcorch.journal.shared_projects import join, shared_with_us
 from hpcorch.journal.sweep_folder import belongs_to_sweep, settle_way
 from hpcorch.ledger.store import Ledger
+from hpcorch.model.entities import Sweep
 from hpcorch.services.setup.project import Ready, make_ready
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.users import group_id, group_name, own_groups, stranger
+from hpcorch.users import group_id, group_name, is_outside, own_groups, stranger
 
 
 def find_group(name: str) -> int:
@@ -41,17 +40,21 @@ def find_group(name: str) -> int:
 def colleagues_project(start: Path, group: int) -> Path | None:
     """The nearest project around a folder, if another user has made it, and shares it with the group.
 
-    :raises UsageError: that user does not share it with this group
+    :raises UsageError: that user does not share it with this group, or is not in it
     """
     folder = next((one for one in around(start) if (one / STATE_DIR).is_dir()), None)
-    owner = None if folder is None else stranger(folder / STATE_DIR)
-    if folder is None or owner is None:
+    whose = None if folder is None else stranger(folder / STATE_DIR)
+    if folder is None or whose is None:
         return None
+    name = group_name(group)
     if shared_with_us(folder / STATE_DIR) != group:
-        name = group_name(group)
         raise UsageError(
-            f"{folder / STATE_DIR} belongs to {owner}, and is not shared with group {name}: only {owner} can share"
+            f"{folder / STATE_DIR} belongs to {whose}, and is not shared with group {name}: only {whose} can share"
             f" it, with `hpcorch init --group {name}` there"
+        )
+    if is_outside((folder / STATE_DIR).stat().st_uid, group):
+        raise UsageError(
+            f"{folder / STATE_DIR} belongs to {whose}, who is not in group {name}: make a project of your own"
         )
     return folder
 
@@ -114,9 +117,9 @@ def _share_content(project: Path, access: Access) -> None:
     scripts, ledger = scripts_folder(state / LEDGER_NAME), state / LEDGER_NAME
     for entry in sorted(state.iterdir()):
         if entry == scripts:
-            give_folder(entry, access)
-            for sweep in entry.iterdir():
-                _give_all(sweep, access.reading, sweep)
+            give_folder(entry, access, kept=True)
+            for directory in entry.iterdir():
+                _give_all(directory, access.reading, directory)
         elif belongs_to_sweep(entry) or entry == digest_cache(state):
             _give_all(entry, access.reading, project)
         else:
@@ -124,10 +127,19 @@ def _share_content(project: Path, access: Access) -> None:
     if ledger.exists():
         with Ledger.open(ledger) as found:
             sweeps = [one.sweep for one in found.sweeps()]
-        for directory in (Path(sweep.directory) for sweep in sweeps if is_own(sweep)):
-            if (directory / STATE_DIR).is_dir():
-                settle_way(directory, project, access)
-                _give_all(directory / STATE_DIR, access.reading, directory)
+        for sweep in sweeps:
+            layout = SweepLayout(Path(sweep.directory))
+            if _is_there(layout, sweep):
+                settle_way(layout.directory, project, access)
+                _give_all(layout.state, access.reading, layout.directory)
+
+
+def _is_there(layout: SweepLayout, sweep: Sweep) -> bool:
+    """Whether the directory is this user's and has the sweep's record: in a shared ledger anybody can name any."""
+    try:
+        return is_own(sweep) and owner(layout) == sweep.id
+    except OSError:
+        return False
 
 
 def closed_to_group(project: Path, group: int) -> list[Path]:
@@ -148,18 +160,7 @@ def _give_all(path: Path, access: Access, directory: Path) -> None:
     """
     layout = SweepLayout(directory)
     private = {one.environment for one in (layout, *layout.set_aside_records())}
-    for entry in _all(path):
-        if entry.is_dir():
-            give_folder(entry, access)
-        else:
-            settle(entry, PRIVATE if entry in private else access)
-
-
-def _all(path: Path) -> Iterator[Path]:
-    """A file; or a folder with everything in it, folders first, no link."""
-    if path.is_symlink():
-        return
-    yield path
-    with suppress(OSError):
-        for folder, folders, files in os.walk(path):
-            yield from (found for name in [*folders, *files] if not (found := Path(folder, name)).is_symlink())
+    if path.is_dir():
+        give_tree(path, access, private=private)
+    else:
+        settle(path, PRIVATE if path in private else access)

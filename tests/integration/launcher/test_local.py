@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,49 @@ def test_a_failing_run_fails_alone_and_the_error_names_run_log_and_last_lines(lo
     assert f"log: {raised.log}" in done.stderr
     assert "| about to fail" in done.stderr
     assert "Error executing job" not in done.stderr
+
+
+SAVING = """
+import hydra
+
+@hydra.main(version_base=None, config_path=None)
+def main(cfg):
+    import hpcorch
+    run = hpcorch.current_run()
+    with run.save_files(1, {"x": cfg.x}) as folder:
+        (folder / "weights").write_text("1.0")
+        (folder / "inner").mkdir()
+    run.checkpoint_dir
+    return "x" * 100_000  # a result with a file of its own
+
+main()
+"""
+
+
+def test_nobody_else_can_read_a_record_or_write_beside_it_whatever_the_umask(locally):
+    (locally.folder / "app.py").write_text(SAVING)
+    locally.folder.chmod(0o755)
+    before = os.umask(0o000)
+    try:
+        done = locally.launch("+x=1")
+    finally:
+        os.umask(before)
+    assert done.returncode == 0, done.stderr
+    states = [locally.folder / ".hpcorch", locally.layout().state]
+    record = [path for state in states for path in (state, *state.rglob("*"))]
+    assert {path.name for path in record} >= {
+        "ledger.db",
+        "snapshots",
+        "control.jsonl",
+        "weights",
+        "inner",
+        "results",
+    }
+    assert [path for path in record if path.stat().st_mode & 0o077] == []
+    made = [locally.folder / "multirun", *(locally.folder / "multirun").rglob("*")]
+    folders = [path for path in made if path.is_dir() and path.name != ".hydra"]  # which is Hydra's
+    assert len(folders) >= 5
+    assert [path for path in folders if path.stat().st_mode & 0o022] == []
 
 
 def test_a_later_batch_that_hydras_sweeper_will_not_launch_is_explained(locally):

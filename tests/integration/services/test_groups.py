@@ -158,6 +158,8 @@ def test_a_project_is_the_groups_and_a_sweeps_record_its_owners(joined: Lab) -> 
         expected = (0o2750 if of_sweep else 0o2770) if path.is_dir() else (0o640 if of_sweep else 0o660)
         if path.name.startswith("digests-"):
             expected = 0o640
+        elif path == state / "scripts":
+            expected = 0o3770  # nobody removes another's sweeps
         assert (status.st_gid, oct(stat.S_IMODE(status.st_mode))) == (GROUP, oct(expected)), path
     (sweep,) = (path.parent for path in (joined.project / "multirun").rglob(".hpcorch"))
     for path in (sweep, *(sweep / ".hpcorch").rglob("*")):

@@ -14,6 +14,7 @@ from hpcorch.journal.access import (
     PRIVATE,
     Access,
     access_in,
+    give_tree,
     make_folder,
     make_output_folder,
     make_record_folder,
@@ -134,7 +135,25 @@ def test_a_groups_members_may_read_a_sweep_and_make_their_own_beside_it(tmp_path
         a_project(project, access)
         (project / "multirun" / "today" / "now").mkdir(parents=True)
         take(layout := SweepLayout(project / "multirun" / "today" / "now"), project=project, access=access)
-    assert {mode(project / name) for name in ("multirun", "multirun/today")} == {0o2770}
+    assert {mode(project / name) for name in ("multirun", "multirun/today")} == {0o3770}
     folders = [layout.directory, layout.state, layout.journals, layout.logs]
     assert {mode(folder) for folder in folders} == {0o2750}
     assert mode(layout.control) == 0o640
+
+
+def test_what_a_link_leads_to_is_not_given_to_a_group(tmp_path: Path) -> None:
+    """A colleague could have made it, to one's own private file."""
+    (secret := tmp_path / "secret").touch(mode=0o600)
+    (folder := tmp_path / "private").mkdir(mode=0o700)
+    (folder / "file").touch(mode=0o600)
+    state = a_project(tmp_path, ACCESSES["for a group to write"])
+    (state / "ledger.db").symlink_to(secret)
+    (state / "hard").hardlink_to(secret)
+    (state / "scripts").symlink_to(folder)
+    with pytest.raises(OSError, match="symbolic links"):
+        touch(state / "ledger.db")
+    touch(state / "hard")
+    for name in ("ledger.db", "hard"):
+        settle(state / name)
+    give_tree(state, ACCESSES["for a group to write"])
+    assert [mode(path) for path in (secret, folder, folder / "file")] == [0o600, 0o700, 0o600]
