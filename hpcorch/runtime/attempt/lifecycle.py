@@ -219,7 +219,7 @@ class Attempt:
                 return frozen
             from hpcorch.runtime.program.relocation import relocated_run  # few are moved
 
-            return relocated_run(frozen, self.place.layout.moves)
+            return relocated_run(frozen, self.place.layout)
         except RecordError as error:
             problem = DriftError(str(error))
         except FileNotFoundError:

@@ -6,21 +6,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hpcorch.journal.layout import Moves, moved
+from hpcorch.journal.layout import Moves, SweepLayout, moved
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader
 from hpcorch.runtime.program.task_file import TaskFile
 
 _SWEEP_DIR = "hydra.sweep.dir"
 
 
-def relocated_run(frozen: FrozenRun, moves: Moves) -> FrozenRun:
+def relocated_run(frozen: FrozenRun, layout: SweepLayout) -> FrozenRun:
     """The run, in the folders where its project and its sweep directory are now."""
-    run = frozen.run
-    fixed = run.node.get("frozen", {})
-    if isinstance(made := fixed.get(_SWEEP_DIR), str):
-        run = replace(run, node={**run.node, "frozen": {**fixed, _SWEEP_DIR: _now(made, moves)}})
-    run = replace(run, directory=_now(run.directory, moves))
-    return replace(frozen, header=relocated_header(frozen.header, moves), run=run)
+    fixed = {**frozen.run.node.get("frozen", {}), _SWEEP_DIR: str(layout.directory)}
+    run = replace(
+        frozen.run,
+        directory=_now(frozen.run.directory, layout.moves),
+        node={**frozen.run.node, "frozen": fixed},
+    )
+    return replace(frozen, header=relocated_header(frozen.header, layout.moves), run=run)
 
 
 def relocated_header(header: ManifestHeader, moves: Moves) -> ManifestHeader:

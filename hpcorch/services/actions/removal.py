@@ -18,7 +18,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.ledger.reading.directories import removal_of
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import DirectoryRemoved
-from hpcorch.model.ids import format_ranges
+from hpcorch.model.ids import named_runs
 from hpcorch.model.states import Backend, RunState
 from hpcorch.services.actions.control import dropped, open_control
 from hpcorch.services.actions.own_files import Files
@@ -192,8 +192,8 @@ def check_over(sweep: Sweep, ledger: Ledger) -> None:
     alive = [run.run for run in ledger.runs(sweep.id) if _is_alive(run)]
     if alive:
         raise UsageError(
-            f"runs {format_ranges(alive)} of sweep {sweep.id} are not over: cancel them first with"
-            f" `hpcorch cancel {sweep.id}`, or wait for them"
+            f"{named_runs(alive)} of sweep {sweep.id} {'is' if len(alive) == 1 else 'are'} not over: cancel what is"
+            f" left with `hpcorch cancel {sweep.id}`, or wait for it"
         )
 
 

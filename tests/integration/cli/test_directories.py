@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.journal.sweep_folder import set_aside
+from tests.support.apps import App
 from tests.support.command_line import CommandLine
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep
 
@@ -233,3 +234,18 @@ def test_rm_gives_up_runs_that_were_never_submitted(project: Path, hpcorch: Comm
     sweep.ingest()
     assert "runs 0-1, which were never submitted: given up" in hpcorch(*at(project), "rm", SWEEP, "--yes").out
     assert "2 CANCELLED" in hpcorch(*at(project), "status").out
+
+
+def test_a_retry_in_a_project_that_was_moved_works_where_it_is_now(
+    locally: App, hpcorch: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = f"hydra.sweep.dir={locally.folder}/out"
+    assert locally.launch("x=1", "fail=1", absolute).returncode == 1
+    here = locally.folder.rename(locally.folder.with_name("elsewhere"))
+    monkeypatch.chdir(here)
+    (here / "app.py").write_text("raise SystemExit('the live file')\n")
+    (here / "conf" / "config.yaml").unlink()
+    assert hpcorch("retry", "last").code == 1
+    assert "ValueError: no good: 1" in hpcorch("logs", "last").out
+    assert (here / "out" / "0" / ".hydra").is_dir()
+    assert not locally.folder.exists()
