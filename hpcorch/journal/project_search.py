@@ -114,6 +114,8 @@ def may_serve(project: Path) -> bool:
     """
     state = project / STATE_DIR
     owner = stranger(state)
+    if owner is None and state.exists() and not os.access(state, os.X_OK):
+        return False  # root's, closed to others
     if owner is None or has_joined(state):
         return True
     group = shared_with_us(state)

@@ -148,12 +148,35 @@ def _own_folder(base: Path) -> None:
     """Make the folder. Where anybody may write, as in /tmp, another user may have been there first."""
     with contextlib.suppress(FileExistsError):
         make_folder(base, exist_ok=False)
-    found = base.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if not _is_private(base):
         raise UnavailableError(
             f"the snapshot of the code is not unpacked below {base}, because others could change it there: it has"
             " to be a folder of your own that only you can write to. Remove it, or name another one"
         )
+
+
+def _is_private(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def folder_beside(base: Path) -> Path | None:
+    """A private folder to unpack in where somebody else has taken the name of the usual one.
+
+    :return: the one that was made the last time, or a new one; None if the name is not taken, or there can be none
+    """
+    try:
+        if _is_private(base):
+            return None
+        with os.scandir(base.parent) as found:
+            beside = sorted(Path(one.path) for one in found if one.name.startswith(f"{base.name}."))
+        if mine := [folder for folder in beside if _is_private(folder)]:
+            return mine[0]
+        from tempfile import mkdtemp  # seldom
+
+        return Path(mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    except OSError:
+        return None
 
 
 def _busy(base: Path, digest: str) -> UnavailableError:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from hpcorch.journal.manifest import SnapshotPlace
 from hpcorch.model.drift import Aspect, Severity
 from hpcorch.model.processes import SNAPSHOT_VARIABLE
 from hpcorch.provenance.code.import_paths import Move, imported_from, module_files
-from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
+from hpcorch.provenance.code.unpacking import UnpackedCode, folder_beside, remove_unused, unpack
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
+from hpcorch.runtime.context.output import say
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen, is_ours
 from hpcorch.slurm.job_environment import temporary_folders
 
@@ -192,4 +194,10 @@ def _unpacked(place: SnapshotPlace, bases: Sequence[Path]) -> tuple[UnpackedCode
         except UnavailableError as error:
             problem = problem or error
     assert problem is not None
+    for base, other in ((base, folder_beside(base)) for base in bases):
+        if other is not None:
+            with suppress(UnavailableError):
+                unpacked = unpack(Path(place.archive), place.digest, other)
+                say(f"{base} is not a folder of yours alone, so the code is unpacked below {other}")
+                return unpacked, other
     raise problem

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcorch.errors import HpcorchError, RecordGoneError, UnavailableError, UsageError
+from hpcorch.errors import HpcorchError, RecordError, RecordGoneError, UnavailableError, UsageError
+from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger
 from hpcorch.ledger.reading.refusals import refused_submissions
 from hpcorch.model.entities import Launch, Run
@@ -26,6 +27,7 @@ from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionForm
 from hpcorch.services.actions.control import Control, open_control
 from hpcorch.services.actions.local_rounds import run_with_retries
 from hpcorch.services.local.pool import LocalPool
+from hpcorch.services.recording.sweep import record_environment
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
@@ -171,12 +173,23 @@ class Retry:
         journal, client = self.control.reconciler.journal, self.control.client
         submitted: list[SubmittedRuns] = []
         try:
+            self._record_environment(journal.layout)
             for launch, portion in self._portions(plan):
                 again = self._again(launch, portion.runs, portion.keys)
                 submitted.append(submit_array(journal, again.request(os.environ), client))
         except HpcorchError as error:
             return submitted, error
         return submitted, None
+
+    def _record_environment(self, layout: SweepLayout) -> None:
+        """For what is submitted later; that of the launch is removed once all runs are over."""
+        try:
+            record_environment(layout, os.environ)
+        except OSError as error:
+            raise RecordError(
+                f"the environment cannot be recorded in {layout.state} ({error.strerror}): free space or inodes"
+                " there; nothing was submitted"
+            ) from error
 
     def run_here(self, tick: Callable[[Mapping[RunState, int]], None], tell: Callable[[str], None]) -> RetryResult:
         """Run what is to be run again on this machine, and return when it is over.

@@ -20,6 +20,7 @@ the original's anchor is noted beside it. Left out are logs, and the environment
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.errors import RecordError, UnavailableError, UsageError
 from hpcorch.journal.access import make_folder, open_new
 from hpcorch.journal.archives import is_sound
 from hpcorch.journal.files import open_regular, write_whole
@@ -94,6 +95,7 @@ def write_bundle(
     :param report: makes the report for people
     :raises UsageError: the directory exists
     :raises UnavailableError: it cannot be written, or the record of the sweep is gone
+    :raises RecordError: a file of the record is none, or a link of another user's
     """
     found = audit(ledger, [selector])
     evidence = _evidence(ledger, selector)
@@ -117,6 +119,8 @@ def write_bundle(
         _write_json(directory / ABOUT, about)
         files = seal(directory)
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            raise RecordError(f"{error.filename} cannot be part of a bundle: {error.strerror}") from error
         raise UnavailableError(
             f"the bundle cannot be written to {directory} ({error.strerror}: {error.filename}): free some space"
             " there, remove the directory and try again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import socket
@@ -22,34 +23,60 @@ from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, 
 from hpcorch.journal.sweep_folder import take
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
 from hpcorch.model.states import Backend
+from hpcorch.provenance.secrets import secret_variable
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
 from hpcorch.users import own_name
+
+_log = logging.getLogger(__name__)
+# Of the login session alone: another one's are as good, and none are, too.
+_OF_A_SESSION = frozenset({"SSH_AUTH_SOCK", "XAUTHORITY", "KRB5CCNAME"})
 
 
 def record_environment(layout: SweepLayout, environ: Mapping[str, str]) -> None:
     """Write down the environment of a sweep's first launch, for its owner alone. Later launches change nothing.
 
+    Of variables that look like secrets only the names are written. Jobs that are submitted now get them from this
+    process, as with plain sbatch; what is submitted later gets them from who submits it.
+
     :raises OSError: it cannot be written
     """
     if not layout.environment.exists():
+        told = {name: None if secret_variable(name, value) else value for name, value in environ.items()}
         # Bytes that are no text survive: JSON writes their surrogates as escapes.
-        content = json.dumps(dict(environ), sort_keys=True).encode("ascii")
+        content = json.dumps(told, sort_keys=True).encode("ascii")
         write_whole(layout.environment, content, access=PRIVATE)
 
 
 def recorded_environment(layout: SweepLayout) -> dict[str, str]:
-    """The environment of the sweep's first launch.
+    """The environment of the sweep's first launch; variables that look like secrets are this process's.
 
     :raises RecordError: it is not there, or is damaged
     """
     try:
         found = json.loads(read_regular(layout.environment, own=True))
-        return {str(name): str(value) for name, value in found.items()}
+        secrets = {name for name, value in found.items() if value is None}
+        own = {name: os.environ[name] for name in secrets & os.environ.keys()}
+        if missing := sorted(secrets - own.keys() - _OF_A_SESSION):
+            _log.warning(
+                "%s: what is submitted now has not the variables %s of the launch, which look like secrets and are"
+                " not recorded: set them, or leave that to the sweep's keeper",
+                layout.directory,
+                ", ".join(missing),
+            )
+        return {str(name): str(value) for name, value in found.items() if value is not None} | own
     except (OSError, ValueError, AttributeError) as error:
         raise RecordError(
             f"the environment of the launch cannot be read from {layout.environment} ({error}): without it nothing"
             " is submitted by itself; `hpcorch retry` uses your shell's"
         ) from error
+
+
+def forget_environment(layout: SweepLayout) -> None:
+    """Remove the environment that was written down: nothing will be submitted with it.
+
+    :raises OSError: it cannot be removed
+    """
+    layout.environment.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +185,6 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
             write_whole(layout.task(first), frozen.task)
         facts = [] if frozen.program is None else record_frozen(frozen.program, layout, first)
         manifest_digest = write_manifest(manifest, frozen.header, frozen.bases, frozen.runs)
-        if frozen.header.backend is Backend.SLURM:
-            record_environment(layout, os.environ)
         planned = LaunchPlanned(
             first_run=first,
             count=frozen.header.count,
@@ -168,7 +193,10 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
             task_digest=frozen.header.task_digest,
             options=dict(frozen.options),
         )
-        journal.append(*facts, *reused, planned, durable=True)
+        with journal.locked():  # or who has seen the launches before over would remove the environment of this one
+            if frozen.header.backend is Backend.SLURM:
+                record_environment(layout, os.environ)
+            journal.append(*facts, *reused, planned, durable=True)
     except OSError as error:
         raise RecordError(
             f"the launch of {frozen.header.called} cannot be recorded in {layout.state} ({error.strerror}): free"

@@ -20,9 +20,9 @@ from hpcorch.journal.control import ControlHistory
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import Backend, RunState
+from hpcorch.model.states import Backend, RunState, SubmissionState
 from hpcorch.resources.profile.profile import Profile
-from hpcorch.services.recording.sweep import recorded_environment
+from hpcorch.services.recording.sweep import forget_environment, recorded_environment
 from hpcorch.services.site.project_profile import load_profile, project_at, throttle_capacities
 from hpcorch.services.submission.arrays import ArrayPlan, SubmitRoom, portions
 from hpcorch.services.submission.earlier_elements import end_elements
@@ -119,6 +119,8 @@ class _Tender:
                 state = self._while_due(state, patience_s)
             self._rebalance(state.history)
             again = awaited(state)
+            if not again and self._is_over(state):
+                self._forget_environment()
         except HpcorchError as error:
             self.troubles.append(error)
         except OSError as error:
@@ -132,6 +134,23 @@ class _Tender:
             troubles=tuple(self.troubles),
             awaited=again,
         )
+
+    def _is_over(self, state: SweepState) -> bool:
+        """Whether nothing of the sweep can be submitted any more, unless somebody asks for it."""
+        open_ones = (SubmissionState.INTENDED, SubmissionState.UNKNOWN, SubmissionState.ACCEPTED)
+        states = self.reconciler.ledger.counts(self.reconciler.sweep)
+        return (
+            all(one.is_final and one is not RunState.LOST for one in states)
+            and not any(one.state in open_ones for one in state.history.submissions.values())
+            and not decide(state)
+        )
+
+    def _forget_environment(self) -> None:
+        """Under the lock, since another launch may be about to be recorded."""
+        if self.reconciler.layout.environment.exists():
+            with self.reconciler.journal.locked():
+                if self._is_over(self._state_now()):
+                    forget_environment(self.reconciler.layout)
 
     def _while_due(self, state: SweepState, patience_s: float) -> SweepState:
         """Do what there is to do, until nothing is left that was not tried; the state afterwards.

@@ -42,7 +42,7 @@ from hpcorch.provenance.code.import_paths import (
 from hpcorch.provenance.code.project import Project
 from hpcorch.provenance.code.signature import files
 from hpcorch.provenance.code.sources import collect
-from hpcorch.provenance.code.unpacking import UnpackedCode, remove_unused, unpack
+from hpcorch.provenance.code.unpacking import UnpackedCode, folder_beside, remove_unused, unpack
 from tests.support import processes
 
 HOSTILE = [
@@ -462,6 +462,22 @@ def test_unused_code_is_removed_and_used_code_is_not(root, tmp_path):
     assert remove_unused(base, days=1) == [code.digest]
     assert list(base.iterdir()) == []
     assert remove_unused(tmp_path / "nowhere", days=1) == []
+
+
+def test_where_somebody_else_has_taken_the_name_of_the_folder_one_beside_it_is_made_once(tmp_path):
+    (tmp_path / "own").mkdir(mode=0o700)
+    assert folder_beside(tmp_path / "own") is None
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for name in ("file", "link", "open"):
+        (tmp_path / f"{name}.theirs").symlink_to(tmp_path / "own")
+        made = folder_beside(tmp_path / name)
+        assert made.is_relative_to(tmp_path), "a link is not followed"
+        assert (made.lstat().st_mode & 0o777, made.is_symlink()) == (0o700, False)
+        assert folder_beside(tmp_path / name) == made
+    assert folder_beside(tmp_path / "nowhere" / "x") is None
 
 
 def test_a_folder_that_others_could_change_is_not_used(root, tmp_path):

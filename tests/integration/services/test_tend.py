@@ -232,15 +232,32 @@ def test_a_keeper_that_slurm_refuses_is_told_and_does_no_harm(app, at_once, monk
     wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
 
 
-def test_what_is_submitted_later_gets_the_environment_of_the_launch(app, at_once, monkeypatch):
-    detached(
-        app, "+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false", COLOUR="green"
-    )
+def test_what_is_submitted_later_gets_the_environment_of_the_launch(app, at_once, monkeypatch, caplog):
+    keys = ("+x=1", "+failures=1", "hydra.launcher.max_retries=1", "hydra.launcher.keeper=false")
+    detached(app, *keys, COLOUR="green", MY_TOKEN="hidden")
     wait_until(lambda: is_over(app, "FAILED"))
+    recorded = app.layout().environment
+    assert stat.S_IMODE(recorded.stat().st_mode) == 0o600
+    assert not [path for path in app.folder.rglob("*") if path.is_file() and b"hidden" in path.read_bytes()]
     monkeypatch.setenv("COLOUR", "red")
-    wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    with caplog.at_level("WARNING"):
+        wait_until(lambda: come_by(app) and app.states() == ["COMPLETED"])
     assert (app.folder / "tries-1").read_text() == "green\ngreen\n"
-    assert stat.S_IMODE(app.layout().environment.stat().st_mode) == 0o600
+    assert "has not the variables MY_TOKEN of the launch" in caplog.text
+    come_by(app)
+    assert not recorded.exists(), "nothing is submitted any more"
+
+
+def test_a_retry_of_what_was_over_records_its_own_environment(app, at_once, hpcorch, monkeypatch):
+    detached(app, "+x=1", "+failures=2", "hydra.launcher.keeper=false", COLOUR="green")
+    wait_until(lambda: is_over(app, "FAILED"))
+    come_by(app)
+    assert not app.layout().environment.exists()
+    monkeypatch.setenv("COLOUR", "red")
+    monkeypatch.setenv("FAKE_SLURM_CPUS", "0")  # it waits
+    assert hpcorch("retry").code == 0
+    assert json.loads(app.layout().environment.read_text())["COLOUR"] == "red"
 
 
 def test_the_command_says_what_it_did_and_does_nothing_twice(app, at_once, hpcorch):

@@ -56,6 +56,13 @@ def test_another_users_are_passed_over_with_a_line_that_says_how_to_use_them(
     assert "--ledger" in told
 
 
+def test_a_folder_of_roots_that_is_closed_to_others_is_passed_over(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != project / ".hpcorch")
+    assert find_ledger(project / "below") is None
+
+
 def recorded(user: str, directory: Path) -> Sweep:
     fact = created(directory=str(directory), user=user)
     return fold_sweep(Event(sweep=SWEEP, source=CONTROL_SOURCE, seq=0, time="", fact=fact))
