@@ -108,9 +108,10 @@ class LedgerFile:
             yield hold
 
     def _refused(self, error: OSError) -> UnavailableError:
-        return UnavailableError(
-            f"the ledger {self.path} cannot be opened ({error.strerror or error}): {permission(self.path)}"
-        )
+        cure = "check that the folder is yours and mounted read-write"
+        if isinstance(error, PermissionError):
+            cure = permission(self.path)
+        return UnavailableError(f"the ledger {self.path} cannot be opened ({error.strerror or error}): {cure}")
 
     def _connect(self, hold: Hold | None) -> LedgerConnection:
         connection = connect_writer(self.path, alone=self.is_alone) if self._write else self._reader(hold)

@@ -100,11 +100,15 @@ class Ledger(LedgerReading):
             connection.executemany(QUERIES["settle"], [(key, name) for name in sources])
 
     def rebuild(self) -> int:
-        """Rebuild from the events every table, and what of the schema was altered; how many runs were folded."""
+        """Rebuild from the events every table, and what of the schema was altered; how many runs were folded.
+
+        Journals are read from their beginnings at the next look, which adds what is missing.
+        """
         from hpcorch.ledger.schema.migrations import restore  # those that only read or store need no sqlite-utils
 
         with self._file.opened() as connection, transaction(connection), collector_paused():
             restore(connection)
+            connection.execute(QUERIES["forget_offsets"])
             return projection.rebuild(connection)
 
     # The whole ----------------------------------------------------------------------------------------------

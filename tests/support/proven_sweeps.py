@@ -75,7 +75,7 @@ def proven_sweep(
     """
     made = make_sweep(project, sweep=sweep)
     snapshot = freeze(made, code, environment)
-    made.submit([0, 1])
+    made.submit([0, 1], script=b"#!/bin/bash\nhpcorch\n")
     run_with_checkpoints(made, snapshot, scale)
     run_with_result_file(made, snapshot)
     made.ingest()

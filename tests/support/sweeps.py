@@ -100,18 +100,31 @@ class SweepOnDisk:
             node={},
         )
 
-    def submit(self, runs: Sequence[int], *, job_id: str = HERE, backend: str = "local", number: int = 0) -> None:
+    def submit(
+        self,
+        runs: Sequence[int],
+        *,
+        job_id: str = HERE,
+        backend: str = "local",
+        number: int = 0,
+        script: bytes | None = None,
+    ) -> None:
         """Record a submission that went through."""
+        token = f"{number:032x}"
+        path = self.layout.script(number, token)
+        if script is not None:
+            path.write_bytes(script)
         names = {HERE: pool_id(os.getpid()), GONE: f"{pool_id(os.getpid())}0"}
         self.record(
             ev.SubmissionIntended(
                 submission=number,
                 launch=0,
                 runs=format_ranges(runs),
-                token=f"{number:032x}",
+                token=token,
                 backend=backend,
                 host="login1",
-                script="",
+                script="" if script is None else self.layout.relative(path),
+                script_digest=None if script is None else digest(script),
             ),
             ev.SubmissionAccepted(submission=number, job_id=names.get(job_id, job_id)),
             ev.SubmissionReleased(submission=number),

@@ -21,8 +21,8 @@ _MEGABYTE = 1e6
 def command(place: Place, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove snapshots of code that no sweep refers to.
 
-    All ledgers in the project's .hpcorch folder count. A snapshot stays if any sweep in one of them refers to it,
-    or if it is younger than a day.
+    All ledgers in the project's .hpcorch folder count, and all sweep directories in the project's folder. A
+    snapshot stays if any sweep in one of them refers to it, or if it is younger than a day.
     """
     garbage = find_garbage(place.ledger_path())
     what = f"remove {_amount(len(garbage.unused), garbage.size)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from hpcorch import tunables
-from hpcorch.errors import NotFoundError
+from hpcorch.errors import NotFoundError, RecordError
 from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.reading.answers import Head, LaterEvents, SourceState, SweepSummary
 from hpcorch.ledger.reading.refusals import was_refused
@@ -77,12 +77,12 @@ class LedgerReading:
     def offset(self, sweep: str, source: str) -> int:
         """Where to go on reading one source: 0 if it is not known."""
         found = self._rows("source", self._known_key(sweep), source)
-        return int(found[0][1]) if found else 0
+        return max(0, int(found[0][1])) if found else 0
 
     @_opened_once
     def offsets(self, sweep: str) -> dict[str, int]:
         """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
-        return {name: offset for name, offset, _ in self._rows("sources", self._known_key(sweep))}
+        return {name: max(0, offset) for name, offset, _ in self._rows("sources", self._known_key(sweep))}
 
     def head(self) -> Head:
         """The end of the chain of events."""
@@ -149,8 +149,16 @@ class LedgerReading:
         ``last`` passes over sweeps that Slurm refused, as long as there is another.
 
         :raises NotFoundError: no sweep, or more than one, is selected
+        :raises RecordError: the ledger is damaged
         """
-        return next(self._summaries("read_sweep", self._selected(selector)))
+        name = self._selected(selector)
+        found = next(self._summaries("read_sweep", name), None)
+        if found is None:
+            raise RecordError(
+                f"the ledger {self.path} has the sweep {name}, and not what it is: `hpcorch ledger check` says what"
+                " is wrong"
+            )
+        return found
 
     def _selected(self, selector: str) -> str:
         if selector == LAST:

@@ -185,7 +185,8 @@ def _sources(connection: sqlite3.Connection, sweep: SweepKey, steps: Sequence[_S
             last += 1
             made.append((last, sweep.key, name))
             row = (last, 0)
-        sources[name] = _Source(key=row[0], offset=row[1], fresh=row[0] == last and bool(made))
+        # A negative one is damage, and what was read already may be read again.
+        sources[name] = _Source(key=row[0], offset=max(0, row[1]), fresh=row[0] == last and bool(made))
     connection.executemany(QUERIES["add_source"], made)
     return sources
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import UsageError
-from hpcorch.journal.layout import STATE_DIR, snapshots_folder
+from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
+from hpcorch.journal.reader import read_segment
 from hpcorch.ledger import Ledger
-from hpcorch.model.events import CodeFrozen
+from hpcorch.model.events import CONTROL_SOURCE, CodeFrozen
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.services.adoption.search import find_records
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REFERRED = f"SELECT DISTINCT json_extract(body, '$.digest') FROM v_events WHERE kind = '{CodeFrozen.kind}'"  # noqa: S608
@@ -49,7 +51,7 @@ class Garbage:
 
 
 def find_garbage(ledger: Path) -> Garbage:
-    """Look through the snapshots that lie beside a ledger, and through all ledgers beside it.
+    """Look through the snapshots beside a ledger, all ledgers there, and the project's sweep directories.
 
     :raises UsageError: the ledger is not in a project's folder, and has no snapshots beside it
     :raises RecordError: a ledger beside it cannot be read, so nobody knows what it refers to
@@ -62,6 +64,8 @@ def find_garbage(ledger: Path) -> Garbage:
         )
     ledgers = sorted({ledger, *_ledgers_in(ledger.parent)})
     referred = {digest for path in ledgers for digest in _referred(path)}
+    if ledger.parent.name == STATE_DIR:  # a ledger that was lost, and made anew, may not have them yet
+        referred.update(_referred_below(ledger.parent.parent, ledger))
     young = time.time() - tunables.UNRECORDED_SNAPSHOT_S
     unused: dict[str, int] = {}
     kept = kept_size = 0
@@ -91,6 +95,15 @@ def _ledgers_in(folder: Path) -> Iterator[Path]:
 def _referred(path: Path) -> set[str]:
     with Ledger.open(path) as ledger:
         return {row[0] for row in ledger.query(_REFERRED).rows}
+
+
+def _referred_below(project: Path, ledger: Path) -> Iterator[str]:
+    """What sweep directories in the project's folder refer to, whether or not the ledger has them."""
+    for found in find_records(project, ledger):
+        if isinstance(found, SweepLayout):
+            with suppress(OSError):
+                control = read_segment(found.control, sweep="", source=CONTROL_SOURCE, offset=0)
+                yield from (event.fact.digest for event in control.events if isinstance(event.fact, CodeFrozen))
 
 
 def remove_garbage(garbage: Garbage) -> None:

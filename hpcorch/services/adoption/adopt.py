@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import HpcorchError, NotFoundError, RecordError, RecordGoneError
+from hpcorch.journal.access import access_in
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.reader import creation_of, locate
@@ -128,22 +129,24 @@ def _project_of(ledger: Path) -> Path:
 def _own_records(folders: Iterable[Path], ledger: Path, passed_over: list[PassedOver]) -> Iterator[_Record]:
     """The records that may be taken in, each once; what was passed over is noted."""
     seen: set[Path] = set()
+    sharing = access_in(ledger.parent).group
     for folder in folders:
         for found in find_records(folder, ledger.absolute()):
             if isinstance(found, SweepLayout):
                 if found.state in seen:
                     continue
                 seen.add(found.state)
-            one = _own_record(found) if isinstance(found, SweepLayout) else found
+            one = _own_record(found, sharing) if isinstance(found, SweepLayout) else found
             if isinstance(one, PassedOver):
                 passed_over.append(one)
             else:
                 yield one
 
 
-def _own_record(layout: SweepLayout) -> _Record | PassedOver:
+def _own_record(layout: SweepLayout, sharing: int | None) -> _Record | PassedOver:
+    """:param sharing: the group that shares the ledger, whose members' sweeps are taken in like one's own"""
     other = stranger(layout.state) or stranger(layout.control)
-    if other is not None:
+    if other is not None and (sharing is None or access_in(layout.state).group != sharing):
         return PassedOver(path=layout.state, reason=f"it belongs to {other}")
     try:
         created = creation_of(layout)

@@ -100,6 +100,7 @@ class Evidence:
     :param is_over: whether all runs of the sweep are over, the others included
     :param place: None if the record is not where it should be
     :param sources: name -> sequence number -> event
+    :param read: name -> how many bytes of that journal the ledger has taken over
     :param written: run -> its attempts that wrote a journal
     :param launches: first run -> launch; so for code and environment
     :param reused: run -> whose result it took over
@@ -110,6 +111,7 @@ class Evidence:
     is_over: bool
     place: Place | None
     sources: Mapping[str, Mapping[int, Event]]
+    read: Mapping[str, int]
     written: Mapping[int, Sequence[AttemptId]]
     launches: Mapping[int, LaunchPlanned]
     codes: Mapping[int, CodeFrozen]
@@ -181,6 +183,7 @@ def gather(ledger: Ledger, sweep: Sweep, runs: Sequence[Run], place: Place | Non
         is_over=all(state.is_final for state in ledger.counts(sweep.id)),
         place=place,
         sources=sources,
+        read=ledger.offsets(sweep.id),
         written=written,
         launches={fact.first_run: fact for fact in decided if isinstance(fact, LaunchPlanned)},
         codes={fact.launch: fact for fact in decided if isinstance(fact, CodeFrozen)},

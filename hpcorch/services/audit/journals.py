@@ -89,6 +89,13 @@ def _examine(
         exam.error(f"journal {source}", f"{text} ({path})", run=run)
     if len(troubles) > _NAMED:
         exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
+    read, size = evidence.read.get(source, 0), sum(map(len, lines)) + max(0, torn)
+    if over and read > size:
+        text = (
+            f"the ledger says that {read} bytes of {path} were read, and it has {size}:"
+            " `hpcorch ledger rebuild` has it read again"
+        )
+        exam.error(f"journal {source}", text, run=run)
     if troubles:
         return
     if torn > 0 and over:

@@ -311,12 +311,14 @@ def test_gc_removes_only_old_snapshots_that_no_sweep_refers_to(hpcorch, sweep, t
     assert "nothing to remove" in hpcorch("gc", "--yes").out
 
 
-def test_gc_asks_every_ledger_of_the_project(hpcorch, sweep, tmp_path):
+def test_gc_asks_every_ledger_and_every_sweep_directory_of_the_project(hpcorch, sweep, tmp_path):
     (snapshot,) = (tmp_path / ".hpcorch" / "snapshots").iterdir()
     age(snapshot, 2)
     sweep.ledger_path.rename(tmp_path / ".hpcorch" / "old.db")
     finished_sweep(tmp_path, sweep=OTHER)
     assert "nothing to remove" in hpcorch("gc", "--yes").out
     (tmp_path / ".hpcorch" / "old.db").unlink()
+    assert "nothing to remove" in hpcorch("gc", "--yes").out
+    shutil.rmtree(sweep.layout.directory)
     assert hpcorch("gc", "--yes").code == 0
     assert not snapshot.exists()

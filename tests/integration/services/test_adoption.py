@@ -97,6 +97,18 @@ def test_another_users_sweeps_are_passed_over(sweep, disowned):
     assert f"{sweep.layout.state}: it belongs to" in reasons(done)
 
 
+def test_sweeps_of_the_group_that_shares_the_project_are_taken_in(sweep, disowned):
+    others = make_sweep(sweep.project, sweep=LATER)
+    sweep.ledger_path.parent.mkdir()
+    sweep.ledger_path.parent.chmod(0o2770)
+    for made in (sweep, others):
+        disowned(made.layout.state)
+    sweep.layout.state.chmod(0o2750)
+    done = adopt(sweep.ledger_path)
+    assert taken_in(done) == {SWEEP: 2}
+    assert f"{others.layout.state}: it belongs to" in reasons(done)
+
+
 def test_a_copy_does_not_take_the_place_of_the_sweep(sweep):
     copy = sweep.project / "aaa" / "copied"
     shutil.copytree(sweep.layout.directory, copy)

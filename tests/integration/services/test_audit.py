@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -20,6 +21,10 @@ from hpcorch.services.audit.audit import Audit, audit
 from hpcorch.services.audit.findings import Severity
 from tests.support.proven_sweeps import proven_sweep, without_triggers
 from tests.support.sweeps import SweepOnDisk
+
+# `scripts/test all` tries every byte.
+ALL = "HPCORCH_EXAMPLES" in os.environ
+SHARES = 8 if ALL else 1
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,14 @@ def parts(sweep: SweepOnDisk) -> list[tuple[Path, str]]:
     (checkpoint,) = layout.checkpoints(0).glob("*.ckpt")
     (weights,) = layout.checkpoints(0).glob("*.files/weights.bin")
     (snapshot,) = (sweep.project / ".hpcorch" / "snapshots").iterdir()
-    named = [layout.manifest(0), layout.task(0), launch / "environment.json", launch / "code.diff", checkpoint]
+    named = [
+        checkpoint,
+        layout.script(0, "0" * 32),
+        layout.manifest(0),
+        layout.task(0),
+        launch / "environment.json",
+        launch / "code.diff",
+    ]
     return [
         (layout.control, "journal control"),
         *((path, f"journal {path.stem}") for path in sorted(layout.journals.iterdir())),
@@ -101,6 +113,11 @@ def some(chance: random.Random, count: int) -> Callable[[range], list[int]]:
     return lambda all_: sorted({all_[0], all_[-1], *(chance.choice(all_) for _ in range(min(count, len(all_))))})
 
 
+def every(share: int) -> Callable[[range], list[int]]:
+    """All positions; several tests share them."""
+    return lambda all_: [position for position in all_ if position % SHARES == share]
+
+
 def test_an_untouched_sweep_is_fine(sweep):
     found = audited(sweep)
     assert (found.findings, found.exit_code) == ([], 0)
@@ -112,6 +129,7 @@ def test_an_untouched_sweep_is_fine(sweep):
         "environment": 1,
         "diff": 1,
         "snapshot": 1,
+        "batch script": 1,
         "result file": 1,
         "checkpoint": 1,
     }
@@ -123,9 +141,10 @@ def test_a_changed_byte_anywhere_is_reported_and_named(sweep):
 
 
 @pytest.mark.programs
-def test_changed_bytes_at_thousands_of_positions_are_all_reported_and_named(sweep):
+@pytest.mark.parametrize("share", range(SHARES))
+def test_changed_bytes_at_thousands_of_positions_are_all_reported_and_named(sweep, share):
     chance = random.Random(2)
-    assert missed(sweep, some(chance, 70), chance) == []
+    assert missed(sweep, every(share) if ALL else some(chance, 70), chance) == []
 
 
 @pytest.mark.parametrize("column", ["source", "source_seq", "sweep", "run"])
@@ -228,3 +247,19 @@ def test_a_logged_metric_that_was_forged_with_its_checksum_is_noticed(tmp_path):
     lines[number] = encode(MetricsLogged(entries=[[3, {"loss": 0.001}]]), seq=event.seq, time=event.time)
     journal.write_bytes(b"".join(lines))
     assert names(audited(made), lambda touched, text: touched == "journal 0.s0.r1" and "metrics" in text)
+
+
+def test_a_ledger_that_claims_to_have_read_more_than_there_is_is_noticed_and_reads_again(tmp_path):
+    made = proven_sweep(tmp_path)
+    with closing(sqlite3.connect(made.ledger_path)) as connection:
+        connection.execute("UPDATE sources SET offset = offset + 100000 WHERE name = '0.s0.r1'")
+        connection.execute("UPDATE sources SET offset = -5 WHERE name = '1.s0.r0'")
+        connection.commit()
+    assert names(audited(made), lambda touched, text: touched == "journal 0.s0.r1" and "were read" in text)
+    with Ledger.open(made.ledger_path, write=True) as ledger:
+        ledger.rebuild()
+    made.ingest()
+    found = audited(made)
+    assert (found.findings, found.exit_code) == ([], 0)
+    with Ledger.open(made.ledger_path) as ledger:
+        assert ledger.offset(made.id, "0.s0.r1") == made.layout.journals.joinpath("0.s0.r1.jsonl").stat().st_size

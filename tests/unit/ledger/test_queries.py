@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.ledger.schema.connection import QUERIES, VERSION, script, translated
@@ -22,6 +23,7 @@ def database() -> Iterator[sqlite3.Connection]:
         for name in ("events", "submission_index", "events_told_often", "projections", "views"):
             for statement in script(name):
                 connection.execute(statement)
+        MIGRATIONS.ensure_migrations_table(Database(connection))
         yield connection
 
 
@@ -68,7 +70,7 @@ def test_each_part_of_an_event_changes_its_hash() -> None:
         (sqlite3.OperationalError("database or disk is full"), UnavailableError, "quota"),
         (sqlite3.OperationalError("disk I/O error"), UnavailableError, "mounted"),
         (sqlite3.OperationalError("attempt to write a readonly database"), UnavailableError, "yours"),
-        (sqlite3.DatabaseError("file is not a database"), RecordError, "ledger check"),
+        (sqlite3.DatabaseError("file is not a database"), RecordError, "ledger adopt"),
     ],
 )
 def test_errors_of_sqlite_name_the_ledger_and_a_likely_cause(

@@ -334,6 +334,9 @@ ORDER BY min(e.seq)
 SELECT name, type, tbl_name, sql FROM sqlite_master
 WHERE tbl_name NOT IN ('_sqlite_migrations', 'sqlite_stat1', 'sqlite_stat4')
 
+-- name: forget_offsets
+UPDATE sources SET offset = 0 WHERE offset <> 0
+
 -- name: migrations
 SELECT name, applied_at FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id
 
