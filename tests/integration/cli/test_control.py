@@ -290,6 +290,7 @@ def test_retry_makes_one_array_a_launch(hpcorch, on_slurm):
 
 def test_two_retries_at_once_submit_once(hpcorch, on_slurm):
     frail(on_slurm)
+    (on_slurm.folder / "repaired").touch()  # what failed once more would rightly be retried by the slower one
     command = [sys.executable, "-c", "from hpcorch.cli.main import main; main()", "retry", "--json"]
     both = [processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [json.loads(one.communicate(timeout=120)[0])["runs"] for one in both]
