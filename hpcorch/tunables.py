@@ -233,7 +233,7 @@ LOG_TAIL_BYTES: Final = 8 * 1024
 # --- Ledger
 # A writer waits for readers, which are short; a reader waits no longer than a person would.
 LEDGER_WRITER_WAIT_S: Final = 30.0
-LEDGER_READER_WAIT_S: Final = 30.0
+LEDGER_READER_WAIT_S: Final = 60.0
 # For a query of the user's during which others wait; one that takes longer is asked of a copy.
 LEDGER_QUERY_S: Final = 2.0
 # A million runs' index pages are touched at random while attempts arrive; 64 MiB keep the inner ones.

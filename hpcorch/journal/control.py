@@ -159,7 +159,7 @@ class ControlJournal:
                     self._writer = None
 
     def _lock(self) -> AbstractContextManager[Hold]:
-        return exclusive(self.layout.lock, renew=self._renew)
+        return exclusive(self.layout.lock, guards=[self.layout.control], renew=self._renew)
 
     def _renew(self) -> None:
         with suppress(FileNotFoundError):

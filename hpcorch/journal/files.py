@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,7 +16,8 @@ from hpcorch.errors import ForeignFileError
 from hpcorch.journal.access import PRIVATE, Access, open_new
 from hpcorch.users import is_trusted, name_of
 
-_READING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_WAITING: Final = os.O_NONBLOCK | os.O_CLOEXEC
+_READING: Final = os.O_RDONLY | _NOT_WAITING
 
 
 def sync_directory(folder: Path) -> None:
@@ -59,15 +61,36 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def open_regular(path: Path, *, own: bool = False, within: Path | None = None) -> BinaryIO:
+def open_changing(path: Path, flags: int = 0) -> int:
+    """Open a file for reading that other hosts write to, for writing, too, if this user may.
+
+    For a file opened to be read alone an NFS server gives out a delegation, and lets writers wait until it has it
+    back (RFC 8881, section 10.4): more than a minute if the reader's host has died.
+
+    :param flags: more of them
+    :raises OSError: as :func:`os.open`
+    """
+    try:
+        return os.open(path, os.O_RDWR | _NOT_WAITING | flags)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    return os.open(path, _READING | flags)
+
+
+def open_regular(path: Path, *, own: bool = False, within: Path | None = None, changing: bool = False) -> BinaryIO:
     """Open a file for reading that has to be a regular one: for a FIFO of its name one would wait without end.
 
+    :param changing: other hosts write to it: see :func:`open_changing`
     :param own: it has to be this user's, too, since what it says is executed
     :param within: the folder of another user's that it has to lie in; no link below that is followed
     :raises OSError: it cannot be opened, is no regular file, or lies elsewhere
     :raises ForeignFileError: it belongs to another user
     """
-    descriptor = os.open(path, _READING) if within is None else _open_within(path, within)
+    if within is not None:
+        descriptor = _open_within(path, within)
+    else:
+        descriptor = open_changing(path) if changing else os.open(path, _READING)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -129,6 +152,16 @@ def status_now(path: Path) -> os.stat_result:
     """
     with open_regular(path) as file:
         return os.fstat(file.fileno())
+
+
+def see_anew(path: Path) -> None:
+    """Make this host ask the server how large a file is.
+
+    An sshfs that keeps attributes shows an earlier size, and so less of the content, even to who opens the file. A
+    change of one's own brings the present ones. What cannot be changed is seen as that file system likes.
+    """
+    with suppress(OSError):
+        os.utime(path, follow_symlinks=False)
 
 
 def server_time(folder: Path) -> float:

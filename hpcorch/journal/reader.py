@@ -8,7 +8,7 @@ who knows whether the writer may still live.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from hpcorch.errors import RecordError, RecordGoneError
@@ -16,6 +16,7 @@ from hpcorch.journal.files import open_regular, whole_lines
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, decode, is_unarchived
 from hpcorch.model.events import CONTROL_SOURCE, Event, SweepCreated
+from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -46,7 +47,7 @@ def read_segment(
     """
     events: list[Event] = []
     good = offset
-    with open_regular(path) as file:
+    with open_regular(path, changing=True) as file:
         size = os.fstat(file.fileno()).st_size
         stop = size if until is None else min(until, size)
         file.seek(offset)
@@ -62,20 +63,24 @@ def read_segment(
     return Segment(source=source, events=tuple(events), start=offset, end=good, rest=max(0, stop - good))
 
 
-def read_sweep(layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int]) -> Iterator[Segment]:
+def read_sweep(
+    layout: SweepLayout, *, sweep: str, offsets: Mapping[str, int], ended: Collection[AttemptId] = ()
+) -> Iterator[Segment]:
     """New events of a sweep's control journal and of all its attempt journals, the control journal first.
 
     What the ledger does not store is passed over.
 
     :param offsets: source -> where to go on reading; sources that are not named are read from the start.
         A source whose file has not grown is not opened.
+    :param ended: attempts from whose journals something is concluded now: these are opened, since a network file
+        system may show for up to a minute that a file has not grown
     :raises OSError: the sweep directory cannot be read
     """
     yield read_segment(layout.control, sweep=sweep, source=CONTROL_SOURCE, offset=offsets.get(CONTROL_SOURCE, 0))
     for attempt in layout.attempts():
         path, source = layout.journal(attempt), str(attempt)
         offset = offsets.get(source, 0)
-        if path.stat().st_size > offset:
+        if attempt in ended or path.stat().st_size > offset:
             yield read_segment(path, sweep=sweep, source=source, offset=offset, archived_only=True)
 
 

@@ -28,7 +28,6 @@ from hpcorch.ledger.schema.connection import (
     LedgerConnection,
     connect_reader,
     connect_writer,
-    is_interrupted,
     journal_of,
     lock_of,
     translated,
@@ -97,9 +96,9 @@ class LedgerFile:
         with ExitStack() as stack:
             hold = None
             try:
-                hold = stack.enter_context(
-                    exclusive(lock_of(self.path), wait_s=wait_s, renew=partial(renew, self.path))
-                )
+                files = (self.path, journal_of(self.path))
+                lock = exclusive(lock_of(self.path), wait_s=wait_s, guards=files, renew=partial(renew, self.path))
+                hold = stack.enter_context(lock)
             except UnavailableError as error:
                 if isinstance(error.__cause__, PermissionError) and self._write:
                     raise self._refused(error.__cause__) from error
@@ -114,7 +113,10 @@ class LedgerFile:
         return UnavailableError(f"the ledger {self.path} cannot be opened ({error.strerror or error}): {cure}")
 
     def _connect(self, hold: Hold | None) -> LedgerConnection:
-        connection = connect_writer(self.path, alone=self.is_alone) if self._write else self._reader(hold)
+        if self._write:
+            connection = connect_writer(self.path, alone=self.is_alone)
+        else:
+            connection = connect_reader(self.path, puts_right=hold is not None)
         try:
             found = _version(connection, self.path)
             if not (found or self._create or self.is_alone) and self.path.stat().st_size == 0:
@@ -132,16 +134,6 @@ class LedgerFile:
             connection.close()
             raise
         return connection
-
-    def _reader(self, hold: Hold | None) -> LedgerConnection:
-        try:
-            return connect_reader(self.path)
-        except sqlite3.OperationalError as error:
-            if hold is None or not is_interrupted(error, self.path):
-                raise
-        with closing(connect_writer(self.path)) as writer:  # a writer died in the middle
-            writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        return connect_reader(self.path)
 
     def _bring_up_to_date(self) -> None:
         with closing(connect_writer(self.path)) as writer:
@@ -178,7 +170,7 @@ def _copied(path: Path, fresh: Path) -> bool:
         if before[0] is None:
             return False
         for source, target in ((path, fresh), (journal_of(path), journal_of(fresh))):
-            with suppress(FileNotFoundError), open_regular(source) as file, _written(target) as copy:
+            with suppress(FileNotFoundError), open_regular(source, changing=True) as file, _written(target) as copy:
                 shutil.copyfileobj(file, copy, tunables.READ_BYTES)
         if before == (_state(path), _state(journal_of(path))):
             return True
@@ -195,7 +187,7 @@ def _written(path: Path) -> Iterator[BinaryIO]:
 def _state(path: Path) -> tuple[int, int, int] | None:
     """What changes with a file's content; the server is asked, since the file is opened."""
     try:
-        with open_regular(path) as file:
+        with open_regular(path, changing=True) as file:
             status = os.fstat(file.fileno())
     except FileNotFoundError:
         return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from hpcorch.journal.access import open_new
-from hpcorch.journal.files import server_time, write_all
+from hpcorch.journal.files import open_changing, server_time, write_all
 from hpcorch.journal.lock.holder import LENGTH, Content
 
 _NOT_TO_WRITE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
@@ -80,7 +80,7 @@ class LockFiles:
 
         :raises FileNotFoundError: it is gone
         """
-        descriptor = os.open(self.file(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_changing(self.file(number), os.O_NOFOLLOW)
         try:
             return Content.parse(os.read(descriptor, 2 * LENGTH)), os.fstat(descriptor).st_mtime
         finally:

@@ -6,14 +6,14 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.files import steady
+from hpcorch.journal.files import see_anew, steady
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
 from hpcorch.journal.lock.watch import Standing, Watch
@@ -30,11 +30,16 @@ class LockLostError(UnavailableError):
 
 @contextmanager
 def exclusive(
-    path: Path, *, wait_s: float | None = None, renew: Callable[[], None] | None = None
+    path: Path,
+    *,
+    wait_s: float | None = None,
+    guards: Sequence[Path] = (),
+    renew: Callable[[], None] | None = None,
 ) -> Iterator[Hold]:
     """Hold the lock at ``path``. Reentrant within a thread.
 
     :param wait_s: seconds to wait for another holder, ``LOCK_WAIT_S`` by default; 0 tries once
+    :param guards: files that change under the lock: seen as they are, if another host may have changed them
     :param renew: replaces what the lock guards by copies; called first if the holder before did not give it back
     :raises UnavailableError: another holder kept it, or the lock cannot be written
     :raises LockLostError: at the end of the block: it was taken over meanwhile, so what was written may be lost
@@ -47,6 +52,9 @@ def exclusive(
     try:
         with _told(path):
             hold.acquire(tunables.LOCK_WAIT_S if wait_s is None else wait_s)
+        if hold.comes_from_elsewhere:
+            for file in guards:
+                see_anew(file)
         if hold.took_over and renew is not None:
             with hold.torn_on_error():
                 renew()
@@ -85,11 +93,13 @@ class Hold:
     :ivar thread: which thread holds it
     :ivar holder: this process, as others see it
     :ivar took_over: whether the one before has not given it back
+    :ivar comes_from_elsewhere: whether the one before may have been on another host
     """
 
     def __init__(self, path: Path) -> None:
         self.thread = threading.get_ident()
         self.took_over = False
+        self.comes_from_elsewhere = True
         folder = path.parent.stat()
         self.key = (folder.st_dev, folder.st_ino, path.name)
         self.holder = Holder.this_process()
@@ -153,6 +163,7 @@ class Hold:
             watch.number = 0
             return False
         self.took_over = standing is Standing.DEAD
+        self.comes_from_elsewhere = watch.holder is None or not watch.holder.is_here
         self._files.remove(*seen[:-1])
         return True
 

@@ -63,13 +63,16 @@ def _check_regular(path: Path) -> None:
         raise RecordError(f"{path} is not a regular file, and so no ledger: move it away, or name another one")
 
 
-def connect_reader(path: Path) -> LedgerConnection:
+def connect_reader(path: Path, *, puts_right: bool = False) -> LedgerConnection:
     """A connection that cannot write, to a file that is there.
 
+    :param puts_right: undo first what a writer left half done; the caller holds the ledger's lock. The file is
+        opened as for writing then, as far as this user may: for one opened to be read alone an NFS server gives out
+        a delegation, which the next writer has to wait for if this host dies (RFC 8881, section 10.4)
     :raises RecordError: it is no regular file
     """
     _check_regular(path)
-    connection = _connect(path, "ro", tunables.LEDGER_READER_WAIT_S)
+    connection = _connect(path, "rw" if puts_right else "ro", tunables.LEDGER_READER_WAIT_S)
     with _closed_on_error(connection):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA query_only=ON")
@@ -93,11 +96,6 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
-
-
-def is_interrupted(error: sqlite3.OperationalError, path: Path) -> bool:
-    """Whether reading failed because a dead writer's journal must be rolled back first, which takes writing."""
-    return "locked" not in str(error) and journal_of(path).exists()
 
 
 def journal_of(path: Path) -> Path:

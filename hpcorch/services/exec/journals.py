@@ -93,7 +93,7 @@ class StepJournal(CommandJournal):
         steps = 0
         try:
             make_record_folder(self._lock.parent)
-            with exclusive(self._lock, renew=self._renew):
+            with exclusive(self._lock, guards=[self._path], renew=self._renew):
                 events = _events(self._path)
                 steps = sum(isinstance(event.fact, CommandStarted) for event in events)
                 with JournalWriter.resume(self._path) as writer:

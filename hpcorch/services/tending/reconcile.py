@@ -20,7 +20,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.ledger.writing.expansion import manifests_in
 from hpcorch.model.entities import SBATCH, Run
 from hpcorch.model.events import JobObserved, SweepCreated
-from hpcorch.model.ids import utc_now
+from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import RunState
 from hpcorch.services.local.processes import orphaned
@@ -88,7 +88,7 @@ class Reconciler:
         """What became of the sweep directory, and what to do; None if it is there."""
         return self.journal.why if isinstance(self.journal, LedgerJournal) else None
 
-    def ingest(self, *, note: bool = False) -> None:
+    def ingest(self, *, note: bool = False, ended: Collection[AttemptId] = ()) -> None:
         """Take over what the journals have new. Cheap when there is nothing.
 
         The ledger notes the time of a look that has news, but of a script's jobs Slurm alone can tell.
@@ -96,11 +96,13 @@ class Reconciler:
         If the sweep directory is gone, there is nothing to take over until it is back.
 
         :param note: note the time of this look in any case
+        :param ended: attempts that Slurm says are over: what their journals say is read, however old a view of the
+            file system this host has
         :raises RecordError: the record is damaged, or incomplete
         """
         if self.is_gone or owner(self.layout) != self.sweep:  # another sweep's may have its place
             self.find_journal()
-        segments = [] if self.is_gone else self._news()
+        segments = [] if self.is_gone else self._news(ended)
         if note or any(segment.end > segment.start for segment in segments):
             looked = note or not self._is_script(segments)
             self.ledger.ingest(self.sweep, segments, manifests_in(self.layout), looked=looked)
@@ -115,9 +117,9 @@ class Reconciler:
         except NotFoundError as error:  # the ledger has nothing of it yet
             raise RecordError(f"there is no record of sweep {self.sweep} in {self.layout.directory}") from error
 
-    def _news(self) -> list[Segment]:
+    def _news(self, ended: Collection[AttemptId]) -> list[Segment]:
         try:
-            return list(read_sweep(self.layout, sweep=self.sweep, offsets=self._offsets()))
+            return list(read_sweep(self.layout, sweep=self.sweep, offsets=self._offsets(), ended=ended))
         except FileNotFoundError as error:
             raise RecordError(
                 f"{error.filename} is missing in the record of sweep {self.sweep}: put it back; the ledger keeps"
@@ -168,7 +170,7 @@ class Reconciler:
             facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
             facts = with_output_files(facts, self._output_file)
             self._append(certain(facts, known), known)
-        self.ingest(note=True)
+        self.ingest(note=True, ended={fact.attempt for fact in facts if fact.job_state.is_final})
         return any(row.state is JobState.RUNNING for row in rows)
 
     def _ask(

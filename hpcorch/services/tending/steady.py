@@ -6,7 +6,7 @@ The sweep directory holds all events, so whoever waits for a sweep needs no ledg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
 from hpcorch.ledger import Ledger
 from hpcorch.ledger.schema.cures import adoption
 from hpcorch.model.entities import Sweep
+from hpcorch.model.ids import AttemptId
 from hpcorch.services.tending.reconcile import Reconciler
 
 _T = TypeVar("_T")
@@ -90,16 +91,16 @@ class SteadyReconciler(Reconciler):
             self._in_use = self._projects()
         return self._in_use
 
-    def ingest(self, *, note: bool = False) -> None:
+    def ingest(self, *, note: bool = False, ended: Collection[AttemptId] = ()) -> None:
         """As :meth:`Reconciler.ingest`; a ledger that cannot be used is no error."""
         if time.monotonic() < self._try_at:
-            self._stand_in(note=note)
+            self._stand_in(note=note, ended=ended)
             return
         try:
             self._in_use = self._projects()
-            super().ingest(note=note)
+            super().ingest(note=note, ended=ended)
         except LEDGER_TROUBLES as error:
-            self._stand_in(note=note)  # fails likewise if the sweep's record is the trouble
+            self._stand_in(note=note, ended=ended)  # fails likewise if the sweep's record is the trouble
             self._say(f"{error}; sweep {self.sweep} goes on by its journals meanwhile")
             return
         self._is_behind = False
@@ -141,11 +142,11 @@ class SteadyReconciler(Reconciler):
         """Whether there is a folder for it. Where the whole project is gone, nobody wants that back."""
         return self._path.parent.parent.is_dir()
 
-    def _stand_in(self, *, note: bool = False) -> None:
+    def _stand_in(self, *, note: bool = False, ended: Collection[AttemptId] = ()) -> None:
         """Use a ledger of this process's own, and leave the project's alone for a while."""
         try:
             self._in_use = self._made()
-            super().ingest(note=note)
+            super().ingest(note=note, ended=ended)
         except BaseException:
             self._in_use = None
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +131,7 @@ class Throttles:
             force = False
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(exclusive(self._files.lock, wait_s=tunables.THROTTLE_LOCK_WAIT_S))
+                    stack.enter_context(self._lock(tunables.THROTTLE_LOCK_WAIT_S))
                 except UnavailableError:
                     return done  # its holder sees the mark
                 done = self._take_turn(capacities, done)
@@ -142,8 +142,11 @@ class Throttles:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._make_folder()
-        with exclusive(self._files.lock):
+        with self._lock():
             yield
+
+    def _lock(self, wait_s: float | None = None) -> AbstractContextManager[object]:
+        return exclusive(self._files.lock, wait_s=wait_s, guards=[self._files.state])
 
     def _make_folder(self) -> None:
         with on_disk(self._folder):

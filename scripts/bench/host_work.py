@@ -1,0 +1,94 @@
+"""What a host does in hosts.py: ``host_work.py work NAME FOLDER``, and ``host_work.py judge FOLDER`` in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from synthetic import control, journals, segment
+
+from hpcorch.errors import HpcorchError
+from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.reader import owner
+from hpcorch.ledger import Ledger, manifests_in
+from hpcorch.model.events import ControlRequested
+
+RUNS = 10  # of a sweep that is stored
+LAUNCH_EACH = 8  # turns
+
+
+def work(name: str, folder: Path) -> None:
+    """Turn after turn until killed; a line for each thing that is done for good."""
+
+    turn = 0
+    while True:
+        turn += 1
+        try:
+            _turn(f"{name}-{time.time_ns()}", folder, launches=turn % LAUNCH_EACH == 0)
+        except (HpcorchError, OSError) as error:
+            _say("failed", str(error).replace("\n", " "))
+            time.sleep(0.5)
+
+
+def _turn(sweep: str, folder: Path, *, launches: bool) -> None:
+
+    path = folder / ".hpcorch" / "ledger.db"
+    layout = SweepLayout(folder / sweep)
+    segments = [segment(sweep, "control", control(layout, sweep, 0, RUNS), 0), *journals(sweep, range(RUNS))]
+    ledger = Ledger.open(path, write=True, create=True)
+    ledger.ingest(sweep, segments, manifests_in(layout))
+    _say("stored", sweep)
+    shutil.rmtree(layout.directory)
+    shared = ControlJournal(SweepLayout(folder / "shared"), "shared")
+    note = ControlRequested(submission=0, action="hold", runs="0", user=sweep, uid=os.getuid(), host=sweep[0])
+    shared.append(note, durable=True)
+    _say("noted", sweep)
+    if sweep not in {summary.sweep.id for summary in Ledger.open(path).sweeps()}:
+        _say("missed", sweep)
+    if launches:
+        _launch(folder, sweep)
+
+
+def _launch(folder: Path, sweep: str) -> None:
+    """A sweep of two runs, of which one fails at first, and a retry of it."""
+    directory = folder / "launched" / sweep
+    argv = ["program.py", "-m", "hydra/launcher=hpcorch_local", f"hydra.sweep.dir={directory}", "+x=1,2"]
+    launched = subprocess.run([sys.executable, *argv], cwd=folder, capture_output=True, text=True, check=False)
+    made = owner(SweepLayout(directory))
+    if made is None:
+        _say("failed", launched.stderr.strip().replace("\n", " ")[-300:])
+        return
+    retry = [str(Path(sys.executable).with_name("hpcorch")), "retry", made]
+    done = subprocess.run(retry, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        _say("launched", made)
+    else:
+        _say("failed", (done.stdout + done.stderr).strip().replace("\n", " ")[-300:])
+
+
+def _say(kind: str, text: str) -> None:
+    print(kind, text, flush=True)
+
+
+def judge(folder: Path) -> None:
+    """Print what is on record in the end, as JSON."""
+
+    ledger = Ledger.open(folder / ".hpcorch" / "ledger.db")
+    counts = {one.sweep.id: {state.value: n for state, n in one.counts.items()} for one in ledger.sweeps()}
+    noted = [
+        request.user for request in ControlJournal(SweepLayout(folder / "shared"), "shared").history().requests
+    ]
+    findings = [finding.text for finding in ledger.check(deep=True)]
+    print(json.dumps({"sweeps": counts, "noted": noted, "findings": findings}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "work":
+        work(sys.argv[2], Path(sys.argv[3]))
+    judge(Path(sys.argv[2]))
