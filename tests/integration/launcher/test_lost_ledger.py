@@ -19,6 +19,7 @@ def test_it_ends_with_its_runs_and_makes_a_ledger_with_its_sweep(on_slurm, hpcor
     (app.folder / "go").touch()
     assert launched.wait() == 1
     assert "no good: 2" in app.output
-    assert "ledger adopt`" in app.output
+    assert str(app.ledger) in app.output
+    assert hpcorch("status").code == 1  # it takes over what could not be stored while the folder went away
     assert [run.state.value for run in app.runs()] == ["COMPLETED", "FAILED"]
     assert hpcorch("ledger", "check", "--deep").code == 0
