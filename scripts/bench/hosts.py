@@ -236,7 +236,7 @@ def trial(hosts: list[Host], options: argparse.Namespace) -> int:
         _wait_for_more(hosts)
         time.sleep(chance.uniform(0, 3))
         victim, other = chance.sample(hosts, 2)
-        stands_still = chance.random() < 0.5
+        stands_still = options.cut == "standstill" or (options.cut is None and chance.random() < 0.5)
         begun = time.monotonic()
         victim.stop() if stands_still else victim.cut()
         _wait_for_more([other], since=time.monotonic())
@@ -307,6 +307,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="at least (%(default)s)")
     parser.add_argument("--cuts", type=int, default=20, help="how often a host is cut off (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims (%(default)s)")
+    parser.add_argument("--cut", choices=("power", "standstill"), help="in one way alone; both if not given")
     parser.add_argument("--verbose", action="store_true", help="what the other one did meanwhile")
     options = parser.parse_args()
     with sshfs_hosts() if options.mount == "sshfs" else nfs_hosts(options.mount) as hosts:
