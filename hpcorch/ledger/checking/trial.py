@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from hpcorch import process, tunables
+from hpcorch.errors import RecordError
 from hpcorch.ledger.schema.connection import connect_writer
 
 
@@ -43,7 +44,7 @@ def sqlite_problem(path: Path) -> str | None:
             connection.execute("COMMIT")
             answer, words = _other(path)
             (count,) = connection.execute("SELECT count(*) FROM trial").fetchone()
-    except (sqlite3.Error, OSError, process.CommandMissingError, process.CommandTimeoutError) as error:
+    except (sqlite3.Error, OSError, RecordError, process.CommandMissingError, process.CommandTimeoutError) as error:
         return f"SQLite cannot work here ({error})"
     if answer is not Answer.WROTE or count != 2:
         return f"a second process cannot write though nobody has the file locked ({words})"

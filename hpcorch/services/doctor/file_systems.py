@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
+from hpcorch.quick_dataclasses import dataclass
+
 
 class Reach(Enum):
     """Who sees what is written there."""
@@ -38,19 +40,45 @@ _DISK = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs",
 _MEMORY = frozenset(("tmpfs", "ramfs", "devtmpfs", "rootfs"))
 
 
-def kind_at(path: Path) -> str | None:
-    """The type of the file system that holds a path, such as ``nfs4``; None if that cannot be seen."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """What holds a path.
+
+    :param kind: the type of the file system, such as ``nfs4``
+    :param options: it is mounted with these
+    """
+
+    kind: str
+    options: frozenset[str] = frozenset()
+
+    @property
+    def is_not_looked_at_anew(self) -> bool:
+        """Whether a host that opens a file may not see what another host has written and closed (nfs(5), nocto)."""
+        return "nocto" in self.options
+
+    @property
+    def keeps_locks_to_itself(self) -> bool:
+        """Whether the kernel's locks end at this host (nfs(5), local_lock; FUSE without locks of its own)."""
+        local = {"nolock", "local_lock=all", "local_lock=posix", "local_lock=flock", "localflock"}
+        return bool(self.options & local) or self.kind.startswith("fuse.sshfs")
+
+
+def mount_at(path: Path) -> Mount | None:
+    """What holds a path; None if that cannot be seen."""
     import psutil
 
     try:
-        mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+        mounts = {
+            Path(part.mountpoint): Mount(kind=part.fstype, options=frozenset(part.opts.split(",")))
+            for part in psutil.disk_partitions(all=True)
+        }
     except OSError:
         return None
-    return kind_among(mounts, path.resolve())
+    return mount_among(mounts, path.resolve())
 
 
-def kind_among(mounts: Mapping[Path, str], path: Path) -> str | None:
-    """The type of the innermost mount that a path is below.
+def mount_among(mounts: Mapping[Path, Mount], path: Path) -> Mount | None:
+    """The innermost mount that a path is below.
 
     :param path: absolute, without symbolic links
     """

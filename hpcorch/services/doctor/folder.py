@@ -16,7 +16,7 @@ from hpcorch.journal.files import write_whole
 from hpcorch.ledger.checking.trial import sqlite_problem
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.doctor.cluster import clock
-from hpcorch.services.doctor.file_systems import Reach, kind_at, reach_of
+from hpcorch.services.doctor.file_systems import Mount, Reach, mount_at, reach_of
 from hpcorch.services.doctor.rows import Row, limited, not_ok, ok
 
 # Room for a ledger of a hundred thousand runs, and files for the smallest sweeps.
@@ -34,7 +34,7 @@ _ELSEWHERE = "move the project to a file system that all nodes share, or set $HP
 class FolderFacts:
     """What was found of one folder.
 
-    :param kind: type of its file system, None if that cannot be seen
+    :param mount: what holds it, None if that cannot be seen
     :param free_bytes: for this user, without quotas; likewise ``free_files``, None where nothing counts them
     :param writing: why files cannot be written, renamed, linked and synced there; None if they can
     :param sqlite: why SQLite cannot work there; None if it can, or was not tried
@@ -42,7 +42,7 @@ class FolderFacts:
     """
 
     folder: Path
-    kind: str | None
+    mount: Mount | None
     free_bytes: int = 0
     free_files: int | None = None
     writing: str | None = None
@@ -77,14 +77,14 @@ def look_at(state: Path, trials: Path | None, error: OSError | None = None, *, l
     :param ledger: the ledger is there
     """
     folder = next(path for path in (state, *state.parents) if path.exists())
-    kind = kind_at(folder)
+    mount = mount_at(folder)
     if trials is None:
-        return FolderFacts(folder=folder, kind=kind, writing=_words(error))
+        return FolderFacts(folder=folder, mount=mount, writing=_words(error))
     space = os.statvfs(trials)
     writing = _writing_problem(trials)
     return FolderFacts(
         folder=folder,
-        kind=kind,
+        mount=mount,
         free_bytes=space.f_bavail * space.f_frsize,
         free_files=space.f_favail if space.f_files else None,
         writing=writing,
@@ -121,8 +121,14 @@ def open_files_row(check: str, where: str, limit: int | None) -> Row:
 
 
 def _kind(facts: FolderFacts, *, of_nodes: bool, tried: bool) -> Row:
-    name, kind, reach = "file system", facts.kind or "of an unknown kind", reach_of(facts.kind)
-    told = f"{facts.folder} is on {kind}"
+    name, mount = "file system", facts.mount or Mount(kind="a file system of unknown kind")
+    reach = reach_of(mount.kind)
+    told = f"{facts.folder} is on {mount.kind}"
+    if mount.keeps_locks_to_itself:
+        told += ", whose locks do not reach other hosts (hpcorch's own do)"
+    if mount.is_not_looked_at_anew:
+        cure = "ask for a mount without nocto, or work on one host at a time: another may see files as they were"
+        return limited(name, f"{told}, mounted with nocto", cure)
     if reach is Reach.MEMORY and of_nodes:
         return not_ok(name, f"{told}, the memory of this host: nodes cannot see it", _ELSEWHERE)
     if reach is Reach.MEMORY:

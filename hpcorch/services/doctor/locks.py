@@ -22,7 +22,7 @@ from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.access import PRIVATE, open_new
 from hpcorch.journal.files import write_all
-from hpcorch.journal.lock import exclusive
+from hpcorch.journal.lock import exclusive, leave_behind
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -56,7 +56,22 @@ def fight(folder: Path, name: str, other: str, *, seconds: float) -> dict[str, L
         if not _met(folder, name, other, kind):
             break
         fought[kind] = _round(folder, kind, lock, seconds)
+    else:
+        fought[TAKEOVER] = _take_over(folder, name, other)
     return fought
+
+
+def _take_over(folder: Path, name: str, other: str) -> LockFight:
+    """Leave a lock as a process that died long ago leaves it, and take over the one that the other left."""
+    mine = folder / f"left-by-{name}"
+    leave_behind(mine)
+    if not _met(folder, name, other, TAKEOVER):
+        return LockFight()
+    try:
+        with exclusive(folder / f"left-by-{other}", wait_s=0) as hold:
+            return LockFight(waits=1) if hold.took_over else LockFight(error="it was not there")
+    except UnavailableError as error:
+        return LockFight(error=str(error))
 
 
 def counted(folder: Path, kind: str) -> int:
@@ -181,6 +196,8 @@ def _recorded(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+# What is tried after all kinds: that hpcorch's lock is taken over from a host that died.
+TAKEOVER = "takeover"
 _Lock = Callable[[Path], AbstractContextManager[None]]
 # By what doctor calls them. What hpcorch itself uses between hosts comes first.
 KINDS: Mapping[str, _Lock] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hpcorch.services.doctor.cluster import clock
 from hpcorch.services.doctor.folder import open_files_row
-from hpcorch.services.doctor.locks import KINDS
+from hpcorch.services.doctor.locks import KINDS, TAKEOVER
 from hpcorch.services.doctor.rows import Row, limited, not_ok, ok, unknown
 from hpcorch.services.doctor.trial import NodeFacts
 from hpcorch.services.doctor.trial_waiting import Trial, Trials
@@ -20,17 +20,19 @@ _NOT_FOUND = ("No such file", "not found", "Permission denied", "cannot execute"
 # Kind of lock -> what it is called, and what follows where it does not hold.
 _LOCKS = {
     "lease": ("hpcorch's own locks", "two commands on different hosts may both write a sweep's record"),
+    "takeover": ("taking over hpcorch's lock of a dead host", "a host that dies may lock the project for all"),
     "creation": ("exclusive creation of files", "hpcorch's locks between hosts are made of it"),
     "link": ("hard links as locks", ""),
-    "fcntl": ("fcntl locks", "SQLite uses them: two login hosts may damage the ledger"),
+    "fcntl": ("fcntl locks", ""),
     "flock": ("flock", ""),
 }
 _ANOTHER_FOLDER = "have sweeps and ledger on another file system (hydra.sweep.dir, $HPCORCH_LEDGER)"
 _LOCK_CURES = {
     "lease": f"{_ANOTHER_FOLDER}, or tell the administrators of it",
+    "takeover": f"{_ANOTHER_FOLDER}; or remove the lock that a message names, if its holder is dead",
     "creation": f"{_ANOTHER_FOLDER}, or tell the administrators of it",
     "link": "no action is needed for hpcorch, which does without; other programs may need them",
-    "fcntl": "use the ledger from one login host at a time, or have it on another file system ($HPCORCH_LEDGER)",
+    "fcntl": "no action is needed for hpcorch, which does without; other programs may need a lock service",
     "flock": "no action is needed for hpcorch, which does without; other programs may need a mount with `flock`",
 }
 
@@ -182,7 +184,7 @@ def _locks(trials: Trials) -> Iterator[Row]:
         )
         return
     held = []
-    for kind in KINDS:
+    for kind in (*KINDS, TAKEOVER):
         row = _lock(kind, fighters, trials.numbers.get(kind, 0))
         if row is None:
             held.append(_LOCKS[kind][0])

@@ -16,8 +16,9 @@ from hpcorch.ledger.checking import trial
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.services.doctor import folder as doctor_folder
 from hpcorch.services.doctor import nodes as doctor_nodes
+from hpcorch.services.doctor.file_systems import Mount
 from hpcorch.services.doctor.folder import look_at, private_folder
-from hpcorch.services.doctor.locks import KINDS, LockFight, counted
+from hpcorch.services.doctor.locks import KINDS, TAKEOVER, LockFight, counted
 from hpcorch.services.doctor.rows import Verdict
 from hpcorch.services.doctor.trial_jobs import Place, choose_place, run_trials
 from hpcorch.services.site.survey import survey
@@ -42,6 +43,7 @@ def none(path):
 if sys.argv[4] == "none":
     doctor_locks.KINDS = {"none": none}
     tunables.LOCK_TRIAL_HELD_S = 1.0  # both have read the number before one of them writes the next
+tunables.LOCK_WATCH_S = 0.5
 fought = doctor_locks.fight(Path(sys.argv[1]), sys.argv[2], sys.argv[3], seconds=0.4)
 print(json.dumps({kind: asdict(one) for kind, one in fought.items()}))
 """
@@ -67,7 +69,9 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(doctor_folder, "kind_at", lambda _: "ext4")  # some machines have /tmp in memory
+    monkeypatch.setattr(
+        doctor_folder, "mount_at", lambda _: Mount(kind="ext4")
+    )  # some machines have /tmp in memory
     return folder
 
 
@@ -127,8 +131,10 @@ def test_a_private_folder_leaves_no_trace(tmp_path):
 @pytest.mark.programs
 def test_locks_hold_between_two_processes_of_this_machine(tmp_path):
     found = fight(tmp_path, "real")
-    assert found.keys() == KINDS.keys()
-    for kind, (both, number) in found.items():
+    assert found.keys() == {*KINDS, TAKEOVER}
+    assert found[TAKEOVER] == ([LockFight(waits=1)] * 2, 0)
+    for kind in KINDS:
+        both, number = found[kind]
         assert [one.error for one in both] == [None, None], kind
         assert sum(one.turns for one in both) == number > 0, kind
         assert any(one.waits for one in both), kind

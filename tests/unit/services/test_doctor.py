@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hpcorch.model.job_states import JobState
 from hpcorch.resources.profile.profile import Pool
 from hpcorch.services.doctor import cluster, folder, nodes
-from hpcorch.services.doctor.file_systems import Reach, kind_among, reach_of
+from hpcorch.services.doctor.file_systems import Mount, Reach, mount_among, reach_of
 from hpcorch.services.doctor.folder import FolderFacts
-from hpcorch.services.doctor.locks import KINDS, LockFight
+from hpcorch.services.doctor.locks import KINDS, TAKEOVER, LockFight
 from hpcorch.services.doctor.rows import Row, Verdict
 from hpcorch.services.doctor.trial import NodeFacts
 from hpcorch.services.doctor.trial_jobs import Place, script_text
@@ -57,8 +57,12 @@ NODE = NodeFacts(
     temporary=None,
     temporary_free=1 << 40,
 )
-HELD = {kind: LockFight(turns=10, waits=5) for kind in KINDS}
-FOLDER = FolderFacts(folder=Path("/project/.hpcorch"), kind="nfs4", free_bytes=1 << 40, free_files=1_000_000)
+HELD = {**{kind: LockFight(turns=10, waits=5) for kind in KINDS}, TAKEOVER: LockFight(waits=1)}
+NOLOCK = Mount(kind="nfs", options=frozenset({"rw", "nolock"}))
+NOCTO = Mount(kind="nfs4", options=frozenset({"rw", "nocto"}))
+FOLDER = FolderFacts(
+    folder=Path("/project/.hpcorch"), mount=Mount(kind="nfs4"), free_bytes=1 << 40, free_files=1_000_000
+)
 
 
 def configured(**changes) -> Survey:
@@ -197,11 +201,12 @@ def test_file_systems_are_known_by_their_type(kind, reach):
 
 
 def test_the_innermost_mount_counts():
-    mounts = {Path("/"): "ext4", Path("/home"): "nfs4", Path("/home/a/fast"): "lustre"}
-    assert kind_among(mounts, Path("/home/a/fast/project")) == "lustre"
-    assert kind_among(mounts, Path("/home/a/faster")) == "nfs4"
-    assert kind_among(mounts, Path("/homes")) == "ext4"
-    assert kind_among({}, Path("/homes")) is None
+    root, home, fast = Mount(kind="ext4"), Mount(kind="nfs4"), Mount(kind="lustre")
+    mounts = {Path("/"): root, Path("/home"): home, Path("/home/a/fast"): fast}
+    assert mount_among(mounts, Path("/home/a/fast/project")) == fast
+    assert mount_among(mounts, Path("/home/a/faster")) == home
+    assert mount_among(mounts, Path("/homes")) == root
+    assert mount_among({}, Path("/homes")) is None
 
 
 def test_a_shared_folder_with_room_is_ok():
@@ -213,11 +218,13 @@ def test_a_shared_folder_with_room_is_ok():
 @pytest.mark.parametrize(
     ("changes", "of_nodes", "check", "verdict", "words"),
     [
-        ({"kind": "tmpfs"}, True, "file system", Verdict.NOT_OK, "memory of this host"),
-        ({"kind": "tmpfs"}, False, "file system", Verdict.LIMITED, "lost when the host restarts"),
-        ({"kind": "ext4"}, True, "file system", Verdict.LIMITED, "a disk of this host"),
-        ({"kind": "ext4"}, False, "file system", Verdict.OK, "ext4"),
-        ({"kind": None}, True, "file system", Verdict.LIMITED, "unknown kind"),
+        ({"mount": Mount(kind="tmpfs")}, True, "file system", Verdict.NOT_OK, "memory of this host"),
+        ({"mount": Mount(kind="tmpfs")}, False, "file system", Verdict.LIMITED, "lost when the host restarts"),
+        ({"mount": Mount(kind="ext4")}, True, "file system", Verdict.LIMITED, "a disk of this host"),
+        ({"mount": Mount(kind="ext4")}, False, "file system", Verdict.OK, "ext4"),
+        ({"mount": None}, True, "file system", Verdict.LIMITED, "unknown kind"),
+        ({"mount": NOLOCK}, True, "file system", Verdict.OK, "whose locks do not reach other hosts"),
+        ({"mount": NOCTO}, True, "file system", Verdict.LIMITED, "mounted with nocto"),
         ({"free_bytes": 1 << 20}, True, "space", Verdict.NOT_OK, "0.0 GiB"),
         ({"free_files": 12}, True, "space", Verdict.NOT_OK, "12 files"),
         ({"free_files": None}, True, "space", Verdict.OK, "1024.0 GiB (quotas"),
@@ -234,7 +241,7 @@ def test_what_a_folder_lacks_is_told(changes, of_nodes, check, verdict, words):
 
 
 def test_a_disk_is_no_concern_where_jobs_try_it():
-    rows = folder.rows_of(replace(FOLDER, kind="ext4"), of_nodes=True, tried=True)
+    rows = folder.rows_of(replace(FOLDER, mount=Mount(kind="ext4")), of_nodes=True, tried=True)
     assert {row.verdict for row in rows} == {Verdict.OK}
 
 
@@ -284,7 +291,7 @@ def test_the_node_whose_clock_is_furthest_off_for_certain_is_told():
     [
         ("lease", Verdict.NOT_OK),
         ("creation", Verdict.NOT_OK),
-        ("fcntl", Verdict.NOT_OK),
+        ("fcntl", Verdict.LIMITED),
         ("link", Verdict.LIMITED),
         ("flock", Verdict.LIMITED),
     ],
@@ -296,9 +303,16 @@ def test_a_lock_that_two_held_at_once_is_told_and_the_others_are_named(kind, ver
     assert "7 of 20 turns overlapped" in broken.found
 
 
+def test_a_lock_that_is_not_taken_over_from_a_dead_host_is_told():
+    trials = on_two_nodes()
+    trials.trials[0].locks = {**HELD, TAKEOVER: LockFight(error="process 1 of alice on n1 holds the lock")}
+    broken = next(row for row in nodes.rows_of(trials) if row.check == "locks")
+    assert (broken.verdict, "a host that dies may lock the project" in broken.found) == (Verdict.NOT_OK, True)
+
+
 def test_a_lock_that_cannot_be_had_is_told():
     trials = on_two_nodes()
-    trials.trials[0].locks = {**HELD, "fcntl": LockFight(error="No locks available")}
+    trials.trials[0].locks = {**HELD, "creation": LockFight(error="No locks available")}
     row = next(row for row in nodes.rows_of(trials) if row.check == "locks")
     assert row.verdict is Verdict.NOT_OK
     assert "no locks available" in row.found
