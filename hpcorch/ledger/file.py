@@ -7,6 +7,7 @@ write over another's.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -70,7 +71,6 @@ class LedgerFile:
                 connection = stack.enter_context(closing(self._connect(hold)))
             except OSError as error:
                 raise self._refused(error) from error
-            connection.hold = hold
             self._connection = connection
             try:
                 yield connection
@@ -99,10 +99,11 @@ class LedgerFile:
                 files = (self.path, journal_of(self.path))
                 lock = exclusive(lock_of(self.path), wait_s=wait_s, guards=files, renew=partial(renew, self.path))
                 hold = stack.enter_context(lock)
-            except UnavailableError as error:
-                if isinstance(error.__cause__, PermissionError) and self._write:
-                    raise self._refused(error.__cause__) from error
-                if self._write or not is_full_or_foreign(error.__cause__):
+            except (UnavailableError, OSError) as error:  # the latter if there is no room to renew the ledger
+                cause = error if isinstance(error, OSError) else error.__cause__
+                if isinstance(cause, PermissionError) and self._write:
+                    raise self._refused(cause) from error
+                if self._write or not is_full_or_foreign(cause):
                     raise
             yield hold
 
@@ -110,6 +111,8 @@ class LedgerFile:
         cure = "check that the folder is yours and mounted read-write"
         if isinstance(error, PermissionError):
             cure = permission(self.path)
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = "free some space or quota and try again"
         return UnavailableError(f"the ledger {self.path} cannot be opened ({error.strerror or error}): {cure}")
 
     def _connect(self, hold: Hold | None) -> LedgerConnection:
@@ -117,6 +120,7 @@ class LedgerFile:
             connection = connect_writer(self.path, alone=self.is_alone)
         else:
             connection = connect_reader(self.path, puts_right=hold is not None)
+        connection.hold = hold
         try:
             found = _version(connection, self.path)
             if not (found or self._create or self.is_alone) and self.path.stat().st_size == 0:
@@ -126,8 +130,8 @@ class LedgerFile:
                 )
             if found < VERSION and not self._write:
                 connection.close()
-                self._bring_up_to_date()
-                return connect_reader(self.path)
+                self._bring_up_to_date(hold)
+                return self._connect(hold)
             if found < VERSION:
                 _migrate(connection, self.path, found)
         except BaseException:
@@ -135,8 +139,9 @@ class LedgerFile:
             raise
         return connection
 
-    def _bring_up_to_date(self) -> None:
+    def _bring_up_to_date(self, hold: Hold | None) -> None:
         with closing(connect_writer(self.path)) as writer:
+            writer.hold = hold
             _migrate(writer, self.path, _version(writer, self.path))
 
 

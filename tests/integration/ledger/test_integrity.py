@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import RecordError, UnavailableError
+from hpcorch.journal.lock import Hold, LockLostError, leave_behind
 from hpcorch.ledger import FindingKind, Ledger
-from hpcorch.ledger.schema.connection import VERSION, connect_writer
+from hpcorch.ledger.schema.connection import VERSION, connect_writer, lock_of
 from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
 from tests.support import events, processes
@@ -324,3 +326,41 @@ def test_reader_puts_right_what_a_killed_writer_left(path: Path) -> None:
     assert is_in_a_transaction(path), "the writer left nothing to put right"
     assert snapshot(path) == before
     assert findings(path) == []
+
+
+@pytest.fixture
+def left_by_the_dead(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger whose last writer has died, on a disk that has no room for a copy of it."""
+
+    def no_room(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for file in path.parent.glob("*.lock.*"):
+        file.unlink()
+    leave_behind(lock_of(path))
+    monkeypatch.setattr("hpcorch.ledger.file._copied", no_room)
+    return path
+
+
+def test_who_reads_is_answered_where_a_writer_died_and_the_disk_is_full(left_by_the_dead: Path) -> None:
+    assert [one.sweep.id for one in Ledger.open(left_by_the_dead).sweeps()] == [SWEEP]
+
+
+def test_who_writes_is_told_where_a_writer_died_and_the_disk_is_full(left_by_the_dead: Path) -> None:
+    with pytest.raises(UnavailableError, match=f"{os.strerror(errno.ENOSPC)}.*free some space"):
+        Ledger.open(left_by_the_dead, write=True)
+
+
+def test_an_older_ledger_is_not_changed_by_who_has_lost_its_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: Hold) -> None:
+        raise LockLostError("another process has taken it over")
+
+    execute(path, f"PRAGMA user_version = {VERSION - 1}")
+    monkeypatch.setattr(Hold, "confirm", lost)
+    for write in (False, True):
+        with pytest.raises(LockLostError):
+            Ledger.open(path, write=write)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION - 1,)
