@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.acting import confirm
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, yes_option
-from hpcorch.cli.shared.text import printable
+from hpcorch.cli.shared.text import counted, printable
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import named_runs
 from hpcorch.services.selection.selectors import parse_selector
+
+if TYPE_CHECKING:
+    from hpcorch.services.actions.removal import Removal
 
 _MEGABYTE = 1e6
 _LISTED = 5
@@ -39,18 +44,21 @@ def command(place: Place, *, selector: str, dry_run: bool, yes: bool, as_json: b
     with Ledger.open(place.ledger_path(), write=True) as ledger:
         remover = open_removal(ledger, parse_selector(selector))
         removal = remover.plan()
-        what = f"remove {removal.files} files ({removal.size / _MEGABYTE:.3f} MB) of sweep {removal.sweep}"
         if not dry_run:
-            confirm(f"{what} from {removal.directory}", yes=yes)
+            confirm(f"remove {_amount(removal)}", yes=yes)
             removal = remover.carry_out(removal)
     if as_json:
         output.write_json({**removal.as_plain(), "done": not dry_run})
         return
-    done = f"would {what}" if dry_run else what.replace("remove", "removed", 1)
-    output.write(printable(f"{done} from {removal.directory}"))
+    output.write(printable(f"{'would remove' if dry_run else 'removed'} {_amount(removal)}"))
     if removal.discarded:
         given_up = "would be given up" if dry_run else "given up"
         output.write(f"{named_runs(removal.discarded)}, which were never submitted: {given_up}")
     output.notes(f"left alone: {text}" for text in removal.left[:_LISTED])
     if len(removal.left) > _LISTED:
         output.note(f"so were {len(removal.left) - _LISTED} more")
+
+
+def _amount(removal: Removal) -> str:
+    files = f"{counted(removal.files, 'file')} ({removal.size / _MEGABYTE:.3f} MB)"
+    return f"{files} of sweep {removal.sweep} from {removal.directory}"

@@ -60,15 +60,17 @@ def _ways(ledger: LedgerReading, sweep: Sweep) -> Iterator[Moves]:
         yield ()
     else:
         yield from [(project,), ()] if _is_moved(*project) else [(), (project,)]
-    told = tuple(
-        (Path(fact.old), Path(fact.new))
-        for fact in ledger.facts(sweep.id, DirectoryMoved)
-        if isinstance(fact, DirectoryMoved)
-    )
+    told = recorded_moves(ledger, sweep.id)
     if told:
         yield told
     if told and project is not None:
         yield (project, *told)
+
+
+def recorded_moves(ledger: LedgerReading, sweep: str) -> Moves:
+    """The folders of a sweep that were moved, as the ledger was told."""
+    facts = ledger.facts(sweep, DirectoryMoved)
+    return tuple((Path(fact.old), Path(fact.new)) for fact in facts if isinstance(fact, DirectoryMoved))
 
 
 def _project_now(ledger: LedgerReading, sweep: Sweep) -> tuple[Path, Path] | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError, RecordError, UsageError
 from hpcorch.journal.layout import moved
 from hpcorch.journal.reader import locate
 from hpcorch.ledger import Ledger, SweepSummary, find_record
-from hpcorch.model.events import DirectoryMoved
-from hpcorch.users import own_name
+from hpcorch.ledger.reading.directories import recorded_moves
+from hpcorch.services.recording.moves import record_move
 
 
 def note_moved(writer: Ledger, old: Path, new: Path) -> list[str]:
@@ -27,7 +26,6 @@ def note_moved(writer: Ledger, old: Path, new: Path) -> list[str]:
     old, new = (Path(os.path.abspath(path)) for path in (old, new))  # noqa: PTH100 - a link is not followed
     if not new.is_dir():
         raise UsageError(f"{new} is not a folder: first say where the sweep directories were, then where they are")
-    fact = DirectoryMoved(old=str(old), new=str(new), user=own_name(), host=socket.gethostname())
     found = [summary.sweep.id for summary in writer.sweeps() if _is_found_so(writer, summary, old, new)]
     if not found:
         raise NotFoundError(
@@ -35,19 +33,14 @@ def note_moved(writer: Ledger, old: Path, new: Path) -> list[str]:
             f" in {new}: `hpcorch ls` says which directories are gone, and where they were"
         )
     for sweep in found:
-        writer.record(sweep, fact)
+        record_move(writer, sweep, old, new)
     return found
 
 
 def _is_found_so(ledger: Ledger, summary: SweepSummary, old: Path, new: Path) -> bool:
     """Whether the move explains why a sweep's record is not where the ledger looks for it."""
     sweep = summary.sweep
-    before = tuple(
-        (Path(fact.old), Path(fact.new))
-        for fact in ledger.facts(sweep.id, DirectoryMoved)
-        if isinstance(fact, DirectoryMoved)
-    )
-    was = moved(Path(sweep.directory), before)
+    was = moved(Path(sweep.directory), recorded_moves(ledger, sweep.id))
     if not was.is_relative_to(old):
         return False
     try:

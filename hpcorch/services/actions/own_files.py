@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.layout import STATE_DIR
@@ -27,8 +28,8 @@ class Files:
         """
         if top.is_symlink():
             raise UsageError(
-                f"{top} is a symbolic link to {top.resolve()}: say so with `hpcorch ledger moved {top}"
-                f" {top.resolve()}`, and remove the link"
+                f"{top} is a symbolic link: remove the link, and say where the directory is, with"
+                f" `rm {quote(str(top))} && hpcorch ledger moved {quote(str(top))} {quote(str(top.resolve()))}`"
             )
         self._top = top
         self._removes = removes

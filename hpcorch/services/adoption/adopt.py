@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +13,12 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.reader import creation_of, locate
 from hpcorch.ledger import Ledger, find_record
-from hpcorch.model.events import DirectoryMoved, SweepCreated
+from hpcorch.model.events import SweepCreated
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.adoption.search import PassedOver, find_records
+from hpcorch.services.recording.moves import record_move
 from hpcorch.services.tending.reconcile import Reconciler
-from hpcorch.users import own_name, stranger
+from hpcorch.users import stranger
 
 _NAMED = 3
 
@@ -178,17 +178,18 @@ def _note_place(writer: Ledger, record: _Record) -> None:
     try:
         find_record(writer, sweep)
     except RecordGoneError:
-        move = DirectoryMoved(
-            old=sweep.directory, new=str(record.layout.directory), user=own_name(), host=socket.gethostname()
-        )
-        writer.record(sweep.id, move)
+        record_move(writer, sweep.id, Path(sweep.directory), record.layout.directory)
 
 
 def _directory_in(ledger: Ledger, sweep: str) -> Path | None:
     """Where a ledger has a sweep; None if it does not know it."""
-    with suppress(NotFoundError):
-        return Path(ledger.sweep(sweep).sweep.directory)
-    return None
+    try:
+        known = ledger.sweep(sweep).sweep
+    except NotFoundError:
+        return None
+    with suppress(RecordError, OSError):
+        return find_record(ledger, known).directory
+    return Path(known.directory)  # its record is gone there
 
 
 def _is_same(directory: Path, layout: SweepLayout) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.errors import RecordError, UnavailableError, UsageError
 from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, give_tree, make_folder, settle
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, digest_cache, scripts_folder
 from hpcorch.journal.project_search import around
-from hpcorch.journal.reader import owner
 from hpcorch.journal.shared_projects import join, shared_with_us
 from hpcorch.journal.sweep_folder import belongs_to_sweep, settle_way
-from hpcorch.ledger.store import Ledger
+from hpcorch.ledger import Ledger, find_record
 from hpcorch.model.entities import Sweep
 from hpcorch.services.setup.project import Ready, make_ready
 from hpcorch.services.tending.ownership import is_own
@@ -128,18 +127,18 @@ def _share_content(project: Path, access: Access) -> None:
         with Ledger.open(ledger) as found:
             sweeps = [one.sweep for one in found.sweeps()]
         for sweep in sweeps:
-            layout = SweepLayout(Path(sweep.directory))
-            if _is_there(layout, sweep):
+            if (layout := _own_record(found, sweep)) is not None:
                 settle_way(layout.directory, project, access)
                 _give_all(layout.state, access.reading, layout.directory)
 
 
-def _is_there(layout: SweepLayout, sweep: Sweep) -> bool:
-    """Whether the directory is this user's and has the sweep's record: in a shared ledger anybody can name any."""
+def _own_record(ledger: Ledger, sweep: Sweep) -> SweepLayout | None:
+    """The record of a sweep, wherever it is now, if it is this user's: a shared ledger may name anybody's."""
     try:
-        return is_own(sweep) and owner(layout) == sweep.id
-    except OSError:
-        return False
+        layout = find_record(ledger, sweep)
+        return layout if is_own(sweep, layout) else None
+    except (RecordError, OSError):
+        return None
 
 
 def closed_to_group(project: Path, group: int) -> list[Path]:

@@ -7,7 +7,6 @@ does it by a ledger of this process alone, made from the sweep's directory, wher
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,9 @@ from tempfile import TemporaryDirectory
 from hpcorch.journal.access import access_in
 from hpcorch.journal.layout import LEDGER_NAME
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.events import DirectoryMoved
+from hpcorch.services.recording.moves import record_move
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
-from hpcorch.users import own_name
 
 
 def is_shared(ledger: Ledger) -> bool:
@@ -50,10 +48,9 @@ def by_own_record(reconciler: Reconciler) -> Iterator[Reconciler]:
 
 def _note_moved(own: Reconciler) -> None:
     """Let a ledger find the record of its sweep again, in whatever way it was found."""
-    recorded, present = own.ledger.sweep(own.sweep).sweep.directory, str(own.layout.directory)
+    recorded, present = Path(own.ledger.sweep(own.sweep).sweep.directory), own.layout.directory
     if recorded != present:
-        fact = DirectoryMoved(old=recorded, new=present, user=own_name(), host=socket.gethostname())
-        own.ledger.record(own.sweep, fact)
+        record_move(own.ledger, own.sweep, recorded, present)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_sweep_directory_that_is_kept_outside_is_found_after_its_project_was_m
     (made.project / "sweeps").symlink_to(outside)
     here = made.project.rename(tmp_path / "proj2")
     assert hpcorch(*at(here), "logs", "last/0").out == "epoch 1\nepoch 2\n"
+
+
+def test_sweeps_of_a_project_that_was_moved_are_shared_with_it(
+    sweep: SweepOnDisk, hpcorch: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = sweep.project.rename(sweep.project.with_name("proj2"))
+    monkeypatch.chdir(here)
+    hpcorch("init", "--group", str(os.getegid()))
+    record = here / "sweeps" / SWEEP / ".hpcorch"
+    assert stat.S_IMODE(record.stat().st_mode) == 0o2750
+    assert stat.S_IMODE((record / "control.jsonl").stat().st_mode) == 0o640
 
 
 def test_a_copy_of_a_project_leaves_the_sweeps_of_the_original_where_they_are(
@@ -167,8 +179,29 @@ def test_rm_does_not_follow_a_link_to_a_sweep_directory(sweep: SweepOnDisk, hpco
     sweep.layout.directory.symlink_to(elsewhere)
     refused = hpcorch(*at(sweep.project), "rm", SWEEP, "--yes")
     assert refused.code == 2
-    assert "is a symbolic link to" in refused.err
+    assert "is a symbolic link" in refused.err
     assert SweepOnDisk(sweep.project).layout.control.exists()
+    told = f"`rm {sweep.layout.directory} && hpcorch ledger moved {sweep.layout.directory} {elsewhere}`"
+    assert told in refused.err
+    sweep.layout.directory.unlink()
+    assert hpcorch(*at(sweep.project), "ledger", "moved", sweep.layout.directory, elsewhere).code == 0
+    assert hpcorch(*at(sweep.project), "rm", SWEEP, "--yes").code == 0
+    assert not elsewhere.exists()
+
+
+def test_rm_says_how_much_it_has_removed(
+    sweep: SweepOnDisk, hpcorch: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(sweep)
+
+    def confirm(what: str, *, yes: bool) -> None:
+        (sweep.layout.directory / "0" / "late").write_text("x")
+        asked.append(int(what.split()[1]) if yes else 0)
+
+    asked: list[int] = []
+    monkeypatch.setattr("hpcorch.cli.commands.rm.confirm", confirm)
+    done = hpcorch(*at(sweep.project), "rm", SWEEP, "--yes")
+    assert int(done.out.split()[1]) == asked[0] + 1
 
 
 def test_rm_in_the_folder_of_the_project_leaves_the_project(tmp_path: Path, hpcorch: CommandLine) -> None:

@@ -16,6 +16,7 @@ from hpcorch.errors import NotFoundError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.ledger import Ledger
+from hpcorch.services.actions.moved import note_moved
 from hpcorch.services.adoption.adopt import Adoption, adopt
 from tests.support import processes
 from tests.support.ownership import Disown
@@ -115,6 +116,18 @@ def test_a_copy_does_not_take_the_place_of_the_sweep(sweep):
     done = adopt(sweep.ledger_path)
     assert [one.directory for one in done.sweeps] == [sweep.layout.directory]
     assert f"a copy of sweep {SWEEP}, which is in {sweep.layout.directory}" in reasons(done)
+
+
+def test_a_copy_does_not_take_the_place_of_a_sweep_that_was_moved(sweep):
+    elsewhere = sweep.project.with_name(f"{sweep.project.name}-archive")
+    adopt(sweep.ledger_path)
+    sweep.layout.directory.rename(elsewhere)
+    with Ledger.open(sweep.ledger_path, write=True) as ledger:
+        note_moved(ledger, sweep.layout.directory, elsewhere)
+    shutil.copytree(elsewhere, sweep.project / "aaa" / "copied")
+    done = adopt(sweep.ledger_path)
+    assert done.sweeps == []
+    assert f"a copy of sweep {SWEEP}, which is in {elsewhere}" in reasons(done)
 
 
 def test_damaged_records_are_named_and_stop_no_other(sweep):
