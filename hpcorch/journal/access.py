@@ -72,9 +72,9 @@ def access_in(folder: Path) -> Access:
 def open_new(path: Path, flags: int, *, access: Access | None = None) -> int:
     """Open a file, and make it if it is missing.
 
-    :param flags: of :func:`os.open`, without ``O_CREAT``
-    In a folder that others write to, too, no link is followed: what it leads to would be given to the group.
+    In a folder that a group shares no link is followed: what it leads to would be given to the group.
 
+    :param flags: of :func:`os.open`, without ``O_CREAT``
     :param access: as its folder passes on, if None
     :raises OSError: as :func:`os.open`
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import field, replace
+from functools import partial
 from typing import Any
 
 from hpcorch.journal.files import renew, status_now
@@ -159,11 +160,8 @@ class ControlJournal:
                     self._writer = None
 
     def _lock(self) -> AbstractContextManager[Hold]:
-        return exclusive(self.layout.lock, guards=[self.layout.control], renew=self._renew)
-
-    def _renew(self) -> None:
-        with suppress(FileNotFoundError):
-            renew(self.layout.control)
+        control = self.layout.control
+        return exclusive(self.layout.lock, guards=[control], renew=partial(renew, control))
 
     def append(self, *facts: Fact, durable: bool = False) -> None:
         """Write facts, under the sweep's lock.

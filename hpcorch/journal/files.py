@@ -140,9 +140,12 @@ def read_regular(path: Path, *, own: bool = False, within: Path | None = None, o
 def renew(path: Path) -> None:
     """Put a copy in a file's place, so that who still has it open writes into a file that nobody reads any more.
 
-    :raises OSError: it cannot be read or written; FileNotFoundError if there is none
+    If there is none, nothing is done.
+
+    :raises OSError: it cannot be read or written
     """
-    write_whole(path, read_regular(path))
+    with suppress(FileNotFoundError):
+        write_whole(path, read_regular(path))
 
 
 def status_now(path: Path) -> os.stat_result:

@@ -148,4 +148,4 @@ def moved(place: Place, *, old: Path, new: Path, as_json: bool) -> None:
     if as_json:
         output.write_json({"ledger": str(path), "sweeps": sweeps})
     else:
-        output.write(printable(f"{len(sweeps)} sweep{'s' * (len(sweeps) != 1)} found in {new}: {' '.join(sweeps)}"))
+        output.write(printable(f"{counted(len(sweeps), 'sweep')} found in {new}: {' '.join(sweeps)}"))

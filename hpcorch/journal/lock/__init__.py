@@ -12,7 +12,7 @@ files that the lock guards replaced by copies, so that late writes reach files t
 
 from __future__ import annotations
 
-from hpcorch.journal.lock.files import is_full_or_foreign
-from hpcorch.journal.lock.hold import Hold, LockLostError, exclusive, leave_behind
+from hpcorch.journal.lock.files import is_full_or_foreign, leave_behind
+from hpcorch.journal.lock.hold import Hold, LockLostError, exclusive
 
 __all__ = ["Hold", "LockLostError", "exclusive", "is_full_or_foreign", "leave_behind"]

@@ -14,11 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from hpcorch import tunables
 from hpcorch.journal.access import open_new
 from hpcorch.journal.files import open_changing, server_time, write_all
-from hpcorch.journal.lock.holder import LENGTH, Content
+from hpcorch.journal.lock.holder import LENGTH, Content, Holder, LockState, content_of
 
-_NOT_TO_WRITE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_FULL_OR_FOREIGN: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 _NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -135,10 +136,15 @@ class LockFiles:
 
 def is_full_or_foreign(error: BaseException | None) -> bool:
     """Whether a lock cannot be made because nothing at all can be written there."""
-    return isinstance(error, OSError) and error.errno in {
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOSPC,
-        errno.EDQUOT,
-    }
+    return isinstance(error, OSError) and error.errno in _FULL_OR_FOREIGN
+
+
+def leave_behind(path: Path) -> None:
+    """Make a lock's first file as a process leaves it that held the lock and died longer than a lease ago.
+
+    :raises OSError: it cannot be made
+    """
+    files = LockFiles(path)
+    files.create(1, content_of(Holder.this_process(), LockState.HELD, beats=0))
+    died_at = server_time(path.parent) - 2 * tunables.LOCK_LEASE_S
+    os.utime(files.file(1), (died_at, died_at))

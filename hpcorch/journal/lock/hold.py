@@ -13,7 +13,7 @@ from typing import Final
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.files import see_anew, server_time, steady
+from hpcorch.journal.files import see_anew, steady
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
 from hpcorch.journal.lock.watch import Standing, Watch
@@ -242,14 +242,3 @@ class Hold:
         # Late, it may have come after another's decision: see confirm.
         if begun - self._alive_at <= tunables.LOCK_LEASE_S * _DOUBTFUL:
             self._alive_at = begun
-
-
-def leave_behind(path: Path) -> None:
-    """Make a lock's first file as a process leaves it that held the lock and died longer than a lease ago.
-
-    :raises OSError: it cannot be made
-    """
-    files = LockFiles(path)
-    files.create(1, content_of(Holder.this_process(), LockState.HELD, beats=0))
-    died_at = server_time(path.parent) - 2 * tunables.LOCK_LEASE_S
-    os.utime(files.file(1), (died_at, died_at))

@@ -6,7 +6,7 @@ The command goes on whatever becomes of its record: a fact that cannot be writte
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from hpcorch.errors import UnavailableError
@@ -93,7 +93,7 @@ class StepJournal(CommandJournal):
         steps = 0
         try:
             make_record_folder(self._lock.parent)
-            with exclusive(self._lock, guards=[self._path], renew=self._renew):
+            with exclusive(self._lock, guards=[self._path], renew=partial(renew, self._path)):
                 events = _events(self._path)
                 steps = sum(isinstance(event.fact, CommandStarted) for event in events)
                 with JournalWriter.resume(self._path) as writer:
@@ -103,10 +103,6 @@ class StepJournal(CommandJournal):
         except (OSError, UnavailableError) as error:
             say(f"a fact ({kind}) about the command cannot be recorded: {error}")
         return steps
-
-    def _renew(self) -> None:
-        with suppress(FileNotFoundError):
-            renew(self._path)
 
 
 def _events(path: Path) -> tuple[Event, ...]:

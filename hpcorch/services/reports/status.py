@@ -296,12 +296,14 @@ def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) ->
 def _sweep_report(
     ledger: Ledger, summary: SweepSummary, refresh: RefreshResult, refusal: Refusal | None
 ) -> SweepReport:
+    # Not below: if its file system does not answer, no writer waits for that.
+    files = whereabouts(ledger, summary.sweep)
     with ledger.at_one_moment():
         return SweepReport(
             summary=summary,
             looked_at=refresh.times.get(summary.sweep.id, summary.looked_at),
             now=datetime.now(timezone.utc),
-            files=whereabouts(ledger, summary.sweep),
+            files=files,
             refusal=refusal,
             rerun=rerun_of(ledger, summary.sweep.id),
             left=left_text(summary, left_runs(ledger, summary)),

@@ -5,9 +5,6 @@
 -- name: sweep_key
 SELECT sweep FROM sweep_ids WHERE id = ?
 
--- name: sweep_id
-SELECT id FROM sweep_ids WHERE sweep = ?
-
 -- name: sweep_keys
 SELECT sweep, id FROM sweep_ids ORDER BY sweep
 
