@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,17 @@ from hpcorch.journal.lock.holder import LENGTH, Content, Holder, LockState, cont
 
 _FULL_OR_FOREIGN: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 _NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
+
+
+@contextmanager
+def _stale_is_gone() -> Iterator[None]:
+    """A file that another host removed while it was looked at is gone, and no trouble."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), error.filename) from error
 
 
 class LockFiles:
@@ -81,11 +93,12 @@ class LockFiles:
 
         :raises FileNotFoundError: it is gone
         """
-        descriptor = open_changing(self.file(number), os.O_NOFOLLOW)
-        try:
-            return Content.parse(os.read(descriptor, 2 * LENGTH)), os.fstat(descriptor).st_mtime
-        finally:
-            os.close(descriptor)
+        with _stale_is_gone():
+            descriptor = open_changing(self.file(number), os.O_NOFOLLOW)
+            try:
+                return Content.parse(os.read(descriptor, 2 * LENGTH)), os.fstat(descriptor).st_mtime
+            finally:
+                os.close(descriptor)
 
     def create(self, number: int, content: bytes) -> bool:
         """Make a file; False if somebody else has.
@@ -114,11 +127,12 @@ class LockFiles:
 
         :raises FileNotFoundError: it is gone
         """
-        descriptor = os.open(self.file(number), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.pwrite(descriptor, content, 0)
-        finally:
-            os.close(descriptor)
+        with _stale_is_gone():
+            descriptor = os.open(self.file(number), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, content, 0)
+            finally:
+                os.close(descriptor)
 
     def remove(self, *numbers: int) -> None:
         """Remove files that say nothing any more; what cannot be removed is left to the next one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.lock import Hold, LockLostError, exclusive
+from hpcorch.journal.lock import Hold, LockLostError, exclusive, files
 from hpcorch.journal.lock.files import LockFiles
-from hpcorch.journal.lock.holder import Content, Holder, LockState, content_of
+from hpcorch.journal.lock.holder import Holder, LockState, content_of
 from tests.support import processes
 from tests.support.tuning import Tune
 
@@ -210,19 +211,20 @@ def test_a_look_at_an_old_listing_takes_nothing(path: Path, monkeypatch: pytest.
     assert numbers(path) == [9]
 
 
-def test_a_name_that_a_file_system_still_remembers_as_missing_is_waited_for(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE])
+def test_a_file_that_a_file_system_says_is_gone_is_looked_for_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     leave(path, 3, ELSEWHERE)
     looks = iter(range(4))
-    read = LockFiles.read
+    opened = files.open_changing
 
-    def late(self: LockFiles, number: int) -> tuple[Content, float]:
+    def late(path: Path, flags: int) -> int:
         if next(looks, None) is not None:
-            raise FileNotFoundError
-        return read(self, number)
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, flags)
 
-    monkeypatch.setattr(LockFiles, "read", late)
+    monkeypatch.setattr(files, "open_changing", late)
     with signs_of_life(path, 3), pytest.raises(UnavailableError, match="on far"), exclusive(path, wait_s=1):
         pass
     assert numbers(path) == [3]
