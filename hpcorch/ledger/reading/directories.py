@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +28,14 @@ def find_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout:
     :raises OSError: a directory cannot be read
     """
     recorded = Path(sweep.directory)
-    first: RecordGoneError | None = None
-    for moves in _ways(ledger, sweep):
-        try:
-            return replace(locate(moved(recorded, moves), sweep.id), moves=moves)
-        except RecordGoneError as error:
-            first = first or error
-    raise RecordGoneError(what_became_of(ledger, sweep, str(first)))
+    found = ""
+    for ways in _ways(ledger, sweep):
+        for moves in ways:
+            try:
+                return replace(locate(moved(recorded, moves), sweep.id), moves=moves)
+            except RecordGoneError as error:
+                found = str(error) if moves is ways[0] else found
+    raise RecordGoneError(what_became_of(ledger, sweep, found))
 
 
 def find_own_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout:
@@ -53,18 +54,19 @@ def find_own_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout:
     return layout
 
 
-def _ways(ledger: LedgerReading, sweep: Sweep) -> Iterator[Moves]:
+def _ways(ledger: LedgerReading, sweep: Sweep) -> Iterator[Sequence[Moves]]:
     """What may have been moved, the likeliest first. The ledger is asked for more only where that is not enough."""
-    project = _project_now(ledger, sweep)
+    project = project_moved(ledger, sweep)
     if project is None:
-        yield ()
+        yield [()]
     else:
-        yield from [(project,), ()] if _is_moved(*project) else [(), (project,)]
+        yield [(project,), ()] if _is_moved(*project) else [(), (project,)]
     told = recorded_moves(ledger, sweep.id)
-    if told:
-        yield told
-    if told and project is not None:
-        yield (project, *told)
+    if told and project is None:
+        yield [told]
+    elif told and project is not None:
+        both = (*told, project)
+        yield [both, told] if _is_moved(*project) else [told, both]
 
 
 def recorded_moves(ledger: LedgerReading, sweep: str) -> Moves:
@@ -73,7 +75,7 @@ def recorded_moves(ledger: LedgerReading, sweep: str) -> Moves:
     return tuple((Path(fact.old), Path(fact.new)) for fact in facts if isinstance(fact, DirectoryMoved))
 
 
-def _project_now(ledger: LedgerReading, sweep: Sweep) -> tuple[Path, Path] | None:
+def project_moved(ledger: LedgerReading, sweep: Sweep) -> tuple[Path, Path] | None:
     """The project's recorded folder and the one that has the ledger, where that is another."""
     state = ledger.path.absolute().parent
     recorded = Path(sweep.project)

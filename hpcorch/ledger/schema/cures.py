@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
+from hpcorch.users import stranger
+
 
 def adoption(path: Path) -> str:
     """The command that makes a ledger from the sweep directories, in backquotes."""
@@ -23,6 +25,11 @@ def replacement(path: Path) -> str:
 def permission(path: Path) -> str:
     """How to become able to write a ledger."""
     folder, there = quote(str(path.parent)), quote(str(path))
+    whose = stranger(path) or stranger(path.parent)
+    if whose is not None:
+        return (
+            f"it is {whose}'s; {whose} lets a group use it with `hpcorch init --group NAME` in the project's folder"
+        )
     return (
         f"if it is yours, `chmod u+rwx {folder} && chmod u+rw {there}` lets you write it; else see that its file"
         " system is mounted read-write and answers"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import ForeignFileError, RecordError, RecordGoneError, UnavailableError, UsageError
+from hpcorch.errors import RecordError, RecordGoneError, UnavailableError, UsageError
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.journal.sweep_folder import belongs_to_sweep
@@ -206,9 +206,8 @@ def open_removal(writer: Ledger, selector: Selector, client: SlurmClient | None 
 
     :param writer: open for writing
     :raises NotFoundError: no sweep is selected
-    :raises UsageError: runs are selected and no sweep, or some are not over
+    :raises UsageError: runs are selected and no sweep, some are not over, or it belongs to another user
     :raises RecordGoneError: its directory is gone; the text says what became of it
-    :raises ForeignFileError: it belongs to another user
     :raises SlurmUnavailableError: runs may be alive, and Slurm does not answer
     """
     if selector.names_runs:
@@ -220,7 +219,7 @@ def open_removal(writer: Ledger, selector: Selector, client: SlurmClient | None 
         raise RecordGoneError(reconciler.why_gone)
     whose = stranger(reconciler.layout.state)
     if whose is not None:
-        raise ForeignFileError(f"sweep {sweep.id} is {whose}'s, and only {whose} removes its files")
+        raise UsageError(f"sweep {sweep.id} is {whose}'s, and only {whose} removes its files")
     remover.take_over()
     if any(map(_is_alive, writer.runs(sweep.id))):
         if sweep.backend is Backend.LOCAL:

@@ -198,13 +198,29 @@ def find_place(ledger: Ledger, sweep: Sweep) -> Place | None:
     A control journal whose first line is damaged does not say whose it is; it is taken for the sweep's own, since
     another sweep's would say so.
     """
+    try:
+        return place_of(ledger, sweep)
+    except RecordError:
+        return None
+
+
+def place_of(ledger: Ledger, sweep: Sweep) -> Place:
+    """As :func:`find_place`, for what cannot be done without the record.
+
+    :raises RecordError: there is no place; the text says what became of the record, and what can be done
+    """
     layout = SweepLayout(Path(sweep.directory))
     try:
         return _place(find_record(ledger, sweep))
     except RecordError:
-        return _place(layout) if _is_unreadable(layout) else None
-    except OSError:
-        return None
+        if _is_unreadable(layout):
+            return _place(layout)
+        raise
+    except OSError as error:
+        raise RecordError(
+            f"the record of sweep {sweep.id} cannot be read in {sweep.directory} ({error.strerror}): see that the"
+            " folder is yours to read"
+        ) from error
 
 
 def _place(layout: SweepLayout) -> Place:

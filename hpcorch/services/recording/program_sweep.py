@@ -125,7 +125,7 @@ def _announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
     except OSError as error:
         raise RecordError(
             f"the sweep cannot be announced to the ledger {ledger} ({error.strerror}): see that the folder is yours"
-            " and has space and inodes left; nothing was submitted"
+            " and has space and inodes left; nothing was submitted or executed"
         ) from error
 
 
@@ -133,7 +133,7 @@ def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordErr
     reason = cause.strerror if isinstance(cause, OSError) else "another sweep owns it"
     return RecordError(
         f"nothing can be recorded in {layout.directory} ({reason}): check that the folder is yours and has space"
-        " and inodes left; nothing was submitted"
+        " and inodes left; nothing was submitted or executed"
     )
 
 

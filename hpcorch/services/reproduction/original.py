@@ -18,7 +18,7 @@ from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import script_exports
 from hpcorch.provenance.environment.changes import Difference, differences
 from hpcorch.provenance.environment.record import Environment, record
-from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather
+from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather, place_of
 from hpcorch.services.reproduction.variables import as_recorded, other_places
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
 
@@ -105,26 +105,25 @@ def find_original(
             " again, and compare the runs with `hpcorch diff`"
         )
     _executed(evidence, runs[0])
-    if evidence.place is None:
-        raise RecordError(
-            f"the record of sweep {sweep.id} is not in {sweep.directory} any more, or you may not read it: put it"
-            " back, or take the run from a bundle with --bundle"
-        )
-    if evidence.place.within is not None and not trusts_code:
+    try:
+        place = evidence.place or place_of(ledger, sweep)
+    except RecordError as error:
+        raise RecordError(f"{error}. `--bundle` takes the run from a bundle") from error
+    if place.within is not None and not trusts_code:
         raise ForeignFileError(
-            f"{evidence.place.within} has what another user may have written: to repeat the run executes its code,"
+            f"{place.within} has what another user may have written: to repeat the run executes its code,"
             " and unpickles its objects, as you. If you trust who made it, add --trust-code"
         )
     if launch is None or code is None:
         raise UsageError(f"no code was frozen for run {sweep.id}/{runs[0].run}: it cannot be reproduced")
-    check_unchanged(evidence.place, launch)
-    if (trouble := problem(evidence.place.archive(code), code.digest)) is not None:
+    check_unchanged(place, launch)
+    if (trouble := problem(place.archive(code), code.digest)) is not None:
         raise DriftError(trouble)
     frozen_environment = evidence.environment(runs[0])
     before = None if frozen_environment is None else evidence.read_environment(frozen_environment)
     return Original(
         evidence=evidence,
-        frozen=read_run(evidence.place.file(launch.manifest), runs[0].run),
+        frozen=read_run(place.file(launch.manifest), runs[0].run),
         code=code,
         differences=None
         if before is None

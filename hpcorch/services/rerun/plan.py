@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import RecordError, UsageError
+from hpcorch.errors import UsageError
 from hpcorch.journal.layout import moved
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader, read_all
 from hpcorch.ledger import Ledger
@@ -23,7 +23,7 @@ from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend, RunState
 from hpcorch.runtime.program.relocation import relocated_header, relocated_task
 from hpcorch.runtime.program.task_file import TaskFile, read_task
-from hpcorch.services.audit.evidence import Evidence, find_place, gather
+from hpcorch.services.audit.evidence import Evidence, Place, gather, place_of
 from hpcorch.services.local.options import check_local
 from hpcorch.services.reproduction.keys import check_site, keys_now
 from hpcorch.services.reproduction.original import check_unchanged
@@ -116,13 +116,13 @@ def plan_rerun(ledger: Ledger, selector: Selector, changes: Changes, client: Slu
     notices = bring_up_to_date(ledger, [known]).notices
     chosen = select_runs(ledger, sweep.id, selector)
     over = [run for run in chosen if run.state.is_final]
-    place = find_place(ledger, sweep)
+    place = place_of(ledger, sweep)
     evidence = gather(ledger, sweep, over, place)
     plan = RerunPlan(
         sweep=sweep,
-        launches=_launches(evidence, changes),
+        launches=_launches(evidence, place, changes),
         passed_over={run.run: _why_not(run) for run in chosen if not run.state.is_final},
-        directory=_free_directory(Path(sweep.directory) if place is None else place.layout.directory),
+        directory=_free_directory(place.layout.directory),
         changed=changes.texts,
         notices=notices,
     )
@@ -137,22 +137,17 @@ def _why_not(run: Run) -> str:
     return f"it is not over ({run.state.value})"
 
 
-def _launches(evidence: Evidence, changes: Changes) -> list[LaunchAgain]:
+def _launches(evidence: Evidence, place: Place, changes: Changes) -> list[LaunchAgain]:
     by_launch: dict[int, list[int]] = {}
     for run in evidence.runs:
         by_launch.setdefault(run.launch, []).append(run.run)
-    return [_launch(evidence, first, indices, changes) for first, indices in sorted(by_launch.items())]
+    return [_launch(evidence, place, first, indices, changes) for first, indices in sorted(by_launch.items())]
 
 
-def _launch(evidence: Evidence, first: int, indices: Sequence[int], changes: Changes) -> LaunchAgain:
-    sweep, place = evidence.sweep, evidence.place
+def _launch(evidence: Evidence, place: Place, first: int, indices: Sequence[int], changes: Changes) -> LaunchAgain:
+    sweep = evidence.sweep
     launch, code = evidence.launches.get(first), evidence.codes.get(first)
-    if place is None or launch is None:
-        raise RecordError(
-            f"the record of sweep {sweep.id} is not in {sweep.directory} any more, or you may not read it: put it"
-            " back"
-        )
-    if code is None:
+    if launch is None or code is None:
         raise UsageError(f"no code was frozen for run {sweep.id}/{indices[0]}: launch the program again")
     check_unchanged(place, launch)
     moves = place.layout.moves

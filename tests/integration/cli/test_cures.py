@@ -14,9 +14,10 @@ import pytest
 
 from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger
+from hpcorch.ledger.schema.cures import permission
 from tests.support import processes
 from tests.support.lost_ledgers import GONE, LOSSES
-from tests.support.ownership import SOMEBODY
+from tests.support.ownership import SOMEBODY, Disown
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
 
 COMMANDS = (
@@ -90,6 +91,14 @@ def opened(sweep: SweepOnDisk) -> str:
     except HpcorchError as error:
         return str(error)
     return ""
+
+
+def test_nobody_is_told_to_change_the_modes_of_somebody_elses_ledger(tmp_path, monkeypatch):
+    ledger = finished_sweep(tmp_path).ledger_path
+    Disown(monkeypatch)(ledger)
+    told = permission(ledger)
+    assert "hpcorch init --group" in told
+    assert "chmod" not in told
 
 
 @pytest.fixture

@@ -90,6 +90,36 @@ def test_where_sweep_directories_were_moved_to_can_be_said(
     assert str(tmp_path / "attic" / SWEEP) in hpcorch(*at(sweep.project), "status").out
 
 
+def test_sweeps_moved_out_of_a_project_that_was_moved_are_found_by_the_place_that_status_names(
+    sweep: SweepOnDisk, tmp_path: Path, hpcorch: CommandLine
+) -> None:
+    (sweep.project / ".hpcorch" / "snapshots").mkdir(exist_ok=True)
+    here = sweep.project.rename(tmp_path / "proj2")
+    (here / "sweeps").rename(here / "kept")
+    assert str(here / "sweeps" / SWEEP) in hpcorch(*at(here), "status").err
+    assert hpcorch(*at(here), "ledger", "moved", here / "sweeps", here / "kept").code == 0
+    assert hpcorch(*at(here), "logs", "last/1").out == "epoch 1\nno good\n"
+    (here / "kept").rename(tmp_path / "archive")
+    assert str(here / "kept" / SWEEP) in hpcorch(*at(here), "status").err
+    assert hpcorch(*at(here), "ledger", "moved", here / "kept", tmp_path / "archive").code == 0
+    assert "run again on this machine: run 1" in hpcorch(*at(here), "retry", "last", "--dry-run").out
+
+
+def test_what_was_said_to_be_moved_inside_a_project_is_found_after_the_project_was_moved(
+    sweep: SweepOnDisk, tmp_path: Path, hpcorch: CommandLine
+) -> None:
+    (sweep.project / "sweeps").rename(sweep.project / "kept")
+    hpcorch(*at(sweep.project), "ledger", "moved", sweep.project / "sweeps", sweep.project / "kept")
+    here = sweep.project.rename(tmp_path / "proj2")
+    assert str(here / "kept" / SWEEP) in hpcorch(*at(here), "status").out
+
+
+def test_a_rerun_of_what_is_gone_says_what_became_of_it(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    assert hpcorch(*at(sweep.project), "rm", SWEEP, "--yes").code == 0
+    told = hpcorch(*at(sweep.project), "rerun", SWEEP)
+    assert (told.code, f"the files of sweep {SWEEP} were removed on " in told.err) == (1, True)
+
+
 def test_another_sweep_in_the_same_place_is_not_taken_for_the_one_that_was_there(
     sweep: SweepOnDisk, hpcorch: CommandLine
 ) -> None:
