@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -152,6 +153,9 @@ def renew(path: Path) -> None:
 
     :raises OSError: it cannot be written
     """
+    for left in path.parent.glob(f".{escape(path.name)}.*.renewed*"):  # by one that died here
+        with suppress(OSError):
+            left.unlink()
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.renewed")
     mine = [fresh, journal_of(fresh)]
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.errors import UsageError
+from hpcorch.errors import RecordError, UsageError
 from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger import Ledger
@@ -54,7 +54,7 @@ def find_garbage(ledger: Path) -> Garbage:
     """Look through the snapshots beside a ledger, all ledgers there, and the project's sweep directories.
 
     :raises UsageError: the ledger is not in a project's folder, and has no snapshots beside it
-    :raises RecordError: a ledger beside it cannot be read, so nobody knows what it refers to
+    :raises RecordError: a ledger or a sweep's record cannot be read, so nobody knows what it refers to
     """
     folder = snapshots_folder(ledger.parent)
     if ledger.parent.name != STATE_DIR and not folder.is_dir():
@@ -86,7 +86,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _ledgers_in(folder: Path) -> Iterator[Path]:
-    for path in filter(Path.is_file, folder.iterdir()):
+    for path in filter(Path.is_file, folder.glob("[!.]*")):  # one that is being written has a name with a dot
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) == _SQLITE:
                 yield path
@@ -101,9 +101,14 @@ def _referred_below(project: Path, ledger: Path) -> Iterator[str]:
     """What sweep directories in the project's folder refer to, whether or not the ledger has them."""
     for found in find_records(project, ledger):
         if isinstance(found, SweepLayout):
-            with suppress(OSError):
+            try:
                 control = read_segment(found.control, sweep="", source=CONTROL_SOURCE, offset=0)
-                yield from (event.fact.digest for event in control.events if isinstance(event.fact, CodeFrozen))
+            except OSError as error:
+                raise RecordError(
+                    f"{found.control} cannot be read ({error.strerror}), so nobody knows which snapshots its sweep"
+                    " needs, and none is removed: put it right, or move it out of the project"
+                ) from error
+            yield from (event.fact.digest for event in control.events if isinstance(event.fact, CodeFrozen))
 
 
 def remove_garbage(garbage: Garbage) -> None:

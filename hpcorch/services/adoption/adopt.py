@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hpcorch import tunables
 from hpcorch.errors import HpcorchError, NotFoundError, RecordError, RecordGoneError
 from hpcorch.journal.access import access_in
 from hpcorch.journal.control import ControlJournal
@@ -131,7 +132,7 @@ def _own_records(folders: Iterable[Path], ledger: Path, passed_over: list[Passed
     seen: set[Path] = set()
     sharing = access_in(ledger.parent).group
     for folder in folders:
-        for found in find_records(folder, ledger.absolute()):
+        for found in find_records(folder, ledger.absolute(), most=tunables.ADOPTION_FOLDERS):
             if isinstance(found, SweepLayout):
                 if found.state in seen:
                     continue

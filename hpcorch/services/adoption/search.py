@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpcorch import tunables
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, scripts_folder
 from hpcorch.journal.manifest import read_all
@@ -31,21 +31,22 @@ class PassedOver:
     is_fault: bool = False
 
 
-def find_records(folder: Path, ledger: Path) -> Iterator[SweepLayout | PassedOver]:
+def find_records(folder: Path, ledger: Path, *, most: float = math.inf) -> Iterator[SweepLayout | PassedOver]:
     """The records below a folder, those set aside included, and what was passed over.
 
     Symbolic links are not followed, and the directories of runs, where programs write, are not entered. A folder
     that has a ledger of its own is another project.
 
     :param ledger: the file of the ledger that the records are for
+    :param most: so many folders are entered, and no more
     """
     left, entered = [folder], 0
     runs: set[str] = set()
     while left:
         here = left.pop()
         entered += 1
-        if entered > tunables.ADOPTION_FOLDERS:
-            reason = f"it has more than {tunables.ADOPTION_FOLDERS} folders: name those that the sweeps are in"
+        if entered > most:
+            reason = f"it has more than {most} folders: name those that the sweeps are in"
             yield PassedOver(path=folder, reason=reason, is_fault=True)
             return
         try:

@@ -21,6 +21,7 @@ from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from tests.support.proven_sweeps import CODE, ENVIRONMENT, begun, freeze, proven_sweep
 from tests.support.sweeps import SweepOnDisk, finished_sweep, make_sweep
+from tests.support.tuning import Tune
 
 OTHER = "20260102-120000-bcdf"
 
@@ -311,7 +312,9 @@ def test_gc_removes_only_old_snapshots_that_no_sweep_refers_to(hpcorch, sweep, t
     assert "nothing to remove" in hpcorch("gc", "--yes").out
 
 
-def test_gc_asks_every_ledger_and_every_sweep_directory_of_the_project(hpcorch, sweep, tmp_path):
+def test_gc_asks_every_ledger_and_every_sweep_directory_of_the_project(hpcorch, sweep, tmp_path, tune: Tune):
+    tune(ADOPTION_FOLDERS=1)  # whatever there is besides
+    (tmp_path / ".hpcorch" / ".ledger.db.0a1b2c3d.renewed").write_bytes(b"SQLite format 3\0")  # by who died then
     (snapshot,) = (tmp_path / ".hpcorch" / "snapshots").iterdir()
     age(snapshot, 2)
     sweep.ledger_path.rename(tmp_path / ".hpcorch" / "old.db")
@@ -319,6 +322,11 @@ def test_gc_asks_every_ledger_and_every_sweep_directory_of_the_project(hpcorch, 
     assert "nothing to remove" in hpcorch("gc", "--yes").out
     (tmp_path / ".hpcorch" / "old.db").unlink()
     assert "nothing to remove" in hpcorch("gc", "--yes").out
+    record = sweep.layout.control.rename(tmp_path / "control.jsonl")
+    os.mkfifo(sweep.layout.control)
+    assert "nobody knows which snapshots its sweep needs" in hpcorch("gc", "--yes").err
+    sweep.layout.control.unlink()
+    record.rename(sweep.layout.control)
     shutil.rmtree(sweep.layout.directory)
     assert hpcorch("gc", "--yes").code == 0
     assert not snapshot.exists()

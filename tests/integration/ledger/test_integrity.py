@@ -328,6 +328,21 @@ def test_reader_puts_right_what_a_killed_writer_left(path: Path) -> None:
     assert findings(path) == []
 
 
+def leave_locked(path: Path) -> None:
+    """Leave a ledger as a writer does that dies."""
+    for file in path.parent.glob("*.lock.*"):
+        file.unlink()
+    leave_behind(lock_of(path))
+
+
+def test_a_copy_that_was_not_finished_is_removed_by_the_next(path: Path) -> None:
+    left = path.with_name(f".{path.name}.0a1b2c3d.renewed")
+    left.write_bytes(b"half")
+    leave_locked(path)
+    assert [one.sweep.id for one in Ledger.open(path).sweeps()] == [SWEEP]
+    assert not left.exists()
+
+
 @pytest.fixture
 def left_by_the_dead(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger whose last writer has died, on a disk that has no room for a copy of it."""
@@ -335,9 +350,7 @@ def left_by_the_dead(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_room(*_: object) -> bool:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for file in path.parent.glob("*.lock.*"):
-        file.unlink()
-    leave_behind(lock_of(path))
+    leave_locked(path)
     monkeypatch.setattr("hpcorch.ledger.file._copied", no_room)
     return path
 
