@@ -74,5 +74,10 @@ def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> T
                 return TendResult(sweep=summary.sweep.id, troubles=tuple(told), gone=reconciler.why_gone)
             done = look_after(reconciler, client, begins=True)
         return replace(done, troubles=(*told, *done.troubles))
-    except HpcorchError as error:
-        return TendResult(sweep=summary.sweep.id, troubles=(*told, error))
+    except (HpcorchError, OSError) as error:
+        trouble = error if isinstance(error, HpcorchError) else _unreadable(error)
+        return TendResult(sweep=summary.sweep.id, troubles=(*told, trouble))
+
+
+def _unreadable(error: OSError) -> UnavailableError:
+    return UnavailableError(f"its record cannot be read now ({error.strerror}: {error.filename})")

@@ -6,13 +6,13 @@ that a lost ledger can be made again from the sweep directories.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
 from hpcorch import tunables
-from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError
+from hpcorch.errors import NotFoundError, RecordError, SlurmUnavailableError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment, owner, read_sweep
@@ -99,13 +99,26 @@ class Reconciler:
         :param ended: attempts that Slurm says are over: what their journals say is read, however old a view of the
             file system this host has
         :raises RecordError: the record is damaged, or incomplete
+        :raises UnavailableError: it cannot be read now, or the ledger does not answer
         """
-        if self.is_gone or owner(self.layout) != self.sweep:  # another sweep's may have its place
-            self.find_journal()
-        segments = [] if self.is_gone else self._news(ended)
+        with self._reading():
+            if self.is_gone or owner(self.layout) != self.sweep:  # another sweep's may have its place
+                self.find_journal()
+            segments = [] if self.is_gone else self._news(ended)
         if note or any(segment.end > segment.start for segment in segments):
             looked = note or not self._is_script(segments)
             self.ledger.ingest(self.sweep, segments, manifests_in(self.layout), looked=looked)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Who waits goes on if a file server does not answer for a moment."""
+        try:
+            yield
+        except OSError as error:
+            raise UnavailableError(
+                f"the record of sweep {self.sweep} cannot be read now ({error.strerror}: {error.filename}): check"
+                " that its file system is mounted and answers, and that the folder is yours"
+            ) from error
 
     def find_journal(self) -> None:
         """Look where the sweep's record is now, and what of it is left.

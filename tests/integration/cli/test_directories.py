@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -136,6 +137,17 @@ def test_that_a_sweep_directory_is_gone_is_said(words: list[str], sweep: SweepOn
     shutil.rmtree(sweep.layout.directory)
     told = hpcorch(*at(sweep.project), *words)
     assert f"the directory of sweep {SWEEP} is gone: " in told.err
+
+
+def test_a_record_that_cannot_be_read_is_a_trouble_of_its_sweep_alone(
+    sweep: SweepOnDisk, hpcorch: CommandLine
+) -> None:
+    sweep.layout.control.unlink()
+    os.mkfifo(sweep.layout.control)
+    told = hpcorch(*at(sweep.project), "tend", SWEEP, "--json")
+    assert told.code == 3
+    (result,) = json.loads(told.out)
+    assert str(sweep.layout.control) in result["troubles"][0]
 
 
 def test_an_audit_says_that_a_sweep_directory_is_gone(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:

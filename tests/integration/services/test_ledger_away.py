@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from hpcorch.errors import UnavailableError
 from hpcorch.journal.inbox import announced
 from hpcorch.ledger import Ledger
 from hpcorch.model.states import RunState
@@ -50,6 +53,20 @@ def test_who_waits_sees_the_runs_end_whatever_becomes_of_the_ledger(sweep, way):
             assert steady.ask(counts) == {RunState.COMPLETED: 2}
     assert len(told) == 1
     assert str(sweep.ledger_path) in told[0]
+
+
+def test_a_record_that_cannot_be_read_for_a_moment_is_read_later(sweep, monkeypatch):
+    def silent(*_: object, **__: object) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(sweep.layout.control))
+
+    with SteadyReconciler(sweep.ledger_path, sweep.journal, lambda _: None) as steady:
+        ended(sweep, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr("hpcorch.services.tending.reconcile.read_sweep", silent)
+            with pytest.raises(UnavailableError, match=f"record of sweep {SWEEP} cannot be read now"):
+                steady.ingest()
+        steady.ingest()
+        assert steady.ask(counts)[RunState.COMPLETED] == 1
 
 
 @pytest.mark.parametrize("way", GONE)
