@@ -15,6 +15,7 @@ from hpcorch import process
 from hpcorch.errors import UsageError
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.services.doctor import folder as doctor_folder
+from hpcorch.services.doctor.file_systems import Mount
 from hpcorch.services.doctor.report import PROFILE_CHECKS
 from hpcorch.services.site.project_profile import ask_licenses, check_cluster, read_profile
 from hpcorch.services.site.user_limits import user_limits
@@ -95,7 +96,8 @@ def project(tmp_path, monkeypatch):
     (path / "deep" / "er").mkdir(parents=True)
     (path / ".git").mkdir()
     monkeypatch.chdir(path / "deep" / "er")
-    monkeypatch.setattr(doctor_folder, "kind_at", lambda _: "ext4")  # some machines have /tmp in memory
+    on_disk = Mount(kind="ext4")  # some machines have /tmp in memory
+    monkeypatch.setattr(doctor_folder, "mount_at", lambda _: on_disk)
     return path
 
 
