@@ -83,10 +83,11 @@ def _has_joined(group: str, *, as_json: bool) -> bool:
     """Join the project around the working directory, if it is a colleague's; whether it is."""
     from hpcorch.services.setup.group import colleagues_project, find_group, join_project
 
-    project = colleagues_project(Path.cwd(), find_group(group))
+    number = find_group(group)
+    project = colleagues_project(Path.cwd(), number)
     if project is None:
         return False
-    join_project(project)
+    join_project(project, number)
     if as_json:
         output.write_json({"joined": str(project), "group": group})
     else:

@@ -58,10 +58,11 @@ def colleagues_project(start: Path, group: int) -> Path | None:
     return folder
 
 
-def join_project(project: Path) -> None:
-    """Take part in a project that a colleague shares.
+def join_project(project: Path, group: int) -> None:
+    """Take part in a project that a colleague shares, and give the group what is there of this user's already.
 
-    :raises UnavailableError: that cannot be noted
+    :raises UnavailableError: that cannot be noted, or the ledger cannot be read
+    :raises RecordError: the ledger is damaged
     """
     try:
         join(project / STATE_DIR)
@@ -70,6 +71,7 @@ def join_project(project: Path) -> None:
             f"that you take part cannot be noted in your configuration ({error}): see that $XDG_CONFIG_HOME, or"
             " .config in your home, can be written to"
         ) from error
+    _share_content(project, Access(group=group, writes=True))
 
 
 def make_shared(project: Path, group: int, client: SlurmClient, *, force: bool) -> Ready:

@@ -168,6 +168,18 @@ def test_a_project_is_the_groups_and_a_sweeps_record_its_owners(joined: Lab) -> 
     assert list((sweep / ".hpcorch").rglob("*.ckpt"))
 
 
+def test_a_member_who_joins_again_puts_right_what_belongs_to_them(joined: Lab) -> None:
+    ledger = joined.project / ".hpcorch" / "ledger.db"
+    known = joined.bob.sweeps()
+    os.chown(ledger, BOB, -1)  # as if bob had made it
+    ledger.chmod(0o600)
+    refused = joined.alice.hpcorch("ls")
+    assert refused.returncode == 3
+    assert "`hpcorch init --group NAME`" in " ".join(refused.stderr.split())
+    assert joined.bob.hpcorch("init", "--group", str(GROUP)).returncode == 0
+    assert joined.alice.sweeps() == known
+
+
 def test_somebody_outside_the_group_runs_things_and_has_a_ledger_elsewhere(joined: Lab) -> None:
     done = joined.carol.hpcorch("exec", "--", "echo", "hello")
     assert (done.returncode, done.stdout) == (0, "hello\n")
