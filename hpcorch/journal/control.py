@@ -159,6 +159,14 @@ class ControlJournal:
                     self._writer.close()
                     self._writer = None
 
+    def confirm(self) -> None:
+        """Return if nobody else can have decided anything since the block of :meth:`locked` began.
+
+        :raises LockLostError: the lock was taken over, since this process stood still for long
+        """
+        with self._lock() as hold:
+            hold.confirm()
+
     def _lock(self) -> AbstractContextManager[Hold]:
         control = self.layout.control
         return exclusive(self.layout.lock, guards=[control], renew=partial(renew, control))

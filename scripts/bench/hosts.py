@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-GO_ON_S = 90.0
 STANDSTILL_S = (45.0, 75.0)
 HERE = Path(__file__).resolve().parent
 NFS_LAB = HERE.parent / "nfs-lab"
@@ -259,7 +258,7 @@ def trial(hosts: list[Host], options: argparse.Namespace) -> int:
     _wait_for_more(hosts)
     for host in hosts:
         host.end()
-    return _verdict(hosts, longest)
+    return _verdict(hosts, longest, options.within)
 
 
 def _wait_for_more(hosts: list[Host], *, since: float | None = None, limit_s: float = 600) -> None:
@@ -273,7 +272,7 @@ def _wait_for_more(hosts: list[Host], *, since: float | None = None, limit_s: fl
             time.sleep(0.05)
 
 
-def _verdict(hosts: list[Host], longest: float) -> int:
+def _verdict(hosts: list[Host], longest: float, within_s: float) -> int:
     ran = subprocess.run(hosts[0].command("judge"), capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         print(ran.stdout + ran.stderr)
@@ -288,7 +287,7 @@ def _verdict(hosts: list[Host], longest: float) -> int:
         "read and missed": [text for host in hosts for text in host.told("missed")],
         "not completed": [name for name in launched if found["sweeps"].get(name) != {"COMPLETED": 2}],
         "findings": found["findings"],
-        "too late": [longest] if longest > GO_ON_S else [],
+        "too late": [longest] if longest > within_s else [],
     }
     failed = [text for host in hosts for text in host.told("failed")]
     shares = " and ".join(str(len(host.told("stored"))) for host in hosts)
@@ -308,6 +307,7 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=20, help="how often a host is cut off (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims (%(default)s)")
     parser.add_argument("--cut", choices=("power", "standstill"), help="in one way alone; both if not given")
+    parser.add_argument("--within", type=float, default=90.0, help="seconds to go on in (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="what the other one did meanwhile")
     options = parser.parse_args()
     with sshfs_hosts() if options.mount == "sshfs" else nfs_hosts(options.mount) as hosts:

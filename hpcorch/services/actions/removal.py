@@ -141,6 +141,8 @@ class Remover:
                 raise RecordGoneError(f"{self._layout.directory} does not hold the record of sweep {self.sweep.id}")
             files.check_unmoved()
             for path in self._paths(files):
+                if removes:
+                    self.reconciler.journal.confirm()
                 files.take(path)
             files.take(self._layout.control.relative_to(self._layout.directory))  # until then it is the sweep's
         finally:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.errors import UnavailableError
+from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
@@ -90,12 +90,13 @@ class LocalPool:
                     self._start_unless_cancelled(waiting.pop(0))
                 time.sleep(tunables.LOCAL_POLL_S)
                 self._reap()
-                with suppress(UnavailableError):  # that others hold the ledger for long is no reason to stop
+                # That others hold the ledger for long, or that a journal was deleted, is no reason to stop.
+                with suppress(UnavailableError, RecordError):
                     tick()
             if self._interrupted_by is not None:
                 only_processes = self._is_asked_for_processes(waiting)
                 self._stop(waiting)
-                with suppress(UnavailableError):
+                with suppress(UnavailableError, RecordError):
                     tick()
                 raise Interrupted(self._interrupted_by, only_processes=only_processes)
 

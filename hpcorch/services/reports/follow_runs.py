@@ -117,9 +117,11 @@ class Follower:
         client = slurm_client()
 
         def look() -> Mapping[RunState, int]:
-            with suppress(UnavailableError):  # the sweep's record does not answer
+            try:
                 reconciler.look_local() if local else reconciler.ingest()
                 self._looked_at = utc_now()
+            except UnavailableError as error:  # the sweep's record does not answer
+                self._tell(str(error))
             counts = self._counts()
             if reconciler.why_gone is not None:
                 if local and not self._is_over(counts):  # only its journals would tell

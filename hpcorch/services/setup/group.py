@@ -9,6 +9,7 @@ from hpcorch.errors import RecordError, UnavailableError, UsageError
 from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, give_tree, make_folder, settle
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, digest_cache, scripts_folder
 from hpcorch.journal.project_search import around
+from hpcorch.journal.reader import creation_of
 from hpcorch.journal.shared_projects import join, shared_with_us
 from hpcorch.journal.sweep_folder import belongs_to_sweep, settle_way
 from hpcorch.ledger import Ledger, find_record
@@ -129,15 +130,23 @@ def _share_content(project: Path, access: Access) -> None:
         with Ledger.open(ledger) as found:
             sweeps = [one.sweep for one in found.sweeps()]
         for sweep in sweeps:
-            if (layout := _own_record(found, sweep)) is not None:
+            if (layout := _own_record(found, sweep, project)) is not None:
                 settle_way(layout.directory, project, access)
                 _give_all(layout.state, access.reading, layout.directory)
 
 
-def _own_record(ledger: Ledger, sweep: Sweep) -> SweepLayout | None:
-    """The record of a sweep, wherever it is now, if it is this user's: a shared ledger may name anybody's."""
+def _own_record(ledger: Ledger, sweep: Sweep, project: Path) -> SweepLayout | None:
+    """The record of a sweep of the project, wherever it is now, if it is this user's.
+
+    A shared ledger may name anybody's, and this user's of another project: what lies outside has to say itself that
+    it belongs to this one.
+    """
     try:
         layout = find_record(ledger, sweep)
+        if not layout.directory.resolve().is_relative_to(project.resolve()):
+            created = creation_of(layout)
+            if created is None or Path(created.project) != project:
+                return None
         return layout if is_own(sweep, layout) else None
     except (RecordError, OSError):
         return None

@@ -37,7 +37,7 @@ def by_own_record(reconciler: Reconciler) -> Iterator[Reconciler]:
         return
     with (
         TemporaryDirectory(prefix="hpcorch-record-") as folder,
-        Ledger.open(Path(folder) / LEDGER_NAME, write=True, create=True) as ledger,
+        Ledger.open(Path(folder) / LEDGER_NAME, write=True, create=True, alone=True) as ledger,
     ):
         own = Reconciler(ledger, reconciler.journal)
         own.ingest()

@@ -19,7 +19,7 @@ _MISSING = [name for name in ("sshfs", "fusermount3", "unshare") if shutil.which
 @pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {_MISSING}")
 def test_two_hosts_lose_nothing_when_one_loses_power(repository: Path) -> None:
     trial = repository / "scripts" / "bench" / "hosts.py"
-    arguments = ["--mount", "sshfs", "--cuts", "1", "--cut", "power", "--minutes", "0"]
+    arguments = ["--mount", "sshfs", "--cuts", "1", "--cut", "power", "--minutes", "0", "--within", "500"]
     ran = subprocess.run(
         [sys.executable, trial, *arguments], capture_output=True, text=True, timeout=540, check=False
     )
