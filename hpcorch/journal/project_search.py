@@ -114,13 +114,18 @@ def may_serve(project: Path) -> bool:
     """
     state = project / STATE_DIR
     owner = stranger(state)
-    if owner is None and state.exists() and not os.access(state, os.X_OK):
-        return False  # root's, closed to others
+    if owner is None and _is_closed_to_us(state):
+        return False
     if owner is None or has_joined(state):
         return True
     group = shared_with_us(state)
     _tell_passed_over(state, owner, None if group is None else group_name(group))
     return False
+
+
+def _is_closed_to_us(state: Path) -> bool:
+    """Whether it is a folder, of root's mostly, that this user may not enter. One's own is to be opened again."""
+    return state.is_dir() and state.stat().st_uid != os.geteuid() and not os.access(state, os.X_OK)
 
 
 @cache
