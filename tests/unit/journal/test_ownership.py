@@ -59,6 +59,7 @@ def test_another_users_are_passed_over_with_a_line_that_says_how_to_use_them(
 def test_a_folder_of_roots_that_is_closed_to_others_is_passed_over(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: SOMEBODY)
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != project / ".hpcorch")
     assert find_ledger(project / "below") is None
 
