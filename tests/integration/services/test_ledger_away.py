@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -16,19 +15,10 @@ from hpcorch.model.states import RunState
 from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.steady import SteadyReconciler
 from tests.support.lost_ledgers import GONE, LOSSES, SPOILT
-from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
 from tests.support.tuning import Tune
 
 OTHER = "20260102-120000-cdfg"
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> SweepOnDisk:
-    """A sweep that runs."""
-    made = make_sweep(tmp_path)
-    made.submit([0, 1])
-    made.ingest()
-    return made
 
 
 def ended(sweep: SweepOnDisk, run: int) -> None:
