@@ -153,7 +153,7 @@ def status_now(path: Path) -> os.stat_result:
 
     :raises OSError: it cannot be opened
     """
-    with open_regular(path) as file:
+    with open_regular(path, changing=True) as file:
         return os.fstat(file.fileno())
 
 

@@ -96,7 +96,7 @@ def creation_of(layout: SweepLayout) -> SweepCreated | None:
     :raises OSError: it cannot be read
     """
     try:
-        with open_regular(layout.control) as file:
+        with open_regular(layout.control, changing=True) as file:
             first = next(whole_lines(file), b"")
         fact = decode(first, sweep="", source=CONTROL_SOURCE).fact
     except (FileNotFoundError, NotADirectoryError, DamagedLineError):
