@@ -87,22 +87,26 @@ def open_regular(path: Path, *, own: bool = False, within: Path | None = None, c
     :raises OSError: it cannot be opened, is no regular file, or lies elsewhere
     :raises ForeignFileError: it belongs to another user
     """
-    if within is not None:
-        descriptor = _open_within(path, within)
-    else:
-        descriptor = open_changing(path) if changing else os.open(path, _READING)
+
+    def opener(*_: object) -> int:
+        if within is not None:
+            return _open_within(path, within)
+        return open_changing(path) if changing else os.open(path, _READING)
+
+    # The file owns the descriptor from the start, so that a signal which raises in between closes it once.
+    file = open(path, "rb", opener=opener)  # noqa: SIM115 - the caller closes it
     try:
-        status = os.fstat(descriptor)
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if own and not is_trusted(status.st_uid):
             raise ForeignFileError(
                 f"{path} belongs to {name_of(status.st_uid)}: what another user has written is not executed"
             )
-        return os.fdopen(descriptor, "rb")
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
+    return file
 
 
 def _open_within(path: Path, folder: Path) -> int:
@@ -114,8 +118,8 @@ def _open_within(path: Path, folder: Path) -> int:
     try:
         for one in folders:
             inner = os.open(one, _READING | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
+            outer, descriptor = descriptor, inner
+            os.close(outer)
         return os.open(name, _READING | os.O_NOFOLLOW, dir_fd=descriptor)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):

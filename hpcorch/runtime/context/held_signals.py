@@ -59,16 +59,38 @@ class HeldSignals:
     def stops_raise(self) -> Iterator[None]:
         """Within the block a signal that asks to end raises, also one that arrived before.
 
+        It may interrupt anything, also what suppresses errors or turns them into others: whatever becomes of the
+        block then, it ends with the signal.
+
         :raises Stopped: it arrived
         """
-        handlers = {number: signal.signal(number, self._raise) for number in self._stops}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._stops)
+        stop: Stopped | None = None
+
+        def arrive(number: int, _frame: FrameType | None) -> None:
+            nonlocal stop
+            is_first = not self._received  # a second one must not interrupt what the first has begun
+            name = signal.Signals(number).name
+            self.received(name)
+            if is_first:
+                stop = Stopped(name)
+                raise stop
+
+        handlers = {number: signal.signal(number, arrive) for number in self._stops}
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._stops)
             yield
+        except BaseException as error:
+            if stop is None or error is stop:
+                raise
+            raise stop from error
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, self._stops)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, self._stops)
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        if stop is not None:
+            raise stop
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -90,10 +112,3 @@ class HeldSignals:
         """The signals that were remembered since the last call."""
         names, self._received = self._received, []
         return names
-
-    def _raise(self, number: int, _frame: FrameType | None) -> None:
-        is_first = not self._received  # a second one must not interrupt what the first has begun
-        name = signal.Signals(number).name
-        self.received(name)
-        if is_first:
-            raise Stopped(name)
