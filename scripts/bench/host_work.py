@@ -81,9 +81,9 @@ def judge(folder: Path) -> None:
 
     ledger = Ledger.open(folder / ".hpcorch" / "ledger.db")
     counts = {one.sweep.id: {state.value: n for state, n in one.counts.items()} for one in ledger.sweeps()}
-    noted = [
-        request.user for request in ControlJournal(SweepLayout(folder / "shared"), "shared").history().requests
-    ]
+    shared = ControlJournal(SweepLayout(folder / "shared"), "shared")
+    with shared.locked():  # without, a file system that caches may show it as it was a while ago
+        noted = [request.user for request in shared.history().requests]
     findings = [finding.text for finding in ledger.check(deep=True)]
     print(json.dumps({"sweeps": counts, "noted": noted, "findings": findings}))
 

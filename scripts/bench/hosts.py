@@ -310,6 +310,7 @@ def main() -> int:
     parser.add_argument("--within", type=float, default=90.0, help="seconds to go on in (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="what the other one did meanwhile")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no mount is left
     with sshfs_hosts() if options.mount == "sshfs" else nfs_hosts(options.mount) as hosts:
         return trial(hosts, options)
 
