@@ -64,6 +64,7 @@ def _launch(folder: Path, sweep: str) -> None:
     if made is None:
         _say("failed", launched.stderr.strip().replace("\n", " ")[-300:])
         return
+    _say("begun", made)
     retry = [str(Path(sys.executable).with_name("hpcorch")), "retry", made]
     done = subprocess.run(retry, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode == 0:
