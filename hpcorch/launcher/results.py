@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import FrozenRun, ManifestBase, ManifestHeader, ManifestRun
@@ -193,10 +194,12 @@ def _value(outcome: Outcome, layout: SweepLayout) -> Any:
     assert outcome.end is not None
     try:
         return decode_result(outcome.end, layout)
+    except (OSError, RecordError) as error:
+        raise RecordError(f"the result of run {outcome.run.run} cannot be read back: {error}") from error
     except Exception as error:
         raise RecordError(
             f"the result of run {outcome.run.run} cannot be read back ({type(error).__name__}: {error}): its class"
-            f" must be importable here; in JSON form it is {outcome.end.result!r}"
+            f" must be importable here; in JSON form it is {repr(outcome.end.result)[: tunables.RESULT_REPR_CHARS]}"
         ) from error
 
 

@@ -6,14 +6,15 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from hpcorch.errors import ForeignFileError, HpcorchError, RecordError
+from hpcorch.errors import HpcorchError, RecordError
 from hpcorch.journal.access import make_record_folder
-from hpcorch.journal.files import read_regular, write_whole
+from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestRun, digest
 from hpcorch.ledger import Ledger, find_own_record
 from hpcorch.model.events import RunReused
 from hpcorch.model.seeds import SeedSource
+from hpcorch.runtime.attempt.results import result_file
 from hpcorch.services.reports.outcomes import Outcome, read_outcomes
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ def _copied(
     file = result_digest = None
     if end.result_file is not None:
         try:
-            content = read_regular(source.present(source.directory / end.result_file), own=True, of_any_size=True)
-        except (OSError, ForeignFileError):
+            content = result_file(end, source)
+        except (OSError, RecordError):
             return None
         path = layout.results / f"{run.run}.reused.pkl"
         make_record_folder(layout.results)

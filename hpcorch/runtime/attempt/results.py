@@ -10,7 +10,7 @@ import traceback
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.errors import TaskFailedError
+from hpcorch.errors import RecordError, TaskFailedError
 from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -75,14 +75,23 @@ def decode_result(end: AttemptEnded, layout: SweepLayout) -> Any:
     """The object that a task returned.
 
     :raises OSError: its file is gone
-    :raises ForeignFileError: it is another user's
+    :raises RecordError: it is another user's, or not what was recorded
     """
     if end.result_pickle is not None:
         return pickle.loads(base64.b64decode(end.result_pickle))  # noqa: S301 - written by the user's own job
     if end.result_file is not None:
-        path = layout.present(layout.directory / end.result_file)
-        return pickle.loads(read_regular(path, own=True, of_any_size=True))  # noqa: S301 - likewise
+        return pickle.loads(result_file(end, layout))  # noqa: S301 - likewise
     return from_plain(end.result)
+
+
+def result_file(end: AttemptEnded, layout: SweepLayout) -> bytes:
+    """The content of the file that holds a result, as it was recorded. Errors as for :func:`decode_result`."""
+    assert end.result_file is not None
+    path = layout.present(layout.directory / end.result_file)
+    content = read_regular(path, own=True, of_any_size=True)
+    if end.result_digest is not None and digest(content) != end.result_digest:
+        raise RecordError(f"{path} was changed after the run had ended: restore it from a backup, or run it again")
+    return content
 
 
 def is_plain(value: Any) -> bool:

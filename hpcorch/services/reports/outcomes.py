@@ -64,6 +64,7 @@ def _reused(layout: SweepLayout) -> dict[int, AttemptEnded]:
             result=fact.result,
             result_pickle=fact.result_pickle,
             result_file=fact.result_file,
+            result_digest=fact.result_digest,
             working_dir=fact.working_dir,
             task_name=fact.task_name,
         )
