@@ -27,6 +27,17 @@ from hpcorch.journal.lines import seal, unseal
 __all__ = ["KINDS", "Kind"]
 
 
+COLLECT = """\
+import sys
+from hpcorch import collect, errors
+try:
+    collect("last")
+except errors.HpcorchError as error:
+    print(error, file=sys.stderr)
+    sys.exit(1)
+"""
+
+
 class Payload:
     """An object that executes something where it is unpickled."""
 
@@ -174,8 +185,7 @@ def foreign_object_or_checkpoint(stage: Stage, choose: random.Random) -> str:
     path = choose.choice(sorted(found))
     path.write_bytes(pickle.dumps(Payload(stage.payload)))
     stage.give(path)
-    code = "import hpcorch\ntry: hpcorch.collect('last')\nexcept hpcorch.HpcorchError: raise SystemExit(1)"
-    stage.commands += [("python", "-c", code)]
+    stage.commands += [("python", "-c", COLLECT)]
     stage.retries = True
     return str(path.relative_to(stage.record))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import stat
 from collections.abc import Iterator, Sequence
@@ -87,14 +89,11 @@ def problems_of(said: Said) -> list[str]:
     text = said.out + said.err
     if SECRET.decode() in text or hashlib.sha256(SECRET).hexdigest() in text:
         found.append("tells of the secret")
-    if "--csv" in said.words:
-        text = text.replace("\r\n", "\n")
     if controls := sorted({ord(letter) for letter in text} & _CONTROLS):
         found.append(f"prints control characters: {controls}")
-    if "--csv" in said.words and any(
-        cell.lstrip('"')[:1] in "=+@" for row in said.out.split("\n") for cell in row.split(",") if cell
-    ):
-        found.append(f"a formula: {said.out!r}")
+    if "--csv" in said.words:
+        rows = csv.reader(io.StringIO(said.out, newline=""))
+        found += [f"a formula: {cell!r}" for row in rows for cell in row if cell.startswith(("=", "+", "@"))]
     return found
 
 

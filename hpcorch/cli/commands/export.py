@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from hpcorch.cli.shared import output
+from hpcorch.cli.shared.csv_output import write_csv
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.cli.shared.text import printable
 from hpcorch.errors import UsageError
@@ -96,8 +96,7 @@ def _write_table(path: Path, found: QueryResult, form: str) -> None:
     try:
         with path.open("x", encoding="utf-8", newline="") as file:
             if form == "csv":
-                cells = ([output.csv_cell(value) for value in row] for row in found.rows)
-                csv.writer(file, lineterminator="\n").writerows([found.columns, *cells])
+                write_csv(found.columns, found.rows, file)
             else:
                 file.write(to_json([_object(found, row) for row in found.rows], indent=1))
     except FileExistsError:

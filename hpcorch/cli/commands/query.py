@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from hpcorch.cli.shared import output
+from hpcorch.cli.shared.csv_output import write_csv
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.cli.shared.text import value_text
 from hpcorch.ledger import Ledger
@@ -42,7 +43,7 @@ def command(place: Place, *, sql: str, as_json: bool, as_csv: bool) -> None:
         keys = list(unique(answer.columns))
         output.write_json([dict(zip(keys, row, strict=True)) for row in answer.rows])
     elif as_csv:
-        output.write_csv(answer.columns, answer.rows)
+        write_csv(answer.columns, answer.rows)
     else:
         rows = [[value_text(value) for value in row] for row in answer.rows]
         output.write_table(output.Table(columns=answer.columns, rows=rows, flexible=frozenset(answer.columns)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hpcorch.cli.shared import output
+from hpcorch.cli.shared.csv_output import write_csv
 from hpcorch.cli.shared.text import value_text
 from hpcorch.services.reports.compare import Comparison
 
@@ -20,7 +21,7 @@ def write_comparison(found: Comparison, *, as_json: bool, as_csv: bool, sweeps: 
     if as_json:
         output.write_json(found.as_plain())
     elif as_csv:
-        output.write_csv(found.columns, rows)
+        write_csv(found.columns, rows)
     else:
         first = 0 if sweeps else 1
         table = output.Table(

@@ -1,20 +1,18 @@
-"""The forms of every command's output: a table for people, JSON, CSV, ids only; and progress while it waits.
+"""The forms of every command's output: a table for people, JSON, ids only; and progress while it waits.
 
 On a terminal tables are drawn by rich; elsewhere they are aligned text, and rich is not loaded.
 """
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
-from hpcorch.cli.shared.text import counts_text, printable, shortened, value_text
+from hpcorch.cli.shared.text import counts_text, printable, shortened
 from hpcorch.model.states import NOT_FINE, RunState
 from hpcorch.model.value_text import to_json
 
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 # Longer cells would push the others out of sight; --json has all of it.
 _WIDEST_CELL = 100
 _GAP = "  "
-# What makes a formula of a cell's text in a spreadsheet (https://owasp.org/www-community/attacks/CSV_Injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _STYLES: Mapping[str, str] = {
     **{state.value: "red" for state in NOT_FINE},
     **{
@@ -71,30 +67,6 @@ def write_ids(ids: Iterable[str]) -> None:
 def write_json(value: Any) -> None:
     """JSON in ASCII (:func:`hpcorch.model.value_text.to_json`): indented on a terminal, one line elsewhere."""
     write(to_json(value, indent=2 if sys.stdout.isatty() else None))
-
-
-def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """CSV as spreadsheets and pandas read it: numbers as Python writes them, nothing for None.
-
-    Text is as it is, but for an apostrophe before what a spreadsheet would execute.
-    """
-    cells = ([csv_cell(value) for value in row] for row in chain([columns], rows))
-    csv.writer(sys.stdout, lineterminator="\n").writerows(cells)
-
-
-def csv_cell(value: Any) -> str:
-    """A value as CSV has it."""
-    if not isinstance(value, str):
-        return value_text(value)
-    return f"'{value}" if value.startswith(_FORMULA) and not _is_number(value) else value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def write_table(table: Table) -> None:

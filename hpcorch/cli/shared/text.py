@@ -18,7 +18,12 @@ def printable(text: str) -> str:
     """Text on one line, with everything that is not printable escaped as in a Python literal."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() else escaped(c) for c in text)
+
+
+def escaped(character: str) -> str:
+    """A character as it is written in a Python literal: ``\\x1b``."""
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def shell_text(words: Iterable[str]) -> str:

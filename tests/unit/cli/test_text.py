@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from hpcorch.cli.shared.output import Table, fitted, write_csv, write_table
+from hpcorch.cli.shared.output import Table, fitted, write_table
 from hpcorch.cli.shared.text import (
     ago,
     counts_text,
@@ -88,11 +88,3 @@ def test_a_narrow_terminal_is_spared_the_columns_that_are_needed_least() -> None
 def test_a_name_of_a_column_is_data_as_its_cells_are(capsys):
     write_table(Table(columns=["lr", "\x1b[31mred"], rows=[["0.1", "\x1b]0;mine\x07"]]))
     assert "\x1b" not in capsys.readouterr().out
-
-
-def test_a_spreadsheet_executes_nothing_of_a_csv_and_numbers_are_numbers(capsys):
-    cells = ["=1+1", "+x=1", "-cmd", "@sum", "\tx", "-1e-3", "+5", "-inf", "a=b", -0.5, None]
-    write_csv(["=head", *map(str, range(1, len(cells)))], [cells])
-    head, row = capsys.readouterr().out.splitlines()
-    assert head.startswith("'=head,1,")
-    assert row == "'=1+1,'+x=1,'-cmd,'@sum,'\tx,-1e-3,+5,-inf,a=b,-0.5,"
