@@ -18,7 +18,14 @@ from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
 from hpcorch.ledger.reading.reading import LAST, LedgerReading
 from hpcorch.ledger.reading.sandbox import QueryResult, TooLongError, run_query
 from hpcorch.ledger.schema import backup
-from hpcorch.ledger.schema.connection import QUERIES, connect_reader, transaction, translated
+from hpcorch.ledger.schema.connection import (
+    QUERIES,
+    VERSION,
+    connect_reader,
+    transaction,
+    translated,
+    version_in,
+)
 from hpcorch.ledger.schema.cures import replacement
 from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
@@ -54,6 +61,23 @@ class Ledger(LedgerReading):
         file = LedgerFile(Path(path), write=write, create=create, alone=alone)
         with file.opened():
             return cls(file)
+
+    @classmethod
+    @contextmanager
+    def unchanged(cls, path: Path, *, alone: bool = False) -> Iterator[Ledger]:
+        """A ledger to look at, such as a backup or another user's. It stays as it is: of one of an older version a
+        copy is brought up to date.
+
+        :param alone: as for :meth:`open`, which says what is raised, too
+        """
+        if not _is_of_an_older_version(path):
+            yield cls.open(path, alone=alone)
+            return
+        with TemporaryDirectory(prefix="hpcorch-ledger-") as folder:
+            copy = Path(folder) / path.name
+            with translated(path), closing(connect_reader(path)) as connection:
+                backup.copy(connection, copy)
+            yield cls.open(copy, alone=True)
 
     def __enter__(self) -> Ledger:
         return self
@@ -126,7 +150,9 @@ class Ledger(LedgerReading):
             return run_query(connection, sql, self.path)
 
     def back_up(self, target: str | os.PathLike[str]) -> Head:
-        """Copy the whole ledger to a new file, mode 0600; the end of the chain in it. Writers wait for seconds.
+        """Copy the whole ledger to a new file; the end of the chain in it. Writers wait for seconds.
+
+        The copy has mode 0600; in a folder of hpcorch's that a group shares 0660, as all files there.
 
         :raises UsageError: there is something at ``target`` already
         :raises UnavailableError: it cannot be written
@@ -165,3 +191,10 @@ class Ledger(LedgerReading):
             with self._file.opened() as connection:
                 backup.copy(connection, copy)
             yield copy
+
+
+def _is_of_an_older_version(path: Path) -> bool:
+    with suppress(OSError):  # opening it says what is wrong
+        found = version_in(path)
+        return found is not None and found < VERSION
+    return False

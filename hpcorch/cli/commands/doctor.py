@@ -52,10 +52,10 @@ def command(
     """Check whether everything is ready for sweeps.
 
     Checks the cluster (release, accounting, limits, what is hidden, preemption, clock), the site profile (licences,
-    GPUs, partitions, accounts, QOS, reservations), and the folder of the ledger (kind of file system, space,
-    SQLite's locks). Nothing is changed. With --jobs, two jobs of one CPU check whether nodes have the interpreter,
-    the folder, Slurm's commands and the right time, and whether locks work between them. Without --jobs, no job is
-    submitted.
+    GPUs, partitions, accounts, QOS, reservations), the ledger (whether you can read and write it), and its folder
+    (kind of file system, space, SQLite's locks). Nothing is changed. With --jobs, two jobs of one CPU check whether
+    nodes have the interpreter, the folder, Slurm's commands and the right time, and whether locks work between
+    them. Without --jobs, no job is submitted.
 
     Each line is ok, limited (sweeps work, with a restriction), NOT OK or not checked; below a problem is what to
     do. Exits with 1 if something is not ok, and with 3 if Slurm did not answer.

@@ -68,7 +68,8 @@ def check(place: Place, *, deep: bool, as_json: bool) -> int:
 def backup(place: Place, *, target: Path, as_json: bool) -> None:
     """Copy the ledger to PATH, complete and as of one moment, while others write.
 
-    Only you can read the copy. A file that exists is not overwritten.
+    Only you can read the copy, and the group where PATH is in a folder that the project's group shares. A file that
+    exists is not overwritten.
     """
     path = place.ledger_path()
     with Ledger.open(path) as ledger:

@@ -133,7 +133,7 @@ def _original(
     from hpcorch.services.audit.bundle_audit import open_bundle
 
     received = open_bundle(bundle)
-    with Ledger.open(received.ledger, alone=True) as ledger:
+    with Ledger.unchanged(received.ledger, alone=True) as ledger:
         original = find_original(ledger, parse_selector(run), lambda _: received.place, trusts_code=trusts_code)
     return original, directory.absolute() / STATE_DIR / LEDGER_NAME
 

@@ -13,7 +13,9 @@ from hpcorch.journal.files import sync_directory
 
 
 def back_up(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy the ledger to a new file, for its owner alone, that stays after a power cut.
+    """Copy the ledger to a new file that stays after a power cut.
+
+    It is for its owner alone; in a folder that a group shares, for the group, as the ledger there is.
 
     Writers wait while pages are copied (seconds a gigabyte), readers do not. Killed in the middle, it leaves a file
     that opens as an empty ledger.
@@ -33,7 +35,7 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
 
 
 def copy(connection: sqlite3.Connection, target: Path, *, durable: bool = False) -> None:
-    """Copy the ledger to a new file, for its owner alone; by default one that nobody needs after a power cut.
+    """As :func:`back_up`; by default a file that nobody needs after a power cut.
 
     :raises FileExistsError: there is something at ``target`` already
     :raises UnavailableError: there is no room for it

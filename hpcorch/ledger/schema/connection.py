@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.access import make_folder, open_new
+from hpcorch.journal.files import open_regular
 from hpcorch.journal.lock import Hold
 from hpcorch.ledger.schema.cures import permission, replacement
 
@@ -26,6 +28,10 @@ VERSION = 6
 
 # "hpcl": what file(1) and this module tell a ledger from other SQLite files by.
 APPLICATION_ID = 0x6870636C
+
+# Of an SQLite file: its form, version and application (https://sqlite.org/fileformat2.html, section 1.3).
+_SQLITE = b"SQLite format 3\0"
+_HEADER = struct.Struct(">16s44xI4xI")
 
 
 class LedgerConnection(sqlite3.Connection):
@@ -101,6 +107,19 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 def journal_of(path: Path) -> Path:
     """SQLite's rollback journal of a ledger."""
     return path.with_name(path.name + "-journal")
+
+
+def version_in(path: Path) -> int | None:
+    """The version of a ledger, as the file's header has it, without opening it as a ledger; None if it is none.
+
+    :raises OSError: it is not there, or cannot be read
+    """
+    with open_regular(path) as file:
+        head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size:
+        return None
+    form, version, application = _HEADER.unpack(head)
+    return int(version) if (form, application) == (_SQLITE, APPLICATION_ID) else None
 
 
 def lock_of(path: Path) -> Path:

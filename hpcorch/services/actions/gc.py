@@ -93,7 +93,7 @@ def _ledgers_in(folder: Path) -> Iterator[Path]:
 
 
 def _referred(path: Path) -> set[str]:
-    with Ledger.open(path) as ledger:
+    with Ledger.unchanged(path) as ledger:
         return {row[0] for row in ledger.query(_REFERRED).rows}
 
 

@@ -48,7 +48,7 @@ def audit_bundle(directory: Path, *, against: Sequence[Anchor] = ()) -> Audit:
     bundle = open_bundle(directory)
     exam = Examination(sweep=bundle.sweep)
     examine_sums(directory, exam)
-    with Ledger.open(bundle.ledger, alone=True) as ledger:
+    with Ledger.unchanged(bundle.ledger, alone=True) as ledger:
         return audit(
             ledger, [bundle.selector], against=against, places=lambda _: bundle.place, before=exam.findings
         )

@@ -20,6 +20,7 @@ from hpcorch.services.doctor import cluster as doctor_cluster
 from hpcorch.services.doctor import folder as doctor_folder
 from hpcorch.services.doctor import nodes as doctor_nodes
 from hpcorch.services.doctor import profile as site_checks
+from hpcorch.services.doctor.ledger import ledger_row
 from hpcorch.services.doctor.profile import Problem
 from hpcorch.services.doctor.rows import Row, Verdict, not_ok, ok, unknown, with_verdict
 from hpcorch.services.doctor.trial_jobs import choose_place, run_trials
@@ -122,6 +123,7 @@ def examine(subject: Subject, client: SlurmClient, jobs: JobsWanted | None = Non
         rows.append(unknown("slurm", str(error).rstrip(".")))
     rows += profile_rows(profile, facts)
     rows.append(doctor_folder.open_files_row("open files", "here", open_files()))
+    rows.append(ledger_row(subject.ledger))
     rows += _folder_and_nodes(profile, facts, client, subject, jobs)
     return Report(profile=subject.profile, rows=rows, answered=facts is not None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
+from hpcorch.errors import HpcorchError
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -51,6 +52,12 @@ def not_ok(check: str, found: str, cure: str) -> Row:
 
 def unknown(check: str, found: str, cure: str = "") -> Row:
     return Row(check=check, verdict=Verdict.UNKNOWN, found=found, cure=cure)
+
+
+def of_error(check: str, error: HpcorchError) -> Row:
+    """A row that is not ok: what an error's sentence has before its colon was found, the rest is the cure."""
+    found, _, cure = str(error).partition(": ")
+    return not_ok(check, found, cure)
 
 
 def with_verdict(rows: Iterable[Row], verdict: Verdict) -> list[Row]:

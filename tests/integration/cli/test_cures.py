@@ -14,9 +14,11 @@ import pytest
 
 from hpcorch.errors import HpcorchError
 from hpcorch.ledger import Ledger
-from hpcorch.ledger.schema.cures import permission
+from hpcorch.ledger.schema.cures import adoption, permission, replacement
+from hpcorch.services.doctor.ledger import ledger_row
+from hpcorch.services.doctor.rows import Verdict
 from tests.support import processes
-from tests.support.lost_ledgers import GONE, LOSSES
+from tests.support.lost_ledgers import GONE, LOSSES, SPOILT
 from tests.support.ownership import SOMEBODY, Disown
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
 
@@ -101,6 +103,14 @@ def test_nobody_is_told_to_change_the_modes_of_somebody_elses_ledger(tmp_path, m
     assert "chmod" not in told
 
 
+def become_somebody() -> None:
+    """No mode keeps root from anything."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(SOMEBODY)
+        os.setuid(SOMEBODY)
+
+
 @pytest.fixture
 def anybodys() -> Iterator[Path]:
     """A folder that other users can go through, unlike tmp_path."""
@@ -109,6 +119,26 @@ def anybodys() -> Iterator[Path]:
     yield folder
     (folder / ".hpcorch").chmod(0o755)
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("way", SPOILT)
+def test_doctor_names_a_damaged_ledger_with_the_cure_that_others_give(tmp_path, way):
+    ledger = finished_sweep(tmp_path).ledger_path
+    assert ledger_row(ledger).verdict is Verdict.OK
+    SPOILT[way](ledger)
+    row = ledger_row(ledger)
+    assert row.verdict is Verdict.NOT_OK
+    assert str(ledger) in row.found
+    assert replacement(ledger) in row.cure
+
+
+@pytest.mark.parametrize("way", GONE)
+def test_doctor_says_of_a_ledger_that_is_not_there_how_a_lost_one_is_made_again(tmp_path, way):
+    ledger = finished_sweep(tmp_path).ledger_path
+    GONE[way](ledger)
+    row = ledger_row(ledger)
+    assert row.verdict is (Verdict.NOT_OK if way == "emptied" else Verdict.OK)
+    assert adoption(ledger) in row.found + row.cure
 
 
 def test_who_may_not_write_a_ledger_is_told_how_to_allow_it(hpcorch, anybodys):
@@ -122,10 +152,7 @@ def test_who_may_not_write_a_ledger_is_told_how_to_allow_it(hpcorch, anybodys):
     sweep.ledger_path.parent.chmod(0o500)
 
     def as_somebody() -> None:
-        if os.geteuid() == 0:  # whom no mode keeps from anything
-            os.setgroups([])
-            os.setgid(SOMEBODY)
-            os.setuid(SOMEBODY)
+        become_somebody()
         with Ledger.open(sweep.ledger_path) as ledger:
             assert [one.sweep.id for one in ledger.sweeps()] == [SWEEP]
         first = opened(sweep)
@@ -136,3 +163,22 @@ def test_who_may_not_write_a_ledger_is_told_how_to_allow_it(hpcorch, anybodys):
     assert processes.exit_code(processes.in_another_process(as_somebody)) == 0
     assert "chmod u+rwx" in told.read_text()
     assert told.read_text().count("the ledger") == 1
+
+
+@pytest.mark.parametrize(("mode", "folder"), [(0o400, 0o700), (0o000, 0o700), (0o600, 0o500), (0o600, 0o000)])
+def test_doctor_names_a_ledger_that_one_may_not_use_and_how_to_allow_it(anybodys, mode, folder):
+    ledger = finished_sweep(anybodys).ledger_path
+    for path in (anybodys, *anybodys.rglob("*")):
+        if os.geteuid() == 0:
+            os.chown(path, SOMEBODY, SOMEBODY)
+    ledger.chmod(mode)
+    ledger.parent.chmod(folder)
+
+    def as_somebody() -> None:
+        become_somebody()
+        row = ledger_row(ledger)
+        assert row.verdict is Verdict.NOT_OK
+        assert row.cure == permission(ledger)
+        assert "chmod u+rwx" in row.cure
+
+    assert processes.exit_code(processes.in_another_process(as_somebody)) == 0

@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import yaml
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.journal.writer import JournalWriter
+from hpcorch.ledger.schema.connection import VERSION
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
 from tests.support.proven_sweeps import CODE, ENVIRONMENT, begun, freeze, proven_sweep
@@ -286,6 +289,25 @@ def test_any_file_of_a_bundle_that_was_changed_is_named(hpcorch, sweep, tmp_path
     assert "added.txt: it is not listed" in hpcorch("audit", "--bundle", "bundle").out
 
 
+def make_older(path: Path) -> bytes:
+    """Let a ledger be one of an earlier version."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA user_version={VERSION - 1}; DELETE FROM _sqlite_migrations WHERE name LIKE '%{VERSION}_%'"
+        )
+    return path.read_bytes()
+
+
+def test_the_ledger_of_a_bundle_that_an_older_version_made_is_read_and_left_as_it_is(hpcorch, sweep, tmp_path):
+    assert hpcorch("export", "bundle", "last", "bundle").code == 0
+    ledger = tmp_path / "bundle" / ".hpcorch" / "ledger.db"
+    before = make_older(ledger)
+    ran = hpcorch("audit", "--bundle", "bundle", "--json")
+    assert [run["seed"] for run in json.loads(ran.out)["sweeps"][0]["runs"]] == [100, 101]
+    assert ledger.read_bytes() == before
+    assert [path.name for path in ledger.parent.glob("ledger*")] == [ledger.name]
+
+
 # gc ---------------------------------------------------------------------------------------------------------
 
 
@@ -330,3 +352,17 @@ def test_gc_asks_every_ledger_and_every_sweep_directory_of_the_project(hpcorch, 
     shutil.rmtree(sweep.layout.directory)
     assert hpcorch("gc", "--yes").code == 0
     assert not snapshot.exists()
+
+
+def test_gc_leaves_backups_of_older_versions_as_they_are(hpcorch, sweep, tmp_path):
+    backup = tmp_path / ".hpcorch" / "ledger.db.backup"
+    assert hpcorch("ledger", "backup", backup).code == 0
+    before = make_older(backup)
+    sweep.ledger_path.unlink()
+    finished_sweep(tmp_path, sweep=OTHER)
+    shutil.rmtree(sweep.layout.directory)  # only the backup has it
+    (snapshot,) = (tmp_path / ".hpcorch" / "snapshots").iterdir()
+    age(snapshot, 2)
+    assert "nothing to remove" in hpcorch("gc", "--yes").out
+    assert backup.read_bytes() == before
+    assert [path.name for path in backup.parent.glob("ledger.db.backup*")] == [backup.name]

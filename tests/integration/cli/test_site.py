@@ -384,6 +384,7 @@ def test_doctor_looks_at_the_cluster_and_at_the_ledgers_folder(site, project, hp
     assert found["accounting"][0] == found["writing"][0] == found["ledger locks"][0] == "ok"
     assert "600 submitted by QOS small" in found["limits"][1]
     assert found["compute nodes"][0] == "not checked"
+    assert "the first sweep makes it" in found["ledger"][1]
     assert not (project / ".hpcorch").exists(), "it leaves no trace"
     assert json.loads(ran.out)["checks"] == list(found)
 

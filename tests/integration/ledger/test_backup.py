@@ -55,6 +55,15 @@ def test_backup_is_the_ledger_for_its_owner_alone(path: Path, tmp_path: Path) ->
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_backup_beside_a_ledger_that_a_group_shares_is_the_groups(path: Path, tmp_path: Path) -> None:
+    shared = tmp_path / ".hpcorch"
+    shared.mkdir()
+    shared.chmod(0o2770)
+    with Ledger.open(path) as ledger:
+        ledger.back_up(shared / "copy.db")
+    assert stat.S_IMODE((shared / "copy.db").stat().st_mode) == 0o660
+
+
 def test_backup_overwrites_nothing(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("precious")
