@@ -38,6 +38,9 @@ READ_BYTES: Final = 1 << 20
 # The most that is held in memory of a file that another user may have written, and of one line of it.
 FOREIGN_FILE_BYTES: Final = 1 << 30
 LINE_BYTES: Final = 256 << 20
+# A larger one is read if it takes at least this part of its size on disk: a hole of terabytes is made at once, and
+# takes hours to read. File systems that compress rarely save more.
+FOREIGN_FILE_PACKED: Final = 16
 
 # --- Slurm's commands
 # Slurm's own MessageTimeout is 10 s by default, and a command may try several controllers one after the other.

@@ -18,6 +18,7 @@ from hpcorch.users import is_trusted, name_of
 
 _NOT_WAITING: Final = os.O_NONBLOCK | os.O_CLOEXEC
 _READING: Final = os.O_RDONLY | _NOT_WAITING
+_BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system has (stat(2))
 
 
 def sync_directory(folder: Path) -> None:
@@ -84,7 +85,8 @@ def open_regular(path: Path, *, own: bool = False, within: Path | None = None, c
     :param changing: other hosts write to it: see :func:`open_changing`
     :param own: it has to be this user's, too, since what it says is executed
     :param within: the folder of another user's that it has to lie in; no link below that is followed
-    :raises OSError: it cannot be opened, is no regular file, or lies elsewhere
+    :raises OSError: it cannot be opened, is no regular file, or lies elsewhere; or it is another user's, and nearly
+        all of it is a hole
     :raises ForeignFileError: it belongs to another user
     """
 
@@ -103,10 +105,19 @@ def open_regular(path: Path, *, own: bool = False, within: Path | None = None, c
             raise ForeignFileError(
                 f"{path} belongs to {name_of(status.st_uid)}: what another user has written is not executed"
             )
+        if (within is not None or not is_trusted(status.st_uid)) and _is_hollow(status):
+            raise OSError(
+                errno.EFBIG, f"it takes little of its {status.st_size} bytes on disk, and is not yours", str(path)
+            )
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    on_disk = status.st_blocks * _BLOCK_BYTES
+    return status.st_size > max(tunables.FOREIGN_FILE_BYTES, tunables.FOREIGN_FILE_PACKED * on_disk)
 
 
 def _open_within(path: Path, folder: Path) -> int:

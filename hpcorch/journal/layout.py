@@ -17,7 +17,7 @@
         logs/s<submission>_<array index>.log
         results/<attempt>.pkl               results too large for the journal
         checkpoints/<run>/                  checkpoints of one run, of all its attempts
-        environment.json                    the launch's environment, for what is submitted later
+        variables.json                      the environment variables of the launch, for what is submitted later
         tend.lock.<number>, tend.dirty      who looks after the sweep; that there is something to look after
         steps/<attempt>/lock.<number>       of the journal of a script's attempt, whose commands share it
         asked/<run>.s<submission>           that this run is to end at its next start; see SweepLayout.asked
@@ -73,7 +73,7 @@ class SweepLayout:
 
     @property
     def environment(self) -> Path:
-        return self.state / "environment.json"
+        return self.state / "variables.json"
 
     @property
     def tend_lock(self) -> Path:

@@ -18,7 +18,7 @@ from hpcorch.journal.access import (
 from hpcorch.journal.layout import STATE_DIR, SUBMISSIONS, SweepLayout
 
 _OWNED_BY_SWEEP = (
-    *("asked", "launch-", "checkpoints", "control.jsonl", "environment.json", "journal", "logs", "results"),
+    *("asked", "launch-", "checkpoints", "control.jsonl", "journal", "logs", "results", "variables.json"),
     *("steps", SUBMISSIONS, "tend."),
 )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
+from hpcorch.journal.folders import raise_error, walk
 from hpcorch.provenance.digests import DigestCache, unchanged
 from hpcorch.quick_dataclasses import dataclass
 
@@ -86,16 +87,12 @@ def _directory(path: Path, cache: DigestCache | None) -> InputDigest:
 def _walk(root: Path) -> Iterator[tuple[bytes, Path]]:
     """Files and links below a directory, by name; sockets, pipes and devices hold no data."""
     found = []
-    for folder, folders, names in os.walk(root, onerror=_raise):
+    for folder, folders, names in walk(root, on_error=raise_error):
         linked = [name for name in folders if Path(folder, name).is_symlink()]
         found += [Path(folder, name) for name in (*names, *linked)]
     for path in sorted(found, key=os.fsencode):
         if path.is_symlink() or path.is_file():
             yield os.fsencode(path.relative_to(root)), path
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _file(path: Path, cache: DigestCache | None) -> str:

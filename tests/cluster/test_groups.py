@@ -99,7 +99,7 @@ def test_members_of_a_group_see_each_others_sweeps_and_control_their_own(user, l
     for path in [*(alice.project / "multirun").rglob(".hpcorch")]:
         for inside in (path, *path.rglob("*")):
             mode = stat.S_IMODE(inside.stat().st_mode)
-            private = inside == path / "environment.json"
+            private = inside == path / "variables.json"
             assert (inside.group(), oct(mode)) == (
                 GROUP,
                 oct(0o600 if private else 0o2750 if inside.is_dir() else 0o640),

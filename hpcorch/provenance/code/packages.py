@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hpcorch.journal.folders import walk
 from hpcorch.journal.snapshots import place, to_text
 from hpcorch.provenance.code.search import Search, is_module
 
@@ -83,7 +84,7 @@ def _of_folder(search: Search, folder: str, packages: Packages) -> Iterator[str]
 
 
 def _walked(search: Search, start: str) -> Iterator[str]:
-    for folder, folders, names in os.walk(place(search.root, start)):
+    for folder, folders, names in walk(place(search.root, start)):
         below = Path(folder).relative_to(search.root)
         paths = {name: to_text(os.fsencode(below / name)) for name in (*folders, *names)}
         folders[:] = sorted(name for name in folders if _is_wanted(search, paths[name]))

@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
+from hpcorch.journal.folders import walk
 from hpcorch.journal.snapshots import place, to_text
 from hpcorch.provenance.code.code_state import Limits, Sources
 from hpcorch.provenance.code.git import GitError, ignored_paths, tracked_files, untracked_files
@@ -133,7 +134,7 @@ def _walked(search: Search, start: str, known: str) -> Iterator[str]:
         folder = Path(os.fsdecode(error.filename)).relative_to(search.root)
         search.leave(f"{to_text(os.fsencode(folder))}/", f"it cannot be read ({error.strerror})")
 
-    for folder, folders, names in os.walk(place(search.root, start), onerror=closed):
+    for folder, folders, names in walk(place(search.root, start), on_error=closed):
         below = Path(folder).relative_to(search.root)
         paths = {name: to_text(os.fsencode(below / name)) for name in (*folders, *names) if name[0] != "."}
         linked = [name for name in folders if (search.root / below / name).is_symlink()]

@@ -98,15 +98,13 @@ def verify_files(
         if os.pardir in path.parts or not path.is_relative_to(directory):
             raise DamagedError(f"it names {listed.path!r}, which is outside of {directory.name}")
         try:
-            same = _describe(path, directory, within) == listed if digests else _size(path) == listed.size
+            same = path.lstat().st_size == listed.size and (
+                not digests or _describe(path, directory, within) == listed
+            )
         except (FileNotFoundError, NotADirectoryError, CheckpointError):
             raise DamagedError(f"its file {listed.path} is missing from {directory.name}") from None
         if not same:
             raise DamagedError(f"its file {listed.path} in {directory.name} is not what was saved")
-
-
-def _size(path: Path) -> int:
-    return path.lstat().st_size
 
 
 def remove(path: Path) -> None:

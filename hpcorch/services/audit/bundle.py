@@ -15,7 +15,7 @@
 The ledger is made anew from the copied journals, and not cut out of the original: a part of a chain proves nothing
 without the rest, which is other people's sweeps. The journals are what events come from, so that the new ledger can
 be compared with them event by event, and each file with its digest, as in the original. Its chain is another one;
-the original's anchor is noted beside it. Left out are logs, and the environment of the launch, which holds secrets.
+the original's anchor is noted beside it. Left out are logs, and the environment variables of the launch.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from hpcorch.errors import RecordError, UnavailableError, UsageError
 from hpcorch.journal.access import make_folder, open_new
 from hpcorch.journal.archives import is_sound
 from hpcorch.journal.files import open_regular, write_whole
+from hpcorch.journal.folders import raise_error, walk
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.journal.reader import read_sweep
 from hpcorch.ledger import Ledger, manifests_in
@@ -119,7 +120,7 @@ def write_bundle(
         _write_json(directory / ABOUT, about)
         files = seal(directory)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EINVAL):
+        if error.errno in (errno.ELOOP, errno.EINVAL, errno.EFBIG):
             raise RecordError(f"{error.filename} cannot be part of a bundle: {error.strerror}") from error
         raise UnavailableError(
             f"the bundle cannot be written to {directory} ({error.strerror}: {error.filename}): free some space"
@@ -182,10 +183,22 @@ def _record_files(evidence: Evidence, place: Place, checkpoints: Checkpoints) ->
 
 
 def _copy(source: Path, target: Path, within: Path | None = None) -> None:
-    make_folder(target.parent)
-    if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, target, symlinks=True)
+    """Copy a file, or a folder with the links in it as they are."""
+    if not source.is_dir() or source.is_symlink():
+        _copy_file(source, target, within)
         return
+    for folder, folders, names in walk(source, on_error=raise_error):
+        inner = target / Path(folder).relative_to(source)
+        make_folder(inner)
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            if path.is_symlink():
+                (inner / path.name).symlink_to(path.readlink())
+            elif path.name in names:
+                _copy_file(path, inner / path.name, within)
+
+
+def _copy_file(source: Path, target: Path, within: Path | None) -> None:
+    make_folder(target.parent)
     with (
         open_regular(source, within=within) as file,
         os.fdopen(open_new(target, os.O_WRONLY | os.O_EXCL), "wb") as copy,
@@ -222,8 +235,5 @@ def seal(directory: Path) -> dict[Path, int]:
 
 def sealed_files(directory: Path) -> list[Path]:
     """The files that the list covers."""
-    return sorted(
-        path
-        for path in directory.rglob("*")
-        if path.is_file() and not path.is_symlink() and path != directory / SUMS
-    )
+    found = (Path(folder, name) for folder, _, names in walk(directory, on_error=raise_error) for name in names)
+    return sorted(path for path in found if path.is_file() and not path.is_symlink() and path != directory / SUMS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import NotFoundError, RecordError
 from hpcorch.journal.files import read_regular
+from hpcorch.journal.folders import raise_error, walk
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout
 from hpcorch.ledger import Ledger
 from hpcorch.quick_dataclasses import dataclass
@@ -79,20 +80,26 @@ def open_bundle(directory: Path) -> ReceivedBundle:
 def _refuse_links(directory: Path) -> None:
     """Refuse what is no regular file, and links that lead out: a bundle's files are all in it.
 
-    :raises RecordError: there is one; nothing of the bundle was opened
+    :raises RecordError: there is one, or a folder is closed or nested too deep; nothing of the bundle was opened
     """
+    try:
+        found = next(_oddities(directory), None)
+    except OSError as error:
+        found = f"a folder in it cannot be read ({error.strerror})"
+    if found is not None:
+        raise RecordError(f"{directory} is not a bundle that can be trusted: {found}. Nothing of it was compared")
+
+
+def _oddities(directory: Path) -> Iterator[str]:
     inside = os.path.realpath(directory)
-    for folder, folders, names in os.walk(directory):
+    for folder, folders, names in walk(directory, on_error=raise_error):
         for path in (Path(folder, name) for name in (*folders, *names)):
             mode = path.lstat().st_mode
             is_link = stat.S_ISLNK(mode)
-            leads_out = is_link and not Path(os.path.realpath(path)).is_relative_to(inside)
-            if leads_out or not (is_link or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                what = "is a link that leads out of it" if leads_out else "is neither a file, a folder nor a link"
-                raise RecordError(
-                    f"{directory} is not a bundle that can be trusted: {path.relative_to(directory)} {what}."
-                    " Nothing of it was compared"
-                )
+            if is_link and not Path(os.path.realpath(path)).is_relative_to(inside):
+                yield f"{path.relative_to(directory)} is a link that leads out of it"
+            elif not (is_link or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                yield f"{path.relative_to(directory)} is neither a file, a folder nor a link"
 
 
 def _about(directory: Path) -> dict[str, Any]:
@@ -123,7 +130,13 @@ def examine_sums(directory: Path, exam: Examination) -> None:
     for name, digest in listed.items():
         if name not in present:
             exam.error(name, f"it is listed in {SUMS} but missing")
-        elif digest_of(present[name], within=directory) != f"sha256:{digest}":
+            continue
+        try:
+            is_same = digest_of(present[name], within=directory) == f"sha256:{digest}"
+        except OSError as error:
+            exam.error(name, f"it cannot be read ({error.strerror})")
+            continue
+        if not is_same:
             exam.error(name, f"it was changed: its digest is not the one in {SUMS}")
     for name in sorted(present.keys() - listed.keys()):
         exam.warn(name, f"it is not listed in {SUMS}: it was added later")

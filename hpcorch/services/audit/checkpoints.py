@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hpcorch.model.events import (
     CheckpointRestored,
     CheckpointSaved,
 )
-from hpcorch.runtime.checkpoint.file import DamagedError, verify
+from hpcorch.runtime.checkpoint.file import DamagedError, read_trailer, total_size, verify
 from hpcorch.runtime.checkpoint.framework_files import verify_files
 from hpcorch.runtime.checkpoint.names import FILES_SUFFIX, Found, group
 from hpcorch.services.audit.evidence import Evidence, Place
@@ -44,7 +45,7 @@ def _examine(
 ) -> None:
     parts = found.parts if found is not None else {0: path}
     try:
-        ranks = _examine_part(place, path, fact.digest)
+        ranks = _examine_part(place, path, fact)
         for rank in range(1, ranks):
             if rank not in parts:
                 raise DamagedError(f"the part of rank {rank} is missing")
@@ -57,17 +58,21 @@ def _examine(
         exam.intact["checkpoint"] += 1
 
 
-def _examine_part(place: Place, path: Path, digest: str | None) -> int:
+def _examine_part(place: Place, path: Path, saved: CheckpointSaved | None) -> int:
     """See that what one rank wrote is unchanged, with the files of another framework; of how many ranks it is.
 
-    :param digest: on record, of the whole file
+    :param saved: what is on record of rank 0's
     :raises DamagedError: it is not
     :raises OSError: it cannot be read
     """
     with place.open(path) as file:
+        if saved is not None:  # before gigabytes are read that cannot be what was saved
+            size = file.seek(0, os.SEEK_END) + total_size(read_trailer(file)[0].files)
+            if size != saved.size:
+                raise DamagedError(f"it had {saved.size} bytes and has {size}")
         trailer, found = verify(file)
-    if digest is not None and found != digest:
-        raise DamagedError(f"its digest was {digest} and is {found}")
+    if saved is not None and found != saved.digest:
+        raise DamagedError(f"its digest was {saved.digest} and is {found}")
     if trailer.files is not None:
         verify_files(path.with_name(path.stem + FILES_SUFFIX), trailer.files, within=place.within)
     return trailer.ranks

@@ -30,7 +30,7 @@ from tests.support.sweeps import SweepOnDisk
 from tests.support.tuning import Tune
 
 SECRET = b"what nobody else may know\n"
-HUGE = 256 << 20
+HUGE = 1 << 40  # a hole that nobody reads to its end in time
 
 
 def fifo(path: Path) -> None:
@@ -100,9 +100,7 @@ def bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tune: Tune) -> Iter
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < HUGE // 1024 * 3 // 4, (
-        "it was held in memory"
-    )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 192 << 10, "it was held in memory"
 
 
 @pytest.fixture
@@ -133,8 +131,6 @@ def test_in_the_record_of_another_users_sweep(
     Disown(monkeypatch)(sweep.layout.state)
     ledger = ("--ledger", sweep.ledger_path)
     for path in record_files(sweep):
-        if kind is huge and path.suffix not in (".jsonl", ".json", ""):
-            continue  # digests of files take time, and no memory
         aside = path.with_name(f"{path.name}.aside")
         path.rename(aside)
         plant(kind, path)
@@ -156,8 +152,6 @@ def test_in_a_bundle(hpcorch: CommandLine, sweep: SweepOnDisk, tmp_path: Path, k
     bundle = tmp_path / "bundle"
     assert hpcorch("--ledger", sweep.ledger_path, "export", "bundle", "last", bundle).code == 0
     for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
-        if kind is huge and path.name not in ("bundle.json", "SHA256SUMS", "control.jsonl"):
-            continue
         aside = tmp_path / "aside"
         path.rename(aside)
         plant(kind, path)
@@ -176,6 +170,21 @@ def test_a_bundle_whose_list_names_files_outside_says_nothing_of_them(
     with (bundle / "SHA256SUMS").open("a") as sums:
         sums.write(f"{'0' * 64}  ../secret\n")
     assert "../secret" in says(hpcorch, "audit", "--bundle", bundle)
+
+
+def test_a_bundle_with_folders_deeper_than_a_path_can_say_is_refused(
+    hpcorch: CommandLine, sweep: SweepOnDisk, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    assert hpcorch("--ledger", sweep.ledger_path, "export", "bundle", "last", bundle).code == 0
+    at = os.open(bundle, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("a" * 250, dir_fd=at)
+        inner = os.open("a" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    assert "a folder in it cannot be read (File name too long)" in says(hpcorch, "audit", "--bundle", bundle)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -268,7 +268,7 @@ def test_a_bundle_of_one_run_has_only_its_own_files_and_no_secrets(hpcorch, swee
     assert hpcorch("export", "bundle", "last/1", "bundle", "--checkpoints", "none").code == 0
     names = {str(path.relative_to(tmp_path / "bundle")) for path in (tmp_path / "bundle").rglob("*")}
     assert "sweep/.hpcorch/journal/1.s0.r0.jsonl" in names
-    assert "sweep/.hpcorch/environment.json" not in names
+    assert "sweep/.hpcorch/variables.json" not in names
     assert not [name for name in names if "journal/0." in name or name.endswith(".ckpt")]
     assert hpcorch("audit", "--bundle", "bundle").code == 0
     assert hpcorch("export", "bundle", "last", "bundle").code == 2

@@ -32,7 +32,7 @@ def test_a_launch_that_was_killed_before_it_submitted_is_told_of_and_submitted_b
     (control,) = on_slurm.folder.glob("multirun/*/*/.hpcorch/control.jsonl")
     lines = control.read_bytes().splitlines(keepends=True)
     control.write_bytes(b"".join(line for line in lines if b'"kind":"submission-' not in line))
-    environment = control.with_name("environment.json")
+    environment = control.with_name("variables.json")
     recorded = json.loads(environment.read_text())
     environment.write_text(json.dumps({name: value for name, value in recorded.items() if name not in refusing}))
     on_slurm.ledger.unlink()

@@ -10,6 +10,7 @@ import pytest
 from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.files import open_regular, read_regular
 from hpcorch.journal.manifest import digest
+from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.runtime.program.task_file import read_task
 
 
@@ -30,6 +31,25 @@ def test_a_file_of_another_user_is_read_but_not_executed(tmp_path, other_user):
     assert read_regular(tmp_path / "file") == b"content"
     with pytest.raises(RecordError, match="what another user has written is not executed"):
         read_regular(tmp_path / "file", own=True)
+
+
+def test_another_users_file_that_is_nearly_all_a_hole_is_not_read_and_a_large_one_is(tmp_path, tune, request):
+    tune(FOREIGN_FILE_BYTES=10_000)
+    for name, size in (("hollow", 1 << 20), ("small", 10_000)):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, size)
+    with (tmp_path / "large").open("wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+    assert digest_of(tmp_path / "hollow") == digest(bytes(1 << 20))
+    with pytest.raises(OSError, match="it takes little of its 1048576 bytes on disk, and is not yours"):
+        digest_of(tmp_path / "hollow", within=tmp_path)
+    request.getfixturevalue("other_user")
+    with pytest.raises(OSError, match="and is not yours"):
+        digest_of(tmp_path / "hollow")
+    for name in ("small", "large"):
+        assert digest_of(tmp_path / name) == digest((tmp_path / name).read_bytes())
 
 
 class Missing:
