@@ -20,7 +20,7 @@ from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model.events import ControlRequested
 
 RUNS = 10  # of a sweep that is stored
-LAUNCH_EACH = 8  # turns
+LAUNCH_EACH = 24  # turns; in emulated guests one takes a minute
 
 
 def work(name: str, folder: Path) -> None:
