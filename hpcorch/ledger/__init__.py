@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger.checking.check import Finding, FindingKind
-from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.reading.answers import Head, SweepSummary
 from hpcorch.ledger.reading.directories import find_own_record, find_record
 from hpcorch.ledger.reading.reading import LAST
 from hpcorch.ledger.reading.sandbox import QueryResult
@@ -28,7 +28,6 @@ __all__ = [
     "Ledger",
     "Manifests",
     "QueryResult",
-    "SourceState",
     "SweepSummary",
     "find_own_record",
     "find_record",

@@ -14,7 +14,7 @@ from hpcorch.errors import RecordError
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger.checking.check import Finding, FindingKind, can_be_mended
 from hpcorch.ledger.file import LedgerFile
-from hpcorch.ledger.reading.answers import Head, SourceState, SweepSummary
+from hpcorch.ledger.reading.answers import Head, SweepSummary
 from hpcorch.ledger.reading.reading import LAST, LedgerReading
 from hpcorch.ledger.reading.sandbox import QueryResult, TooLongError, run_query
 from hpcorch.ledger.schema import backup
@@ -31,7 +31,7 @@ from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
 from hpcorch.model.events import Fact
 
-__all__ = ["LAST", "Head", "Ledger", "SourceState", "SweepSummary"]
+__all__ = ["LAST", "Head", "Ledger", "SweepSummary"]
 
 
 # What facts that each have the right form, and not together, make of the code that folds them.
@@ -117,22 +117,21 @@ class Ledger(LedgerReading):
         with self._file.opened() as connection:
             ingest.record(connection, sweep, facts)
 
-    def settle(self, sweep: str, sources: Iterable[str]) -> None:
-        """Note that these sources will not grow any more, so that they need not be read again."""
-        key = self._key(sweep).key
-        with self._file.opened() as connection, transaction(connection):
-            connection.executemany(QUERIES["settle"], [(key, name) for name in sources])
-
     def rebuild(self) -> int:
         """Rebuild from the events every table, and what of the schema was altered; how many runs were folded.
 
         Journals are read from their beginnings at the next look, which adds what is missing.
         """
-        from hpcorch.ledger.schema.migrations import restore  # those that only read or store need no sqlite-utils
+        from hpcorch.ledger.schema.migrations import (  # those that only read or store need no sqlite-utils
+            note,
+            restore,
+        )
 
         with self._file.opened() as connection, transaction(connection), collector_paused():
             restore(connection)
-            connection.execute(QUERIES["forget_offsets"])
+            note(connection)
+            for query in ("forget_offsets", "forget_looks"):
+                connection.execute(QUERIES[query])
             return projection.rebuild(connection)
 
     # The whole ----------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ STATEMENTS = (
     "UPDATE submissions SET job_id = '1', state = 'SUBMITTED'",
     "UPDATE events SET body = replace(body, 'COMPLETED', 'x'), hash = zeroblob(32)",
     "UPDATE events SET body = '[' WHERE kind = 'attempt-ended'",
-    "UPDATE sources SET offset = 0, settled = 0",
+    "UPDATE sources SET offset = 0, settled = 1",
     "UPDATE sources SET offset = 9223372036854775807",
     "DELETE FROM events WHERE seq > 5",
     "DELETE FROM runs",

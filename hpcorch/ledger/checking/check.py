@@ -6,9 +6,10 @@ Each examination reads a part of the ledger, so that several processes can share
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from enum import Enum
+from pathlib import Path
 
 from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.ledger.writing.expansion import RunSpan, SweepKey
@@ -26,6 +27,11 @@ _STATES = {state.value: state for state in RunState}
 _REMEDY = "`hpcorch ledger rebuild` rebuilds the tables from the events"
 
 _DROP = "drop it"
+
+# What SQLite writes at the start of a file and leaves as it is, with the first free page and how many there are
+# (https://sqlite.org/fileformat2.html, section 1.3). The rest it checks by itself, or writes anew each time.
+_HEADER = struct.Struct(">18x2s12x2I4x4I4xI4x20s8x")
+_HEADER_AS_MADE = (b"\1\1", 4, 0, 0, 1, 0, bytes(20))
 
 
 class FindingKind(str, Enum):
@@ -58,7 +64,11 @@ def check_file(connection: sqlite3.Connection) -> Iterator[Finding]:
     for (text,) in rows:
         if text != "ok":
             yield Finding(kind=FindingKind.FILE, text=f"the file is damaged: {text}")
+    yield from _check_header(connection)
     yield from _check_schema(connection)
+    for (sweep,) in connection.execute(QUERIES["ill_kept_sweeps"]):
+        text = f"sweep {sweep}: the note of how its journals were read was altered; {_REMEDY}"
+        yield Finding(kind=FindingKind.PROJECTION, text=text)
 
 
 def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -73,17 +83,17 @@ def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
         elif has.get(name) != should[name]:
             what = "was altered" if name in has else "is missing"
             yield Finding(kind=FindingKind.FILE, text=f"{should[name].form} {name} {what}; {_REMEDY}")
-    had = noted(connection)
-    if sorted(name for name, _ in had) != sorted(names()) or not all(_is_time(time) for _, time in had):
+    if sorted(noted(connection)) != sorted((name, "") for name in names()):
         yield Finding(kind=FindingKind.FILE, text="the note of which migrations it has had was altered")
 
 
-def _is_time(text: object) -> bool:
-    try:
-        datetime.fromisoformat(str(text))
-    except ValueError:
-        return False
-    return True
+def _check_header(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """What SQLite's own check passes over: it would not write to such a file, or would find it damaged then."""
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    with Path(path).open("rb") as file:
+        mode, first_free, free, *others = _HEADER.unpack(file.read(_HEADER.size))
+    if (mode, *others) != _HEADER_AS_MADE or bool(first_free) != bool(free):
+        yield Finding(kind=FindingKind.FILE, text="the header of the file was altered")
 
 
 def check_chain(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Finding]:

@@ -30,14 +30,6 @@ class SweepSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceState:
-    """How far a source is read, in bytes, and whether nothing more is expected of it."""
-
-    offset: int
-    settled: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaterEvents:
     """What became known of a sweep after a certain event.
 

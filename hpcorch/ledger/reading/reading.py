@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError
 from hpcorch.ledger.file import LedgerFile
-from hpcorch.ledger.reading.answers import Head, LaterEvents, SourceState, SweepSummary
+from hpcorch.ledger.reading.answers import Head, LaterEvents, SweepSummary
 from hpcorch.ledger.reading.refusals import was_refused
 from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.ledger.writing import ingest, rows
@@ -68,12 +68,6 @@ class LedgerReading:
     # Where reading stands -----------------------------------------------------------------------------------
 
     @_opened_once
-    def sources(self, sweep: str) -> dict[str, SourceState]:
-        """How far each source of a sweep is read; empty for a sweep that nothing was ingested of."""
-        rows_ = self._rows("sources", self._known_key(sweep))
-        return {name: SourceState(offset=offset, settled=bool(settled)) for name, offset, settled in rows_}
-
-    @_opened_once
     def offset(self, sweep: str, source: str) -> int:
         """Where to go on reading one source: 0 if it is not known."""
         found = self._rows("source", self._known_key(sweep), source)
@@ -82,7 +76,7 @@ class LedgerReading:
     @_opened_once
     def offsets(self, sweep: str) -> dict[str, int]:
         """Where to go on reading each source of a sweep, for :func:`hpcorch.journal.reader.read_sweep`."""
-        return {name: max(0, offset) for name, offset, _ in self._rows("sources", self._known_key(sweep))}
+        return {name: max(0, offset) for name, offset in self._rows("sources", self._known_key(sweep))}
 
     def head(self) -> Head:
         """The end of the chain of events."""

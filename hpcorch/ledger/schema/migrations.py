@@ -101,9 +101,18 @@ def migrate(
         MIGRATIONS.apply(db)
         connection.execute(f"PRAGMA user_version={version_of(db)}")
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        note(connection)
         if found:
             rebuild(connection)
     return backup
+
+
+def note(connection: sqlite3.Connection) -> None:
+    """Make the table of migrations anew, alike whichever sqlite-utils made it, within the caller's transaction."""
+    connection.execute("DROP TABLE IF EXISTS _sqlite_migrations")
+    for statement in script("migrations"):
+        connection.execute(statement)
+    connection.executemany(QUERIES["note_migration"], [(MIGRATIONS.name, name) for name in names()])
 
 
 @cache
@@ -115,7 +124,7 @@ def schema() -> Mapping[str, Item]:
 
 
 def schema_of(connection: sqlite3.Connection) -> Mapping[str, Item]:
-    """Those that a ledger has, without what ``ANALYZE`` and the note of migrations make."""
+    """Those that a ledger has, without what ``ANALYZE`` makes."""
     return {name: Item(*item) for name, *item in connection.execute(QUERIES["schema"])}
 
 
@@ -127,7 +136,7 @@ def names() -> list[str]:
 
 
 def noted(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The migrations that a ledger says it has had, in order, each with the time of that."""
+    """The migrations that a ledger says it has had, in order, each with what is kept of its time: nothing."""
     return connection.execute(QUERIES["migrations"], (MIGRATIONS.name,)).fetchall()
 
 

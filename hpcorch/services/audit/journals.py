@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
@@ -89,11 +90,12 @@ def _examine(
         exam.error(f"journal {source}", f"{text} ({path})", run=run)
     if len(troubles) > _NAMED:
         exam.error(f"journal {source}", f"{len(troubles) - _NAMED} further lines of {path} differ", run=run)
-    read, size = evidence.read.get(source, 0), sum(map(len, lines)) + max(0, torn)
-    if over and read > size:
+    read = evidence.read.get(source, 0)
+    if over and read not in _places(lines, stored):
+        size = sum(map(len, lines)) + max(0, torn)
         text = (
-            f"the ledger says that {read} bytes of {path} were read, and it has {size}:"
-            " `hpcorch ledger rebuild` has it read again"
+            f"the ledger says that {read} bytes of {path} were read, and it has {size}, in lines that do not end"
+            " there: `hpcorch ledger rebuild` has it read again"
         )
         exam.error(f"journal {source}", text, run=run)
     if troubles:
@@ -103,6 +105,12 @@ def _examine(
         exam.warn(f"journal {source}", text, run=run)
     else:
         exam.intact["journal"] += 1
+
+
+def _places(lines: Sequence[bytes], stored: Mapping[int, Event]) -> Collection[int]:
+    """Where the ledger may have stopped reading: behind any line from the last on that it stores, or not begun."""
+    ends = list(accumulate(map(len, lines)))
+    return {0, *ends[max((number for number in stored if number < len(lines)), default=0) :]}
 
 
 def _has_done_nothing(lines: Sequence[bytes]) -> bool:

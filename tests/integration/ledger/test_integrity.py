@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcorch.errors import RecordError, UnavailableError
+from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.lock import Hold, LockLostError, leave_behind
 from hpcorch.ledger import FindingKind, Ledger
 from hpcorch.ledger.schema.connection import VERSION, connect_writer, lock_of
@@ -377,3 +377,38 @@ def test_an_older_ledger_is_not_changed_by_who_has_lost_its_lock(
             Ledger.open(path, write=write)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION - 1,)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"), [(18, 9), (19, 2), (36, 231), (39, 3), (35, 3), (47, 1), (51, 9), (67, 1), (80, 1)]
+)
+def test_a_header_that_would_stop_a_writer_is_found(path: Path, offset: int, value: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] = value
+    path.write_bytes(content)
+    try:
+        with Ledger.open(path) as ledger:
+            found = [finding.text for finding in ledger.check()]
+    except HpcorchError as error:
+        found = [str(error)]
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("alter", "named"),
+    [
+        ("UPDATE sources SET settled = 1", "how its journals were read"),
+        ("UPDATE sources SET offset = -1", "how its journals were read"),
+        ("UPDATE sweep_ids SET looked_at = 'x'", "how its journals were read"),
+        ("UPDATE sweep_ids SET looked_at = 7", "how its journals were read"),
+        ("UPDATE _sqlite_migrations SET applied_at = 'x' WHERE id = 1", "which migrations it has had"),
+    ],
+)
+def test_a_note_that_was_altered_is_found_and_made_anew(path: Path, alter: str, named: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(alter)
+        connection.commit()
+    with Ledger.open(path, write=True) as ledger:
+        assert any(named in finding.text for finding in ledger.check())
+        ledger.rebuild()
+        assert ledger.check() == []

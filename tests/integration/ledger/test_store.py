@@ -177,7 +177,9 @@ def test_journals_and_manifest_on_disk_are_read_once(tmp_path: Path, layout: Swe
         assert ledger.run(SWEEP, 1).state is RunState.PENDING
         offsets = ledger.offsets(SWEEP)
         assert offsets["control"] == layout.control.stat().st_size
-        assert ledger.sources(SWEEP)["launch-0"].settled
+        layout.manifest(0).unlink()
+        again = read_sweep(layout, sweep=SWEEP, offsets={})
+        assert ledger.ingest(SWEEP, again, manifests_in(layout)).events == 0
 
 
 def test_torn_tail_at_every_byte_is_waited_for(tmp_path: Path, layout: SweepLayout) -> None:
@@ -235,13 +237,6 @@ def test_odd_text_is_kept_byte_for_byte(tmp_path: Path) -> None:
         assert ledger.run(SWEEP, 0).result == odd
         assert ledger.run(SWEEP, 0).error == r"ValueError: bad\udcff"
         assert ledger.check() == []
-
-
-def test_settled_source_is_marked(path: Path) -> None:
-    with Ledger.open(path, write=True) as ledger:
-        assert not ledger.sources(SWEEP)["0.s0.r0"].settled
-        ledger.settle(SWEEP, ["0.s0.r0"])
-        assert ledger.sources(SWEEP)["0.s0.r0"].settled
 
 
 @pytest.mark.parametrize(

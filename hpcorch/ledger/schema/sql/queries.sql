@@ -26,11 +26,8 @@ INSERT INTO sources (source, sweep, name) VALUES (?, ?, ?)
 -- name: set_offset
 UPDATE sources SET offset = ?, settled = max(settled, ?) WHERE source = ?
 
--- name: settle
-UPDATE sources SET settled = 1 WHERE sweep = ? AND name = ?
-
 -- name: sources
-SELECT name, offset, settled FROM sources WHERE sweep = ? ORDER BY source
+SELECT name, offset FROM sources WHERE sweep = ? ORDER BY source
 
 -- Writing: events --------------------------------------------------------------------------------------------
 
@@ -329,13 +326,25 @@ ORDER BY min(e.seq)
 
 -- name: schema
 SELECT name, type, tbl_name, sql FROM sqlite_master
-WHERE tbl_name NOT IN ('_sqlite_migrations', 'sqlite_stat1', 'sqlite_stat4')
+WHERE tbl_name NOT IN ('sqlite_stat1', 'sqlite_stat4')
 
 -- name: forget_offsets
-UPDATE sources SET offset = 0 WHERE offset <> 0
+UPDATE sources SET offset = 0, settled = 0
+
+-- name: forget_looks
+UPDATE sweep_ids SET looked_at = NULL
 
 -- name: migrations
 SELECT name, applied_at FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id
+
+-- name: note_migration
+INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, ?, '')
+
+-- name: ill_kept_sweeps
+SELECT DISTINCT i.id FROM sweep_ids AS i LEFT JOIN sources AS o ON o.sweep = i.sweep
+WHERE i.looked_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].*Z'
+    OR typeof(i.looked_at) NOT IN ('text', 'null')
+    OR o.settled NOT IN (0, o.name GLOB 'launch-*') OR o.offset < 0
 
 -- name: hash_of
 SELECT hash FROM events WHERE seq = ?
