@@ -143,7 +143,7 @@ class Ledger(LedgerReading):
 
         :raises UsageError: SQLite does not understand it, or it would write
         """
-        with suppress(TooLongError), LedgerFile(self.path).opened() as connection:
+        with suppress(TooLongError), LedgerFile(self.path, alone=self._file.is_alone).opened() as connection:
             return run_query(connection, sql, self.path, limit_s=tunables.LEDGER_QUERY_S)
         with self._snapshot() as copy, closing(connect_reader(copy)) as connection:
             return run_query(connection, sql, self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -258,6 +259,14 @@ def test_odd_text_is_kept_byte_for_byte(tmp_path: Path) -> None:
 )
 def test_views_answer_the_usual_questions(ledger: Ledger, sql: str, expected: tuple[object, ...]) -> None:
     assert ledger.query(sql).rows[0] == expected
+
+
+def test_a_ledger_that_is_alone_is_asked_without_a_lock(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    copy = Path(shutil.copy(path, tmp_path / "alone"))
+    with Ledger.open(copy, alone=True) as ledger:
+        assert len(ledger.query("SELECT run FROM v_runs").rows) == 3
+    assert list(copy.parent.iterdir()) == [copy]
 
 
 def test_query_names_its_columns(ledger: Ledger) -> None:
