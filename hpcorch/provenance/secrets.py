@@ -27,6 +27,10 @@ PRIVATE_KEY_IN_DIFF = re.compile(rb"^[ +-]" + _KEY, re.MULTILINE)
 
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "JWT", "PASSPHRASE")
 _PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]*@")
+# Of sbatch's --export, where a value in quotes may have commas (sbatch(1)).
+_EXPORTED = re.compile(r"""([^,=]+)=('[^']*'|"[^"]*"|[^,]*)""")
+_EXPORTS = ("SBATCH_EXPORT", "SLURM_EXPORT_ENV")
+_MASK = "***"
 
 
 def secret_by_name(path: str) -> bool:
@@ -46,5 +50,16 @@ def secret_by_content(content: bytes) -> bool:
 
 
 def secret_variable(name: str, value: str) -> bool:
-    """Whether an environment variable looks like a secret, by its name or by a password in a URL."""
+    """Whether an environment variable looks like a secret: by its name, a password in a URL, or what it exports."""
+    if name in _EXPORTS and exports_without_secrets(value) != value:
+        return True
     return any(word in name.upper() for word in _SECRET_WORDS) or _PASSWORD_IN_URL.search(value) is not None
+
+
+def exports_without_secrets(exports: str) -> str:
+    """What ``--export`` of sbatch lists, with ``***`` for the values of variables that look like secrets."""
+
+    def told(found: re.Match[str]) -> str:
+        return f"{found[1]}={_MASK}" if secret_variable(found[1], found[2]) else found[0]
+
+    return _EXPORTED.sub(told, exports)

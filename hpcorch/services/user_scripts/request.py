@@ -19,11 +19,12 @@ from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.model.states import SubmissionForm
+from hpcorch.provenance.secrets import exports_without_secrets
 from hpcorch.services.throttling.state import tag
 from hpcorch.services.user_scripts.own_flags import Asked
 from hpcorch.slurm.array_elements import array_indices
 from hpcorch.slurm.sbatch.executor import marked
-from hpcorch.slurm.sbatch.line import VARIABLES, SbatchLine
+from hpcorch.slurm.sbatch.line import VARIABLES, SbatchLine, full_name
 
 _POOL_FLAGS = ("partition", "qos", "account", "reservation", "nice")
 # sbatch has no default of ours: no time limit but the partition's, and as many at once as there is room for.
@@ -98,6 +99,20 @@ class ScriptRequest:
             return "wrap"
         return "sbatch" if self.path is None else self.path.name
 
+    @property
+    def told_line(self) -> SbatchLine:
+        """The command line as it is put on record: without values of variables that look like secrets."""
+        told = list(self.line.flags)
+        for place, word in enumerate(told[:]):
+            name, equals, exports = word.removeprefix("--").partition("=")
+            if not word.startswith("--") or full_name(name) != "export":
+                continue
+            if equals:
+                told[place] = f"--{name}={exports_without_secrets(exports)}"
+            else:
+                told[place + 1 : place + 2] = map(exports_without_secrets, told[place + 1 : place + 2])
+        return replace(self.line, flags=told)
+
     def keys(self) -> LaunchKeys:
         """As launcher keys, which the site profile judges. What sbatch will refuse is left to sbatch."""
         values = self.values
@@ -125,7 +140,7 @@ class ScriptRequest:
             "script": self.line.script if self.line.script is not None else f"<{self.name}>",
             "script_digest": digest,
             "arguments": list(self.line.arguments),
-            "flags": list(self.line.flags),
+            "flags": list(self.told_line.flags),
         }
 
 

@@ -124,7 +124,7 @@ class ScriptSubmission:
             folder=code_folder(request.path, cwd),
             scripts=script_files(request.path, cwd),
             cwd=cwd / request.values.get("chdir", "."),
-            argv=["hpcorch", "sbatch", *request.line.words],
+            argv=["hpcorch", "sbatch", *request.told_line.words],
             environ=self.relay.environ,
             indices=request.indices,
             options={**granted.options, LOG_KEY: log_pattern(request, cwd)},

@@ -99,6 +99,14 @@ def test_it_prints_what_sbatch_prints(project, flags, printed):
     assert (run["job_id"], run["state"]) == ("1", "COMPLETED")
 
 
+def test_a_secret_of_the_command_line_is_nowhere_on_record(project):
+    assert project.sbatch("--export=ALL,API_TOKEN=hunter22", "job.sh").returncode == 0
+    project.cluster.wait_until_idle()
+    assert project.states() == ["COMPLETED"]
+    written = [path for path in project.folder.rglob("*") if path.is_file()]
+    assert [path for path in written if b"hunter22" in path.read_bytes()] == []
+
+
 @pytest.mark.parametrize(
     ("site", "state"),
     [({}, "COMPLETED"), ({"COMMENTS": "x"}, "COMPLETED"), ({"COMMENTS": "x", "ACCOUNTING": "none"}, "UNCERTAIN")],

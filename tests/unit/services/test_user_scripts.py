@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import UsageError
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.provenance.secrets import secret_variable
 from hpcorch.services.user_scripts.own_flags import Asked, asked_in_script, take_ours
 from hpcorch.services.user_scripts.request import (
     Granted,
@@ -237,3 +238,38 @@ def test_a_script_is_looked_for_as_sbatch_does(tmp_path, monkeypatch):
 def test_a_wrapped_command_is_the_script_that_sbatch_makes_of_it():
     text = read_source(parse_line(["--wrap", "echo 'a'\udcff"]), {}).text
     assert text == b"#!/bin/sh\n# This script was created by sbatch --wrap.\n\necho 'a'\xff\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--export=ALL,API_TOKEN=hunter2,X=1", "job.sh"], ["--export=ALL,API_TOKEN=***,X=1", "job.sh"]),
+        (["--export=API_TOKEN=hunter2", "job.sh"], ["--export=API_TOKEN=***", "job.sh"]),
+        (["--export", "api_key='hunter2,b',X=1", "job.sh"], ["--export", "api_key=***,X=1", "job.sh"]),
+        (["--export=DB=postgres://u:hunter2@h/d", "-N1", "job.sh"], ["--export=DB=***", "-N1", "job.sh"]),
+        (["--plugin", "x", "--export=TOKEN=hunter2", "job.sh"], ["--plugin", "x", "--export=TOKEN=***", "job.sh"]),
+        (["--export=ALL,X=1", "--comment=key=1", "job.sh"], ["--export=ALL,X=1", "--comment=key=1", "job.sh"]),
+        (["--export-file=token", "job.sh"], ["--export-file=token", "job.sh"]),
+        (["job.sh", "--export=TOKEN=a"], ["job.sh", "--export=TOKEN=a"]),
+        (["--export"], ["--export"]),
+    ],
+)
+def test_secrets_of_the_command_line_are_not_put_on_record_and_sbatch_gets_them(words, told):
+    line = parse_line(words, "  --plugin=<x>  of the site's\n")
+    made = ScriptRequest(line=line, text=b"", path=None, values={}, asked=Asked())
+    assert made.told_line.words == told
+    assert made.config("")["flags"] == list(made.told_line.flags)
+    assert command_line(made, Granted(keys=made.keys()), "T")[: len(line.flags)] == list(line.flags)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("SBATCH_EXPORT", "ALL,API_TOKEN=x", True),
+        ("SLURM_EXPORT_ENV", "A=1,DB=postgres://u:p@h/d", True),
+        ("SBATCH_EXPORT", "ALL,A=1", False),
+        ("OTHER", "ALL,API_TOKEN=x", False),
+    ],
+)
+def test_a_variable_that_exports_a_secret_is_one(name, value, is_secret):
+    assert secret_variable(name, value) is is_secret
