@@ -103,3 +103,20 @@ def test_a_second_end_changes_nothing_and_is_an_error_of_audit(good, hpcorch):
     assert "tells again how the attempt ended" in shown.out
     with Ledger.open(good.ledger_path) as ledger:
         assert [run.result for run in ledger.runs(good.id)] == [0.5, None]
+
+
+@pytest.mark.parametrize(
+    "name", ["7.s0.r0", "0.s9.r0", "0.s0.r9", f"{10**25}.s0.r0", "0.s0.r00", "0.s-1.r0", "x" * 200]
+)
+def test_a_journal_that_no_attempt_wrote_changes_no_result_unless_audit_says_so(good, hpcorch, name):
+    theirs = good.layout.journals / f"{name}.jsonl"
+    theirs.write_bytes(good.layout.journal(AttemptId(run=1, submission=0, restart=0)).read_bytes())
+    append(theirs, "attempt-ended", {"outcome": "completed", "exit_code": 0, "result": 666.0})
+    place = ("--ledger", good.ledger_path)
+    for command in (("status", good.id, "--refresh"), ("collect", good.id), ("tend",), ("logs", f"{good.id}/0")):
+        ran = hpcorch(*place, *command)
+        assert "Traceback" not in ran.err
+    audited = hpcorch(*place, "audit", good.id)
+    with Ledger.open(good.ledger_path) as ledger:
+        results = [(run.state.value, run.result) for run in ledger.runs(good.id)]
+    assert results == [("COMPLETED", 0.5), ("FAILED", None)] or audited.code == 1

@@ -24,9 +24,9 @@ from hpcorch.resources.leases.tickets import Ticket
 from hpcorch.services.recording.sweep import recorded_environment
 from hpcorch.services.throttling.state import State, read_state
 from tests.support.command_line import CommandLine
-from tests.support.ownership import Disown
+from tests.support.ownership import SOMEBODY, Disown
 from tests.support.proven_sweeps import proven_sweep
-from tests.support.sweeps import SweepOnDisk
+from tests.support.sweeps import SweepOnDisk, make_sweep
 from tests.support.tuning import Tune
 
 SECRET = b"what nobody else may know\n"
@@ -219,6 +219,23 @@ def test_in_an_inbox_a_digest_cache_a_throttle_file_and_a_recorded_environment(
         planted = sweep.layout.environment
         planted.rmdir() if planted.is_dir() and not planted.is_symlink() else planted.unlink()
         (planted.parent / "l").unlink(missing_ok=True)
+
+
+def test_an_announcement_of_another_users_sweep_lets_nobody_execute_it(
+    hpcorch: CommandLine, sweep: SweepOnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = make_sweep(tmp_path / "theirs", sweep="20260101-130000-xxxx")
+    theirs.submit([0, 1])
+    theirs.start(0).end(error="ValueError: to be run again")
+    Disown(monkeypatch)(theirs.layout.state)
+    inbox = inbox_folder(sweep.ledger_path)
+    inbox.mkdir(exist_ok=True)
+    (inbox / theirs.id).write_text(str(theirs.layout.directory))
+    before = {path: path.stat().st_mtime_ns for path in theirs.layout.state.rglob("*")}
+    for words in (("ls",), ("tend",), ("tend", theirs.id), ("retry", theirs.id)):
+        said = says(hpcorch, "--ledger", sweep.ledger_path, *words)
+    assert f"only {SOMEBODY} can act on its jobs" in said
+    assert {path: path.stat().st_mtime_ns for path in theirs.layout.state.rglob("*")} == before
 
 
 @pytest.mark.parametrize("kind", KINDS)

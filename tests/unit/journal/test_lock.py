@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,40 @@ def test_a_file_that_says_nothing_is_followed_after_a_lease(path: Path, rubbish:
     LockFiles(path).file(41).write_bytes(rubbish)
     with exclusive(path) as hold:
         assert (hold.took_over, numbers(path)) == (True, [42])
+
+
+def put_nonsense(file: Path) -> None:
+    said = {"holder": {"host": {"a": []}, "user": "\x1b[2J", "since": None, "pid": "x"}, "state": 7, "beats": {}}
+    file.write_text(json.dumps(said))
+
+
+def put_hole(file: Path) -> None:
+    file.touch()
+    os.truncate(file, 1 << 40)
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        os.mkfifo,
+        Path.mkdir,
+        put_nonsense,
+        lambda file: file.write_bytes(b"\xff" * 9000),
+        lambda file: file.symlink_to("precious"),
+        lambda file: file.symlink_to("/dev/zero"),
+        lambda file: file.symlink_to(file.name),
+        put_hole,
+    ],
+    ids=["fifo", "folder", "nonsense", "rubbish", "link", "device", "loop", "hole"],
+)
+def test_what_somebody_put_in_a_locks_place_is_gone_past_or_a_sentence(
+    path: Path, put: Callable[[Path], object]
+) -> None:
+    (precious := path.with_name("precious")).write_text("mine")
+    put(path.with_name("the.lock.4"))
+    with suppress(UnavailableError), exclusive(path):
+        assert numbers(path)[-1] == 5
+    assert precious.read_text() == "mine"
 
 
 def test_who_lives_elsewhere_is_waited_for_and_named(path: Path) -> None:
