@@ -28,6 +28,9 @@ _REMEDY = "`hpcorch ledger rebuild` rebuilds the tables from the events"
 
 _DROP = "drop it"
 
+# Tables that events are read from: nothing makes them anew.
+_NOT_REBUILT = frozenset({"events", "sources", "sweep_ids"})
+
 # What SQLite writes at the start of a file and leaves as it is, with the first free page and how many there are
 # (https://sqlite.org/fileformat2.html, section 1.3). The rest it checks by itself, or writes anew each time.
 _HEADER = struct.Struct(">18x2s12x2I4x4I4xI4x20s8x")
@@ -82,7 +85,8 @@ def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding(kind=FindingKind.FILE, text=text)
         elif has.get(name) != should[name]:
             what = "was altered" if name in has else "is missing"
-            yield Finding(kind=FindingKind.FILE, text=f"{should[name].form} {name} {what}; {_REMEDY}")
+            remedy = "" if name in _NOT_REBUILT else f"; {_REMEDY}"
+            yield Finding(kind=FindingKind.FILE, text=f"{should[name].form} {name} {what}{remedy}")
     if sorted(noted(connection)) != sorted((name, "") for name in names()):
         yield Finding(kind=FindingKind.FILE, text="the note of which migrations it has had was altered")
 

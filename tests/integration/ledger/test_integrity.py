@@ -412,3 +412,18 @@ def test_a_note_that_was_altered_is_found_and_made_anew(path: Path, alter: str, 
         assert any(named in finding.text for finding in ledger.check())
         ledger.rebuild()
         assert ledger.check() == []
+
+
+@pytest.mark.parametrize(("table", "is_rebuilt"), [("runs", True), ("_sqlite_migrations", True), ("events", False)])
+def test_a_table_with_another_definition_is_found_with_a_cure_that_works(
+    path: Path, table: str, is_rebuilt: bool
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN more")
+    with Ledger.open(path, write=True) as ledger:
+        told = "\n".join(finding.text for finding in ledger.check())
+        ledger.rebuild()
+        left = ledger.check()
+    assert f"table {table} was altered" in told
+    assert ("ledger rebuild" in told) == is_rebuilt == (not left)
+    assert ("ledger adopt" in told) == (not is_rebuilt)
