@@ -98,10 +98,13 @@ class Host(ABC):
                 os.killpg(self._work.pid, signal.SIGKILL)
             self._work.wait()
 
-    def longest_silence_s(self, since: float) -> float:
-        """Seconds between two things that it said after a moment, at most; none is done without a lock."""
-        times = [since, *(at for at, _, _ in self.said if at > since)]
-        return max(later - earlier for earlier, later in pairwise(times))
+    def longest_silence(self, since: float) -> tuple[float, str]:
+        """Seconds between two things that it said after a moment, at most, and what it said then.
+
+        Nothing is done without a lock.
+        """
+        words = [(since, ""), *((at, kind) for at, kind, _ in self.said if at > since)]
+        return max((later - earlier, kind) for (earlier, _), (later, kind) in pairwise(words))
 
     def told(self, kind: str) -> list[str]:
         """What it said of a kind."""
@@ -246,7 +249,7 @@ def trial(hosts: list[Host], options: argparse.Namespace) -> int:
         victim.stop() if stands_still else victim.cut()
         _wait_for_more([other], since=time.monotonic())
         _wait_for_more([other])  # the first may have had all locks when the other one was cut off
-        silent_s = other.longest_silence_s(begun)
+        silent_s, then = other.longest_silence(begun)
         longest = max(longest, silent_s)
         if stands_still:
             time.sleep(max(0.0, begun + chance.uniform(*STANDSTILL_S) - time.monotonic()))
@@ -255,7 +258,10 @@ def trial(hosts: list[Host], options: argparse.Namespace) -> int:
             victim.boot()
             victim.begin()
         what = "stood still" if stands_still else "lost power"
-        print(f"cut {cut + 1}: {victim.name} {what}; {other.name} was silent for {silent_s:.0f} s", flush=True)
+        print(
+            f"cut {cut + 1}: {victim.name} {what}; {other.name} was silent for {silent_s:.0f} s, then {then}",
+            flush=True,
+        )
         if options.verbose:
             for at, kind, text in other.said:
                 if at > begun - 5:
