@@ -30,6 +30,7 @@ from hpcorch.ledger.schema.cures import replacement
 from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
 from hpcorch.model.events import Fact
+from hpcorch.model.ids import utc_now
 
 __all__ = ["LAST", "Head", "Ledger", "SweepSummary"]
 
@@ -116,6 +117,21 @@ class Ledger(LedgerReading):
         """Store facts about a sweep for which there is no journal, since its directory is gone."""
         with self._file.opened() as connection:
             ingest.record(connection, sweep, facts)
+
+    def note_made_anew(self) -> None:
+        """Note that this ledger stands for one that was lost, so that sweeps may be missing."""
+        with self._file.opened() as connection, transaction(connection):
+            connection.execute(QUERIES["note_made_anew"], (utc_now(),))
+
+    def note_adopted(self) -> None:
+        """Note that what was missing has been searched for."""
+        with self._file.opened() as connection, transaction(connection):
+            connection.execute(QUERIES["forget_made_anew"])
+
+    def is_made_anew(self) -> bool:
+        """Whether this ledger stands for one that was lost, and nobody has searched for what is missing."""
+        with self._file.opened() as connection:
+            return connection.execute(QUERIES["made_anew"]).fetchone() is not None
 
     def rebuild(self) -> int:
         """Rebuild from the events every table, and what of the schema was altered; how many runs were folded.

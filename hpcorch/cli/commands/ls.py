@@ -91,7 +91,7 @@ def command(
         output.write_ids(sweep.summary.sweep.id for sweep in found.sweeps)
     else:
         _write(found, limit)
-    output.notes(found.refresh.notices)
+    output.notes(filter(None, [*found.refresh.notices, found.missing]))
     return found.refresh.exit_code
 
 

@@ -24,7 +24,7 @@ from hpcorch.ledger.schema.cures import permission, replacement
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
-VERSION = 6
+VERSION = 7
 
 # "hpcl": what file(1) and this module tell a ledger from other SQLite files by.
 APPLICATION_ID = 0x6870636C

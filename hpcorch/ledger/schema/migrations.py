@@ -16,7 +16,8 @@ from typing import NamedTuple
 from sqlite_utils import Database, Migrations
 
 from hpcorch.ledger.schema.backup import back_up
-from hpcorch.ledger.schema.connection import APPLICATION_ID, QUERIES, script, transaction
+from hpcorch.ledger.schema.connection import APPLICATION_ID, QUERIES, journal_of, script, transaction
+from hpcorch.model.ids import utc_now
 
 
 class Item(NamedTuple):
@@ -78,6 +79,12 @@ def scripts(db: Database) -> None:
     _run(db, "views")
 
 
+@MIGRATIONS(name="0007_made_anew")
+def made_anew(db: Database) -> None:
+    """A ledger knows that it stands for one that was lost."""
+    _run(db, "made_anew")
+
+
 def _run(db: Database, name: str) -> None:
     for statement in script(name):
         db.execute(statement)
@@ -85,17 +92,21 @@ def _run(db: Database, name: str) -> None:
 
 def migrate(
     connection: sqlite3.Connection,
-    path: Path,
+    path: Path | None,
     *,
     found: int,
     rebuild: Callable[[sqlite3.Connection], object],
 ) -> Path | None:
     """Bring a ledger to the version of this program, in one transaction, and return its backup, if one was due.
 
+    An empty one beside which another's rollback journal lies was made in the place of that, and notes it.
+
+    :param path: None in memory
     :param found: the version that the ledger has; 0 if it is empty
     :param rebuild: folds all projections anew, within the transaction
     """
-    backup = _back_up(connection, path, found) if found else None
+    backup = _back_up(connection, path, found) if found and path is not None else None
+    stands_for_another = not found and path is not None and journal_of(path).exists()
     db = Database(connection)
     with transaction(connection):
         MIGRATIONS.apply(db)
@@ -104,6 +115,8 @@ def migrate(
         note(connection)
         if found:
             rebuild(connection)
+        elif stands_for_another:
+            connection.execute(QUERIES["note_made_anew"], (utc_now(),))
     return backup
 
 
@@ -119,7 +132,7 @@ def note(connection: sqlite3.Connection) -> None:
 def schema() -> Mapping[str, Item]:
     """Tables, indexes, views and triggers of a ledger of this version, by name."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrate(connection, Path(), found=0, rebuild=lambda _: None)
+        migrate(connection, None, found=0, rebuild=lambda _: None)
         return schema_of(connection)
 
 

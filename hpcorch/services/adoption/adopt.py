@@ -111,6 +111,7 @@ def adopt(ledger: Path, folders: Sequence[Path] = ()) -> Adoption:
         for record in found:
             done = _take_in(writer, record)
             passed_over.append(done) if isinstance(done, PassedOver) else sweeps.append(done)
+        writer.note_adopted()
     return Adoption(ledger=ledger, is_made=is_made, sweeps=sweeps, passed_over=passed_over)
 
 

@@ -19,7 +19,7 @@ from hpcorch.services import json_values as plain
 from hpcorch.services.logs.paths import LOG_KEY, with_logs
 from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
 from hpcorch.services.reports.reruns import rerun_as_plain, rerun_of
-from hpcorch.services.reports.whereabouts import Whereabouts, whereabouts
+from hpcorch.services.reports.whereabouts import Whereabouts, missing_text, whereabouts
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
 from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
@@ -109,11 +109,13 @@ class SweepList:
     """Sweeps, the latest first.
 
     :param more: whether there are others that were left out for the limit
+    :param missing: that others may be missing, and what to do; None if there is no sign of that
     """
 
     sweeps: Sequence[SweepReport]
     more: bool
     refresh: RefreshResult
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +231,7 @@ def list_sweeps(
         found = ledger.sweeps(limit=asked, since=since, states=states, name=name, tags=tags, refused=refused)
     more = limit is not None and len(found) > limit
     reports = [_sweep_report(ledger, summary, done, refusal_of(ledger, summary)) for summary in found[:limit]]
-    return SweepList(sweeps=reports, more=more, refresh=done)
+    return SweepList(sweeps=reports, more=more, refresh=done, missing=missing_text(ledger))
 
 
 def _has_run(ledger: Ledger, summary: SweepSummary, conditions: Sequence[Condition]) -> bool:

@@ -9,6 +9,7 @@ from hpcorch.errors import RecordError, RecordGoneError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, find_record
 from hpcorch.ledger.reading.directories import removal_of, removed_text
+from hpcorch.ledger.schema.cures import adoption
 from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.paths import with_present_log
@@ -63,3 +64,13 @@ def whereabouts(ledger: Ledger, sweep: Sweep) -> Whereabouts:
         return Whereabouts(layout=layout)
     begun = f"{removed_text(sweep.id, *removal)}, but not all: `hpcorch rm {sweep.id}` removes the rest"
     return Whereabouts(layout=layout, gone=begun, was_removed=True)
+
+
+def missing_text(ledger: Ledger) -> str | None:
+    """That a ledger may not have all sweeps, since it stands for one that was lost; None if it does not."""
+    if not ledger.is_made_anew():
+        return None
+    return (
+        "this ledger was made anew in the place of one that was lost, and sweeps from before may be missing:"
+        f" {adoption(ledger.path)} takes in those whose directories are there"
+    )

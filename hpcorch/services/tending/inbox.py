@@ -26,6 +26,7 @@ def take_over(ledger: Path) -> list[str]:
     from hpcorch.services.tending.reconcile import Reconciler
 
     troubles = []
+    is_made = not ledger.exists()
     try:
         with Ledger.open(ledger, write=True, create=True) as writer:
             for sweep, directory in waiting.items():
@@ -33,6 +34,9 @@ def take_over(ledger: Path) -> list[str]:
                 try:
                     if layout.control.exists():
                         Reconciler(writer, ControlJournal(layout, sweep)).ingest()
+                        # What records commands of ours needs no ledger; a launcher had one.
+                        if is_made and not writer.sweep(sweep).sweep.is_wrapped:
+                            writer.note_made_anew()
                     else:
                         troubles.append(
                             f"sweep {sweep} was never read into the ledger, and its record is not in"

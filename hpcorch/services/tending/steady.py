@@ -99,6 +99,8 @@ class SteadyReconciler(Reconciler):
         try:
             self._in_use = self._projects()
             super().ingest(note=note, ended=ended)
+            if not self._was_known:
+                self._in_use.note_made_anew()
         except LEDGER_TROUBLES as error:
             self._stand_in(note=note, ended=ended)  # fails likewise if the sweep's record is the trouble
             self._say(f"{error}; sweep {self.sweep} goes on by its journals meanwhile")

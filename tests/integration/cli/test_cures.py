@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.inbox import announce
 from hpcorch.ledger import Ledger
 from hpcorch.ledger.schema.cures import adoption, permission, replacement
 from hpcorch.services.doctor.ledger import ledger_row
@@ -20,7 +21,7 @@ from hpcorch.services.doctor.rows import Verdict
 from tests.support import processes
 from tests.support.lost_ledgers import GONE, LOSSES, SPOILT
 from tests.support.ownership import SOMEBODY, Disown
-from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
+from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep, make_sweep
 
 COMMANDS = (
     ("ls",),
@@ -84,6 +85,32 @@ def test_a_launch_makes_a_ledger_that_is_gone_and_names_the_cure_of_a_damaged_on
     if said:
         follow(hpcorch, said)
         assert opened(sweep) == ""
+
+
+def test_ls_says_that_sweeps_may_be_missing_until_they_are_adopted(hpcorch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = finished_sweep(tmp_path)
+    assert hpcorch("ls").err == ""
+    sweep.ledger_path.unlink()
+    later = finished_sweep(tmp_path, sweep="20260102-120000-bcdf")  # its launch makes a ledger
+    for words in (["ls"], ["ls", "--json"]):
+        ran = hpcorch(*words)
+        assert (later.id in ran.out, sweep.id in ran.out) == (True, False)
+        assert ran.err.count("sweeps from before may be missing") == 1
+    follow(hpcorch, hpcorch("ls").err)
+    ran = hpcorch("ls")
+    assert ran.err == ""
+    assert sweep.id in ran.out
+
+
+def test_ls_says_so_of_a_ledger_that_was_made_from_announcements_of_a_launchers_sweep(
+    hpcorch, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for made in (make_sweep(tmp_path), make_sweep(tmp_path / "scripts", sweeper="exec")):
+        announce(made.ledger_path, made.id, made.layout)
+        said = hpcorch("--ledger", made.ledger_path, "ls").err
+        assert ("sweeps from before may be missing" in said) == (made.project == tmp_path)
 
 
 def opened(sweep: SweepOnDisk) -> str:

@@ -293,7 +293,8 @@ def make_older(path: Path) -> bytes:
     """Let a ledger be one of an earlier version."""
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            f"PRAGMA user_version={VERSION - 1}; DELETE FROM _sqlite_migrations WHERE name LIKE '%{VERSION}_%'"
+            f"PRAGMA user_version={VERSION - 1}; DROP TABLE made_anew;"
+            f" DELETE FROM _sqlite_migrations WHERE name LIKE '%{VERSION}_%'"
         )
     return path.read_bytes()
 

@@ -175,7 +175,7 @@ def test_ledger_of_an_older_version_is_migrated_after_a_backup(path: Path) -> No
     execute(
         path,
         *(f"DROP VIEW {name}" for name in (*views, *newer)),
-        *(f"DROP TABLE {name}" for name in derived),
+        *(f"DROP TABLE {name}" for name in (*derived, "made_anew")),
         *_INDICES_OF_VERSION_3,
         "DROP INDEX events_of_submission",
         "DROP INDEX events_by_key",

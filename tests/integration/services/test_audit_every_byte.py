@@ -27,9 +27,9 @@ SHARES = 96
 SOME = 2
 
 # Of these a change may go unseen, if nothing that is told follows from it: how far journals were read (not at all,
-# so that they are read again), when somebody looked last, the order of the schema's rows, and what SQLite writes
-# anew of its header.
-SILENT = {"sources", "sweep_ids", "sqlite_schema", "file header"}
+# so that they are read again), when somebody looked last, whether a ledger stands for a lost one, the order of the
+# schema's rows, and what SQLite writes anew of its header.
+SILENT = {"sources", "sweep_ids", "made_anew", "sqlite_schema", "file header"}
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,7 @@ def test_a_ledger_that_is_gone_is_made_anew_with_the_sweep(sweep, way):
     with Ledger.open(sweep.ledger_path) as ledger:
         assert [one.sweep.id for one in ledger.sweeps()] == [SWEEP]
         assert ledger.check(deep=True) == []
+        assert ledger.is_made_anew()
 
 
 @pytest.mark.parametrize("way", SPOILT)
@@ -84,6 +85,7 @@ def test_what_is_in_a_ledgers_place_is_left_alone_and_the_news_wait_for_a_new_on
     assert take_over(sweep.ledger_path) == []
     with Ledger.open(sweep.ledger_path) as ledger:
         assert counts(ledger)[RunState.COMPLETED] == 1
+        assert ledger.is_made_anew()
 
 
 def test_a_backup_in_the_ledgers_place_is_brought_up_to_date(sweep):

@@ -29,6 +29,17 @@ UPDATE sources SET offset = ?, settled = max(settled, ?) WHERE source = ?
 -- name: sources
 SELECT name, offset FROM sources WHERE sweep = ? ORDER BY source
 
+-- Writing: the ledger itself ---------------------------------------------------------------------------------
+
+-- name: note_made_anew
+INSERT INTO made_anew (time) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM made_anew)
+
+-- name: forget_made_anew
+DELETE FROM made_anew
+
+-- name: made_anew
+SELECT 1 FROM made_anew
+
 -- Writing: events --------------------------------------------------------------------------------------------
 
 -- name: head
