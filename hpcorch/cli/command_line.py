@@ -117,7 +117,7 @@ def _fail(sentence: str, code: int) -> int:
 )
 @click.option(
     "--ledger",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # what helps where it is not, opening it says
     metavar="PATH",
     help="The ledger to use; by default $HPCORCH_LEDGER, else .hpcorch/ledger.db here or in a folder above.",
 )
@@ -129,7 +129,7 @@ def command(ctx: click.Context, ledger: Path | None) -> None:
     SELECTOR names a sweep or some of its runs: `last`, a sweep's id or the beginning of it, job=369 for a job of
     Slurm's, or any of these with runs, such as last/3-5,9. job=369_3 is the run of an element of an array. Exit
     codes: 0 fine, 1 not fine (a run failed, a check found something), 2 usage, 3 Slurm or the file system did not
-    answer.
+    answer, 75 refused because of drift.
     """
     if ctx.invoked_subcommand != _STANDS_IN:
         release_signals()

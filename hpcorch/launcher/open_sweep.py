@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from hpcorch import tunables
-from hpcorch.errors import RecordError
+from hpcorch.errors import UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.inbox import taken_over as withdraw
@@ -212,7 +212,8 @@ class OpenSweep:
         """Put the launch on disk and into the ledger.
 
         :return: the planned, with the runs that took over results of others
-        :raises RecordError: the sweep directory or the ledger cannot be written
+        :raises RecordError: another sweep owns the directory, or the ledger is damaged
+        :raises UnavailableError: the sweep directory or the ledger cannot be written
         """
         # Opened first: a ledger that cannot be written stops the launch here.
         with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
@@ -298,7 +299,7 @@ class OpenSweep:
             try:
                 self.layout.directory.chmod(int(str(mode), 8))
             except OSError as error:
-                raise RecordError(
+                raise UnavailableError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
 

@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from hpcorch.errors import HpcorchError, RecordError
+from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -26,12 +26,12 @@ def taken_over(ledger: Ledger, layout: SweepLayout, runs: Sequence[ManifestRun])
     A result whose record is gone, with its sweep directory, is not taken over: the run is executed.
 
     :param layout: of the sweep that the runs belong to; files are written there
-    :raises RecordError: it cannot be written
+    :raises UnavailableError: it cannot be written
     """
     try:
         return _taken_over(ledger, layout, runs)
     except OSError as error:
-        raise RecordError(
+        raise UnavailableError(
             f"results of earlier runs cannot be copied into {layout.state} ({error.strerror}): free space or inodes"
             " there; nothing was submitted"
         ) from error

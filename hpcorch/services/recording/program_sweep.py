@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import RecordError
+from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.layout import SweepLayout, scripts_folder
@@ -23,7 +23,14 @@ from hpcorch.model.seeds import SeedSource, new_root_seed, run_seed
 from hpcorch.model.states import Backend
 from hpcorch.model.values import patched
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder, run_key
-from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
+from hpcorch.services.recording.sweep import (
+    FrozenLaunch,
+    NewSweep,
+    create_sweep,
+    record_launch,
+    refusal,
+    versions_of,
+)
 
 TASK = "task"  # the parameter in which the runs of an array differ
 
@@ -85,8 +92,8 @@ def record_program(ledger: Path, wrapped: WrappedProgram, *, directory: Path | N
 
     :param ledger: the ledger's file, which need not be there yet
     :param directory: of the sweep; by default a new one beside the ledger
-    :raises RecordError: it cannot be recorded; nothing was submitted or executed
-    :raises UnavailableError: the snapshot of the code cannot be written; likewise
+    :raises RecordError: another sweep owns the directory; nothing was submitted or executed
+    :raises UnavailableError: sweep or snapshot cannot be written; likewise
     """
     sweep = new_sweep_id()
     layout = SweepLayout(scripts_folder(ledger) / sweep if directory is None else directory)
@@ -103,7 +110,9 @@ def record_program(ledger: Path, wrapped: WrappedProgram, *, directory: Path | N
     try:
         journal = create_sweep(layout, _new_sweep(wrapped, header, root_seed))
     except RecordError as error:
-        raise _not_recorded(layout, error.__cause__) from error
+        raise RecordError(_not_recorded(layout, "another sweep owns it")) from error
+    except UnavailableError as error:
+        raise UnavailableError(_not_recorded(layout, refusal(error))) from error
     record_launch(
         journal,
         FrozenLaunch(
@@ -123,15 +132,14 @@ def _announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
     try:
         announce(ledger, sweep, layout)
     except OSError as error:
-        raise RecordError(
+        raise UnavailableError(
             f"the sweep cannot be announced to the ledger {ledger} ({error.strerror}): see that the folder is yours"
             " and has space and inodes left; nothing was submitted or executed"
         ) from error
 
 
-def _not_recorded(layout: SweepLayout, cause: BaseException | None) -> RecordError:
-    reason = cause.strerror if isinstance(cause, OSError) else "another sweep owns it"
-    return RecordError(
+def _not_recorded(layout: SweepLayout, reason: str) -> str:
+    return (
         f"nothing can be recorded in {layout.directory} ({reason}): check that the folder is yours and has space"
         " and inodes left; nothing was submitted or executed"
     )

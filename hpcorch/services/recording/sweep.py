@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import RecordError
+from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.access import PRIVATE, access_in, make_record_folder
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import read_regular, write_whole
@@ -125,7 +125,8 @@ def versions_of(*packages: str) -> dict[str, str]:
 def create_sweep(layout: SweepLayout, new: NewSweep) -> ControlJournal:
     """Take a sweep directory and write the sweep's first fact; the control journal that it begins.
 
-    :raises RecordError: another sweep owns the directory, or it cannot be written
+    :raises RecordError: another sweep owns the directory
+    :raises UnavailableError: it cannot be written
     """
     journal = ControlJournal(layout, new.id)
     try:
@@ -135,11 +136,17 @@ def create_sweep(layout: SweepLayout, new: NewSweep) -> ControlJournal:
     except FileExistsError:
         raise owned(layout) from None
     except OSError as error:
-        raise RecordError(
+        raise UnavailableError(
             f"the sweep directory {layout.directory} cannot be written ({error.strerror}): choose another"
             " hydra.sweep.dir, on a file system that the compute nodes share and that has space and inodes left"
         ) from error
     return journal
+
+
+def refusal(error: UnavailableError) -> str:
+    """Why :func:`create_sweep` could not write, as a clause."""
+    cause = error.__cause__
+    return cause.strerror or str(cause) if isinstance(cause, OSError) else str(error)
 
 
 def _created(layout: SweepLayout, new: NewSweep) -> SweepCreated:
@@ -175,7 +182,7 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
     """Write manifest and task file of a launch and make them known in the control journal.
 
     :param reused: runs that are not to be executed
-    :raises RecordError: the sweep directory cannot be written
+    :raises UnavailableError: the sweep directory cannot be written
     """
     layout, first = journal.layout, frozen.header.launch
     manifest: Path = layout.manifest(first)
@@ -198,7 +205,7 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
                 record_environment(layout, os.environ)
             journal.append(*facts, *reused, planned, durable=True)
     except OSError as error:
-        raise RecordError(
+        raise UnavailableError(
             f"the launch of {frozen.header.called} cannot be recorded in {layout.state} ({error.strerror}): free"
             " space or inodes there; nothing was submitted"
         ) from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcorch.errors import RecordError
+from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -19,7 +19,14 @@ from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import Backend
 from hpcorch.runtime.attempt.environment import environment_file
-from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_environment, record_launch
+from hpcorch.services.recording.sweep import (
+    FrozenLaunch,
+    NewSweep,
+    create_sweep,
+    record_environment,
+    record_launch,
+    refusal,
+)
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
@@ -79,27 +86,30 @@ def record_repetition(plan: Plan, environ: Mapping[str, str]) -> ControlJournal:
     """Write the new sweep with its one run, and what it repeats.
 
     :param environ: that its jobs get
-    :raises RecordError: another sweep owns the directory, or it cannot be written
+    :raises RecordError: another sweep owns the directory
+    :raises UnavailableError: it cannot be written
     """
     try:
         journal = create_sweep(plan.layout, _new_sweep(plan))
     except RecordError as error:
         reason = "it is not a folder"
-        if isinstance(error.__cause__, OSError):
-            reason = f"{error.__cause__.strerror}: {error.__cause__.filename or plan.layout.directory}"
-        elif plan.layout.directory.is_dir():
+        if plan.layout.directory.is_dir():
             reason = "another process has just taken it, and the same command again goes on with what that began"
-        raise RecordError(
-            f"the repetition cannot be made in {plan.layout.directory} ({reason}); otherwise name another directory"
-        ) from error
+        raise RecordError(_not_made(plan, reason)) from error
+    except UnavailableError as error:
+        raise UnavailableError(_not_made(plan, refusal(error))) from error
     try:
         _record_run(plan, journal, environ)
     except OSError as error:
-        raise RecordError(
+        raise UnavailableError(
             f"the repetition cannot be recorded in {plan.layout.state} ({error.strerror}): nothing was executed;"
             " free space or inodes there, remove the directory and try again"
         ) from error
     return journal
+
+
+def _not_made(plan: Plan, reason: str) -> str:
+    return f"the repetition cannot be made in {plan.layout.directory} ({reason}); otherwise name another directory"
 
 
 def _argv(of: str) -> list[str]:

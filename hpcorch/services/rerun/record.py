@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcorch.errors import HpcorchError, RecordError
+from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.archives import open_archive
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
@@ -21,7 +21,14 @@ from hpcorch.model.keys.launch_keys import USUAL_DELAY_S
 from hpcorch.model.states import Backend
 from hpcorch.runtime.program.task_file import for_changed_code
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_again, run_key
-from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
+from hpcorch.services.recording.sweep import (
+    FrozenLaunch,
+    NewSweep,
+    create_sweep,
+    record_launch,
+    refusal,
+    versions_of,
+)
 from hpcorch.services.rerun.plan import LaunchAgain, RerunPlan
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.slurm.protocol import SlurmClient
@@ -64,7 +71,8 @@ def freeze_rerun(plan: RerunPlan, *, ledger: Path, client: SlurmClient) -> Froze
 def record_rerun(frozen: FrozenRerun, *, ledger: Path, client: SlurmClient) -> ControlJournal:
     """Write the new sweep.
 
-    :raises RecordError: its directory cannot be written, or another process has just taken it
+    :raises RecordError: another process has just taken its directory
+    :raises UnavailableError: that cannot be written
     """
     plan, made = frozen.plan, frozen.plan.sweep
     layout = SweepLayout(plan.directory)
@@ -83,16 +91,22 @@ def record_rerun(frozen: FrozenRerun, *, ledger: Path, client: SlurmClient) -> C
     try:
         journal = create_sweep(layout, new)
         journal.append(RerunPlanned(of=made.id, changed=list(plan.changed)))
-    except (RecordError, OSError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
-        reason = cause.strerror if isinstance(cause, OSError) else "another process has just taken it"
-        raise RecordError(
-            f"the rerun cannot be recorded in {plan.directory} ({reason}): nothing was executed; see that you may"
-            " write there and that space and inodes are left, and try again"
-        ) from error
+    except RecordError as error:
+        raise RecordError(_not_recorded(plan, "another process has just taken it")) from error
+    except UnavailableError as error:
+        raise UnavailableError(_not_recorded(plan, refusal(error))) from error
+    except OSError as error:
+        raise UnavailableError(_not_recorded(plan, error.strerror or str(error))) from error
     for launch in frozen.launches:
         record_launch(journal, launch)
     return journal
+
+
+def _not_recorded(plan: RerunPlan, reason: str) -> str:
+    return (
+        f"the rerun cannot be recorded in {plan.directory} ({reason}): nothing was executed; see that you may write"
+        " there and that space and inodes are left, and try again"
+    )
 
 
 def _set(changed: Sequence[str]) -> list[str]:

@@ -47,8 +47,7 @@ def sbatch(
     :param shows_errors: whether what sbatch writes to standard error goes to ours as it comes
     :raises UsageError: a resource or pool is asked for that the site profile does not have
     :raises PolicyError: the site profile forbids it, with the numbers
-    :raises RecordError: it cannot be recorded; nothing was submitted
-    :raises SlurmUnavailableError: Slurm does not answer; nothing was submitted
+    :raises UnavailableError: it cannot be recorded, or Slurm does not answer; nothing was submitted
     """
     environ = dict(os.environ if environ is None else environ)
     line = parse_line(words, also=OUR_OPTIONS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import process
-from hpcorch.errors import RecordError, UnavailableError
+from hpcorch.errors import UnavailableError
 from hpcorch.journal.inbox import taken_over
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.project_search import default_ledger
@@ -152,7 +152,7 @@ class ScriptSubmission:
         try:
             held.submission.intend(intent)
         except OSError as error:
-            raise RecordError(
+            raise UnavailableError(
                 f"the submission cannot be recorded in {recorded.layout.state} ({error.strerror}): free space or"
                 " inodes there; nothing was submitted"
             ) from error

@@ -107,6 +107,17 @@ def test_files_that_the_caller_opened_reach_the_command(project):
     os.close(reading)
 
 
+@pytest.mark.parametrize("refusing", ["scripts", "inbox"])
+def test_where_nothing_can_be_recorded_nothing_is_executed_and_the_exit_code_says_why(project, refusing):
+    state = project.path / ".hpcorch"
+    state.mkdir()
+    (state / refusing).touch()  # so that no folder can be made there
+    done = project.run("--", "touch", "executed")
+    assert done.returncode == 3
+    assert "nothing was submitted or executed" in done.stderr
+    assert not (project.path / "executed").exists()
+
+
 @pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("./plain.txt", 126)])
 def test_what_cannot_be_started_ends_as_a_shell_has_it(project, program, code):
     (project.path / "plain.txt").write_text("no program")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import click
 import pytest
 
+from hpcorch import errors
 from hpcorch.cli.command_line import COMMANDS, command
 from tests.support.command_line import CommandLine
 
@@ -80,3 +82,9 @@ def test_examples_in_help_can_be_parsed(capsys):
         ours = [line.partition(" -- ")[0] for line in own]
         used = {word for line in ours for word in line.replace("'", " ").split() if word.startswith("--")}
         assert used <= known, json.dumps([path, sorted(used - known)])
+
+
+def test_the_overview_names_the_exit_codes_of_all_errors(capsys):
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    (told,) = re.findall(r"Exit\s+codes:([^.]*)", CommandLine(capsys)("--help").out)
+    assert {int(code) for code in re.findall(r"\d+", told)} == {0, *(kind.exit_code for kind in kinds)}
