@@ -42,7 +42,7 @@ def command(place: Place, *, selector: str, states: str | None, timeout: float |
         output.write_json(status.as_plain())
     else:
         _write(status)
-    output.notes(filter(None, [status.lingering]))
+    follower.tell(*status.advices)
     return int(any(report.run.state is not RunState.COMPLETED for report in status.runs))
 
 

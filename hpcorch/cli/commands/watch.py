@@ -50,6 +50,7 @@ def command(place: Place, *, selector: str, states: str | None, as_json: bool) -
             _write_changes(follower, as_json=as_json)
         else:
             _draw(follower)
+        follower.tell(*follower.report().advices)
         return int(any(run.state is not RunState.COMPLETED for run in follower.runs()))
 
 

@@ -82,6 +82,13 @@ class Follower:
     def _ask(self, question: Callable[[Ledger], _T]) -> _T:
         return question(self._ledger) if self._reconciler is None else self._reconciler.ask(question)
 
+    def tell(self, *sentences: str) -> None:
+        """Tell each of these, once."""
+        for sentence in sentences:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self._notify(sentence)
+
     def looks(self, *, timeout_s: float | None = None) -> Iterator[Mapping[RunState, int]]:
         """The count of selected runs in each state, look after look; ends after the one that finds them over.
 
@@ -92,7 +99,7 @@ class Follower:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            steady = SteadyReconciler.of(self._ledger.path, self._sweep, self._tell)
+            steady = SteadyReconciler.of(self._ledger.path, self._sweep, self.tell)
             self._reconciler = self._open.enter_context(steady)
             yield from self._until_over(self._looks(steady), deadline)
             self._look_for_processes(steady)
@@ -121,12 +128,12 @@ class Follower:
                 reconciler.look_local() if local else reconciler.ingest()
                 self._looked_at = utc_now()
             except UnavailableError as error:  # the sweep's record does not answer
-                self._tell(str(error))
+                self.tell(str(error))
             counts = self._counts()
             if reconciler.why_gone is not None:
                 if local and not self._is_over(counts):  # only its journals would tell
                     raise RecordGoneError(reconciler.why_gone)
-                self._tell(reconciler.why_gone)
+                self.tell(reconciler.why_gone)
             return counts
 
         def ask() -> None:
@@ -142,8 +149,7 @@ class Follower:
             if reconciler.is_gone and not isinstance(error, SlurmUnavailableError):
                 raise  # neither journals nor Slurm will tell
             sentences = [f"the journals alone are followed for now: {error}"]
-        for sentence in sentences:
-            self._tell(sentence)
+        self.tell(*sentences)
 
     def _until_over(
         self, found: Iterator[Mapping[RunState, int]], deadline: float | None
@@ -175,11 +181,6 @@ class Follower:
         ):
             return False
         return any(run.state is RunState.PLANNED and run.reason is None for run in self.runs())
-
-    def _tell(self, sentence: str) -> None:
-        if sentence not in self._told:
-            self._told.add(sentence)
-            self._notify(sentence)
 
 
 def _pinned(ledger: Ledger, sweep: str, selector: Selector) -> Selector:

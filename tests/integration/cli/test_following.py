@@ -66,6 +66,15 @@ def test_what_is_over_needs_no_sweep_directory_to_be_waited_for(hpcorch, tmp_pat
     assert "is gone: its record is missing" in ran.err
 
 
+@pytest.mark.parametrize("command", ["wait", "watch"])
+def test_who_follows_a_launch_that_was_stopped_is_told_what_to_do_as_by_status(hpcorch, tmp_path, tune, command):
+    tune(LAUNCH_SUBMITS_S=0)
+    make_sweep(tmp_path).ingest()
+    told = hpcorch("status").err
+    assert "its launch was stopped" in told
+    assert hpcorch(command).err.endswith(told)
+
+
 def test_a_launch_that_was_refused_is_not_waited_for(hpcorch, tmp_path):
     from hpcorch.model import events as ev
 
