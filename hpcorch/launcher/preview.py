@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError, SubmissionRejectedError
+from hpcorch.model.counts import counted
 from hpcorch.model.ids import format_ranges
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
@@ -60,14 +61,15 @@ def _submitted(arrays: Sequence[Array], waiting: int) -> Iterator[str]:
     for one in arrays:
         own = ", ".join(f"{key}={value}" for key, value in one.request.changed.items())
         count = len(one.request.runs)
-        yield f"{count} run{'s' * (count != 1)} as one array: {_ranges(one)}{f' ({own})' if own else ''}"
+        yield f"{counted(count, 'run')} as one array: {_ranges(one)}{f' ({own})' if own else ''}"
     if waiting:
-        yield f"{waiting} more runs would be submitted as Slurm accepts them, within your limit on submitted jobs"
+        more = counted(waiting, "more run")
+        yield f"{more} would be submitted as Slurm accepts them, within your limit on submitted jobs"
 
 
 def _bounded(worst: WorstCase, caps: Mapping[str, int]) -> Iterator[str]:
     by = f", because of {worst.bound_by}" if worst.bound_by else ""
-    yield f"at once: at most {worst.at_once} of {worst.runs} runs{by}"
+    yield f"at once: at most {worst.at_once} of {counted(worst.runs, 'run')}{by}"
     for name, count in sorted(caps.items(), key=lambda cap: cap[1]):
         yield f"  {name} lets {count} run at once"
 

@@ -11,6 +11,7 @@ from hpcorch.journal.archives import open_archive
 from hpcorch.journal.manifest import ManifestRun, SnapshotPlace
 from hpcorch.journal.snapshots import Entry, printable
 from hpcorch.ledger.store import Ledger
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import Run
 from hpcorch.model.events import CodeFrozen
 
@@ -26,10 +27,12 @@ def reuse_told(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace,
     """
     total, others = len(runs), [run for run in runs if run.run not in reused]
     if not reused:
-        none = f"None of {total} run{'s' * (total != 1)} has completed before"
+        none = f"None of {counted(total, 'run')} has completed before"
         return f"{none} with the same code, configuration and seed: {_cause(ledger, others, code)}"
-    told = f"{len(reused)} of {total} runs have completed before; their results are reused"
-    return f"{told}. Of the other {len(others)}, {_cause(ledger, others, code)}" if others else told
+    taken = agreeing(len(reused), "has completed before; its result is", "have completed before; their results are")
+    told = f"{len(reused)} of {counted(total, 'run')} {taken} reused"
+    rest = agreeing(len(others), "Of the other one", f"Of the other {len(others)}")
+    return f"{told}. {rest}, {_cause(ledger, others, code)}" if others else told
 
 
 def _cause(ledger: Ledger, runs: Sequence[ManifestRun], code: SnapshotPlace) -> str:

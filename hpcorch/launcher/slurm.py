@@ -16,6 +16,7 @@ from hpcorch.launcher.composing.lengths import check_slurm_name
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
+from hpcorch.model.counts import counted
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.runtime.context.output import to_stderr
@@ -125,7 +126,7 @@ def _tell_waiting(sweep: OpenSweep, fed: FeedResult) -> None:
     if not fed.waiting:
         return
     if fed.arrays:
-        log.info("Sweep %s: %d more runs will be submitted as Slurm accepts them", sweep.id, fed.waiting)
+        log.info("Sweep %s: %s will be submitted as Slurm accepts them", sweep.id, counted(fed.waiting, "more run"))
     elif sweep.keys.detach:
         log.warning(
             "Slurm accepts no more of your jobs now, so nothing of sweep %s is submitted yet: `hpcorch tend"

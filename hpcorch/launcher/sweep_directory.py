@@ -8,6 +8,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.ledger.store import Ledger
+from hpcorch.model.counts import agreeing
 from hpcorch.model.states import RunState, SubmissionState
 from hpcorch.services.recording.sweep import owned
 from hpcorch.services.tending.reconcile import Reconciler
@@ -35,8 +36,9 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
         n for state, n in ledger.counts(earlier).items() if not state.is_final and state is not RunState.PLANNED
     )
     if alive:
+        are = agreeing(alive, "is", "are")
         raise RecordError(
-            f"the sweep directory {layout.directory} belongs to sweep {earlier}; {alive} of its runs are not over"
+            f"the sweep directory {layout.directory} belongs to sweep {earlier}; {alive} of its runs {are} not over"
             " and would go on writing there: wait for them or cancel them, or choose another hydra.sweep.dir"
         )
     set_aside(layout)

@@ -16,6 +16,7 @@ from hpcorch.cli.shared.options import (
     states_option,
 )
 from hpcorch.ledger import LAST, Ledger
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.services.reports.compare import compare
 from hpcorch.services.selection.selectors import parse_selector
 
@@ -50,5 +51,6 @@ def command(
     several = len({run.sweep for run in found.runs}) > 1
     write_comparison(found, as_json=as_json, as_csv=as_csv, sweeps=several)
     if found.unfinished:
-        output.note(f"{found.unfinished} of {len(found.runs)} runs are not over and have no result yet")
+        left = agreeing(found.unfinished, "is not over and has", "are not over and have")
+        output.note(f"{found.unfinished} of {counted(len(found.runs), 'run')} {left} no result yet")
     return found.exit_code or int(not found.completed)

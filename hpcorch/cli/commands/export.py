@@ -14,6 +14,7 @@ from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.cli.shared.text import printable
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger, QueryResult
+from hpcorch.model.counts import counted
 from hpcorch.model.value_text import to_json
 from hpcorch.services.reports.tables import known_tables, read_table, unique
 from hpcorch.services.selection.selectors import parse_selector
@@ -88,7 +89,7 @@ def _export(
         output.write_json({"files": written})
         return
     for name, rows in written.items():
-        output.write(printable(f"{name}: {rows} {'row' if rows == 1 else 'rows'}"))
+        output.write(printable(f"{name}: {counted(rows, 'row')}"))
 
 
 def _write_table(path: Path, found: QueryResult, form: str) -> None:

@@ -8,6 +8,7 @@ from hpcorch.cli.shared import output
 from hpcorch.cli.shared.acting import confirm
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, yes_option
 from hpcorch.cli.shared.text import printable
+from hpcorch.model.counts import counted
 from hpcorch.services.actions.gc import Garbage, find_garbage, remove_garbage
 
 _MEGABYTE = 1e6
@@ -47,4 +48,4 @@ def _write(garbage: Garbage, what: str, *, dry_run: bool) -> None:
 
 
 def _amount(count: int, size: int) -> str:
-    return f"{count} {'snapshot' if count == 1 else 'snapshots'} ({size / _MEGABYTE:.3f} MB)"
+    return f"{counted(count, 'snapshot')} ({size / _MEGABYTE:.3f} MB)"

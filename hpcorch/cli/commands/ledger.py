@@ -11,8 +11,9 @@ import click
 from hpcorch import tunables
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import counted, printable
+from hpcorch.cli.shared.text import printable
 from hpcorch.ledger import Ledger
+from hpcorch.model.counts import counted
 from hpcorch.services.actions.moved import note_moved
 
 # What was passed over can be a whole cluster's folders.
@@ -94,7 +95,7 @@ def rebuild(place: Place, *, as_json: bool) -> None:
     if as_json:
         output.write_json({"ledger": str(path), "runs": runs})
     else:
-        output.write(printable(f"{path}: {runs} runs rebuilt from their events"))
+        output.write(printable(f"{path}: {counted(runs, 'run')} rebuilt from events"))
 
 
 @command.command(epilog=examples("hpcorch ledger adopt", "hpcorch ledger adopt /scratch/me/sweeps --json"))

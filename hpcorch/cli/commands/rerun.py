@@ -11,6 +11,7 @@ from hpcorch.cli.shared.acting import tell_passed_over
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, states_option
 from hpcorch.cli.shared.output import CountsLines
 from hpcorch.ledger import Ledger
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.ids import named_runs
 from hpcorch.model.states import Backend
 from hpcorch.services.selection.selectors import parse_selector
@@ -102,7 +103,8 @@ def _submit(ledger: Ledger, rerun: FrozenRerun, client: SlurmClient, *, as_json:
     for one in done.submitted if not as_json else ():
         output.write(f"{named_runs(one.runs)} submitted as array {one.job_id}")
     if done.waiting:
-        output.note(f"{done.waiting} more runs are submitted when Slurm takes more of your jobs")
+        waiting = f"{counted(done.waiting, 'more run')} {agreeing(done.waiting, 'is', 'are')} submitted"
+        output.note(f"{waiting} when Slurm takes more of your jobs")
     output.notes(done.notices)
     return 0
 

@@ -9,8 +9,9 @@ import click
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.acting import confirm
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, yes_option
-from hpcorch.cli.shared.text import counted, printable
+from hpcorch.cli.shared.text import printable
 from hpcorch.ledger import Ledger
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.ids import named_runs
 from hpcorch.services.selection.selectors import parse_selector
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _MEGABYTE = 1e6
 _LISTED = 5
+_KEPT = (
+    "results, metrics and configurations stay in the ledger, and in its backups; records, logs and checkpoints are"
+    " in neither: what is removed cannot be had again, audited from its files, or reproduced"
+)
 
 
 @click.command(
@@ -44,6 +49,8 @@ def command(place: Place, *, selector: str, dry_run: bool, yes: bool, as_json: b
     with Ledger.open(place.ledger_path(), write=True) as ledger:
         remover = open_removal(ledger, parse_selector(selector))
         removal = remover.plan()
+        if not yes:
+            output.note(_KEPT)
         if not dry_run:
             confirm(f"remove {_amount(removal)}", yes=yes)
             removal = remover.carry_out(removal)
@@ -53,10 +60,12 @@ def command(place: Place, *, selector: str, dry_run: bool, yes: bool, as_json: b
     output.write(printable(f"{'would remove' if dry_run else 'removed'} {_amount(removal)}"))
     if removal.discarded:
         given_up = "would be given up" if dry_run else "given up"
-        output.write(f"{named_runs(removal.discarded)}, which were never submitted: {given_up}")
+        were = agreeing(len(removal.discarded), "was", "were")
+        output.write(f"{named_runs(removal.discarded)}, which {were} never submitted: {given_up}")
     output.notes(f"left alone: {text}" for text in removal.left[:_LISTED])
     if len(removal.left) > _LISTED:
-        output.note(f"so were {len(removal.left) - _LISTED} more")
+        more = len(removal.left) - _LISTED
+        output.note(f"so {agreeing(more, 'was', 'were')} {more} more")
 
 
 def _amount(removal: Removal) -> str:

@@ -12,6 +12,7 @@ from hpcorch.cli.shared.options import Place, examples, json_option, pass_place,
 from hpcorch.cli.shared.runs import write_heading
 from hpcorch.cli.shared.text import duration, local_time, printable, shell_text, value_text
 from hpcorch.ledger import Ledger
+from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CodeFrozen, Event, kind_of, to_body
 from hpcorch.model.value_text import quoted
@@ -62,7 +63,7 @@ def _write_sweep(detail: SweepDetail) -> None:
     origin = {**origin_as_plain(sweep), "argv": shell_text(sweep.argv), "versions": _pairs(sweep.versions)}
     _write_facts({"backend": sweep.backend.value, **origin})
     for launch in detail.launches:
-        _head(f"launch of {launch.count} run{'s' * (launch.count != 1)} from {launch.first_run} on")
+        _head(f"launch of {counted(launch.count, 'run')} from {launch.first_run} on")
         given = {key: value for key, value in launch.options.items() if value not in (None, [], {})}
         code = _code(detail.codes.get(launch.first_run))
         _write_facts({"planned": local_time(launch.planned_at), "code": code, "task": launch.task_digest, **given})

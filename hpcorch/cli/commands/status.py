@@ -17,6 +17,7 @@ from hpcorch.cli.shared.options import (
 )
 from hpcorch.cli.shared.runs import runs_table, write_heading
 from hpcorch.ledger import Ledger
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.services.reports.status import StatusReport, report_status
 from hpcorch.services.selection.selectors import parse_selector, select_indices
 
@@ -89,7 +90,8 @@ def _write(status: StatusReport) -> None:
     output.write("")
     output.write_table(runs_table(status.runs))
     if status.left_out:
+        more = f"{counted(status.left_out, 'more run')} {agreeing(status.left_out, 'is', 'are')}"
         output.note(
-            f"{status.left_out} more runs are selected; those that did not end well come first: name some, as in"
-            " last/0-9 or -s F, or give --limit 0 to see all"
+            f"{more} selected; those that did not end well come first: name some, as in last/0-9 or -s F, or give"
+            " --limit 0 to see all"
         )

@@ -12,7 +12,7 @@ from hpcorch.cli.shared.options import Place
 from hpcorch.errors import UnavailableError
 from hpcorch.ledger import Ledger
 from hpcorch.model.actions import Action
-from hpcorch.model.ids import format_ranges, named_runs
+from hpcorch.model.ids import named_runs
 from hpcorch.services.selection.selectors import parse_selector
 
 
@@ -93,7 +93,7 @@ def _tell_unsettled(runs: Sequence[int], sweep: str) -> int:
     if not runs:
         return 0
     output.note(
-        f"it is not known yet whether Slurm has runs {format_ranges(sorted(runs))}: if so, they are held and"
-        f" do not start. Try again in a few minutes, after `hpcorch status {sweep} --refresh` has settled it"
+        f"it is not known yet whether Slurm has {named_runs(sorted(runs))}: what it has is held and does not start."
+        f" Try again in a few minutes, after `hpcorch status {sweep} --refresh` has settled it"
     )
     return UnavailableError.exit_code

@@ -36,11 +36,6 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def duration(seconds: float | None) -> str:
     """``0.4s``, ``12s``, ``3m05s``, ``2h03m``, ``3d04h``; nothing for None."""
     if seconds is None:

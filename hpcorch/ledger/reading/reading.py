@@ -19,6 +19,7 @@ from hpcorch.ledger.reading.refusals import was_refused
 from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.ledger.writing import ingest, rows
 from hpcorch.ledger.writing.expansion import SweepKey
+from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Launch, Run, Submission
 from hpcorch.model.events import Event, Fact
 from hpcorch.model.folding.sweep import fold_launch, fold_sweep
@@ -295,7 +296,9 @@ class LedgerReading:
         """
         found = self.runs(sweep, indices=[index])
         if not found:
-            raise NotFoundError(f"sweep {sweep} has no run {index}; it has {sum(self.counts(sweep).values())} runs")
+            raise NotFoundError(
+                f"sweep {sweep} has no run {index}; it has {counted(sum(self.counts(sweep).values()), 'run')}"
+            )
         return found[0]
 
     @_opened_once

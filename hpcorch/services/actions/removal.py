@@ -16,6 +16,7 @@ from hpcorch.journal.reader import owner
 from hpcorch.journal.sweep_folder import belongs_to_sweep
 from hpcorch.ledger import Ledger
 from hpcorch.ledger.reading.directories import removal_of
+from hpcorch.model.counts import agreeing
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import DirectoryRemoved
 from hpcorch.model.ids import named_runs
@@ -194,7 +195,7 @@ def check_over(sweep: Sweep, ledger: Ledger) -> None:
     alive = [run.run for run in ledger.runs(sweep.id) if _is_alive(run)]
     if alive:
         raise UsageError(
-            f"{named_runs(alive)} of sweep {sweep.id} {'is' if len(alive) == 1 else 'are'} not over: cancel what is"
+            f"{named_runs(alive)} of sweep {sweep.id} {agreeing(len(alive), 'is', 'are')} not over: cancel what is"
             f" left with `hpcorch cancel {sweep.id}`, or wait for it"
         )
 

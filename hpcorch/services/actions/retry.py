@@ -297,17 +297,17 @@ def open_retry(
 
 
 def _why_not(run: Run, *, is_refused: bool) -> str:
-    """Why a run is not run again.
+    """Why a run is not run again, in words that are as true of several.
 
     :param is_refused: whether Slurm has refused a submission of the sweep for good
     """
     if run.state is RunState.COMPLETED:
-        return "it completed"
+        return "already completed"
     if run.state is RunState.PLANNED and run.submission is None and is_refused:
-        return f"it was never submitted, since Slurm refused it: {CURE}. {run.reason or ''}".rstrip()
+        return f"never submitted, since Slurm refused that: {CURE}. {run.reason or ''}".rstrip()
     if run.state is RunState.PLANNED:
-        return f"it waits until it can be submitted: `hpcorch tend {run.sweep}` tries now"
-    return f"it is not over ({run.state.value})"
+        return f"waiting until Slurm takes more: `hpcorch tend {run.sweep}` tries now"
+    return f"not over yet ({run.state.value})"
 
 
 _ARRAY = "--array="

@@ -129,8 +129,9 @@ def _submission_of(run: Run, submissions: Mapping[int, Submission]) -> Submissio
 
 
 def _why_not(run: Run) -> str:
+    """Why nothing is done, in words that are as true of several runs."""
     if run.state is RunState.PLANNED:
-        return "it is not in Slurm's queue" if _is_given_up(run) else "it was never submitted"
+        return "not in Slurm's queue" if _is_given_up(run) else "never submitted"
     if run.state.is_final:
-        return f"it is over ({run.state.value})"
-    return f"it does not wait ({run.state.value})"
+        return f"already over ({run.state.value})"
+    return f"not waiting ({run.state.value})"

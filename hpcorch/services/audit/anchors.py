@@ -13,6 +13,7 @@ from pathlib import Path
 from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.journal.files import read_regular
 from hpcorch.ledger import Ledger
+from hpcorch.model.counts import counted
 from hpcorch.model.ids import named_runs, utc_now
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.findings import Examination
@@ -103,6 +104,9 @@ def _tell_later(ledger: Ledger, anchor: Anchor, touched: str, exam: Examination)
     later = ledger.since(anchor.events)
     for one in later[:_NAMED]:
         of = f" of {named_runs(one.runs)}" if one.runs else ""
-        exam.note(touched, f"after it came {one.events} events{of} of sweep {one.sweep}: {', '.join(one.kinds)}")
+        exam.note(
+            touched,
+            f"after it came {counted(one.events, 'event')}{of} of sweep {one.sweep}: {', '.join(one.kinds)}",
+        )
     if len(later) > _NAMED:
-        exam.note(touched, f"after it came events of {len(later) - _NAMED} more sweeps")
+        exam.note(touched, f"after it came events of {counted(len(later) - _NAMED, 'more sweep')}")

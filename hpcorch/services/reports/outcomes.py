@@ -11,9 +11,10 @@ from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger.store import Ledger
+from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
-from hpcorch.model.ids import AttemptId
+from hpcorch.model.ids import AttemptId, named_runs
 from hpcorch.model.states import AttemptOutcome, AttemptState, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
@@ -103,9 +104,10 @@ def failure_report(failed: Sequence[Outcome], *, total: int, sweep: str) -> str:
     """One text about all failed runs of a launch, the first few in full."""
     shown = [failure_text(outcome) for outcome in failed[:_REPORTED_RUNS]]
     if len(failed) > _REPORTED_RUNS:
-        rest = ", ".join(str(outcome.run.run) for outcome in failed[_REPORTED_RUNS:])
-        shown.append(f"and runs {rest}")
-    head = f"{len(failed)} of {total} runs did not complete (sweep {sweep}; see `hpcorch status {sweep}`)"
+        shown.append(f"and {named_runs([outcome.run.run for outcome in failed[_REPORTED_RUNS:]])}")
+    head = (
+        f"{len(failed)} of {counted(total, 'run')} did not complete (sweep {sweep}; see `hpcorch status {sweep}`)"
+    )
     return "\n".join([head, *shown])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.events import RerunPlanned
 from hpcorch.model.ids import format_ranges, named_runs
@@ -170,14 +171,16 @@ class StatusReport:
         """What to do about runs that Slurm refused, or whose state nobody can tell from the journals alone."""
         if self.refused and self.sweep.refusal is not None:
             refusal = self.sweep.refusal
-            return f"Slurm refused {refusal.runs} of its runs, which stay PLANNED: {CURE}. {refusal.reason}"
+            stay = agreeing(refusal.runs, "stays", "stay")
+            return f"Slurm refused {refusal.runs} of its runs, which {stay} PLANNED: {CURE}. {refusal.reason}"
         if self.sweep.summary.sweep.backend is not Backend.SLURM:
             return None
         ask = f"`hpcorch status {self.sweep.summary.sweep.id} --refresh` asks now"
         if uncertain := self.selected.get(RunState.UNCERTAIN, 0):
+            many = f"{counted(uncertain, 'run')} {agreeing(uncertain, 'is', 'are')}"
             return (
-                f"{uncertain} runs are UNCERTAIN, because a submission was interrupted, or a run was stopped and"
-                f" Slurm has not been asked why: {ask}"
+                f"{many} UNCERTAIN, because a submission was interrupted, or a run was stopped and Slurm has not"
+                f" been asked why: {ask}"
             )
         if self.selected.get(RunState.CANCELLING):
             return f"Slurm says when runs that are CANCELLING have ended: {ask}"

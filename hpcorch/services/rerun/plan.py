@@ -133,8 +133,8 @@ def plan_rerun(ledger: Ledger, selector: Selector, changes: Changes, client: Slu
 
 def _why_not(run: Run) -> str:
     if run.state is RunState.PLANNED:
-        return f"it was never submitted{f': {run.reason}' if run.reason else ''}"
-    return f"it is not over ({run.state.value})"
+        return f"never submitted{f': {run.reason}' if run.reason else ''}"
+    return f"not over yet ({run.state.value})"
 
 
 def _launches(evidence: Evidence, place: Place, changes: Changes) -> list[LaunchAgain]:

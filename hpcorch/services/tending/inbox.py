@@ -7,6 +7,7 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.inbox import announced, taken_over
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.counts import counted
 
 
 def take_over(ledger: Path) -> list[str]:
@@ -46,7 +47,5 @@ def take_over(ledger: Path) -> list[str]:
                 except (HpcorchError, OSError) as error:
                     troubles.append(f"sweep {sweep} in {directory} cannot be read into the ledger yet: {error}")
     except (HpcorchError, OSError) as error:
-        troubles.append(
-            f"{len(waiting)} new sweep{'s' * (len(waiting) != 1)} cannot be read into the ledger yet: {error}"
-        )
+        troubles.append(f"{counted(len(waiting), 'new sweep')} cannot be read into the ledger yet: {error}")
     return troubles

@@ -108,7 +108,7 @@ def test_cancel_of_a_whole_sweep_names_the_array_once_and_leaves_what_is_over_al
     again = hpcorch("cancel", "-y")
     assert again.code == 0
     assert "nothing to cancel" in again.err
-    assert "runs 0-2 left alone: it is over (CANCELLED)" in again.err
+    assert "runs 0-2 left alone: already over (CANCELLED)" in again.err
     assert len(requests) == 1
 
 
@@ -165,7 +165,7 @@ def test_held_runs_wait_until_they_are_released(hpcorch, on_slurm, requests):
     held = hpcorch("hold", "last")
     assert held.code == 0
     assert "asked to hold runs 2-3" in held.out
-    assert "runs 0-1 left alone: it does not wait (RUNNING)" in held.err
+    assert "runs 0-1 left alone: not waiting (RUNNING)" in held.err
     (on_slurm.folder / "go").touch()
     assert hpcorch("wait", "last/0-1", "--timeout", "200").code == 0
     hpcorch("status", "--refresh")
@@ -213,13 +213,13 @@ def test_runs_that_were_never_submitted_or_may_have_been_are_told_of_honestly(
     sweep.ingest()
     ran = hpcorch("cancel", "-y")
     assert ran.code == 3
-    assert "it is not known yet whether Slurm has runs 0" in ran.err
+    assert "it is not known yet whether Slurm has run 0" in ran.err
     assert "cancel run 1 of sweep" in ran.out
     assert "(not submitted yet)" in ran.out
     (run,) = json.loads(hpcorch("status", "last/1", "--json").out)["runs"]
     assert run["state"] == "CANCELLED"
     assert run["reason"] == f"cancelled by {own_name()} before it was submitted"
-    assert "it is not over (UNCERTAIN)" in hpcorch("retry", "last/0").err
+    assert "not over yet (UNCERTAIN)" in hpcorch("retry", "last/0").err
 
 
 def test_what_slurm_refused_still_says_why_after_it_was_cancelled(hpcorch, fake_slurm, tmp_path, monkeypatch):
@@ -277,7 +277,7 @@ def test_retry_runs_what_failed_again_with_the_same_identity(hpcorch, on_slurm):
     assert second.return_value["seed"] == str(after[1]["seed"])
     again = hpcorch("retry", "last/1")
     assert again.code == 0
-    assert "run 1 left alone: it completed" in again.err
+    assert "run 1 left alone: already completed" in again.err
 
 
 def test_retry_makes_one_array_a_launch(hpcorch, on_slurm):
@@ -305,7 +305,7 @@ def test_retry_never_touches_what_is_alive(hpcorch, on_slurm):
     ran = hpcorch("retry", "last")
     assert (ran.code, ran.out) == (0, "")
     assert "there is nothing to run again" in ran.err
-    assert "runs 0-1 left alone: it is not over (RUNNING)" in ran.err
+    assert "runs 0-1 left alone: not over yet (RUNNING)" in ran.err
 
 
 def test_an_element_that_still_lives_is_ended_before_its_run_starts_again(hpcorch, on_slurm, requests):

@@ -79,7 +79,7 @@ def test_a_job_is_cancelled_as_soon_as_its_function_has_returned_and_one_that_is
     cluster.wait_until_idle()
     again = hpcorch("cancel", "-y", "last/0").err
     assert "nothing to cancel" in again
-    assert "run 0 left alone: it is over (COMPLETED)" in again
+    assert "run 0 left alone: already over (COMPLETED)" in again
     assert [(run["state"], run["result"]) for run in runs(hpcorch)] == [("COMPLETED", 5)]
 
 
@@ -93,7 +93,7 @@ def test_a_launcher_whose_runs_are_over_ends_as_they_did_when_a_process_that_sta
     assert launcher.wait(timeout=60) == 0, locally.output
     assert "CANCELLED" not in locally.output
     assert [(run["state"], run["result"]) for run in runs(hpcorch)] == [("COMPLETED", 5)]
-    assert "run 0 left alone: it is over (COMPLETED)" in hpcorch("cancel", "-y", "last").err
+    assert "run 0 left alone: already over (COMPLETED)" in hpcorch("cancel", "-y", "last").err
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])

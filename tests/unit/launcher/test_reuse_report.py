@@ -56,7 +56,7 @@ def test_it_says_what_is_not_as_it_was(known, cause):
 
 def test_it_says_how_many_results_were_taken_over_and_why_the_others_were_not():
     assert told(reused=[0, 1]) == "2 of 2 runs have completed before; their results are reused"
-    one = "1 of 2 runs have completed before; their results are reused. Of the other 1, "
+    one = "1 of 2 runs has completed before; its result is reused. Of the other one, "
     assert told(reused=[0]) == f"{one}no completed run has such a configuration"
     same_seed = {"number": 4, "config_digest": "b", "seed": 1}
     assert told(same_seed, reused=[0]) == (

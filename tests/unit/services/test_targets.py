@@ -42,10 +42,10 @@ def test_an_action_names_array_indices_of_the_latest_submission_and_whole_arrays
     chosen = choose(Action.CANCEL, [every[0], every[2], every[3], every[4]], every, made)
     assert [target.element for target in chosen.targets] == ["369", "370_1"]
     assert chosen.unsettled == [4]
-    assert chosen.passed_over == {0: "it is over (COMPLETED)"}
+    assert chosen.passed_over == {0: "already over (COMPLETED)"}
     held = choose(Action.HOLD, every[:4], every, made)
     assert held.runs == [2, 3]
-    assert held.passed_over[1] == "it does not wait (RUNNING)"
+    assert held.passed_over[1] == "not waiting (RUNNING)"
 
 
 def test_a_run_that_is_over_and_whose_job_stays_can_be_cancelled_and_no_other_command_ends_its_job():
@@ -53,7 +53,7 @@ def test_a_run_that_is_over_and_whose_job_stays_can_be_cancelled_and_no_other_co
     made = {0: submission(0, (0, 1, 2), "369")}
     chosen = choose(Action.CANCEL, every[:2], every, made, staying={0})
     assert [target.element for target in chosen.targets] == ["369_0"]
-    assert chosen.passed_over == {1: "it is over (COMPLETED)"}
+    assert chosen.passed_over == {1: "already over (COMPLETED)"}
     (target,) = choose(Action.CANCEL, every[2:], every, made, staying={0}).targets
     assert target.element == "369_2"
     assert choose(Action.HOLD, every[:1], every, made, staying={0}).runs == []
@@ -123,7 +123,7 @@ def test_a_run_that_slurm_gave_up_can_be_cancelled():
     assert [target.runs for target in chosen.targets] == [(0,)]
     assert chosen.unsubmitted == [1]
     assert chosen.runs == [0, 1]
-    assert choose(Action.HOLD, [never], [never], {}).passed_over == {1: "it was never submitted"}
+    assert choose(Action.HOLD, [never], [never], {}).passed_over == {1: "never submitted"}
 
 
 def test_what_runs_and_what_waits_are_named_apart():
