@@ -163,6 +163,18 @@ def renew(path: Path) -> None:
         write_whole(path, read_regular(path))
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file or folder exists. :meth:`Path.exists` says no where it cannot know, from Python 3.14 on.
+
+    :raises OSError: that cannot be seen
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def status_now(path: Path) -> os.stat_result:
     """A file's status as the server has it: a network file system may show an earlier one until the file is opened.
 

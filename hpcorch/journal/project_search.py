@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from hpcorch.journal.files import is_there
 from hpcorch.journal.layout import (
     LEDGER_NAME,
     LEDGER_VARIABLE,
@@ -39,7 +40,7 @@ def find_ledger(start: Path) -> Path | None:
         return Path(named).expanduser().absolute()
     for folder in around(start):
         for candidate in (_inside(folder) if may_serve(folder) else None, _outside(folder)):
-            if candidate is not None and (candidate.exists() or inbox_folder(candidate).is_dir()):
+            if candidate is not None and (is_there(candidate) or inbox_folder(candidate).is_dir()):
                 return candidate
     return None
 
@@ -64,6 +65,17 @@ def default_ledger(start: Path) -> Path:
         return inside
     _tell_outside(root, outside)
     return outside
+
+
+def served_folder(ledger: Path, start: Path) -> Path:
+    """The folder whose sweeps a ledger is for.
+
+    :param start: a folder in it, of a ledger in this user's home, whose place does not tell
+    """
+    outside = next((folder for folder in around(start) if _outside(folder) == ledger), None)
+    if outside is not None:
+        return outside
+    return ledger.parent.parent if ledger.parent.name == STATE_DIR else start
 
 
 def _inside(folder: Path) -> Path:
@@ -137,11 +149,16 @@ def _tell_passed_over(state: Path, owner: str, group: str | None) -> None:
             *(state, owner, group, group, state.parent),
         )
         return
-    _log.warning(
-        "%s belongs to %s, so it is passed over: if you want to use its ledger, name it with --ledger or $%s, and"
-        " its site profile with $%s",
-        *(state, owner, LEDGER_VARIABLE, SITE_VARIABLE),
-    )
+    ways = {
+        LEDGER_NAME: f"its ledger with --ledger or ${LEDGER_VARIABLE}",
+        SITE_NAME: f"its site profile with ${SITE_VARIABLE}",
+    }
+    open_to_us = [way for name, way in ways.items() if os.access(state / name, os.R_OK)]
+    if open_to_us:
+        advice = f"if you want to use what you may read of it, name {' and '.join(open_to_us)}"
+    else:
+        advice = f"ask {owner} to share it with a group that you are in, by `hpcorch init --group NAME` there"
+    _log.warning("%s belongs to %s, so it is passed over: %s", state, owner, advice)
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.ledger.checking.check import Finding, FindingKind
 from hpcorch.ledger.reading.answers import Head, SweepSummary
-from hpcorch.ledger.reading.directories import find_own_record, find_record
+from hpcorch.ledger.reading.directories import find_own_record, find_record, readable_record
 from hpcorch.ledger.reading.reading import LAST
 from hpcorch.ledger.reading.sandbox import QueryResult
 from hpcorch.ledger.store import Ledger
@@ -32,4 +32,5 @@ __all__ = [
     "find_own_record",
     "find_record",
     "manifests_in",
+    "readable_record",
 ]

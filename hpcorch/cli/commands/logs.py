@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -47,7 +47,7 @@ def command(
     lines: int | None,
     attempt: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Print what runs wrote.
 
     Prints the latest attempt of each selected run: only its own part of the log file. Several runs get headings.
@@ -58,13 +58,24 @@ def command(
     with Ledger.open(place.ledger_path()) as ledger:
         if follow:
             _follow(ledger, chosen, lines)
-            return
+            return 0
         status = report_status(ledger, chosen)
-    output.notes([*status.refresh.notices, *filter(None, [status.sweep.files.gone])])
+    gone = status.sweep.files.gone
+    output.notes(filter(None, [*status.refresh.notices, gone]))
+    try:
+        _show(status, attempt, lines, as_json=as_json)
+    except NotFoundError as error:
+        if gone is None:
+            raise
+        return error.exit_code  # why there is no log is told
+    return 0
+
+
+def _show(status: StatusReport, attempt: str | None, lines: int | None, *, as_json: bool) -> None:
     if as_json:
         output.write_json([_as_plain(part, lines) for part in _parts(status, attempt)])
         return
-    _print(_parts(status, attempt), lines=lines, headed=len(status.runs) > 1)
+    _print(status, attempt, lines)
 
 
 def _parts(status: StatusReport, attempt: str | None) -> Iterator[LogPart]:
@@ -73,27 +84,28 @@ def _parts(status: StatusReport, attempt: str | None) -> Iterator[LogPart]:
         yield find_part(status.runs[0].run, status.runs[0].attempts, attempt)
         return
     for report in status.runs:
-        with _told():
+        with _told(status):
             yield find_part(report.run, report.attempts, attempt)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A log that is not there is told of, and the others are still printed."""
+def _told(status: StatusReport) -> Iterator[None]:
+    """A log that is not there is told of, unless the sweep's files are gone, and the others are still printed."""
     try:
         yield
     except NotFoundError as error:
         sys.stdout.flush()
-        output.note(str(error))
+        if status.sweep.files.gone is None:
+            output.note(str(error))
 
 
-def _print(parts: Iterable[LogPart], *, lines: int | None, headed: bool) -> None:
-    for part in parts:
-        if not headed:
+def _print(status: StatusReport, attempt: str | None, lines: int | None) -> None:
+    for part in _parts(status, attempt):
+        if len(status.runs) == 1:
             _write_blocks(part, lines)
             continue
         _head(part)
-        with _told():
+        with _told(status):
             _write_blocks(part, lines)
 
 

@@ -26,7 +26,8 @@ def write_heading(report: SweepReport) -> None:
     output.write(title(report))
     tags = f", tagged {', '.join(sweep.tags)}" if sweep.tags else ""
     output.write(printable(f"created {local_time(sweep.created_at)} by {sweep.user} on {sweep.host}{tags}"))
-    output.write(printable(f"in {report.files.layout.directory}"))
+    gone = "" if report.files.gone is None else f" ({report.files.in_short})"
+    output.write(printable(f"in {report.files.layout.directory}{gone}"))
     if report.rerun is not None:
         output.write(printable(rerun_text(report.rerun)))
     output.write(_age(report))

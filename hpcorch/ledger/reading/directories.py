@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpcorch.errors import ForeignFileError, RecordGoneError
+from hpcorch.errors import ForeignFileError, RecordError, RecordGoneError
 from hpcorch.journal.layout import STATE_DIR, Moves, SweepLayout, moved, snapshots_folder
-from hpcorch.journal.reader import locate
+from hpcorch.journal.reader import locate, owner
 from hpcorch.ledger.reading.reading import LedgerReading
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import DirectoryMoved, DirectoryRemoved
@@ -36,6 +36,34 @@ def find_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout:
             except RecordGoneError as error:
                 found = str(error) if moves is ways[0] else found
     raise RecordGoneError(what_became_of(ledger, sweep, found))
+
+
+def readable_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout | None:
+    """As :func:`find_record`; None if it is gone, damaged, or cannot be read now."""
+    try:
+        return find_record(ledger, sweep)
+    except (RecordError, OSError):
+        return None
+
+
+def unnamed_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout | None:
+    """A record where that of a sweep is looked for, which is damaged so that it does not say whose it is.
+
+    It is taken for the sweep's own, since another sweep's would say so. None if there is none.
+    """
+    recorded = Path(sweep.directory)
+    for ways in _ways(ledger, sweep):
+        for moves in ways:
+            layout = SweepLayout(moved(recorded, moves), moves=moves)
+            if layout.control.exists() and owner(layout) is None:
+                return layout
+    return None
+
+
+def likeliest_directory(ledger: LedgerReading, sweep: Sweep) -> Path:
+    """Where a sweep directory that is gone would be, by all that is known of moves."""
+    *_, ways = _ways(ledger, sweep)
+    return moved(Path(sweep.directory), ways[0])
 
 
 def find_own_record(ledger: LedgerReading, sweep: Sweep) -> SweepLayout:

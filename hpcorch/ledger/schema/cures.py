@@ -28,7 +28,8 @@ def permission(path: Path) -> str:
     whose = stranger(path) or stranger(path.parent)
     if whose is not None:
         return (
-            f"it is {whose}'s; {whose} lets a group use it with `hpcorch init --group NAME` in the project's folder"
+            f"it is {whose}'s: ask {whose} to share the project with a group that you are in, by `hpcorch init"
+            " --group NAME` there, or name a ledger of your own with --ledger"
         )
     return (
         f"if it is yours, `chmod u+rwx {folder} && chmod u+rw {there}` lets you write it; else see that its file"

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.errors import HpcorchError, NotFoundError, RecordError, RecordGoneError
+from hpcorch.errors import HpcorchError, NotFoundError, RecordGoneError
 from hpcorch.journal.access import access_in
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.layout import STATE_DIR, SweepLayout
-from hpcorch.journal.reader import creation_of, locate
-from hpcorch.ledger import Ledger, find_record
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.project_search import served_folder
+from hpcorch.journal.reader import creation_of
+from hpcorch.ledger import Ledger, find_record, readable_record
 from hpcorch.model.events import SweepCreated
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.adoption.search import PassedOver, find_records
@@ -80,8 +81,12 @@ class _Record:
     @property
     def is_at_home(self) -> bool:
         """Whether it is where it was written, under this or another name of the same folder."""
+        return self.is_in(Path(self.created.directory))
+
+    def is_in(self, directory: Path) -> bool:
+        """Whether its directory is this one, under whatever name."""
         with suppress(OSError):
-            return self.layout.directory.samefile(self.created.directory)
+            return self.layout.directory.samefile(directory)
         return False
 
 
@@ -95,7 +100,7 @@ def adopt(ledger: Path, folders: Sequence[Path] = ()) -> Adoption:
     :raises RecordError: what is in the ledger's place is none
     :raises UnavailableError: the ledger cannot be written
     """
-    chosen = [folder.absolute() for folder in folders] or [_project_of(ledger)]
+    chosen = [folder.absolute() for folder in folders] or [served_folder(ledger.absolute(), Path.cwd())]
     for folder in chosen:
         if not folder.is_dir():
             raise NotFoundError(f"{folder} is not a folder: name folders that sweep directories are in")
@@ -122,10 +127,6 @@ def _nothing_below(folders: Sequence[Path], passed_over: Sequence[PassedOver]) -
         f"no sweep directory of yours is below {where}, so no ledger is made: name the folders that they are in"
         f"{others}"
     )
-
-
-def _project_of(ledger: Path) -> Path:
-    return ledger.absolute().parent.parent if ledger.parent.name == STATE_DIR else Path.cwd()
 
 
 def _own_records(folders: Iterable[Path], ledger: Path, passed_over: list[PassedOver]) -> Iterator[_Record]:
@@ -163,15 +164,17 @@ def _own_record(layout: SweepLayout, sharing: int | None) -> _Record | PassedOve
 def _take_in(writer: Ledger, record: _Record) -> Adopted | PassedOver:
     layout, sweep = record.layout, record.created.sweep
     try:
-        known = _directory_in(writer, sweep)
-        if known is not None and not _is_same(known, layout) and _has_record(known, sweep):
-            return PassedOver(path=layout.state, reason=f"it is a copy of sweep {sweep}, which is in {known}")
+        is_new = not writer.offsets(sweep)
+        known = None if is_new else readable_record(writer, writer.sweep(sweep).sweep)
+        if known is not None and not record.is_in(known.directory):
+            reason = f"it is a copy of sweep {sweep}, which is in {known.directory}"
+            return PassedOver(path=layout.state, reason=reason)
         Reconciler(writer, ControlJournal(layout, sweep)).ingest()
         _note_place(writer, record)
         runs = sum(writer.counts(sweep).values())
     except (HpcorchError, OSError) as error:
         return PassedOver(path=layout.state, reason=f"sweep {sweep} cannot be taken in: {error}", is_fault=True)
-    return Adopted(sweep=sweep, directory=layout.directory, runs=runs, is_new=known is None)
+    return Adopted(sweep=sweep, directory=layout.directory, runs=runs, is_new=is_new)
 
 
 def _note_place(writer: Ledger, record: _Record) -> None:
@@ -181,27 +184,3 @@ def _note_place(writer: Ledger, record: _Record) -> None:
         find_record(writer, sweep)
     except RecordGoneError:
         record_move(writer, sweep.id, Path(sweep.directory), record.layout.directory)
-
-
-def _directory_in(ledger: Ledger, sweep: str) -> Path | None:
-    """Where a ledger has a sweep; None if it does not know it."""
-    try:
-        known = ledger.sweep(sweep).sweep
-    except NotFoundError:
-        return None
-    with suppress(RecordError, OSError):
-        return find_record(ledger, known).directory
-    return Path(known.directory)  # its record is gone there
-
-
-def _is_same(directory: Path, layout: SweepLayout) -> bool:
-    with suppress(OSError):
-        return directory.samefile(layout.directory)
-    return False
-
-
-def _has_record(directory: Path, sweep: str) -> bool:
-    with suppress(RecordError, OSError):
-        locate(directory, sweep)
-        return True
-    return False

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.files import is_there
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, scripts_folder
 from hpcorch.journal.manifest import read_all
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.users import stranger
 
 # Folders without sweeps of anybody, and with many files.
 _PASSED_BY = frozenset({".git", ".hg", ".svn", STATE_DIR, "__pycache__", "node_modules", "site-packages"})
@@ -52,20 +54,32 @@ def find_records(folder: Path, ledger: Path, *, most: float = math.inf) -> Itera
         try:
             names = _folders_in(here)
         except OSError as error:
-            reason = f"it cannot be read ({error.strerror})"
-            yield PassedOver(path=here, reason=reason, is_fault=here == folder)
+            yield _closed(here, error, is_fault=here == folder)
             continue
         own = here / STATE_DIR / LEDGER_NAME
-        if here != folder and STATE_DIR in names and own != ledger and own.exists():
-            yield PassedOver(path=here, reason=f"it is a project with a ledger of its own, {own}")
-            continue
         entries = [here / name for name in names - _PASSED_BY]
         if STATE_DIR in names:
-            records = _records_in(here)
-            yield from records
-            runs |= _run_directories(records)
-            entries.append(scripts_folder(own))
+            try:
+                is_project = is_there(own)
+            except OSError as error:  # another user's
+                yield _closed(own.parent, error)
+                if here != folder:
+                    continue
+            else:
+                if is_project and here != folder and own != ledger:
+                    yield PassedOver(path=here, reason=f"it is a project with a ledger of its own, {own}")
+                    continue
+                records = _records_in(here)
+                yield from records
+                runs |= _run_directories(records)
+                entries.append(scripts_folder(own))
         left += sorted((one for one in entries if str(one) not in runs and _may_hold_sweeps(one)), reverse=True)
+
+
+def _closed(path: Path, error: OSError, *, is_fault: bool = False) -> PassedOver:
+    whose = stranger(path)
+    reason = f"it cannot be read ({error.strerror})" if whose is None else f"it belongs to {whose}"
+    return PassedOver(path=path, reason=reason, is_fault=is_fault)
 
 
 def _folders_in(folder: Path) -> set[str]:

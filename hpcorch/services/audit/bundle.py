@@ -43,7 +43,7 @@ from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.services.audit.anchors import anchor_of
 from hpcorch.services.audit.audit import Audit, audit
 from hpcorch.services.audit.checkpoints import checkpoints_in
-from hpcorch.services.audit.evidence import Checkpoints, Evidence, Place, find_place, gather
+from hpcorch.services.audit.evidence import Checkpoints, Evidence, Place, gather, place_of
 from hpcorch.services.selection.selectors import Selector, select_runs
 
 FORMAT = "hpcorch-bundle"
@@ -139,12 +139,10 @@ def write_bundle(
 
 def _evidence(ledger: Ledger, selector: Selector) -> Evidence:
     sweep = ledger.sweep(selector.sweep).sweep
-    place = find_place(ledger, sweep)
-    if place is None:
-        raise UnavailableError(
-            f"the record of sweep {sweep.id} is not in {sweep.directory} any more: without it nothing can be proven"
-            " to others. Restore the directory from a backup"
-        )
+    try:
+        place = place_of(ledger, sweep)
+    except RecordError as error:
+        raise UnavailableError(f"{error}. Without its record nothing can be proven to others") from error
     return gather(ledger, sweep, select_runs(ledger, sweep.id, selector), place)
 
 

@@ -15,8 +15,8 @@ from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger, find_record
+from hpcorch.ledger.reading.directories import unnamed_record
 from hpcorch.ledger.writing.rows import attempt_of
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import (
@@ -209,13 +209,13 @@ def place_of(ledger: Ledger, sweep: Sweep) -> Place:
 
     :raises RecordError: there is no place; the text says what became of the record, and what can be done
     """
-    layout = SweepLayout(Path(sweep.directory))
     try:
         return _place(find_record(ledger, sweep))
     except RecordError:
-        if _is_unreadable(layout):
-            return _place(layout)
-        raise
+        layout = unnamed_record(ledger, sweep)
+        if layout is None:
+            raise
+        return _place(layout)
     except OSError as error:
         raise RecordError(
             f"the record of sweep {sweep.id} cannot be read in {sweep.directory} ({error.strerror}): see that the"
@@ -225,7 +225,3 @@ def place_of(ledger: Ledger, sweep: Sweep) -> Place:
 
 def _place(layout: SweepLayout) -> Place:
     return Place(layout=layout, within=None if stranger(layout.state) is None else layout.directory)
-
-
-def _is_unreadable(layout: SweepLayout) -> bool:
-    return layout.control.exists() and owner(layout) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hpcorch.journal.files import is_there
 from hpcorch.ledger import TROUBLES, Ledger
 from hpcorch.ledger.schema.cures import adoption, permission
 from hpcorch.services.doctor.rows import Row, not_ok, of_error, ok
@@ -15,10 +16,10 @@ _CHECK = "ledger"
 def ledger_row(path: Path) -> Row:
     """Read what ``hpcorch ls`` reads of all sweeps, and see whether more could be recorded."""
     try:
-        is_there = path.exists()
+        found = is_there(path)
     except OSError as error:  # its folder is closed
         return not_ok(_CHECK, f"{path} cannot be seen ({error.strerror})", permission(path))
-    if not is_there:
+    if not found:
         lost = f"if it was lost, {adoption(path)} makes it again from the sweep directories"
         return ok(_CHECK, f"there is none at {path} yet, and the first sweep makes it; {lost}")
     try:

@@ -133,9 +133,9 @@ def create_sweep(layout: SweepLayout, new: NewSweep) -> ControlJournal:
         access = access_in(new.project / STATE_DIR)
         take(layout, project=new.project, access=access)
         journal.append(_created(layout, new), durable=True)
-    except FileExistsError:
-        raise owned(layout) from None
     except OSError as error:
+        if isinstance(error, FileExistsError) and layout.directory.is_dir():  # and no file in a folder's place
+            raise owned(layout) from None
         raise UnavailableError(
             f"the sweep directory {layout.directory} cannot be written ({error.strerror}): choose another"
             " hydra.sweep.dir, on a file system that the compute nodes share and that has space and inodes left"

@@ -8,7 +8,7 @@ from pathlib import Path
 from hpcorch.errors import RecordError, RecordGoneError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger, find_record
-from hpcorch.ledger.reading.directories import removal_of, removed_text
+from hpcorch.ledger.reading.directories import likeliest_directory, removal_of, removed_text
 from hpcorch.ledger.schema.cures import adoption
 from hpcorch.model.entities import Attempt, Run, Sweep
 from hpcorch.quick_dataclasses import dataclass
@@ -19,7 +19,7 @@ from hpcorch.services.logs.paths import with_present_log
 class Whereabouts:
     """Where the files of a sweep are.
 
-    :param layout: of its record, if that is gone where it was made
+    :param layout: of its record; if that is gone, where it was last
     :param gone: what became of it, and what to do; None if all is there
     :param was_removed: whether `hpcorch rm` has removed it
     """
@@ -52,14 +52,14 @@ class Whereabouts:
 
 def whereabouts(ledger: Ledger, sweep: Sweep) -> Whereabouts:
     """Where the files of a sweep are. That they cannot be read is told by what reads them."""
-    made = SweepLayout(Path(sweep.directory))
+    removal = removal_of(ledger, sweep.id)
     try:
         layout = find_record(ledger, sweep)
     except RecordGoneError as error:
-        return Whereabouts(layout=made, gone=str(error), was_removed=removal_of(ledger, sweep.id) is not None)
+        last = likeliest_directory(ledger, sweep) if removal is None else Path(removal[0].directory)
+        return Whereabouts(layout=SweepLayout(last), gone=str(error), was_removed=removal is not None)
     except (RecordError, OSError):
-        return Whereabouts(layout=made)
-    removal = removal_of(ledger, sweep.id)
+        return Whereabouts(layout=SweepLayout(likeliest_directory(ledger, sweep)))
     if removal is None:
         return Whereabouts(layout=layout)
     begun = f"{removed_text(sweep.id, *removal)}, but not all: `hpcorch rm {sweep.id}` removes the rest"

@@ -92,9 +92,7 @@ def record_repetition(plan: Plan, environ: Mapping[str, str]) -> ControlJournal:
     try:
         journal = create_sweep(plan.layout, _new_sweep(plan))
     except RecordError as error:
-        reason = "it is not a folder"
-        if plan.layout.directory.is_dir():
-            reason = "another process has just taken it, and the same command again goes on with what that began"
+        reason = "another process has just taken it, and the same command again goes on with what that began"
         raise RecordError(_not_made(plan, reason)) from error
     except UnavailableError as error:
         raise UnavailableError(_not_made(plan, refusal(error))) from error

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from pathlib import Path
 
-from hpcorch.errors import RecordError, UnavailableError, UsageError
+from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, give_tree, make_folder, settle
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, digest_cache, scripts_folder
 from hpcorch.journal.project_search import around
 from hpcorch.journal.reader import creation_of
 from hpcorch.journal.shared_projects import join, shared_with_us
 from hpcorch.journal.sweep_folder import belongs_to_sweep, settle_way
-from hpcorch.ledger import Ledger, find_record
+from hpcorch.ledger import Ledger, readable_record
 from hpcorch.model.entities import Sweep
 from hpcorch.services.setup.project import Ready, make_ready
 from hpcorch.services.tending.ownership import is_own
@@ -141,15 +142,15 @@ def _own_record(ledger: Ledger, sweep: Sweep, project: Path) -> SweepLayout | No
     A shared ledger may name anybody's, and this user's of another project: what lies outside has to say itself that
     it belongs to this one.
     """
-    try:
-        layout = find_record(ledger, sweep)
-        if not layout.directory.resolve().is_relative_to(project.resolve()):
-            created = creation_of(layout)
-            if created is None or Path(created.project) != project:
-                return None
-        return layout if is_own(sweep, layout) else None
-    except (RecordError, OSError):
+    layout = readable_record(ledger, sweep)
+    if layout is None or not is_own(sweep, layout):
         return None
+    with suppress(OSError):
+        if layout.directory.resolve().is_relative_to(project.resolve()):
+            return layout
+        created = creation_of(layout)
+        return layout if created is not None and Path(created.project) == project else None
+    return None
 
 
 def closed_to_group(project: Path, group: int) -> list[Path]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hpcorch.errors import HpcorchError, RecordError, RecordGoneError, UnavailableError
-from hpcorch.journal.layout import SweepLayout
-from hpcorch.ledger import Ledger, SweepSummary, find_record
+from hpcorch.errors import HpcorchError, UnavailableError
+from hpcorch.ledger import Ledger, SweepSummary, readable_record
 from hpcorch.model.states import Backend
 from hpcorch.services.tending.ownership import check_own, is_own
 from hpcorch.services.tending.refresh import may_have_news
@@ -32,15 +31,8 @@ def tend_all(writer: Ledger, selector: str | None, client: SlurmClient | None = 
     if selector is None:
         return [_look_after(writer, summary, client) for summary in list(_live(writer))]
     summary = writer.sweep(selector)
-    check_own(summary.sweep, client, _layout(writer, summary))
+    check_own(summary.sweep, client, readable_record(writer, summary.sweep))
     return [_look_after(writer, summary, client)]
-
-
-def _layout(ledger: Ledger, summary: SweepSummary) -> SweepLayout | None:
-    try:
-        return find_record(ledger, summary.sweep)
-    except (RecordError, OSError):
-        return None
 
 
 def _live(ledger: Ledger) -> Iterator[SweepSummary]:
@@ -51,16 +43,8 @@ def _live(ledger: Ledger) -> Iterator[SweepSummary]:
 
 
 def _is_lost(ledger: Ledger, summary: SweepSummary) -> bool:
-    """Whether nothing can be done about a sweep: its directory is gone, and its runs are closed."""
-    if not all(state.is_final for state in summary.counts):
-        return False
-    try:
-        find_record(ledger, summary.sweep)
-    except RecordGoneError:
-        return True
-    except (RecordError, OSError):
-        return False
-    return False
+    """Whether nothing can be done about a sweep: its record cannot be read, and its runs are closed."""
+    return all(state.is_final for state in summary.counts) and readable_record(ledger, summary.sweep) is None
 
 
 def _look_after(writer: Ledger, summary: SweepSummary, client: SlurmClient) -> TendResult:

@@ -6,11 +6,13 @@ What cannot be refreshed is still shown as the ledger has it, with a sentence th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hpcorch.errors import HpcorchError, RecordError, UnavailableError
-from hpcorch.ledger import Ledger, SweepSummary, find_record
+from hpcorch.errors import HpcorchError, UnavailableError
+from hpcorch.ledger import Ledger, SweepSummary, readable_record
+from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import SBATCH, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
@@ -79,11 +81,12 @@ def may_have_news(ledger: Ledger, summary: SweepSummary) -> bool:
     """Whether a run is unsettled, or somebody decided something that the ledger has not taken over."""
     if not summary.counts or not UNSETTLED.isdisjoint(summary.counts):
         return True
-    try:
-        size = find_record(ledger, summary.sweep).control.stat().st_size
-    except (RecordError, OSError):
+    layout = readable_record(ledger, summary.sweep)
+    if layout is None:
         return False  # nothing more is expected of it, so that it is gone does not matter here
-    return size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
+    with suppress(OSError):
+        return layout.control.stat().st_size > ledger.offset(summary.sweep.id, CONTROL_SOURCE)
+    return False
 
 
 def bring_one_up_to_date(reconciler: Reconciler, sweep: Sweep, *, refresh: bool) -> RefreshResult:
@@ -124,7 +127,7 @@ def _notices(troubles: Mapping[str, HpcorchError | OSError]) -> tuple[str, ...]:
         for sweep, error in list(troubles.items())[:_NAMED_TROUBLES]
     ]
     rest = len(troubles) - len(named)
-    return (*named, f"so are {rest} more sweeps") if rest else tuple(named)
+    return (*named, f"so {agreeing(rest, 'is', 'are')} {counted(rest, 'more sweep')}") if rest else tuple(named)
 
 
 def _exit_code(troubles: Iterable[HpcorchError | OSError]) -> int:

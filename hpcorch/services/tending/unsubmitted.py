@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpcorch.errors import HpcorchError, RecordError
+from hpcorch.errors import HpcorchError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
-from hpcorch.ledger import Ledger, SweepSummary, find_record
+from hpcorch.ledger import Ledger, SweepSummary, readable_record
 from hpcorch.ledger.reading.refusals import refused_submissions
+from hpcorch.model.counts import agreeing
 from hpcorch.model.entities import Run
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.model.ids import named_runs
@@ -42,13 +43,11 @@ def retries_to_come(ledger: Ledger, sweep: str) -> dict[int, PlannedRetry]:
     from hpcorch.services.tending.due import awaited
     from hpcorch.services.tending.sweep_state import read_state
 
-    known = ledger.sweep(sweep).sweep
-    try:
-        layout = find_record(ledger, known)
-    except (RecordError, OSError):
+    layout = readable_record(ledger, ledger.sweep(sweep).sweep)
+    if layout is None or layout.aside is not None:
         return {}
     try:
-        return {} if layout.aside is not None else awaited(read_state(ledger, ControlJournal(layout, sweep)))
+        return awaited(read_state(ledger, ControlJournal(layout, sweep)))
     except LEDGER_TROUBLES:
         raise
     except (HpcorchError, OSError):
@@ -116,7 +115,7 @@ def left_text(summary: SweepSummary, runs: Sequence[int]) -> str | None:
     sweep = summary.sweep
     submit = "`hpcorch retry {}` runs them" if sweep.backend is Backend.LOCAL else "`hpcorch tend {}` submits them"
     if runs:
-        what = f"{named_runs(runs)} {'is' if len(runs) == 1 else 'are'} on record and not submitted"
+        what = f"{named_runs(runs)} {agreeing(len(runs), 'is', 'are')} on record and not submitted"
     elif not summary.counts:
         what, submit = "the sweep has no runs on record", "launch it again"
     else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,39 @@ def test_sweeps_of_a_project_that_was_moved_are_shared_with_it(
     assert stat.S_IMODE((record / "control.jsonl").stat().st_mode) == 0o640
 
 
+def test_sharing_a_project_leaves_private_sweeps_of_others_that_its_ledger_has_alone(
+    sweep: SweepOnDisk, tmp_path: Path, hpcorch: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = finished_sweep(tmp_path / "private", sweep=OTHER)
+    there = finished_sweep(sweep.project, sweep="20260103-120000-bcdf").layout.directory
+    outside = there.rename(tmp_path / "scratch")
+    assert hpcorch(*at(sweep.project), "ledger", "adopt", private.project / "sweeps").code == 0
+    assert hpcorch(*at(sweep.project), "ledger", "moved", there, outside).code == 0
+    monkeypatch.chdir(sweep.project)
+    hpcorch("init", "--group", str(os.getegid()))
+    directories = (sweep.layout.directory, private.layout.directory, outside)
+    modes = [stat.S_IMODE((directory / ".hpcorch").stat().st_mode) for directory in directories]
+    assert modes == [0o2750, 0o700, 0o2750]
+
+
+def test_retry_and_cancel_go_by_ones_own_record_where_others_may_write_to_the_ledger(
+    sweep: SweepOnDisk, hpcorch: CommandLine
+) -> None:
+    alive = make_sweep(sweep.project, sweep=OTHER)
+    alive.submit([0, 1])
+    alive.ingest()
+    with closing(sqlite3.connect(sweep.ledger_path)) as ledger, ledger:
+        ledger.execute("UPDATE runs SET state = 'COMPLETED' WHERE state = 'FAILED'")
+        ledger.execute("UPDATE submissions SET job_id = 'of:somebody:else'")
+    for mode, is_shared in ((0o700, False), (0o2770, True)):
+        sweep.ledger_path.parent.chmod(mode)
+        retry = hpcorch(*at(sweep.project), "retry", SWEEP, "--dry-run")
+        assert ("would run again on this machine: run 1" in retry.out) == is_shared
+        cancel = hpcorch(*at(sweep.project), "cancel", OTHER, "--dry-run")
+        assert ("of:somebody:else" in cancel.out) != is_shared
+        assert "would cancel runs 0-1" in cancel.out
+
+
 def test_a_copy_of_a_project_leaves_the_sweeps_of_the_original_where_they_are(
     sweep: SweepOnDisk, hpcorch: CommandLine
 ) -> None:
@@ -113,6 +148,45 @@ def test_what_was_said_to_be_moved_inside_a_project_is_found_after_the_project_w
     hpcorch(*at(sweep.project), "ledger", "moved", sweep.project / "sweeps", sweep.project / "kept")
     here = sweep.project.rename(tmp_path / "proj2")
     assert str(here / "kept" / SWEEP) in hpcorch(*at(here), "status").out
+
+
+def test_of_a_sweep_that_is_gone_all_commands_name_the_place_where_it_was_last(
+    sweep: SweepOnDisk, tmp_path: Path, hpcorch: CommandLine
+) -> None:
+    (sweep.project / ".hpcorch" / "snapshots").mkdir(exist_ok=True)
+    here = sweep.project.rename(tmp_path / "proj2")
+    there = here / "sweeps" / SWEEP
+    away = there.rename(tmp_path / "away")
+    status, logs = hpcorch(*at(here), "status"), hpcorch(*at(here), "logs", "last/0")
+    assert f"in {there} (directory gone)\n" in status.out
+    assert logs.code == 2
+    assert logs.err == status.err
+    assert f"its record is missing in {there}" in logs.err
+    away.rename(there)
+    assert hpcorch(*at(here), "rm", SWEEP, "--yes").code == 0
+    status, logs = hpcorch(*at(here), "status"), hpcorch(*at(here), "logs", "last")
+    assert f"in {there} (files removed)\n" in status.out
+    assert logs.err == status.err
+    assert logs.err.count("were removed on") == 1
+
+
+def test_a_record_that_does_not_say_whose_it_is_is_compared_where_its_project_is_now(
+    sweep: SweepOnDisk, tmp_path: Path, hpcorch: CommandLine
+) -> None:
+    (sweep.project / ".hpcorch" / "snapshots").mkdir(exist_ok=True)
+    here = sweep.project.rename(tmp_path / "proj2")
+    control = here / "sweeps" / SWEEP / ".hpcorch" / "control.jsonl"
+    control.write_bytes(b"x" + control.read_bytes()[1:])
+    audited = hpcorch(*at(here), "audit")
+    assert audited.code == 1
+    assert "only the ledger has it" not in audited.out
+    assert "ERROR" in audited.out
+
+
+def test_rm_says_before_it_asks_what_stays_and_what_no_backup_has(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:
+    for words in (["--dry-run"], []):
+        assert "logs and checkpoints are in neither" in hpcorch(*at(sweep.project), "rm", SWEEP, *words).err
+    assert sweep.layout.control.exists()
 
 
 def test_a_rerun_of_what_is_gone_says_what_became_of_it(sweep: SweepOnDisk, hpcorch: CommandLine) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -207,3 +209,20 @@ def test_a_sweep_directory_that_is_the_project_itself_hides_no_other(tmp_path):
     shutil.copytree(inner.layout.state, layout.state)
     done = adopt(tmp_path / ".hpcorch" / "ledger.db")
     assert taken_in(done) == {LATER: 2}
+
+
+def test_records_of_others_that_are_closed_do_not_keep_ones_own_from_being_found(tmp_path, monkeypatch):
+    mine = finished_sweep(tmp_path / "project")
+    closed = make_sweep(tmp_path / "project", sweep=LATER).layout.state
+    real = Path.stat
+
+    def refused(path: Path, **options: bool) -> os.stat_result:
+        if path.parent == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    done = adopt(tmp_path / "new.db", [mine.project])
+    assert [one.sweep for one in done.sweeps] == [SWEEP]
+    assert f"{closed}: it cannot be read (Permission denied)" in reasons(done)
+    assert done.exit_code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import ForeignFileError
-from hpcorch.journal.project_search import default_ledger, find_ledger
+from hpcorch.journal.project_search import default_ledger, find_ledger, served_folder
 from hpcorch.ledger import Ledger, find_own_record
 from hpcorch.model.entities import Sweep
 from hpcorch.model.events import CONTROL_SOURCE, Event
@@ -54,6 +54,28 @@ def test_another_users_are_passed_over_with_a_line_that_says_how_to_use_them(
     (told,) = caplog.messages
     assert f"{project}/.hpcorch belongs to {SOMEBODY}" in told
     assert "--ledger" in told
+
+
+def test_of_another_users_only_what_can_be_read_is_offered(
+    project: Path, disowned: Disown, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disowned(project / ".hpcorch")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)
+    assert find_ledger(project / "below") is None
+    (told,) = caplog.messages
+    assert "--ledger" not in told
+    assert f"ask {SOMEBODY} to share it with a group that you are in, by `hpcorch init --group NAME` there" in told
+
+
+def test_a_ledger_in_ones_home_is_for_the_folder_that_it_was_made_for(
+    project: Path, disowned: Disown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served_folder(project / ".hpcorch/ledger.db", Path("/")) == project
+    monkeypatch.setenv("XDG_DATA_HOME", str(project / "data"))
+    monkeypatch.setattr("hpcorch.journal.project_search.may_serve", lambda _: False)
+    outside = default_ledger(project)
+    assert outside.is_relative_to(project / "data")
+    assert served_folder(outside, project / "below") == project
 
 
 def test_a_folder_of_roots_that_is_closed_to_others_is_passed_over(
