@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
-from hydra.types import RunMode
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, UnionNode, open_dict
 
-from hpcorch.launcher.composing.compose import Composer, Composition
+from hpcorch.launcher.composing.compose import Composer, ComposerLoader, Composition
 from hpcorch.runtime.program.configuration import raw, rebuild, register_resolver
 from tests.support.composing_schema import register
 from tests.support.paths import DATA
@@ -46,6 +48,10 @@ class Sweep:
         self.compositions += 1
         return self._full(*args)
 
+    def checker(self) -> Sweeper:
+        """A sweeper that checks runs of this sweep."""
+        return _Checker(ComposerLoader(self.loader, self.composer, self.master), self.master)
+
     def reference(self, overrides: Sequence[str], job_num: int = 4, job_id: str = "77_4") -> DictConfig:
         """What Hydra's own launchers hand to ``run_job``."""
         config = self._full(self.master, list(overrides))
@@ -53,6 +59,18 @@ class Sweep:
             config.hydra.job.id = job_id
             config.hydra.job.num = job_num
         return config
+
+
+class _Checker(Sweeper):
+    def __init__(self, loader: ConfigLoaderImpl, config: DictConfig) -> None:
+        self.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        self.config = config
+
+    def setup(self, **_: Any) -> None:
+        """Not called."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Not called."""
 
 
 def rebuilt(run: Composition, job_id: str = "77_4") -> DictConfig:

@@ -11,12 +11,15 @@ is every run.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import Overrides
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
+from hydra.plugins.sweeper import Sweeper
 
 from hpcorch.errors import HpcorchError, UsageError
 from hpcorch.launcher.composing.composition import Base, Composition, Parsed
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+# What a sweeper calls for all runs before it launches them.
+_CHECK: Final = Sweeper.validate_batch_is_legal.__code__
+
+
 class ComposerLoader(ConfigLoaderImpl):
     """Hydra's loader, except that runs of one sweep are composed from shared bases where that is provably equal."""
 
@@ -46,14 +53,15 @@ class ComposerLoader(ConfigLoaderImpl):
         self._master = master_config
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """As Hydra's, errors included."""
+        """As Hydra's, errors included. For a sweeper's check, which throws it away, none is made if it could be."""
         if master_config is self._master:
-            try:
-                config = self._composer.load(sweep_overrides)
-            except HpcorchError:
-                config = None  # legal for Hydra; the launch will say what cannot be frozen
-            if config is not None:
-                return config
+            is_check = sys._getframe(1).f_code is _CHECK  # noqa: SLF001 - Hydra does not say why it asks
+            with suppress(HpcorchError):  # legal for Hydra; the launch will say what cannot be frozen
+                if is_check:
+                    if self._composer.is_legal(sweep_overrides):
+                        return master_config
+                elif (config := self._composer.load(sweep_overrides)) is not None:
+                    return config
         return super().load_sweep_config(master_config, sweep_overrides)
 
 
@@ -110,6 +118,14 @@ class Composer:
             scratch, effects = shared
             return scratch.compose(parsed, effects, job_num, self._master)
         return self._scratch(tuple(overrides)).compose(parsed, (), job_num, self._master)
+
+    def is_legal(self, overrides: Sequence[str]) -> bool:
+        """Whether Hydra can compose a run, as far as that is known without doing so.
+
+        :raises hydra.errors.HydraException: Hydra cannot compose it; its own error
+        :raises hpcorch.errors.UsageError: the configuration cannot be pickled, or chooses another launcher
+        """
+        return self._shared_base([self._understand(text) for text in overrides]) is not None
 
     def load(self, overrides: Sequence[str]) -> DictConfig | None:
         """What ``load_sweep_config(master, overrides)`` returns, made from a shared base.

@@ -232,6 +232,18 @@ def test_what_a_sweeper_validates_equals_hydras_own(sweep, overrides):
         assert OmegaConf.get_cache(found) == OmegaConf.get_cache(expected)
 
 
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(overrides=runs())
+@example(overrides=["nothing=1"])
+@example(overrides=["seed=text"])
+@example(overrides=["+seed=1"])
+@example(overrides=["typed.color=NONE", "seed=2"])
+def test_what_a_sweeper_refuses_is_what_hydra_refuses(sweep, overrides):
+    _, refusal = outcome(sweep.loader.load_sweep_config, sweep.master, overrides)
+    _, error = outcome(sweep.checker().validate_batch_is_legal, [overrides])
+    assert (type(error), str(error)) == (type(refusal), str(refusal))
+
+
 def assert_hydra_fails_to_resolve(config):
     """The run could not have read its whole configuration, or made its directory, under Hydra either."""
     with pytest.raises((OmegaConfBaseException, HydraException)):

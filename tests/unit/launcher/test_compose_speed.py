@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from hpcorch.launcher.composing import compose
+from hpcorch.launcher.composing import compose, scratch
 from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN
 from tests.support.composing import Sweep, rebuilt, resolvers
 
@@ -48,6 +48,15 @@ def test_order_of_groups_and_values_does_not_cost_a_composition(sweep):
     assert sweep.compositions == 1
     assert one.task_overrides != other.task_overrides
     assert one.base is other.base
+
+
+@shared
+def test_a_sweepers_check_of_thousand_runs_makes_no_configuration_for_any(sweep, monkeypatch):
+    monkeypatch.setattr(scratch, "rebuild", None)
+    grid = itertools.product(["model=mlp", "model=cnn"], range(50), ["0.1", "0.2"], ["a", "b"])
+    runs = [[model, f"seed={seed}", f"optim.lr={lr}", f"name={name}"] for model, seed, lr, name in grid]
+    sweep.checker().validate_batch_is_legal(runs)
+    assert sweep.compositions == 2
 
 
 def test_override_that_meets_an_interpolation_is_composed_in_full(sweep):
