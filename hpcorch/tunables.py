@@ -243,7 +243,7 @@ LEDGER_QUERY_S: Final = 2.0
 LEDGER_CACHE_KIB: Final = 65536
 # Events a transaction. A reader waits for one commit at most, so this bounds its wait (and the memory used);
 # larger ones gain nothing measurable.
-LEDGER_CHUNK_EVENTS: Final = 100_000
+LEDGER_CHUNK_EVENTS: Final = 20_000
 # Runs folded at a time: enough to make SQLite's calls cheap, few enough that their events fit in memory.
 LEDGER_SLICE_RUNS: Final = 10_000
 # Runs, and recent sweeps, that are looked at to say why `needed=true` has taken over no result.

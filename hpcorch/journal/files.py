@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -36,6 +36,13 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None, access: 
     :param mode: of a file that is not hpcorch's own, less what the umask takes away
     :param access: of one of hpcorch's own; as its folder passes on, if None
     """
+    write_parts(path, [content], mode=mode, access=access)
+
+
+def write_parts(
+    path: Path, parts: Iterable[bytes], *, mode: int | None = None, access: Access | None = None
+) -> None:
+    """As :func:`write_whole`, of a content that is made part by part."""
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     flags = os.O_WRONLY | os.O_EXCL
     if mode is None:
@@ -44,7 +51,8 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None, access: 
         descriptor = os.open(temporary, flags | os.O_CREAT, mode)
     try:
         try:
-            write_all(descriptor, content)
+            for some in _joined(parts):
+                write_all(descriptor, some)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -53,6 +61,17 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None, access: 
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Small parts put together, for few writes."""
+    some = bytearray()
+    for part in parts:
+        some += part
+        if len(some) >= tunables.READ_BYTES:
+            yield bytes(some)
+            some.clear()
+    yield bytes(some)
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:

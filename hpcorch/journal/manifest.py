@@ -1,40 +1,23 @@
 """The manifest of a launch: everything frozen about its runs, in one immutable file.
 
-A thousand nodes read it at once over a network file system, so a node finds its run with three small reads,
-whatever the number of runs. The file is checksummed lines of JSON (:mod:`hpcorch.journal.lines`):
-
-1. a header line;
-2. for each base a line ``{"base":n,"config":{…},"pickle":"…"}``, before the first run that uses it, and for
-   each run a line ``{"run":index,…,"base_at":[offset,size]}``;
-3. the index: one line of fixed width a run, ``offset size`` in decimal;
-4. a trailer of fixed width that says where the index starts and how many runs there are.
-
-The digest of the whole file is in the control journal.
+What it says is here; how it lies in the file, in :mod:`hpcorch.journal.manifest_file`. Its digest is in the control
+journal.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, field, replace
-from pathlib import Path
-from typing import IO, Any, BinaryIO
+from dataclasses import field, replace
+from typing import Any, Final
 
-from hpcorch import tunables
-from hpcorch.errors import RecordError
-from hpcorch.journal.files import open_regular, whole_lines, write_whole
-from hpcorch.journal.lines import DamagedLineError, seal, unseal
 from hpcorch.model.ids import parse_ranges
 from hpcorch.model.states import Backend
 from hpcorch.quick_dataclasses import dataclass
 
-FORMAT = "hpcorch-manifest"
-VERSION = 1
+FORMAT: Final = "hpcorch-manifest"
+VERSION: Final = 1
 # What a run may have of its own of the header's: keys of the launcher.
-_OWN = ("compact", "drift", "max_num_timeout", "requeue_while_progress")
-_INDEX_WIDTH = 32  # "%020d %010d\n"
-_TRAILER_WIDTH = 64
+_OWN: Final[tuple[str, ...]] = ("compact", "drift", "max_num_timeout", "requeue_while_progress")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,147 +155,6 @@ class FrozenRun:
     run: ManifestRun
 
 
-def write_manifest(
-    path: Path, header: ManifestHeader, bases: Sequence[ManifestBase], runs: Sequence[ManifestRun]
-) -> str:
-    """Write a manifest, whole or not at all, and return its digest.
-
-    :raises OSError: it cannot be written
-    """
-    content = bytearray(seal({"format": FORMAT, "version": VERSION, **asdict(header)}))
-    by_number = {base.base: base for base in bases}
-    base_at: dict[int, tuple[int, int]] = {}
-    index = bytearray()
-    for run in runs:
-        if run.base not in base_at:
-            base_at[run.base] = _append(content, _base_record(by_number[run.base]))
-        offset, size = _append(content, {**asdict(run), "base_at": base_at[run.base]})
-        index += f"{offset:020d} {size:010d}\n".encode()
-    trailer = f"hpcorch-index {len(content):020d} {len(runs):010d}".ljust(_TRAILER_WIDTH - 1) + "\n"
-    whole = bytes(content) + bytes(index) + trailer.encode()
-    write_whole(path, whole)
-    return digest(whole)
-
-
 def digest(content: bytes) -> str:
     """A digest as this project writes it: ``sha256:`` and 64 hexadecimal digits."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _base_record(base: ManifestBase) -> dict[str, Any]:
-    return {"base": base.base, "config": base.config, "pickle": base64.b64encode(base.pickle).decode("ascii")}
-
-
-def _append(content: bytearray, record: dict[str, Any]) -> tuple[int, int]:
-    line = seal(record)
-    offset = len(content)
-    content += line
-    return offset, len(line)
-
-
-def read_run(path: Path, index: int, *, own: bool = False) -> FrozenRun:
-    """Find one run without reading the others.
-
-    :param index: the run's index within the sweep
-    :param own: the manifest has to be this user's, since the run is executed
-    :raises RecordError: the manifest is damaged, does not hold the run, or is not this user's
-    :raises OSError: it cannot be read
-    """
-    with open_regular(path, own=own) as file:
-        try:
-            header = _header(_line(file))
-            record = unseal(_read_at(file, *_locate(file, header, index)))
-            offset, size = record.pop("base_at")
-            base = _base(unseal(_read_at(file, offset, size)))
-        except (DamagedLineError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"the manifest {path} is damaged where run {index} should be: {error}") from error
-    run = ManifestRun(**record)
-    if run.run != index:
-        raise RecordError(f"the manifest {path} has run {run.run} where run {index} should be")
-    return FrozenRun(header=header.of(run), base=base, run=run)
-
-
-def read_header(path: Path) -> ManifestHeader:
-    """Read what all runs of a launch share.
-
-    :raises RecordError: the manifest is damaged
-    :raises OSError: it cannot be read
-    """
-    with open_regular(path) as file:
-        try:
-            return _header(_line(file))
-        except (DamagedLineError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"the manifest {path} is damaged at its start: {error}") from error
-
-
-def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[ManifestRun]]:
-    """Read a whole manifest.
-
-    :raises RecordError: it is damaged
-    :raises OSError: it cannot be read
-    """
-    bases: dict[int, ManifestBase] = {}
-    runs: list[ManifestRun] = []
-    with open_regular(path) as file:
-        try:
-            header = _header(_line(file))
-            for record in _records(file, header.count):
-                if "run" in record:
-                    del record["base_at"]
-                    runs.append(ManifestRun(**record))
-                else:
-                    base = _base(record)
-                    bases[base.base] = base
-        except (DamagedLineError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"the manifest {path} is damaged after run {len(runs)}: {error}") from error
-    return header, bases, runs
-
-
-def _records(file: BinaryIO, runs: int) -> Iterator[dict[str, Any]]:
-    while runs:
-        record = unseal(_line(file))
-        runs -= "run" in record
-        yield record
-
-
-def _line(file: BinaryIO) -> bytes:
-    return next(whole_lines(file), b"")
-
-
-def _header(line: bytes) -> ManifestHeader:
-    record = unseal(line)
-    if record.pop("format", None) != FORMAT or record.pop("version", None) != VERSION:
-        raise ValueError(f"it is not a manifest of version {VERSION}; use the hpcorch that wrote it")
-    code, environment = record.pop("code", None), record.pop("environment", None)
-    return ManifestHeader(
-        **{**record, "backend": Backend.of(record["backend"])},
-        code=SnapshotPlace(**code) if code else None,
-        environment=RecordPlace(**environment) if environment else None,
-    )
-
-
-def _base(record: dict[str, Any]) -> ManifestBase:
-    return ManifestBase(
-        base=record["base"], config=record["config"], pickle=base64.b64decode(record["pickle"], validate=True)
-    )
-
-
-def _locate(file: IO[bytes], header: ManifestHeader, index: int) -> tuple[int, int]:
-    file.seek(-_TRAILER_WIDTH, 2)
-    name, start, count = file.read(_TRAILER_WIDTH).split()
-    if name != b"hpcorch-index" or int(count) != header.count:
-        raise ValueError("its index is not whole")
-    try:
-        position = header.position(index)
-    except ValueError:
-        raise ValueError(f"it holds {header.called}") from None
-    file.seek(int(start) + position * _INDEX_WIDTH)
-    offset, size = file.read(_INDEX_WIDTH).split()
-    return int(offset), int(size)
-
-
-def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
-    if not 0 <= size <= tunables.LINE_BYTES:
-        raise ValueError(f"a line of {size} bytes")
-    file.seek(offset)
-    return file.read(size)

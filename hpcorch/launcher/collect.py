@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import read_all
+from hpcorch.journal.manifest_file import read_all
 from hpcorch.journal.project_search import find_ledger
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.ledger import LAST, Ledger, find_own_record

@@ -144,28 +144,32 @@ class OpenSweep:
         :raises UsageError: a run cannot be frozen, asks for what there is not, or the site profile forbids it
         :raises hydra.errors.HydraException: Hydra cannot compose a run
         """
-        compositions = [
-            self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
-        ]
-        runs = self.planner.plan(compositions)
-        check_run_directories(runs, self.layout.directory)
-        check_of_the_launch(self.keys, runs)
-        settled = settle_here(self.keys, runs)
-        if self.backend is Backend.SLURM:
-            settled = self.site.settle(self.keys, runs)
+        settled = self._settled(job_overrides, first)
         task = dump_task(self.task)
         frozen = None if self.keys.dry_run else self._freeze()
+        if frozen is not None:
+            settled = replace(settled, runs=[_with_key(run, frozen) for run in settled.runs])
         return PlannedLaunch(
             frozen=FrozenLaunch(
                 header=self._header(first, settled, task, frozen),
-                bases=manifest_bases(compositions),
-                runs=settled.runs if frozen is None else [_with_key(run, frozen) for run in settled.runs],
+                bases=manifest_bases(self.composer.bases, settled.runs),
+                runs=settled.runs,
                 task=task,
                 options=settled.keys.plain(),
                 program=frozen,
             ),
             settled=settled,
         )
+
+    def _settled(self, job_overrides: Sequence[Sequence[str]], first: int) -> Settled:
+        """These runs, and what each asks for."""
+        runs = self.planner.plan(
+            self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
+        )
+        check_run_directories(runs, self.layout.directory)
+        check_of_the_launch(self.keys, runs)
+        here = settle_here(self.keys, runs)
+        return self.site.settle(self.keys, runs) if self.backend is Backend.SLURM else here
 
     def _header(self, first: int, settled: Settled, task: bytes, frozen: FrozenProgram | None) -> ManifestHeader:
         keys, client = settled.keys, self.site.client

@@ -12,10 +12,11 @@ V_co = TypeVar("V_co", covariant=True)
 class FrozenMapping(Mapping[K, V_co]):
     """Equal to every mapping that has the same items. Its values must be hashable where its hash is wanted."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_hash", "_items")
 
     def __init__(self, items: Mapping[K, V_co] | None = None) -> None:
         self._items = dict(items or {})
+        self._hash: int | None = None
 
     def __getitem__(self, key: K) -> V_co:
         return self._items[key]
@@ -27,7 +28,9 @@ class FrozenMapping(Mapping[K, V_co]):
         return len(self._items)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
+        if self._hash is None:  # asked for once for each run of a launch
+            self._hash = hash(frozenset(self._items.items()))
+        return self._hash
 
     def __repr__(self) -> str:
         return repr(self._items)

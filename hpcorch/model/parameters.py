@@ -29,4 +29,6 @@ def as_composed(key: str, value: Any, config: Mapping[str, Any]) -> Any:
 def _is_one_value(plain: Any) -> bool:
     if isinstance(plain, str):
         return "${" not in plain
-    return not isinstance(from_plain(plain), (dict, list))
+    if isinstance(plain, dict):
+        return len(plain) == 1 and not isinstance(from_plain(plain), dict)
+    return not isinstance(plain, list)

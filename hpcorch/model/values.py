@@ -199,6 +199,9 @@ def join_path(keys: Sequence[str]) -> str:
 
 def split_path(path: str) -> Iterator[str]:
     """The plain keys of a path made by :func:`join_path`."""
+    if "\\" not in path:
+        yield from path.split(".")
+        return
     key = ""
     escaped = False
     for char in path:

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import read_run
+from hpcorch.journal.manifest_file import read_run
 from hpcorch.journal.reader import read_segment
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId

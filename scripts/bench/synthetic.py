@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun
+from hpcorch.journal.manifest_file import write_manifest
 from hpcorch.journal.reader import Segment
 from hpcorch.model import events as ev
 from hpcorch.model.ids import utc_now

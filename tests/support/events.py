@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun
+from hpcorch.journal.manifest_file import write_manifest
 from hpcorch.journal.reader import Segment
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev

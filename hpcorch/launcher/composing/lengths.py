@@ -17,6 +17,7 @@ LONGEST_PATH: Final = 4095
 #: Bytes that hpcorch and Hydra need below a directory, as for ``.hpcorch/submissions/s12-<token>.sbatch``.
 ROOM: Final = 96
 
+_LONGEST_CHARACTER: Final = 4  # bytes, in UTF-8
 _SHOWN: Final = 40
 _JOB_NAME: Final = "${hydra.job.name}"
 _HINTS: Final = {
@@ -41,6 +42,8 @@ def check_run_directories(runs: Iterable[ManifestRun], sweep: Path) -> None:
     :raises UsageError: the path of one, or a name in it, is too long
     """
     for run in runs:
+        if _LONGEST_CHARACTER * len(run.directory) <= LONGEST_NAME:
+            continue
         directory = Path(run.directory)
         own = directory.parts[len(sweep.parts) :] if directory.is_relative_to(sweep) else ()
         outside = _longest(own) <= LONGEST_NAME < _longest(directory.parts)

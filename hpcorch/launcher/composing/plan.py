@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Planner:
     cwd: Path
     _seen: Counter[str] = field(default_factory=Counter)
 
-    def plan(self, compositions: Sequence[Composition]) -> list[ManifestRun]:
+    def plan(self, compositions: Iterable[Composition]) -> list[ManifestRun]:
         """The manifest's runs, in order. Each composition is planned once."""
         return [self._run(composition) for composition in compositions]
 
@@ -58,10 +58,12 @@ class Planner:
         )
 
 
-def manifest_bases(compositions: Sequence[Composition]) -> list[ManifestBase]:
-    """The bases that the compositions start from, each once."""
-    bases: dict[int, Base] = {one.base.number: one.base for one in compositions}
+def manifest_bases(bases: Sequence[Base], runs: Iterable[ManifestRun]) -> list[ManifestBase]:
+    """The bases that the runs start from, each once.
+
+    :param bases: by number
+    """
     return [
-        ManifestBase(base=number, config=dict(base.config), pickle=base.pickle)
-        for number, base in sorted(bases.items())
+        ManifestBase(base=number, config=dict(bases[number].config), pickle=bases[number].pickle)
+        for number in sorted({run.base for run in runs})
     ]

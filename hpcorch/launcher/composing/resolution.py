@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from omegaconf import AnyNode, Node, OmegaConf, ValueNode
+from omegaconf import MISSING, AnyNode, Node, OmegaConf, ValueNode
 from omegaconf.grammar_visitor import GrammarVisitor
 
 from hpcorch.launcher.composing.interpolation import analyse
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hpcorch.launcher.composing.interpolation import Expression
 
+_ABSOLUTE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _LITERALS: Final = (str, int, float, bool, type(None))
 
 
@@ -100,6 +101,9 @@ def _taken(expression: Expression, step: str | Call | Reference) -> Any:
         return step
     parent = _parent(expression.node)
     if isinstance(step, Reference):
+        found = _plain_node(expression.node, step.key)
+        if found is not None:
+            return found
         return parent._resolve_node_interpolation(step.key, memo=set())  # noqa: SLF001 - no public access by tree
     return parent._evaluate_custom_resolver(  # noqa: SLF001 - likewise
         key=expression.path[-1],
@@ -108,6 +112,21 @@ def _taken(expression: Expression, step: str | Call | Reference) -> Any:
         inter_args=step.arguments,
         inter_args_str=step.texts,
     )
+
+
+def _plain_node(node: Node, key: str) -> Node | None:
+    """The node of an absolute key, if no interpolation is on the way to it, and it has one plain value."""
+    if not _ABSOLUTE.fullmatch(key):
+        return None
+    found: Any = node._get_root()  # noqa: SLF001 - no public way up
+    for name in key.split("."):
+        content = raw(found)
+        if not isinstance(content, dict) or name not in content:
+            return None
+        found = content[name]
+    value = raw(found)
+    is_text = type(value) is str and "${" not in value and value != MISSING
+    return found if is_text or type(value) in (int, float, bool) else None
 
 
 def _parent(node: Node) -> Container:

@@ -51,6 +51,7 @@ class Scratch:
         self._output = (sweep["dir"], sweep["subdir"])
         self._text_nodes: dict[tuple[int, str], StringNode] = {}
         self._roots: dict[str, tuple[str, ...]] = {}
+        self._groups: dict[tuple[tuple[str, ...], ...], list[tuple[tuple[str, ...], list[int]]]] = {}
         self._effects: dict[tuple[str, ...], Effect] = {}
         self._own_keys = own_keys(config, master)
 
@@ -59,8 +60,11 @@ class Scratch:
 
         :raises UnprovableError: that cannot be told
         """
-        roots = [self._root(item) for item in values]
-        return [self._effect(root, [values[i] for i in members]) for root, members in disjoint(roots)]
+        roots = tuple(self._root(item) for item in values)
+        groups = self._groups.get(roots)
+        if groups is None:
+            groups = self._groups[roots] = disjoint(roots)
+        return [self._effect(root, [values[i] for i in members]) for root, members in groups]
 
     def _root(self, item: Parsed) -> tuple[str, ...]:
         known = self._roots.get(item.text)

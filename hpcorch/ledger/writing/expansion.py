@@ -14,7 +14,8 @@ from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestRun, read_all
+from hpcorch.journal.manifest import ManifestBase, ManifestRun
+from hpcorch.journal.manifest_file import read_entries
 from hpcorch.model.events import BasePlanned, Event, Fact, LaunchPlanned, RunPlanned
 from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
@@ -39,14 +40,13 @@ def manifests_in(layout: SweepLayout) -> Manifests:
                     f"the manifest {path} is not the one that was planned (its digest is {found}, planned was"
                     f" {launch.manifest_digest}): restore it from a backup; its runs cannot be recorded without it"
                 )
-            _, bases, runs = read_all(path)
+            for entry in read_entries(path):
+                yield _planned(entry) if isinstance(entry, ManifestRun) else _base_planned(entry)
         except OSError as error:
             raise UnavailableError(
                 f"the manifest {path} cannot be read ({error.strerror}): if the file system is slow to show it,"
                 " try again"
             ) from error
-        yield from (BasePlanned(base=number, config=bases[number].config) for number in sorted(bases))
-        yield from map(_planned, runs)
 
     return read
 
@@ -67,6 +67,10 @@ def expand(launch: Event, facts: Iterable[Fact]) -> Iterator[Event]:
     source = source_of(launch.fact)
     for seq, fact in enumerate(facts):
         yield Event(sweep=launch.sweep, source=source, seq=seq, time=launch.time, fact=fact)
+
+
+def _base_planned(base: ManifestBase) -> BasePlanned:
+    return BasePlanned(base=base.base, config=base.config)
 
 
 def _planned(run: ManifestRun) -> RunPlanned:

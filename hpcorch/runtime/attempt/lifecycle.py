@@ -18,7 +18,8 @@ from typing import Protocol
 
 from hpcorch.errors import DriftError, RecordError, UnavailableError
 from hpcorch.journal.access import access_in, make_output_folder
-from hpcorch.journal.manifest import FrozenRun, read_run
+from hpcorch.journal.manifest import FrozenRun
+from hpcorch.journal.manifest_file import read_run
 from hpcorch.model.drift import Aspect, Policy, Severity
 from hpcorch.model.events import (
     AttemptCalled,

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import is_there
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, scripts_folder
-from hpcorch.journal.manifest import read_all
+from hpcorch.journal.manifest_file import read_all
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.users import stranger
 

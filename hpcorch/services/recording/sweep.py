@@ -19,7 +19,8 @@ from hpcorch.journal.access import PRIVATE, access_in, make_record_folder
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
-from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, write_manifest
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun
+from hpcorch.journal.manifest_file import write_manifest
 from hpcorch.journal.sweep_folder import take
 from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
 from hpcorch.model.states import Backend

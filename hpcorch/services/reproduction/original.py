@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hpcorch.errors import DriftError, ForeignFileError, RecordError, UsageError
 from hpcorch.journal.archives import problem
-from hpcorch.journal.manifest import FrozenRun, read_run
+from hpcorch.journal.manifest import FrozenRun
+from hpcorch.journal.manifest_file import read_run
 from hpcorch.ledger import Ledger
 from hpcorch.model.drift import Severity
 from hpcorch.model.entities import Run, Sweep

@@ -14,7 +14,8 @@ from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.layout import moved
-from hpcorch.journal.manifest import FrozenRun, ManifestHeader, read_all
+from hpcorch.journal.manifest import FrozenRun, ManifestHeader
+from hpcorch.journal.manifest_file import read_all
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen, LaunchPlanned

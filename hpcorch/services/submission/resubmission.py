@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestHeader, read_header
+from hpcorch.journal.manifest import ManifestHeader
+from hpcorch.journal.manifest_file import read_header
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.services.local.options import local_request
