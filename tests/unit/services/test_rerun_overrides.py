@@ -48,7 +48,7 @@ def sweep():
 def launched(sweep: Sweep, overrides: Sequence[str]) -> FrozenRun:
     composition = sweep.composer.compose(overrides, 4)
     (run,) = Planner(root_seed=1, cwd=Path("/p")).plan([composition])
-    (base,) = manifest_bases([composition])
+    (base,) = manifest_bases(sweep.composer.bases, [run])
     return FrozenRun(header=HEADER, base=base, run=run)
 
 
