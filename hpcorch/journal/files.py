@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -81,21 +82,25 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def open_changing(path: Path, flags: int = 0) -> int:
-    """Open a file for reading that other hosts write to, for writing, too, if this user may.
+def open_changing(path: Path | str, flags: int = 0, *, dir_fd: int | None = None) -> int:
+    """Open a file for reading that other hosts write to.
 
-    For a file opened to be read alone an NFS server gives out a delegation, and lets writers wait until it has it
-    back (RFC 8881, section 10.4): more than a minute if the reader's host has died.
+    An NFS server delegates a file to the host that opens it, and lets writers wait until it has that back (RFC
+    8881, section 10.4): for a lease's time, 90 s, if that host has died. Linux asks for no delegation where a file
+    is opened for direct access (measured with 6.1 over NFS 4.2; who opens one for writing is given one, too). Once
+    it is open it is read like any other.
 
     :param flags: more of them
     :raises OSError: as :func:`os.open`
     """
     try:
-        return os.open(path, os.O_RDWR | _NOT_WAITING | flags)
+        descriptor = os.open(path, _READING | os.O_DIRECT | flags, dir_fd=dir_fd)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno != errno.EINVAL:  # the file system has no direct access
             raise
-    return os.open(path, _READING | flags)
+        return os.open(path, _READING | flags, dir_fd=dir_fd)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
+    return descriptor
 
 
 def open_regular(path: Path, *, own: bool = False, within: Path | None = None, changing: bool = False) -> BinaryIO:
@@ -150,7 +155,7 @@ def _open_within(path: Path, folder: Path) -> int:
             inner = os.open(one, _READING | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
             outer, descriptor = descriptor, inner
             os.close(outer)
-        return os.open(name, _READING | os.O_NOFOLLOW, dir_fd=descriptor)
+        return open_changing(name, os.O_NOFOLLOW, dir_fd=descriptor)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             text = "there is a link on the way to it, and links of another user's are not followed"

@@ -35,6 +35,7 @@ from hpcorch.ledger.schema.connection import (
     translated,
 )
 from hpcorch.ledger.schema.cures import adoption, permission, replacement
+from hpcorch.ledger.schema.delegations import give_back
 
 
 class LedgerFile:
@@ -69,6 +70,8 @@ class LedgerFile:
             stack.enter_context(translated(self.path))
             try:
                 hold = stack.enter_context(self._lock())
+                if hold is not None:
+                    stack.callback(give_back, self.path, journal_of(self.path))
                 connection = stack.enter_context(closing(self._connect(hold)))
             except OSError as error:
                 raise self._refused(error) from error

@@ -69,7 +69,7 @@ class LockFiles:
     def is_wanted(self) -> bool:
         """Whether somebody has waited for long; asks the server, since it opens the file."""
         try:
-            os.close(os.open(self._wanted, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+            os.close(open_changing(self._wanted, os.O_NOFOLLOW))
         except OSError:
             return False
         return True
@@ -77,7 +77,7 @@ class LockFiles:
     def want(self) -> None:
         """Let others know that one has waited for long, if that can be done."""
         with suppress(OSError):
-            os.close(open_new(self._wanted, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+            os.close(open_new(self._wanted, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def want_no_more(self) -> None:
         """Others who wait say so again."""

@@ -72,9 +72,8 @@ def _check_regular(path: Path) -> None:
 def connect_reader(path: Path, *, puts_right: bool = False) -> LedgerConnection:
     """A connection that cannot write, to a file that is there.
 
-    :param puts_right: undo first what a writer left half done; the caller holds the ledger's lock. The file is
-        opened as for writing then, as far as this user may: for one opened to be read alone an NFS server gives out
-        a delegation, which the next writer has to wait for if this host dies (RFC 8881, section 10.4)
+    :param puts_right: undo first what a writer left half done, as far as this user may write; the caller holds the
+        ledger's lock
     :raises RecordError: it is no regular file
     """
     _check_regular(path)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from hpcorch.errors import DriftError, RecordError
-from hpcorch.journal.files import open_regular, read_regular
+from hpcorch.journal.files import open_changing, open_regular, read_regular
 from hpcorch.journal.manifest import digest
+from hpcorch.ledger.schema.delegations import give_back
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.runtime.program.task_file import read_task
 
@@ -72,3 +75,16 @@ def test_a_task_file_that_cannot_be_used_is_refused_with_the_reason(tmp_path, ot
         read_task(path, "sha256:0")
     with pytest.raises(DriftError, match="cannot be read by the hpcorch that is installed now"):
         read_task(path, digest(content))
+
+
+@pytest.mark.parametrize("folder", [Path("/dev/shm"), None], ids=["tmpfs", "disk"])
+def test_a_file_that_other_hosts_write_is_read_on_every_file_system(tmp_path, folder):
+    with TemporaryDirectory(dir=folder or tmp_path) as made:
+        path = Path(made) / "journal"
+        path.write_bytes(b"content")
+        descriptor = open_changing(path)
+        try:
+            assert os.read(descriptor, 3) == b"con"  # no alignment is asked for, as for direct access
+        finally:
+            os.close(descriptor)
+        give_back(path, Path(made) / "nothing")
