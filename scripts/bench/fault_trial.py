@@ -50,8 +50,8 @@ main()
 
 # What sacct's last word on an element should be where the ledger says this; LOST is what nobody knows.
 SACCT_WORDS = {
-    "COMPLETED": {"COMPLETED"},
-    "FAILED": {"FAILED"},
+    "COMPLETED": {"COMPLETED", "CANCELLED", "KILLED"},  # cancelled or killed when its end was on record
+    "FAILED": {"FAILED", "KILLED"},
     "CANCELLED": {"CANCELLED", "PREEMPTED"},  # cancelled by preemption, and not started again
     "TIMEOUT": {"TIMEOUT"},
     "NODE_FAIL": {"NODE_FAIL"},
@@ -284,14 +284,18 @@ class Trial:
                 yield f"run {run['index']} is {run['state']}, and sacct says {said}"
 
     def accounting(self) -> dict[str, list[str]]:
-        """sacct's words on each attempt of each element. Notes which batch script each is of."""
-        fields = "JobID,State,SubmitLine"
+        """sacct's words on each attempt of each element, and KILLED for FAILED by a signal.
+
+        Notes which batch script each is of.
+        """
+        fields = "JobID,State,ExitCode,SubmitLine"
         rows = self.cluster.root("sacct", "-X", "-D", "-P", "-n", "-u", "alice", "-o", fields).splitlines()
         words: dict[str, list[str]] = {}
-        for element, state, line in (row.split("|", 2) for row in rows):
+        for element, state, code, line in (row.split("|", 3) for row in rows):
             if f"{self.folder}/" in line:
                 self._scripts[element] = line.split()[-1]
-                words.setdefault(element, []).append(state.split()[0])
+                word = "KILLED" if state == "FAILED" and not code.endswith(":0") else state.split()[0]
+                words.setdefault(element, []).append(word)
         return words
 
     def _ledger(self) -> Iterator[str]:
