@@ -469,6 +469,7 @@ def _over(trial: Trial) -> None:
 def journals_torn_before_anybody_looked(trial: Trial, chance: random.Random) -> None:
     _completed(trial)
     _tear(trial, chance)
+    trial.torn = True
 
 
 @kind("torn journals")
@@ -485,6 +486,7 @@ def journals_torn_while_the_task_writes(trial: Trial, chance: random.Random) -> 
     if chance.random() < 0.5:
         trial.refresh()
     _tear(trial, chance)
+    trial.torn = True
 
 
 @kind("torn journals")

@@ -63,7 +63,7 @@ SACCT_WORDS = {
 class Trial:
     """One sweep in a folder of its own, whose task notes each call and each completion in a file.
 
-    :ivar torn: the journals were cut off after the ledger had them
+    :ivar torn: journals were cut off: the ledger may have what they lack, and Slurm's word counts
     :ivar sacct_counts: accounting has not been robbed of what it would have heard
     """
 
@@ -230,10 +230,14 @@ class Trial:
                     yield f"run {run} was {word} {count} times in {attempts} attempts"
         for run in rows.values():
             nonces = {nonce for word, index, nonce in self._notes() if (word, index) == ("done", run["index"])}
-            if run["state"] == "COMPLETED" and run["result"]["nonce"] not in nonces:
+            if run["state"] == "COMPLETED" and not self._is_backed(run["result"], nonces):
                 yield f"run {run['index']} has a result that no call returned"
             if run["state"] in ("PLANNED", "CANCELLED") and nonces:
                 yield f"run {run['index']} is {run['state']}, and was done"
+
+    def _is_backed(self, result: dict[str, Any] | None, nonces: set[str]) -> bool:
+        """Whether a call returned this result, or one whose journal was cut off, so that nobody has it."""
+        return bool(nonces) and self.torn if result is None else result["nonce"] in nonces
 
     def _left_in_queue(self) -> Iterator[str]:
         yield from self._lasting(lambda: [f"left in the queue: {row}" for row in self.queue()])
