@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,8 @@ class Cluster:
         """Send a signal to all such processes; how many there were."""
         pids = self.processes(*words)
         for pid in pids:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(pid, number)
         return len(pids)
 
     def start(self, daemon: str, *options: str) -> None:
