@@ -304,32 +304,6 @@ def controller_killed(trial: Trial, chance: random.Random) -> None:
     trial.cluster.mend()
 
 
-# Slurm itself forgets here what was not saved yet: the whole job, or that it was released, or that it ran. It kills
-# a task that it has forgotten to have started; a job that it does not know at all counts as cancelled.
-@kind("slurmctld killed before it saved its state", frozenset({"COMPLETED", "CANCELLED", "FAILED", "LOST"}))
-def controller_forgets(trial: Trial, chance: random.Random) -> None:
-    launcher = trial.start(sleep=1)
-    launcher.wait(60)
-    time.sleep(chance.uniform(0, 2))
-    trial.cluster.signal(signal.SIGKILL, "slurmctld", "-D")
-    trial.cluster.mend()
-    trial.sacct_counts = False  # its rows say for ever what was when the controller died
-    _release_again(trial)
-
-
-def _release_again(trial: Trial) -> None:
-    """Do what the owner of an array does that Slurm holds again: runs that are not over are shown so."""
-    for _ in range(4):
-        time.sleep(4)
-        trial.refresh()
-        if not any("held" in row.lower() for row in trial.queue()):
-            return
-        if set(trial.states()) == {"COMPLETED"}:
-            trial.alice("scancel", trial.array())
-        else:
-            trial.alice("hpcorch", "release", "last")
-
-
 # Others act
 
 _PARTLY = frozenset({"COMPLETED", "CANCELLED"})
@@ -562,3 +536,30 @@ def wrapper_lies(trial: Trial, _chance: random.Random) -> None:
     trial.cluster.root("scancel", other)
     if rows not in (["RUNNING"] * 2, ["PENDING"] * 2):
         raise RuntimeError(f"the other array {other} was touched: {rows}")
+
+
+# The last, since the controller gives ids again, and a node refuses a job whose id it has had a moment ago.
+# Slurm itself forgets here what was not saved yet: the whole job, or that it was released, or that it ran. It kills
+# a task that it has forgotten to have started; a job that it does not know at all counts as cancelled.
+@kind("slurmctld killed before it saved its state", frozenset({"COMPLETED", "CANCELLED", "FAILED", "LOST"}))
+def controller_forgets(trial: Trial, chance: random.Random) -> None:
+    launcher = trial.start(sleep=1)
+    launcher.wait(60)
+    time.sleep(chance.uniform(0, 2))
+    trial.cluster.signal(signal.SIGKILL, "slurmctld", "-D")
+    trial.cluster.mend()
+    trial.sacct_counts = False  # its rows say for ever what was when the controller died
+    _release_again(trial)
+
+
+def _release_again(trial: Trial) -> None:
+    """Do what the owner of an array does that Slurm holds again: runs that are not over are shown so."""
+    for _ in range(4):
+        time.sleep(4)
+        trial.refresh()
+        if not any("held" in row.lower() for row in trial.queue()):
+            return
+        if set(trial.states()) == {"COMPLETED"}:
+            trial.alice("scancel", trial.array())
+        else:
+            trial.alice("hpcorch", "release", "last")
