@@ -70,8 +70,6 @@ class LedgerFile:
             stack.enter_context(translated(self.path))
             try:
                 hold = stack.enter_context(self._lock())
-                if hold is not None:
-                    stack.callback(give_back, self.path, journal_of(self.path))
                 connection = stack.enter_context(closing(self._connect(hold)))
             except OSError as error:
                 raise self._refused(error) from error
@@ -136,6 +134,8 @@ class LedgerFile:
                 connection.close()
                 self._bring_up_to_date(hold)
                 return self._connect(hold)
+            if hold is not None:
+                give_back(self.path)
             if found < VERSION:
                 _migrate(connection, self.path, found)
         except BaseException:

@@ -21,6 +21,7 @@ from hpcorch.journal.access import make_folder, open_new
 from hpcorch.journal.files import open_regular
 from hpcorch.journal.lock import Hold
 from hpcorch.ledger.schema.cures import permission, replacement
+from hpcorch.ledger.schema.delegations import give_back, is_delegated
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
@@ -132,16 +133,28 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
     :raises LockLostError: the ledger's lock was taken over meanwhile; nothing is stored
     """
+    hold = connection.hold if isinstance(connection, LedgerConnection) else None
     connection.execute("BEGIN IMMEDIATE")
     try:
+        if hold is not None:
+            _open_journal(connection)
         yield
-        if isinstance(connection, LedgerConnection) and connection.hold is not None:
-            connection.hold.confirm()
+        if hold is not None:
+            hold.confirm()
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _open_journal(connection: sqlite3.Connection) -> None:
+    """Where an NFS server delegates the journal to who opens it, open it now, and give that back."""
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    if is_delegated(Path(path)):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version={version}")  # a change of the first page, as each commit makes one
+        give_back(journal_of(Path(path)))
 
 
 @contextmanager

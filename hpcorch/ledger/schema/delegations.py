@@ -12,15 +12,24 @@ _NFS = "nfs4"  # earlier versions have no delegations
 
 
 def give_back(*paths: Path) -> None:
-    """Give back what the server has delegated of files that SQLite has opened, and closed.
+    """Give back what the server has delegated of files that SQLite has opened.
 
-    Linux does so before it sets a file's mode; it is set as it is. Of another user's file the delegation stays.
+    Linux does so before it sets a file's mode; it is set as it is. Nothing is delegated anew for a file that stays
+    open. Of another user's file the delegation stays.
     """
     for path in paths:
         with suppress(OSError):
             status = path.stat()
             if _is_on_nfs(status.st_dev):
                 path.chmod(stat.S_IMODE(status.st_mode))
+
+
+def is_delegated(path: Path) -> bool:
+    """Whether a server may delegate a file to who opens it."""
+    try:
+        return _is_on_nfs(path.stat().st_dev)
+    except OSError:
+        return False
 
 
 @cache
