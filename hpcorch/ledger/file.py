@@ -35,7 +35,6 @@ from hpcorch.ledger.schema.connection import (
     translated,
 )
 from hpcorch.ledger.schema.cures import adoption, permission, replacement
-from hpcorch.ledger.schema.delegations import give_back
 
 
 class LedgerFile:
@@ -134,8 +133,6 @@ class LedgerFile:
                 connection.close()
                 self._bring_up_to_date(hold)
                 return self._connect(hold)
-            if hold is not None:
-                give_back(self.path)
             if found < VERSION:
                 _migrate(connection, self.path, found)
         except BaseException:

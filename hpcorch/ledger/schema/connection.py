@@ -58,6 +58,7 @@ def connect_writer(path: Path, *, alone: bool = False) -> LedgerConnection:
         journal = "DELETE" if alone else "TRUNCATE"
         for pragma in (f"journal_mode={journal}", "synchronous=FULL", f"cache_size=-{tunables.LEDGER_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}")
+        give_back(path)
     return connection
 
 
@@ -81,6 +82,8 @@ def connect_reader(path: Path, *, puts_right: bool = False) -> LedgerConnection:
     connection = _connect(path, "rw" if puts_right else "ro", tunables.LEDGER_READER_WAIT_S)
     with _closed_on_error(connection):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if puts_right:
+            give_back(path)
         connection.execute("PRAGMA query_only=ON")
     return connection
 
