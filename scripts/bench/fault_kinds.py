@@ -207,15 +207,13 @@ def stepd_killed(trial: Trial, chance: random.Random) -> None:
     steps = [pid for job in trial.raw_ids() for pid in trial.cluster.processes(f"slurmstepd: [{job}.")]
     os.kill(chance.choice(steps), signal.SIGKILL)
     time.sleep(chance.uniform(0, 8))
-    # Only when a node registers anew does the controller learn that its step is gone.
-    trial.cluster.signal(signal.SIGKILL, "slurmd", "-D")
-    trial.cluster.mend()
-    # From 23.11 on a controller that reads its configuration anew starts anew, and waits before it misses a step.
+    # Only when a node registers anew, and not at once, does the controller learn that its step is gone.
     wait_until(lambda: _no_longer_thought_to_run(trial), timeout_s=240, interval_s=30)
 
 
 def _no_longer_thought_to_run(trial: Trial) -> bool:
-    trial.cluster.root("scontrol", "reconfigure")
+    trial.cluster.signal(signal.SIGKILL, "slurmd", "-D")
+    trial.cluster.mend()
     return not [row for row in trial.queue() if "RUNNING" in row]
 
 
