@@ -19,7 +19,6 @@ from hydra.plugins.launcher import Launcher
 
 from hpcorch.errors import HpcorchError
 from hpcorch.launcher.errors import LaunchError
-from hpcorch.model.counts import counted
 from hpcorch.model.states import Backend
 from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN
 from hpcorch.runtime.run.resolver import register_resolver
@@ -239,6 +238,8 @@ class LocalSweepLauncher(SweepLauncher):
         return execute_locally(sweep, launch)
 
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
+        from hpcorch.model.counts import counted
+
         sys.stdout.write(f"# {counted(len(launch.due), 'run')} on this machine; nothing is started\n")
         return sweep.handles(launch)
 

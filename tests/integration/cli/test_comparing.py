@@ -64,7 +64,7 @@ def test_collect_prints_parameters_state_and_result_of_each_run(hpcorch, tmp_pat
 def test_collect_says_which_runs_have_no_result_yet(hpcorch, other):
     ran = hpcorch("collect")
     assert ran.code == 1
-    assert "1 of 3 runs are not over" in ran.err
+    assert "1 of 3 runs is not over" in ran.err
 
 
 def test_compare_puts_sweeps_side_by_side(hpcorch, tmp_path, other):

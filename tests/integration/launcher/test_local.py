@@ -331,7 +331,7 @@ def test_a_directory_whose_runs_are_not_over_is_never_given_away(locally):
     (locally.folder / "go").touch()
     assert sweep.wait(timeout=120) == 0, locally.output
     assert done.returncode == 1
-    assert "1 of its runs are not over" in done.stderr
+    assert "1 of its runs is not over" in done.stderr
 
 
 def test_a_key_that_no_launcher_has_is_refused_with_a_suggestion(locally):
