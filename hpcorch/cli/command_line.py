@@ -82,12 +82,24 @@ class CommandLine(click.Group):
             code = _PIPE_CLOSED
         except HpcorchError as error:
             code = _fail(str(error), error.exit_code)
-        except OSError as error:
-            code = _fail(_file_system_sentence(error), UnavailableError.exit_code)
+        except Exception as error:
+            if _was_interrupt(error):
+                code = _INTERRUPTED
+            elif isinstance(error, OSError):
+                code = _fail(_file_system_sentence(error), UnavailableError.exit_code)
+            else:
+                raise
         if held:
             hold_signals()  # the exit code is decided
         _give_up_output_that_fails()
         ctx.exit(code or 0)
+
+
+def _was_interrupt(error: BaseException | None) -> bool:
+    """Whether an interrupt became this error: it may arrive where Python, or a clean-up, makes another of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _give_up_output_that_fails() -> None:

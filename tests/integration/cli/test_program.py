@@ -193,3 +193,23 @@ def test_a_command_loads_no_more_than_it_needs(tmp_path, arguments, absent):
     )
     loaded = set(done.stderr.split("LOADED ")[1].split())
     assert loaded & absent == set()
+
+
+def test_an_interrupt_that_became_another_error_ends_as_an_interrupt(tmp_path):
+    """Python makes a RuntimeError of one that arrives where it makes a class."""
+    program = """
+import click
+from hpcorch.cli import command_line
+
+@click.command()
+def stopped():
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        raise RuntimeError("while a class was made") from error
+
+command_line.CommandLine.get_command = lambda *_: stopped
+command_line.run()
+"""
+    ran = subprocess.run([sys.executable, "-c", program, "ls"], cwd=tmp_path, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (130, "")
