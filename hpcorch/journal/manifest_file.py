@@ -128,16 +128,19 @@ def read_all(path: Path) -> tuple[ManifestHeader, dict[int, ManifestBase], list[
     """
     bases: dict[int, ManifestBase] = {}
     runs: list[ManifestRun] = []
-    for entry in read_entries(path):
+    entries = read_entries(path)
+    header = next(entries)
+    assert isinstance(header, ManifestHeader)
+    for entry in entries:
         if isinstance(entry, ManifestRun):
             runs.append(entry)
-        else:
+        elif isinstance(entry, ManifestBase):
             bases[entry.base] = entry
-    return read_header(path), bases, runs
+    return header, bases, runs
 
 
-def read_entries(path: Path) -> Iterator[ManifestBase | ManifestRun]:
-    """Each base and each run of a manifest as it stands there: a base before the first run that starts from it.
+def read_entries(path: Path) -> Iterator[ManifestHeader | ManifestBase | ManifestRun]:
+    """What a manifest has, as it stands there: the header, and each base before the first run that starts from it.
 
     :raises RecordError: it is damaged
     :raises OSError: it cannot be read
@@ -145,7 +148,7 @@ def read_entries(path: Path) -> Iterator[ManifestBase | ManifestRun]:
     runs = 0
     with open_regular(path) as file:
         try:
-            header = _header(_line(file))
+            yield (header := _header(_line(file)))
             while runs < header.count:
                 record = unseal(_line(file))
                 if "run" in record:

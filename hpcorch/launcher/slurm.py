@@ -99,9 +99,8 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
         finally:
             reconciler.ingest()
         for array in fed.arrays:
-            count = len(array.runs)
-            plural = "s" * (count != 1)
-            log.info("Sweep %s: %d run%s submitted as Slurm job array %s", sweep.id, count, plural, array.job_id)
+            many = counted(len(array.runs), "run")
+            log.info("Sweep %s: %s submitted as Slurm job array %s", sweep.id, many, array.job_id)
         tell = _Telling()
         tell(tend(reconciler, client, hurry=True))
         _tell_waiting(sweep, fed)

@@ -41,7 +41,10 @@ def manifests_in(layout: SweepLayout) -> Manifests:
                     f" {launch.manifest_digest}): restore it from a backup; its runs cannot be recorded without it"
                 )
             for entry in read_entries(path):
-                yield _planned(entry) if isinstance(entry, ManifestRun) else _base_planned(entry)
+                if isinstance(entry, ManifestRun):
+                    yield _planned(entry)
+                elif isinstance(entry, ManifestBase):
+                    yield BasePlanned(base=entry.base, config=entry.config)
         except OSError as error:
             raise UnavailableError(
                 f"the manifest {path} cannot be read ({error.strerror}): if the file system is slow to show it,"
@@ -67,10 +70,6 @@ def expand(launch: Event, facts: Iterable[Fact]) -> Iterator[Event]:
     source = source_of(launch.fact)
     for seq, fact in enumerate(facts):
         yield Event(sweep=launch.sweep, source=source, seq=seq, time=launch.time, fact=fact)
-
-
-def _base_planned(base: ManifestBase) -> BasePlanned:
-    return BasePlanned(base=base.base, config=base.config)
 
 
 def _planned(run: ManifestRun) -> RunPlanned:

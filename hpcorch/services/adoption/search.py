@@ -10,7 +10,8 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.files import is_there
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, scripts_folder
-from hpcorch.journal.manifest_file import read_all
+from hpcorch.journal.manifest import ManifestRun
+from hpcorch.journal.manifest_file import read_entries
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.users import stranger
 
@@ -104,7 +105,7 @@ def _run_directories(records: list[SweepLayout]) -> set[str]:
     for layout in records:
         for manifest in layout.state.glob("launch-*/manifest.jsonl"):
             try:
-                found.update(run.directory for run in read_all(manifest)[2])
+                found |= {one.directory for one in read_entries(manifest) if isinstance(one, ManifestRun)}
             except (HpcorchError, OSError, ValueError):
                 continue  # taking the sweep in tells of it
     return found
