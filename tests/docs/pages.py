@@ -69,6 +69,7 @@ class Project:
         self.folder = folder
         for name in ("scripts", "conf"):
             shutil.copytree(REPOSITORY / name, folder / name)
+        (folder / "no-cluster").touch()  # for a file that is not there Slurm's commands wait a minute
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HPCORCH_", "SLURM_"))}
         self.environ = {
             **kept,
