@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -82,25 +82,34 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def open_changing(path: Path | str, flags: int = 0, *, dir_fd: int | None = None) -> int:
-    """Open a file for reading that other hosts write to.
+def undelegated(open_with: Callable[[int], int]) -> int:
+    """Open a file that other hosts write to, too, so that this host's death keeps none of them waiting.
 
     An NFS server delegates a file to the host that opens it, and lets writers wait until it has that back (RFC
     8881, section 10.4): for a lease's time, 90 s, if that host has died. Linux asks for no delegation where a file
     is opened for direct access (measured with 6.1 over NFS 4.2; who opens one for writing is given one, too). Once
-    it is open it is read like any other.
+    it is open it is read and written like any other.
 
-    :param flags: more of them
-    :raises OSError: as :func:`os.open`
+    :param open_with: opens it with these flags beside its own, and returns the descriptor
+    :raises OSError: as it does
     """
     try:
-        descriptor = os.open(path, _READING | os.O_DIRECT | flags, dir_fd=dir_fd)
+        descriptor = open_with(os.O_DIRECT)
     except OSError as error:
         if error.errno != errno.EINVAL:  # the file system has no direct access
             raise
-        return os.open(path, _READING | flags, dir_fd=dir_fd)
+        return open_with(0)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
     return descriptor
+
+
+def open_changing(path: Path | str, flags: int = 0, *, dir_fd: int | None = None) -> int:
+    """Open a file that other hosts write to, too; see :func:`undelegated`.
+
+    :param flags: more of them; for reading, if they do not say otherwise
+    :raises OSError: as :func:`os.open`
+    """
+    return undelegated(lambda direct: os.open(path, _READING | direct | flags, dir_fd=dir_fd))
 
 
 def open_regular(path: Path, *, own: bool = False, within: Path | None = None, changing: bool = False) -> BinaryIO:

@@ -128,7 +128,7 @@ class LockFiles:
         :raises FileNotFoundError: it is gone
         """
         with _stale_is_gone():
-            descriptor = os.open(self.file(number), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_changing(self.file(number), os.O_WRONLY | os.O_NOFOLLOW)
             try:
                 os.pwrite(descriptor, content, 0)
             finally:

@@ -18,7 +18,7 @@ from pathlib import Path
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.access import make_folder, open_new
-from hpcorch.journal.files import open_regular
+from hpcorch.journal.files import open_regular, undelegated
 from hpcorch.journal.lock import Hold
 from hpcorch.ledger.schema.cures import permission, replacement
 from hpcorch.ledger.schema.delegations import give_back, is_delegated
@@ -51,14 +51,14 @@ def connect_writer(path: Path, *, alone: bool = False) -> LedgerConnection:
     """
     make_folder(path.parent)
     _check_regular(path)
-    os.close(open_new(path, os.O_RDWR))
+    os.close(undelegated(lambda direct: open_new(path, os.O_RDWR | direct)))
     connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S)
     with _closed_on_error(connection):
+        give_back(path)
         # TRUNCATE: a writer that was believed dead and goes on must not remove another's journal by its name.
         journal = "DELETE" if alone else "TRUNCATE"
         for pragma in (f"journal_mode={journal}", "synchronous=FULL", f"cache_size=-{tunables.LEDGER_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}")
-        give_back(path)
     return connection
 
 
@@ -81,9 +81,9 @@ def connect_reader(path: Path, *, puts_right: bool = False) -> LedgerConnection:
     _check_regular(path)
     connection = _connect(path, "rw" if puts_right else "ro", tunables.LEDGER_READER_WAIT_S)
     with _closed_on_error(connection):
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if puts_right:
             give_back(path)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA query_only=ON")
     return connection
 
@@ -117,7 +117,7 @@ def version_in(path: Path) -> int | None:
 
     :raises OSError: it is not there, or cannot be read
     """
-    with open_regular(path) as file:
+    with open_regular(path, changing=True) as file:
         head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         return None

@@ -46,7 +46,7 @@ def note_held(directory: Path, ticket: Ticket) -> None:
 
     :raises OSError: it cannot be written
     """
-    descriptor = os.open(directory / ticket.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    descriptor = open_changing(directory / ticket.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
     try:
         os.utime(descriptor)
         _add_line(descriptor, {"held": os.fstat(descriptor).st_mtime})
