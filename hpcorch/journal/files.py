@@ -83,10 +83,10 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
 
 
 def undelegated(open_with: Callable[[int], int]) -> int:
-    """Open a file that other hosts write to, too, so that this host's death keeps none of them waiting.
+    """Open a file that other hosts may change or remove, so that this host's death keeps none of them waiting.
 
-    An NFS server delegates a file to the host that opens it, and lets writers wait until it has that back (RFC
-    8881, section 10.4): for a lease's time, 90 s, if that host has died. Linux asks for no delegation where a file
+    An NFS server delegates a file to the host that opens it, and lets those wait until it has that back (RFC 8881,
+    section 10.4): for a lease's time, 90 s, if that host has died. Linux asks for no delegation where a file
     is opened for direct access (measured with 6.1 over NFS 4.2; who opens one for writing is given one, too). Once
     it is open it is read and written like any other.
 
@@ -103,8 +103,8 @@ def undelegated(open_with: Callable[[int], int]) -> int:
     return descriptor
 
 
-def open_changing(path: Path | str, flags: int = 0, *, dir_fd: int | None = None) -> int:
-    """Open a file that other hosts write to, too; see :func:`undelegated`.
+def open_undelegated(path: Path | str, flags: int = 0, *, dir_fd: int | None = None) -> int:
+    """Open a file such that no server delegates it; see :func:`undelegated`.
 
     :param flags: more of them; for reading, if they do not say otherwise
     :raises OSError: as :func:`os.open`
@@ -112,10 +112,9 @@ def open_changing(path: Path | str, flags: int = 0, *, dir_fd: int | None = None
     return undelegated(lambda direct: os.open(path, _READING | direct | flags, dir_fd=dir_fd))
 
 
-def open_regular(path: Path, *, own: bool = False, within: Path | None = None, changing: bool = False) -> BinaryIO:
+def open_regular(path: Path, *, own: bool = False, within: Path | None = None) -> BinaryIO:
     """Open a file for reading that has to be a regular one: for a FIFO of its name one would wait without end.
 
-    :param changing: other hosts write to it: see :func:`open_changing`
     :param own: it has to be this user's, too, since what it says is executed
     :param within: the folder of another user's that it has to lie in; no link below that is followed
     :raises OSError: it cannot be opened, is no regular file, or lies elsewhere; or it is another user's, and nearly
@@ -124,9 +123,7 @@ def open_regular(path: Path, *, own: bool = False, within: Path | None = None, c
     """
 
     def opener(*_: object) -> int:
-        if within is not None:
-            return _open_within(path, within)
-        return open_changing(path) if changing else os.open(path, _READING)
+        return open_undelegated(path) if within is None else _open_within(path, within)
 
     # The file owns the descriptor from the start, so that a signal which raises in between closes it once.
     file = open(path, "rb", opener=opener)  # noqa: SIM115 - the caller closes it
@@ -164,7 +161,7 @@ def _open_within(path: Path, folder: Path) -> int:
             inner = os.open(one, _READING | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
             outer, descriptor = descriptor, inner
             os.close(outer)
-        return open_changing(name, os.O_NOFOLLOW, dir_fd=descriptor)
+        return open_undelegated(name, os.O_NOFOLLOW, dir_fd=descriptor)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             text = "there is a link on the way to it, and links of another user's are not followed"
@@ -213,7 +210,7 @@ def status_now(path: Path) -> os.stat_result:
 
     :raises OSError: it cannot be opened
     """
-    with open_regular(path, changing=True) as file:
+    with open_regular(path) as file:
         return os.fstat(file.fileno())
 
 

@@ -47,7 +47,7 @@ def read_segment(
     """
     events: list[Event] = []
     good = offset
-    with open_regular(path, changing=True) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         stop = size if until is None else min(until, size)
         file.seek(offset)
@@ -96,7 +96,7 @@ def creation_of(layout: SweepLayout) -> SweepCreated | None:
     :raises OSError: it cannot be read
     """
     try:
-        with open_regular(layout.control, changing=True) as file:
+        with open_regular(layout.control) as file:
             first = next(whole_lines(file), b"")
         fact = decode(first, sweep="", source=CONTROL_SOURCE).fact
     except (FileNotFoundError, NotADirectoryError, DamagedLineError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hpcorch.journal.access import open_new
-from hpcorch.journal.files import open_changing, sync_directory, write_all
+from hpcorch.journal.files import open_undelegated, sync_directory, write_all
 from hpcorch.journal.lines import encode
 from hpcorch.model import events
 from hpcorch.model.events import Fact
@@ -56,7 +56,7 @@ class JournalWriter:
             segment = read_segment(path, sweep="", source="", offset=offset)
         except FileNotFoundError:
             return cls.create(path)
-        descriptor = open_changing(path, os.O_WRONLY | os.O_APPEND)
+        descriptor = open_undelegated(path, os.O_WRONLY | os.O_APPEND)
         os.ftruncate(descriptor, segment.end)
         seq = segment.events[-1].seq + 1 if segment.events else seq
         return cls(descriptor, path, seq=seq, end=segment.end)
@@ -100,7 +100,7 @@ class JournalWriter:
             return False
 
     def _open_again(self) -> None:
-        descriptor = open_changing(self.path, os.O_WRONLY | os.O_APPEND)
+        descriptor = open_undelegated(self.path, os.O_WRONLY | os.O_APPEND)
         if not os.path.samestat(os.fstat(descriptor), self._file):
             os.close(descriptor)
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))

@@ -179,7 +179,7 @@ def _copied(path: Path, fresh: Path) -> bool:
         if before[0] is None:
             return False
         for source, target in ((path, fresh), (journal_of(path), journal_of(fresh))):
-            with suppress(FileNotFoundError), open_regular(source, changing=True) as file, _written(target) as copy:
+            with suppress(FileNotFoundError), open_regular(source) as file, _written(target) as copy:
                 shutil.copyfileobj(file, copy, tunables.READ_BYTES)
         if before == (_state(path), _state(journal_of(path))):
             return True
@@ -196,7 +196,7 @@ def _written(path: Path) -> Iterator[BinaryIO]:
 def _state(path: Path) -> tuple[int, int, int] | None:
     """What changes with a file's content; the server is asked, since the file is opened."""
     try:
-        with open_regular(path, changing=True) as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
     except FileNotFoundError:
         return None

@@ -17,7 +17,7 @@ from typing import Final
 
 from hpcorch import tunables
 from hpcorch.journal.access import open_new
-from hpcorch.journal.files import open_changing, server_time, write_all
+from hpcorch.journal.files import open_undelegated, server_time, write_all
 from hpcorch.journal.lock.holder import LENGTH, Content, Holder, LockState, content_of
 
 _FULL_OR_FOREIGN: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
@@ -69,7 +69,7 @@ class LockFiles:
     def is_wanted(self) -> bool:
         """Whether somebody has waited for long; asks the server, since it opens the file."""
         try:
-            os.close(open_changing(self._wanted, os.O_NOFOLLOW))
+            os.close(open_undelegated(self._wanted, os.O_NOFOLLOW))
         except OSError:
             return False
         return True
@@ -94,7 +94,7 @@ class LockFiles:
         :raises FileNotFoundError: it is gone
         """
         with _stale_is_gone():
-            descriptor = open_changing(self.file(number), os.O_NOFOLLOW)
+            descriptor = open_undelegated(self.file(number), os.O_NOFOLLOW)
             try:
                 return Content.parse(os.read(descriptor, 2 * LENGTH)), os.fstat(descriptor).st_mtime
             finally:
@@ -128,7 +128,7 @@ class LockFiles:
         :raises FileNotFoundError: it is gone
         """
         with _stale_is_gone():
-            descriptor = open_changing(self.file(number), os.O_WRONLY | os.O_NOFOLLOW)
+            descriptor = open_undelegated(self.file(number), os.O_WRONLY | os.O_NOFOLLOW)
             try:
                 os.pwrite(descriptor, content, 0)
             finally:

@@ -117,7 +117,7 @@ def version_in(path: Path) -> int | None:
 
     :raises OSError: it is not there, or cannot be read
     """
-    with open_regular(path, changing=True) as file:
+    with open_regular(path) as file:
         head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         return None

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from hpcorch.journal.files import open_changing, open_regular, write_all
+from hpcorch.journal.files import open_regular, open_undelegated, write_all
 from hpcorch.resources.leases.tickets import Ticket, removable
 
 # The directory says who may look. Nobody but its owner needs to write a ticket: to remove one takes the directory.
@@ -46,7 +46,7 @@ def note_held(directory: Path, ticket: Ticket) -> None:
 
     :raises OSError: it cannot be written
     """
-    descriptor = open_changing(directory / ticket.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    descriptor = open_undelegated(directory / ticket.name, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
     try:
         os.utime(descriptor)
         _add_line(descriptor, {"held": os.fstat(descriptor).st_mtime})
@@ -107,7 +107,7 @@ def is_gone(directory: Path, ticket: Ticket, now: float) -> bool:
 def _asked_anew(path: Path) -> float:
     """The time of a file's last change. An NFS client may answer a stat from memory, but asks before it opens."""
     try:
-        descriptor = open_changing(path, os.O_NOFOLLOW)
+        descriptor = open_undelegated(path, os.O_NOFOLLOW)
     except PermissionError:
         return path.lstat().st_mtime
     try:

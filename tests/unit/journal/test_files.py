@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from hpcorch.errors import DriftError, RecordError
-from hpcorch.journal.files import open_changing, open_regular, read_regular
+from hpcorch.journal.files import open_regular, open_undelegated, read_regular
 from hpcorch.journal.manifest import digest
 from hpcorch.ledger.schema.delegations import give_back
 from hpcorch.runtime.checkpoint.file import digest_of
@@ -82,7 +82,7 @@ def test_a_file_that_other_hosts_write_is_read_on_every_file_system(tmp_path, fo
     with TemporaryDirectory(dir=folder or tmp_path) as made:
         path = Path(made) / "journal"
         path.write_bytes(b"content")
-        descriptor = open_changing(path)
+        descriptor = open_undelegated(path)
         try:
             assert os.read(descriptor, 3) == b"con"  # no alignment is asked for, as for direct access
         finally:

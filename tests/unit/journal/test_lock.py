@@ -252,14 +252,14 @@ def test_a_file_that_a_file_system_says_is_gone_is_looked_for_again(
 ) -> None:
     leave(path, 3, ELSEWHERE)
     looks = iter(range(4))
-    opened = files.open_changing
+    opened = files.open_undelegated
 
     def late(path: Path, flags: int) -> int:
         if next(looks, None) is not None:
             raise OSError(number, os.strerror(number), str(path))
         return opened(path, flags)
 
-    monkeypatch.setattr(files, "open_changing", late)
+    monkeypatch.setattr(files, "open_undelegated", late)
     with signs_of_life(path, 3), pytest.raises(UnavailableError, match="on far"), exclusive(path, wait_s=1):
         pass
     assert numbers(path) == [3]
