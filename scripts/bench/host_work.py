@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from synthetic import control, journals, segment
 
@@ -20,7 +21,7 @@ from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model.events import ControlRequested
 
 RUNS = 10  # of a sweep that is stored
-LAUNCH_EACH = 24  # turns; in emulated guests one takes a minute
+LAUNCH_EACH = 24  # turns; in an emulated guest one takes a minute
 
 
 def work(name: str, folder: Path) -> None:
@@ -59,18 +60,35 @@ def _launch(folder: Path, sweep: str) -> None:
     """A sweep of two runs, of which one fails at first, and a retry of it."""
     directory = folder / "launched" / sweep
     argv = ["program.py", "-m", "hydra/launcher=hpcorch_local", f"hydra.sweep.dir={directory}", "+x=1,2"]
-    launched = subprocess.run([sys.executable, *argv], cwd=folder, capture_output=True, text=True, check=False)
+    _, said = _executed(folder, [sys.executable, *argv])
     made = owner(SweepLayout(directory))
     if made is None:
-        _say("failed", launched.stderr.strip().replace("\n", " ")[-300:])
+        _say("failed", said)
         return
     _say("begun", made)
-    retry = [str(Path(sys.executable).with_name("hpcorch")), "retry", made]
-    done = subprocess.run(retry, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
+    code, said = _executed(folder, [str(Path(sys.executable).with_name("hpcorch")), "retry", made])
+    if code == 0:
         _say("launched", made)
     else:
-        _say("failed", (done.stdout + done.stderr).strip().replace("\n", " ")[-300:])
+        _say("failed", said)
+
+
+def _executed(folder: Path, command: list[str]) -> tuple[int, str]:
+    """The exit code of a command and the end of what it says.
+
+    In an emulated guest it takes a minute, but each new number of the ledger's lock shows that it goes on.
+    """
+    with TemporaryFile("w+") as output:
+        program = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        seen = ""
+        while program.poll() is None:
+            time.sleep(1)
+            numbers = sorted(path.name for path in (folder / ".hpcorch").glob("ledger.db.lock.*"))
+            if numbers and numbers[-1] != seen:
+                seen = numbers[-1]
+                _say("works", seen)
+        output.seek(0)
+        return program.returncode, output.read().strip().replace("\n", " ")[-300:]
 
 
 def _say(kind: str, text: str) -> None:
