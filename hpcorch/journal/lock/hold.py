@@ -118,12 +118,14 @@ class Hold:
         :raises UnavailableError: another holder kept it
         """
         _TOKENS.add(self.holder.token)
-        since, pause_s = steady(), tunables.LOCK_FIRST_POLL_S
+        waited_s, pause_s, looked = 0.0, tunables.LOCK_FIRST_POLL_S, steady()
         watch, wanted = Watch(self._files, _TOKENS), self._files.is_wanted()
         if wanted and wait_s > 0:  # who has waited goes first
             time.sleep(2 * tunables.LOCK_POLL_S)
         while not self._try(watch):
-            waited_s = steady() - since
+            # If this process stood still, or the server did, the watch has begun anew, and it needs its time.
+            now = steady()
+            waited_s, looked = waited_s + min(now - looked, tunables.LOCK_LEASE_S / 6), now
             if waited_s >= wait_s and not watch.is_suspicious:
                 raise UnavailableError(self._refusal(watch, wait_s))
             if waited_s >= tunables.LOCK_WANTED_S:

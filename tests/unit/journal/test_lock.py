@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.lock import Hold, LockLostError, exclusive, files
+from hpcorch.journal.lock import Hold, LockLostError, exclusive, files, hold, watch
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
 from tests.support import processes
@@ -244,6 +244,25 @@ def test_a_look_at_an_old_listing_takes_nothing(path: Path, monkeypatch: pytest.
     with signs_of_life(path, 9), pytest.raises(UnavailableError), exclusive(path, wait_s=0.5):
         pass
     assert numbers(path) == [9]
+
+
+def test_who_stood_still_while_it_waited_still_takes_over_from_the_dead(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(path, 3, ELSEWHERE)
+    steps = iter([0.0] * 5 + [100.0])
+    gone_s = 0.0
+
+    def now() -> float:
+        nonlocal gone_s
+        gone_s += next(steps, 0.0)
+        return time.monotonic() + gone_s
+
+    for module in (hold, watch):
+        monkeypatch.setattr(module, "steady", now)
+    with exclusive(path, wait_s=5) as taken:
+        assert taken.took_over
+    assert gone_s > 5
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE])
