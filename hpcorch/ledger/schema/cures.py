@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from shlex import quote
 
@@ -31,6 +32,8 @@ def permission(path: Path) -> str:
             f"it is {whose}'s: ask {whose} to share the project with a group that you are in, by `hpcorch init"
             " --group NAME` there, or name a ledger of your own with --ledger"
         )
+    if os.access(path.parent, os.R_OK | os.W_OK | os.X_OK) and os.access(path, os.R_OK | os.W_OK):
+        return "its file system has failed, or did not answer: see that it is mounted read-write, and try again"
     return (
         f"if it is yours, `chmod u+rwx {folder} && chmod u+rw {there}` lets you write it; else see that its file"
         " system is mounted read-write and answers"

@@ -80,3 +80,11 @@ def test_errors_of_sqlite_name_the_ledger_and_a_likely_cause(
         raise error
     assert "/project/.hpcorch/ledger.db" in str(raised.value)
     assert raised.value.__cause__ is error
+
+
+def test_no_permission_is_asked_for_where_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").touch()
+    with pytest.raises(UnavailableError) as raised, translated(tmp_path / "ledger.db"):
+        raise sqlite3.OperationalError("unable to open database file")
+    assert "did not answer" in str(raised.value)
+    assert "chmod" not in str(raised.value)
