@@ -66,7 +66,7 @@ def no_version_of_hydra_chosen() -> Iterator[None]:
     """Which version Hydra behaves as is a setting of the process, and a test's choice is none of the next one's."""
     yield
     if (hydra := sys.modules.get("hydra.version")) is not None:
-        hydra.VersionBase.instance().version_base = hydra._UNSPECIFIED_
+        hydra.VersionBase.instance().__init__()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,9 +16,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import Overrides
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from hydra.plugins.sweeper import Sweeper
 
 from hpcorch.errors import HpcorchError, UsageError
@@ -32,8 +33,6 @@ from hpcorch.runtime.program.main_classes import dumped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.config_repository import CachingConfigRepository
     from hydra.core.override_parser.types import Override
     from hydra.types import HydraContext
     from omegaconf import DictConfig
@@ -112,7 +111,7 @@ class Composer:
         :raises hpcorch.errors.UsageError: an interpolation cannot be resolved at submission, the output
             directory depends on something late, the configuration cannot be pickled, or chooses another launcher
         """
-        parsed = [self._understand(text) for text in overrides]
+        parsed = self._understood(overrides)
         shared = self._shared_base(parsed)
         if shared is not None:
             scratch, effects = shared
@@ -125,7 +124,7 @@ class Composer:
         :raises hydra.errors.HydraException: Hydra cannot compose it; its own error
         :raises hpcorch.errors.UsageError: the configuration cannot be pickled, or chooses another launcher
         """
-        return self._shared_base([self._understand(text) for text in overrides]) is not None
+        return self._shared_base(self._understood(overrides)) is not None
 
     def load(self, overrides: Sequence[str]) -> DictConfig | None:
         """What ``load_sweep_config(master, overrides)`` returns, made from a shared base.
@@ -134,7 +133,7 @@ class Composer:
         :raises hydra.errors.HydraException: Hydra cannot compose it; its own error
         :raises hpcorch.errors.UsageError: the configuration cannot be pickled, or chooses another launcher
         """
-        parsed = [self._understand(text) for text in overrides]
+        parsed = self._understood(overrides)
         shared = self._shared_base(parsed)
         return None if shared is None else shared[0].load(parsed, self._master)
 
@@ -163,6 +162,13 @@ class Composer:
         )
         self._bases.append(base)
         return Scratch(base, config, self._master)
+
+    def _understood(self, overrides: Sequence[str]) -> list[Parsed]:
+        try:
+            return [self._understand(text) for text in overrides]
+        except OverrideParseException:
+            self._loader.load_sweep_config(self._master, list(overrides))  # its error says which of them it is
+            raise
 
     def _understand(self, text: str) -> Parsed:
         known = self._parsed.get(text)
@@ -196,9 +202,9 @@ class Composer:
 def _repository(loader: ConfigLoaderImpl, master: DictConfig) -> CachingConfigRepository:
     """The configurations that the sweep may select from."""
     given = plain(master.hydra.overrides.hydra)  # unresolved: they may name what only a run has
-    _, repository = loader._parse_overrides_and_create_caching_repo(  # noqa: SLF001
-        master.hydra.job.config_name, given
-    )
+    parsed = OverridesParser.create().parse_overrides(given)
+    repository = CachingConfigRepository(loader.repository)
+    loader._process_config_searchpath(master.hydra.job.config_name, parsed, repository)  # noqa: SLF001
     return repository
 
 
@@ -212,7 +218,7 @@ def _is_orderly(parsed: Sequence[Parsed]) -> bool:
         values_began = values_began or item.is_value
         if values_began and item.is_config and not item.is_value:
             return False
-        if item.override.key_or_group == "hydra.searchpath":
+        if item.is_hydra and "searchpath" in item.override.key_or_group:
             return False
     return True
 

@@ -102,6 +102,8 @@ def root_of(config: DictConfig, override: Override) -> Path:
     for depth, key in enumerate(keys, start=1):
         content = raw(node)
         if not isinstance(node, DictConfig) or not isinstance(content, dict) or not _has_text_keys(node):
+            if depth == 1:
+                raise UnprovableError(override.input_line)
             _require_no_interpolation(node, override)
             return keys[: depth - 1]
         if key not in content:
@@ -113,7 +115,8 @@ def root_of(config: DictConfig, override: Override) -> Path:
 
 
 def _has_text_keys(node: DictConfig) -> bool:
-    return vars(node)["_metadata"].key_type in (Any, str)
+    """Whether a key stands for itself: OmegaConf 2.4 takes the text of one for another that is a number."""
+    return vars(node)["_metadata"].key_type in (Any, str) and all(type(key) is str for key in raw(node))
 
 
 def _reads_no_interpolation(override: Override, node: Node) -> bool:
@@ -123,7 +126,7 @@ def _reads_no_interpolation(override: Override, node: Node) -> bool:
         if OmegaConf.is_interpolation(node) or "${" in (override.input_line or ""):
             return False
         if override.is_delete():
-            return value is None
+            return override.value_type is None  # a value is compared with what is there
         return isinstance(value, dict) and _merges_blindly(value, node)
     return not (override.is_delete() or override.is_add() or isinstance(value, (dict, list)))
 

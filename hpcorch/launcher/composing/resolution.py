@@ -6,20 +6,19 @@ calls whose arguments are literals: those are taken apart once (:func:`steps`) a
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from omegaconf import MISSING, AnyNode, Node, OmegaConf, ValueNode
+from omegaconf import MISSING, AnyNode, Container, Node, OmegaConf, ValueNode
 from omegaconf.grammar_visitor import GrammarVisitor
 
 from hpcorch.launcher.composing.interpolation import analyse
 from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN, raw
 
 if TYPE_CHECKING:
-    from omegaconf import Container
-
     from hpcorch.launcher.composing.interpolation import Expression
 
 _ABSOLUTE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -86,6 +85,8 @@ def resolved(expression: Expression) -> Any:
     node = expression.node
     if isinstance(node, ValueNode) and not isinstance(node, AnyNode):
         return node.validate_and_convert(value)
+    if isinstance(node, Container) and node._has_ref_type():  # noqa: SLF001 - no public way to ask
+        copy.deepcopy(node)._set_value(value)  # noqa: SLF001 - raises if the type is wrong, as OmegaConf 2.4 does
     return value
 
 

@@ -16,7 +16,14 @@ from hpcorch.launcher.composing.interpolation import LATE, Expression, at_submis
 from hpcorch.launcher.composing.own_keys import own_keys
 from hpcorch.model.parameters import as_composed
 from hpcorch.model.values import patched
-from hpcorch.runtime.program.configuration import digest, override_dirname, plain, raw, rebuild
+from hpcorch.runtime.program.configuration import (
+    IS_HYDRA_1_3,
+    digest,
+    override_dirname,
+    plain,
+    raw,
+    rebuild,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,6 +98,8 @@ class Scratch:
             one.apply()
         try:
             frozen, output_dir, launcher = self._frozen(self._present(effects, dirname))
+            if not IS_HYDRA_1_3 and "${" not in dirname:  # there the node is a call, whose value this is
+                frozen["hydra.job.override_dirname"] = dirname
         finally:
             for one in reversed(effects):
                 one.undo()
@@ -118,7 +127,7 @@ class Scratch:
             self.base.pickle,
             overrides=[item.text for item in task if item.is_value],
             task_overrides=[item.text for item in task],
-            override_dirname=self._dirname(task),
+            override_dirname=self._dirname(task) if IS_HYDRA_1_3 else self._written_dirname,
             frozen={},
             job_num=MISSING,
             job_id=MISSING,

@@ -26,29 +26,38 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import Container
 
+#: Hydra 1.4, and OmegaConf 2.4, which it needs, have other ways for some things.
+IS_HYDRA_1_3: Final = hydra.__version__.startswith("1.3.")
 #: Whether our shortcuts through Hydra and OmegaConf are shown to equal them: only then may they be taken.
-SHORTCUTS_PROVEN: Final = hydra.__version__.startswith("1.3.")
+SHORTCUTS_PROVEN: Final = IS_HYDRA_1_3 or hydra.__version__.startswith("1.4.0")
 
 #: What OmegaConf 2.3 calls new is deprecated in 2.4, whose ``register_resolver`` is another function in 2.3.
 register_resolver: Final[Callable[..., None]] = (
-    OmegaConf.register_new_resolver if SHORTCUTS_PROVEN else OmegaConf.register_resolver
+    OmegaConf.register_new_resolver if IS_HYDRA_1_3 else OmegaConf.register_resolver
 )
 
 
 def override_dirname(written: Any, overrides: Sequence[Override], naming: Mapping[str, Any]) -> str:
     """What a run's ``hydra.job.override_dirname`` is, interpolations unresolved.
 
-    Hydra 1.3 stores the name when it composes; from 1.4 on the node is a call that makes it when it is read.
+    Hydra 1.3 stores the name when it composes; from 1.4 on the node is a call that makes it when it is read, for
+    which it parses all overrides again.
 
     :param written: the node's value in the composed configuration
     :param overrides: all of the run's but those of Hydra's own node
     :param naming: ``hydra.job.config.override_dirname``
     """
-    if not SHORTCUTS_PROVEN:
-        return str(written)
-    from hydra._internal.config_loader_impl import get_overrides_dirname
+    if IS_HYDRA_1_3:
+        from hydra._internal.config_loader_impl import get_overrides_dirname
 
-    return get_overrides_dirname(overrides=list(overrides), **naming)
+        return get_overrides_dirname(overrides=list(overrides), **naming)
+    lines = sorted(str(one.input_line) for one in overrides if one.key_or_group not in naming["exclude_keys"])
+    is_usual = written == "${hydra_override_dirname:}" and all(
+        type(naming[key]) is str for key in ("kv_sep", "item_sep")
+    )
+    if not is_usual or any("${" in part for part in (*lines, naming["kv_sep"], naming["item_sep"])):
+        return str(written)
+    return str(naming["item_sep"].join(line.replace("=", naming["kv_sep"]) for line in lines))
 
 
 def raw(node: Node) -> Any:

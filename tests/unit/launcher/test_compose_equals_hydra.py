@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from hpcorch.errors import UsageError
 from hpcorch.launcher.composing.compose import ComposerLoader
 from hpcorch.model.values import patched
-from hpcorch.runtime.program.configuration import digest, fix, raw, task_plain
 from tests.support.composing import Sweep, anatomy, rebuilt, resolvers
+from tests.support.composing_equality import assert_composed_as_by_hydra, outcome
 
 # Hydra itself takes most of the time; `scripts/test all` asks for more.
 EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "8"))
@@ -182,13 +179,6 @@ def sweep():
         yield Sweep()
 
 
-def outcome(compose, *args):
-    try:
-        return compose(*args), None
-    except Exception as error:  # noqa: BLE001 - whatever Hydra raises is the expectation
-        return None, error
-
-
 @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(overrides=runs())
 @example(overrides=["model=cnn", "model.pooling.size=3", "model.pooling={kind:avg}", "seed=4"])
@@ -198,23 +188,7 @@ def outcome(compose, *args):
 @example(overrides=["hydra.verbose=true", "seed=3"])
 @example(overrides=["seed=3", "hydra.verbose=true"])
 def test_composed_and_rebuilt_run_equals_hydras_own(sweep, overrides):
-    expected, refusal = outcome(sweep.reference, overrides)
-    run, error = outcome(sweep.composer.compose, overrides, 4)
-    if refusal is not None:
-        assert type(error) is type(refusal)
-        assert str(error) == str(refusal)
-        return
-    if isinstance(error, UsageError):
-        assert_hydra_fails_to_resolve(expected)
-        return
-    assert error is None
-    node = rebuilt(run)
-    for path, value in run.frozen.items():
-        fix(expected, path, value)
-    assert anatomy(node) == anatomy(expected)
-    plain = task_plain(node)
-    assert plain == patched(run.base.config, run.changes)
-    assert digest(plain) == run.config_digest
+    assert_composed_as_by_hydra(sweep, overrides)
 
 
 @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -242,19 +216,6 @@ def test_what_a_sweeper_refuses_is_what_hydra_refuses(sweep, overrides):
     _, refusal = outcome(sweep.loader.load_sweep_config, sweep.master, overrides)
     _, error = outcome(sweep.checker().validate_batch_is_legal, [overrides])
     assert (type(error), str(error)) == (type(refusal), str(refusal))
-
-
-def assert_hydra_fails_to_resolve(config):
-    """The run could not have read its whole configuration, or made its directory, under Hydra either."""
-    with pytest.raises((OmegaConfBaseException, HydraException)):
-        read_all(config)
-
-
-def read_all(config):
-    for key in raw(config):
-        if key != "hydra" and not OmegaConf.is_missing(config, key):
-            OmegaConf.to_container(OmegaConf.create({"value": config[key]}), resolve=True)
-    OmegaConf.to_container(config.hydra.sweep, resolve=True)
 
 
 @settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -161,6 +161,7 @@ class Declared:
 def test_a_parameter_is_recorded_as_its_declared_type_has_made_it(tmp_path, monkeypatch, way):
     if way != "fast":
         monkeypatch.setattr(compose, "SHORTCUTS_PROVEN", False)
+    monkeypatch.setattr(ConfigStore.instance(), "repo", dict(ConfigStore.instance().repo))
     ConfigStore.instance().store("typed_values", {"typed": Declared})
     (tmp_path / "config.yaml").write_text(
         "defaults: [typed_values, _self_]\nfree: 1.0\nitems: [1, 2]\nmap: {a: 1, b: 2}\n"
