@@ -1,8 +1,9 @@
-"""The launchers' keys as Hydra's configurations, made of :mod:`hpcorch.model.keys.launch_keys`.
+"""The keys of launchers and sweeper as Hydra's configurations.
 
-The keys of hydra-submitit-launcher (1.2 and 1.4-dev) keep their names and meanings, so that changing one word
-migrates a project. Defaults differ where the old one costs the user something: standard error goes into the
-same log (one file a run instead of two), and logs lie beside the journals unless ``submitit_folder`` says where.
+Those of launchers are made of :mod:`hpcorch.model.keys.launch_keys`. The keys of hydra-submitit-launcher (1.2 and
+1.4-dev) keep their names and meanings, so that changing one word migrates a project. Defaults differ where the old
+one costs the user something: standard error goes into the same log (one file a run instead of two), and logs lie
+beside the journals unless ``submitit_folder`` says where.
 
 They are OmegaConf's own typed nodes, without a class of ours, so that a job reads them back without this module.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, StringNode
 
+from hpcorch.launcher.sweeping.sweep_keys import DEFAULTS as SWEEPER_DEFAULTS
 from hpcorch.model.keys.fields import Heeds, Key
 from hpcorch.model.keys.kinds import Form
 from hpcorch.model.keys.launch_keys import KEYS, LaunchKeys, names
@@ -36,6 +38,11 @@ def slurm_configuration() -> DictConfig:
 def local_configuration() -> DictConfig:
     """``hydra/launcher=hpcorch_local``: Slurm's keys, too, so that a project's configuration serves both."""
     return _configuration("LocalLauncher", {name: KEYS[name].local for name in HEEDED_ON_SLURM | HEEDED_LOCALLY})
+
+
+def sweeper_configuration() -> DictConfig:
+    """``hydra/sweeper=hpcorch``, whose keys :mod:`hpcorch.launcher.sweeping.sweep_keys` explains."""
+    return DictConfig({"_target_": "hydra_plugins.hpcorch_launcher.Sweeper"} | SWEEPER_DEFAULTS)
 
 
 def _configuration(launcher: str, defaults: dict[str, Any]) -> DictConfig:

@@ -14,14 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.launcher import Launcher
 
 from hpcorch.errors import HpcorchError
 from hpcorch.launcher.errors import LaunchError
 from hpcorch.model.states import Backend
-from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN
-from hpcorch.runtime.run.resolver import register_resolver
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LISTED_RUNS = 20
-_GROUP = "hydra/launcher"
-_CONFIGURATIONS = {"hpcorch_slurm": "slurm_configuration", "hpcorch_local": "local_configuration"}
 
 
 class SweepLauncher(Launcher):
@@ -62,7 +57,7 @@ class SweepLauncher(Launcher):
             sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.compose import install_composer
-        from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
+        from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS, Launching
 
         self.keys = _keys(self._params)
         hydra_context, composer = install_composer(hydra_context, _loader(hydra_context), config)
@@ -79,7 +74,7 @@ class SweepLauncher(Launcher):
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
         for key, asked in (("detach", self.keys.detach), ("dry_run", self.keys.dry_run)):
-            if asked and sweeper != BASIC_SWEEPER:
+            if asked and sweeper not in PLANNING_SWEEPERS:
                 raise LaunchError(
                     f"hydra.launcher.{key}=true returns before there are results, but the sweeper {sweeper} needs"
                     f" every result to choose the next runs: leave {key} out, and start the program inside tmux or"
@@ -242,31 +237,3 @@ class LocalSweepLauncher(SweepLauncher):
 
         sys.stdout.write(f"# {counted(len(launch.due), 'run')} on this machine; nothing is started\n")
         return sweep.handles(launch)
-
-
-class _Keys:
-    """Stands for a launcher's keys until a program chooses the launcher: Hydra copies a node before it composes."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
-        return _configuration(self._name)
-
-
-def _configuration(name: str) -> DictConfig:
-    from hpcorch.launcher import config
-
-    made: DictConfig = getattr(config, name)()
-    return made
-
-
-def register() -> None:
-    """Make both launchers known to Hydra, and ``${hpcorch:...}`` to OmegaConf. Can be repeated."""
-    store = ConfigStore.instance()
-    for launcher, name in _CONFIGURATIONS.items():
-        node = {} if SHORTCUTS_PROVEN else _configuration(name)
-        store.store(group=_GROUP, name=launcher, node=node, provider="hpcorch")
-        if SHORTCUTS_PROVEN:
-            store.repo["hydra"]["launcher"][f"{launcher}.yaml"].node = _Keys(name)
-    register_resolver()

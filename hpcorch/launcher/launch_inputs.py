@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+#: Sweepers that know all runs from the start. Others may need results to choose more.
+PLANNING_SWEEPERS = (
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.hpcorch_launcher.Sweeper",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

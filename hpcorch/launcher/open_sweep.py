@@ -25,7 +25,7 @@ from hpcorch.journal.project_search import default_ledger
 from hpcorch.launcher.composing.compose import Composer
 from hpcorch.launcher.composing.lengths import check_run_directories
 from hpcorch.launcher.composing.plan import Planner, manifest_bases
-from hpcorch.launcher.launch_inputs import BASIC_SWEEPER, Launching
+from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS, Launching
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.reuse_report import reuse_told
@@ -269,12 +269,12 @@ class OpenSweep:
     def may_launch_more(self) -> bool:
         """Whether the sweeper may launch again after a launch is over."""
         sweeper = self.config.hydra.sweeper
-        return str(sweeper._target_) != BASIC_SWEEPER or bool(sweeper.get("max_batch_size"))
+        return str(sweeper._target_) not in PLANNING_SWEEPERS or bool(sweeper.get("max_batch_size"))
 
     def _launch_hint(self) -> str:
         """Hydra's basic sweeper stops at the first launch that has a failed run, which no launcher can prevent."""
         sweeper = self.config.hydra.sweeper
-        if str(sweeper._target_) != BASIC_SWEEPER or not sweeper.get("max_batch_size"):
+        if str(sweeper._target_) not in PLANNING_SWEEPERS or not sweeper.get("max_batch_size"):
             return ""
         return (
             "\nHydra's basic sweeper launches no further launch after one with a failed run: leave out"

@@ -1,10 +1,12 @@
 """The module that Hydra's plugin scanner finds; everything else is in :mod:`hpcorch.launcher`.
 
 The scanner executes this module before it is in ``sys.modules``, and again if it was imported earlier, so it
-holds nothing that minds: two names, and a registration that can be repeated.
+holds nothing that minds: three names, and a registration that can be repeated.
 """
 
-from hpcorch.launcher.launch import LocalSweepLauncher, SlurmSweepLauncher, register
+from hpcorch.launcher.launch import LocalSweepLauncher, SlurmSweepLauncher
+from hpcorch.launcher.registration import register
+from hpcorch.launcher.sweeper import GridSweeper
 
 register()
 
@@ -15,3 +17,7 @@ class SlurmLauncher(SlurmSweepLauncher):
 
 class LocalLauncher(LocalSweepLauncher):
     """``hydra/launcher=hpcorch_local``."""
+
+
+class Sweeper(GridSweeper):
+    """``hydra/sweeper=hpcorch``."""

@@ -43,13 +43,22 @@ class Condition:
         Of numbers any relation may hold. A parameter equals a value of its type only: ``1`` is no ``1.0``, and
         ``true`` no ``1``. Other numbers are equal as numbers, and everything else as text.
         """
+        if self.key in run.params:
+            return self.is_met_by(run.params[self.key])
         found = value_of(run, self.key)
         if self.relation in _ORDERED:
-            mine, wanted = number_of(found), number_of(self.value)
-            return mine is not None and wanted is not None and _ORDERED[self.relation](mine, wanted)
-        if self.key in run.params:
-            return self._is(_equals(found, self.value))
+            return self._is_in_order(found)
         return found is not None and self._is(_equals_as_number(found, self.value))
+
+    def is_met_by(self, value: Any) -> bool:
+        """Whether a parameter with this value, in plain form, is like that."""
+        if self.relation in _ORDERED:
+            return self._is_in_order(value)
+        return self._is(_equals(value, self.value))
+
+    def _is_in_order(self, found: Any) -> bool:
+        mine, wanted = number_of(found), number_of(self.value)
+        return mine is not None and wanted is not None and _ORDERED[self.relation](mine, wanted)
 
     def _is(self, equal: bool) -> bool:  # noqa: FBT001
         return equal is (self.relation != "!=")

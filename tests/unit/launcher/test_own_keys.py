@@ -9,10 +9,11 @@ import pytest
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun
-from hpcorch.launcher.launch import register
+from hpcorch.launcher.registration import register
 from hpcorch.launcher.site import check_of_the_launch, settle_here
 from hpcorch.model.keys.launch_keys import KEYS, OF_THE_LAUNCH, LaunchKeys
 from hpcorch.model.states import Backend
+from hpcorch.runtime.program.configuration import IS_HYDRA_1_3
 from hpcorch.services.local.options import local_request
 from tests.support.composing import Sweep, resolvers
 
@@ -27,6 +28,7 @@ EXPERIMENTS = {
     "again": "defaults: [{override /hydra/launcher: hpcorch_slurm}]",
 }
 CONFIG = "defaults: [{override hydra/launcher: hpcorch_slurm}, _self_]\nx: 1\n"
+swept = pytest.mark.skipif(not IS_HYDRA_1_3, reason="Hydra 1.4 refuses what is swept to set the launcher's keys")
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
+@swept
 @pytest.mark.parametrize(
     ("experiment", "own"),
     [
@@ -66,6 +69,7 @@ def test_the_command_line_wins_over_a_swept_experiment_and_is_no_runs_own(folder
     assert sweep.composer.compose(["+experiment=small"], 0).launcher == {}
 
 
+@swept
 def test_an_experiment_that_chooses_another_launcher_is_refused_with_a_sentence(folder):
     (folder / "config.yaml").write_text("defaults: [{experiment: again}, _self_]\n")
     with pytest.raises(UsageError) as refused:

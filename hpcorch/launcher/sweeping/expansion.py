@@ -1,0 +1,143 @@
+"""From what was typed and the sweeper's keys to the runs: one list of overrides each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from hpcorch.errors import UsageError
+from hpcorch.launcher.sweeping.choices import Axis, Choice, axes_of, choice, texts_of
+from hpcorch.launcher.sweeping.grid import Product, Space, in_random_order
+from hpcorch.launcher.sweeping.runs_file import rows
+from hpcorch.launcher.sweeping.sweep_keys import SweepKeys
+from hpcorch.quick_dataclasses import dataclass
+from hpcorch.services.selection.conditions import Condition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """The runs of a sweep.
+
+    :param runs: the overrides of each, in order, no two of which mean the same
+    :param excluded: how many combinations were left out by a condition, of those that were looked at
+    :param repeated: how many were left out because there was the same before, of those that were looked at
+    """
+
+    runs: Sequence[list[str]]
+    excluded: int
+    repeated: int
+
+
+def expand(overrides: Sequence[Override], keys: SweepKeys, parser: OverridesParser, cwd: Path) -> Expansion:
+    """The runs of a sweep over ``overrides``.
+
+    :param overrides: of the command line and of ``hydra.sweeper.params``
+    :param cwd: what a relative path of a file starts from
+    :raises UsageError: the keys do not go together, or no run is left
+    :raises hydra.errors.HydraException: Hydra cannot read an override
+    """
+    typed = axes_of(overrides, parser)
+    grids = [axes_of(parser.parse_overrides(texts_of(grid)), parser) for grid in keys.grids]
+    table = _table(keys.runs, parser, cwd)
+    _check_keys_apart(typed, grids, table)
+    space = Space(products=tuple(_product(typed, grid, table, keys.zip) for grid in grids or [{}]))
+    _check_names(space, keys)
+    runs, excluded, repeated = _chosen(space, keys)
+    if not runs:
+        raise UsageError(f"hydra.sweeper.exclude leaves none of the {excluded} runs: exclude less")
+    return Expansion(runs=runs, excluded=excluded, repeated=repeated)
+
+
+def _table(path: str | None, parser: OverridesParser, cwd: Path) -> Axis:
+    if path is None:
+        return ()
+    return tuple(tuple(choice(text, parser) for text in row) for row in rows(cwd / Path(path).expanduser()))
+
+
+def _check_keys_apart(typed: Mapping[str, Axis], grids: Sequence[Mapping[str, Axis]], table: Axis) -> None:
+    in_grids = set(chain.from_iterable(grids))
+    in_table = {one.name for row in table for one in row}
+    for there, names in (("grids", in_grids), ("runs", in_table)):
+        if both := sorted(names & typed.keys()):
+            raise UsageError(
+                f"hydra.sweeper.{there} sets {both[0]}, which the command line or hydra.sweeper.params sets, too:"
+                " leave it out in one of the two"
+            )
+    if both := sorted(in_grids & in_table):
+        raise UsageError(
+            f"both hydra.sweeper.grids and hydra.sweeper.runs set {both[0]}: leave it out in one of the two"
+        )
+
+
+def _product(
+    typed: Mapping[str, Axis], grid: Mapping[str, Axis], table: Axis, groups: Iterable[Sequence[str]]
+) -> Product:
+    """What is typed, for each line of the file and each combination of the grid."""
+    axes = {**grid, **typed}
+    for group in groups:
+        named = {name: axes[name] for name in group if name in axes}
+        if named:
+            first, *rest = named
+            axes[first] = _zipped(named)
+            axes = {name: axis for name, axis in axes.items() if name not in rest}
+    return Product(axes=((table,) if table else ()) + tuple(axes.values()))
+
+
+def _zipped(axes: Mapping[str, Axis]) -> Axis:
+    if len({len(axis) for axis in axes.values()}) > 1:
+        counts = ", ".join(f"{name} has {len(axis)}" for name, axis in axes.items())
+        raise UsageError(f"hydra.sweeper.zip takes values together, first with first, but {counts}")
+    return tuple(tuple(chain.from_iterable(together)) for together in zip(*axes.values(), strict=True))
+
+
+def _check_names(space: Space, keys: SweepKeys) -> None:
+    """Refuse a name in ``zip`` or ``exclude`` that no run sets."""
+    known = dict.fromkeys(
+        one.name for product in space.products for axis in product.axes for row in axis for one in row
+    )
+    named = [("zip", name) for group in keys.zip for name in group]
+    named += [("exclude", condition.key) for group in keys.exclude for condition in group]
+    for key, name in named:
+        if name not in known:
+            raise UsageError(
+                f"hydra.sweeper.{key} names {name}, which this sweep does not set; it sets {', '.join(known)}"
+            )
+
+
+def _chosen(space: Space, keys: SweepKeys) -> tuple[list[list[str]], int, int]:
+    """The runs, and how many were excluded and repeated."""
+    chosen: dict[int, list[str]] = {}
+    seen: set[frozenset[str]] = set()
+    excluded = repeated = 0
+    for index in _indexes(space, keys):
+        run = space.at(index)
+        identity = frozenset([one.identity for one in run])
+        if _is_excluded(run, keys.exclude):
+            excluded += 1
+        elif identity in seen:
+            repeated += 1
+        else:
+            seen.add(identity)
+            chosen[index] = [one.text for one in run]
+            if len(chosen) == keys.sample:
+                break
+    return [chosen[index] for index in sorted(chosen)], excluded, repeated
+
+
+def _indexes(space: Space, keys: SweepKeys) -> Iterable[int]:
+    if keys.sample is None:
+        return range(space.size)
+    return in_random_order(space.size, keys.sample_seed, keys.sample)
+
+
+def _is_excluded(run: Sequence[Choice], exclude: Sequence[Sequence[Condition]]) -> bool:
+    if not exclude:
+        return False
+    values = {one.name: one.value for one in run}
+    return any(
+        all(one.key in values and one.is_met_by(values[one.key]) for one in conditions) for conditions in exclude
+    )
