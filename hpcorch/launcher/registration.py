@@ -6,6 +6,8 @@ program chooses one.
 
 from __future__ import annotations
 
+import pickle
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -38,13 +40,18 @@ def register() -> None:
 
 
 class _Keys:
-    """Stands for a configuration until a program chooses it: Hydra copies a node before it composes."""
+    """Stands for a configuration until a program chooses it: Hydra copies a node each time it composes."""
 
     def __init__(self, function: str) -> None:
         self._function = function
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
-        return _configuration(self._function)
+        return pickle.loads(_pickled(self._function))  # noqa: S301 - made here; a tenth of the time that a copy takes
+
+
+@cache
+def _pickled(function: str) -> bytes:
+    return pickle.dumps(_configuration(function))
 
 
 def _configuration(function: str) -> DictConfig:
