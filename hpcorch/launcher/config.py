@@ -42,7 +42,8 @@ def local_configuration() -> DictConfig:
 
 def sweeper_configuration() -> DictConfig:
     """``hydra/sweeper=hpcorch``, whose keys :mod:`hpcorch.launcher.sweeping.sweep_keys` explains."""
-    return DictConfig({"_target_": "hydra_plugins.hpcorch_launcher.Sweeper"} | SWEEPER_DEFAULTS)
+    own = {"_target_": "hydra_plugins.hpcorch_launcher.Sweeper", "_recursive_": False}  # a swept `_target_` is data
+    return DictConfig(own | SWEEPER_DEFAULTS)
 
 
 def _configuration(launcher: str, defaults: dict[str, Any]) -> DictConfig:

@@ -27,6 +27,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 class SweepKeys:
     """What a sweep does beside the product of what is typed.
 
+    :param max_batch_size: how many runs are launched at a time; None for all
+    :param params: overrides by key, as if they stood first on the command line
     :param zip: groups of keys whose values are taken together, first with first
     :param grids: overrides by key; each mapping is a grid, and the runs are those of one after the other
     :param runs: a file with a run a line, or None
@@ -35,6 +37,8 @@ class SweepKeys:
     :param sample_seed: what they are drawn by
     """
 
+    max_batch_size: int | None = None
+    params: Mapping[str, Any]
     zip: tuple[tuple[str, ...], ...] = ()
     grids: tuple[Mapping[str, Any], ...] = ()
     runs: str | None = None
@@ -54,6 +58,8 @@ class SweepKeys:
                 cure = f"did you mean {close[0]}?" if close else f"it has {', '.join(DEFAULTS)}"
                 raise UsageError(f"hydra.sweeper.{key} is not a key of hydra/sweeper=hpcorch; {cure}")
         return cls(
+            max_batch_size=_count("max_batch_size", given.get("max_batch_size"), least=1),
+            params=_params(given.get("params")),
             zip=tuple(map(tuple, _groups("zip", given.get("zip"), "[lr,decay]"))),
             grids=tuple(_grids(given.get("grids"))),
             runs=_text("runs", given.get("runs")),
@@ -87,9 +93,18 @@ def _groups(key: str, value: Any, example: str, *, each: bool = False) -> list[l
     return [texts]
 
 
+def _params(value: Any) -> Mapping[str, Any]:
+    params = {} if value is None else value
+    if not isinstance(params, dict) or not all(isinstance(key, str) for key in params):
+        raise _wrong("params", value, "a mapping such as {lr: '0.1,0.2'}")
+    return params
+
+
 def _grids(value: Any) -> list[Mapping[str, Any]]:
     grids = [] if value is None else value
-    if not isinstance(grids, list) or not all(isinstance(grid, dict) and grid for grid in grids):
+    if not isinstance(grids, list) or not all(
+        isinstance(grid, dict) and grid and all(isinstance(key, str) for key in grid) for grid in grids
+    ):
         raise _wrong("grids", value, "a list of mappings such as {model: cnn, lr: '0.1,0.2'}")
     return grids
 

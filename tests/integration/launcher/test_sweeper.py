@@ -26,6 +26,10 @@ def test_the_runs_of_a_file_are_those_of_the_sweep(locally):
     ("key", "said"),
     [
         ("hydra.sweeper.zip=[x,y]", "hpcorch: hydra.sweeper.zip names y, which this sweep does not set; it sets x"),
+        (
+            "hydra.sweeper.max_batch_size=0",
+            "hpcorch: hydra.sweeper.max_batch_size is 0, but has to be a whole number",
+        ),
         ("+hydra.sweeper.zpi=[x]", "hydra.sweeper.zpi is not a key of hydra/sweeper=hpcorch; did you mean zip?"),
     ],
 )
@@ -34,4 +38,5 @@ def test_what_no_sweep_can_be_made_of_is_said_in_a_sentence(locally, key, said):
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Error in call" not in done.stderr
     assert not locally.ledger.exists()
