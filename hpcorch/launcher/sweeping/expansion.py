@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 from hpcorch.errors import UsageError
-from hpcorch.launcher.sweeping.choices import Axis, Choice, axes_of, choice, texts_of
-from hpcorch.launcher.sweeping.grid import Product, Space, in_random_order
+from hpcorch.launcher.sweeping.choices import Axis, Choice, axes_of, name_of, parsed, texts_of
+from hpcorch.launcher.sweeping.grid import ENUMERABLE, Product, Space, in_random_order
 from hpcorch.launcher.sweeping.runs_file import rows
 from hpcorch.launcher.sweeping.sweep_keys import SweepKeys
+from hpcorch.model.counts import counted
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.services.selection.conditions import Condition
+from hpcorch.services.selection.conditions import Condition, check_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +45,19 @@ def expand(overrides: Sequence[Override], keys: SweepKeys, parser: OverridesPars
     :raises hydra.errors.HydraException: Hydra cannot read an override
     """
     typed = axes_of(overrides, parser)
-    grids = [axes_of(parser.parse_overrides(texts_of(grid)), parser) for grid in keys.grids]
+    grids = [_grid(grid, parser) for grid in keys.grids]
     table = _table(keys.runs, parser, cwd)
     _check_keys_apart(typed, grids, table)
+    _check_zip(keys.zip, table)
     space = Space(products=tuple(_product(typed, grid, table, keys.zip) for grid in grids or [{}]))
     _check_names(space, keys)
     runs, excluded, repeated = _chosen(space, keys)
+    drawn = len(runs) + excluded + repeated
+    if keys.sample is not None and len(runs) < min(keys.sample, space.size) and space.size > ENUMERABLE:
+        raise UsageError(
+            f"{drawn} random combinations have {len(runs)} of the {counted(keys.sample, 'run')} of"
+            " hydra.sweeper.sample: exclude less, or draw fewer"
+        )
     if not runs:
         raise UsageError(f"hydra.sweeper.exclude leaves none of the {excluded} runs: exclude less")
     return Expansion(runs=runs, excluded=excluded, repeated=repeated)
@@ -55,14 +66,23 @@ def expand(overrides: Sequence[Override], keys: SweepKeys, parser: OverridesPars
 def _table(path: str | None, parser: OverridesParser, cwd: Path) -> Axis:
     if path is None:
         return ()
-    return tuple(tuple(choice(text, parser) for text in row) for row in rows(cwd / Path(path).expanduser()))
+    if "\0" in path:
+        raise UsageError("hydra.sweeper.runs has a NUL character, which no path has")
+    return tuple(rows(cwd / os.path.expanduser(path), parser))  # noqa: PTH111 - a Path refuses an unknown user
+
+
+def _grid(grid: Mapping[str, Any], parser: OverridesParser) -> dict[str, Axis]:
+    try:
+        return axes_of([parsed(text, parser) for text in texts_of(grid)], parser)
+    except (UsageError, HydraException) as error:
+        raise UsageError(f"hydra.sweeper.grids: {error}") from error
 
 
 def _check_keys_apart(typed: Mapping[str, Axis], grids: Sequence[Mapping[str, Axis]], table: Axis) -> None:
-    in_grids = set(chain.from_iterable(grids))
-    in_table = {one.name for row in table for one in row}
+    in_grids = set(map(name_of, chain.from_iterable(grids)))
+    in_table = _names(table)
     for there, names in (("grids", in_grids), ("runs", in_table)):
-        if both := sorted(names & typed.keys()):
+        if both := sorted(names & set(map(name_of, typed))):
             raise UsageError(
                 f"hydra.sweeper.{there} sets {both[0]}, which the command line or hydra.sweeper.params sets, too:"
                 " leave it out in one of the two"
@@ -73,39 +93,63 @@ def _check_keys_apart(typed: Mapping[str, Axis], grids: Sequence[Mapping[str, Ax
         )
 
 
+def _check_zip(groups: Iterable[Sequence[str]], table: Axis) -> None:
+    in_table = _names(table)
+    seen: set[str] = set()
+    for name in chain.from_iterable(groups):
+        if name in seen:
+            raise UsageError(f"hydra.sweeper.zip names {name} twice: a key can be in one list, once")
+        if name in in_table:
+            raise UsageError(
+                f"hydra.sweeper.zip names {name}, which hydra.sweeper.runs sets: make what belongs together columns"
+                " of the file"
+            )
+        seen.add(name)
+
+
+def _names(axis: Axis) -> set[str]:
+    return {one.name for row in axis for one in row}
+
+
 def _product(
     typed: Mapping[str, Axis], grid: Mapping[str, Axis], table: Axis, groups: Iterable[Sequence[str]]
 ) -> Product:
     """What is typed, for each line of the file and each combination of the grid."""
     axes = {**grid, **typed}
     for group in groups:
-        named = {name: axes[name] for name in group if name in axes}
+        keys = {name_of(key): key for key in axes}
+        named = {keys[name]: axes[keys[name]] for name in group if name in keys}
         if named:
             first, *rest = named
             axes[first] = _zipped(named)
-            axes = {name: axis for name, axis in axes.items() if name not in rest}
+            axes = {key: axis for key, axis in axes.items() if key not in rest}
     return Product(axes=((table,) if table else ()) + tuple(axes.values()))
 
 
 def _zipped(axes: Mapping[str, Axis]) -> Axis:
     if len({len(axis) for axis in axes.values()}) > 1:
-        counts = ", ".join(f"{name} has {len(axis)}" for name, axis in axes.items())
+        counts = ", ".join(f"{name_of(key)} has {len(axis)}" for key, axis in axes.items())
         raise UsageError(f"hydra.sweeper.zip takes values together, first with first, but {counts}")
     return tuple(tuple(chain.from_iterable(together)) for together in zip(*axes.values(), strict=True))
 
 
 def _check_names(space: Space, keys: SweepKeys) -> None:
-    """Refuse a name in ``zip`` or ``exclude`` that no run sets."""
-    known = dict.fromkeys(
-        one.name for product in space.products for axis in product.axes for row in axis for one in row
-    )
-    named = [("zip", name) for group in keys.zip for name in group]
-    named += [("exclude", condition.key) for group in keys.exclude for condition in group]
+    """Refuse a name in ``zip`` or ``exclude`` that no run sets, and a value of another type than the runs' own."""
+    known: dict[str, list[Any]] = {}
+    for one in (one for product in space.products for axis in product.axes for row in axis for one in row):
+        known.setdefault(one.name, []).append(one.value)
+    conditions = list(chain.from_iterable(keys.exclude))
+    named = [("zip", name) for name in chain.from_iterable(keys.zip)]
+    named += [("exclude", condition.key) for condition in conditions]
     for key, name in named:
         if name not in known:
-            raise UsageError(
-                f"hydra.sweeper.{key} names {name}, which this sweep does not set; it sets {', '.join(known)}"
-            )
+            sets = ", ".join(known) or "no key"
+            raise UsageError(f"hydra.sweeper.{key} names {name}, which this sweep does not set; it sets {sets}")
+    for condition in conditions:
+        try:
+            check_type(condition, known[condition.key])
+        except UsageError as error:
+            raise UsageError(f"hydra.sweeper.exclude: {error}") from error
 
 
 def _chosen(space: Space, keys: SweepKeys) -> tuple[list[list[str]], int, int]:
@@ -129,6 +173,12 @@ def _chosen(space: Space, keys: SweepKeys) -> tuple[list[list[str]], int, int]:
 
 
 def _indexes(space: Space, keys: SweepKeys) -> Iterable[int]:
+    wanted = space.size if keys.sample is None else min(keys.sample, space.size)
+    if wanted > ENUMERABLE:
+        raise UsageError(
+            f"this sweep has {wanted} runs, but can have {ENUMERABLE}: give fewer values, or draw some with"
+            " hydra.sweeper.sample"
+        )
     if keys.sample is None:
         return range(space.size)
     return in_random_order(space.size, keys.sample_seed, keys.sample)

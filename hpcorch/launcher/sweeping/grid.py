@@ -10,8 +10,9 @@ from itertools import chain
 from hpcorch.launcher.sweeping.choices import Axis, Choice
 from hpcorch.quick_dataclasses import dataclass
 
-_ENUMERABLE = 1_000_000
-_TRIES_PER_RUN = 100
+#: How many combinations are looked at.
+ENUMERABLE = 1_000_000
+_TRIES_PER_RUN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +61,15 @@ class Space:
 def in_random_order(size: int, seed: int, wanted: int) -> Iterator[int]:
     """Numbers below ``size``, each at most once, the same ones for the same seed.
 
-    :param wanted: how many will be used. Of more than a million numbers not all come, but a hundred for each wanted
+    :param wanted: how many will be used. Of more than a million numbers not all come, but a million and ten for
+        each wanted
     """
     draw = random.Random(seed)  # noqa: S311 - a sample, no secret
-    if size <= _ENUMERABLE:
+    if size <= ENUMERABLE:
         yield from draw.sample(range(size), size)
         return
     seen: set[int] = set()
-    for _ in range(_ENUMERABLE + _TRIES_PER_RUN * wanted):
+    for _ in range(ENUMERABLE + _TRIES_PER_RUN * wanted):
         number = draw.randrange(size)
         if number not in seen:
             seen.add(number)

@@ -105,13 +105,18 @@ def check_keys(conditions: Sequence[Condition], runs: Iterable[Run]) -> None:
         if some and key not in known and not awaited:
             raise UsageError(f"no run has {key!r}, which a condition is on; keys are {', '.join(known)}")
     for condition in conditions:
-        _check_type(condition, [run for run in runs if condition.key in run.params])
+        check_type(condition, [run.params[condition.key] for run in runs if condition.key in run.params])
 
 
-def _check_type(condition: Condition, runs: Sequence[Run]) -> None:
-    if condition.relation == "!=" or any(condition.holds(run) for run in runs):
+def check_type(condition: Condition, values: Sequence[Any]) -> None:
+    """Refuse a condition that a parameter misses by its type alone.
+
+    :param values: what the parameter is in all runs, in plain form
+    :raises UsageError: with the value that may be meant
+    """
+    if condition.relation == "!=" or any(map(condition.is_met_by, values)):
         return
-    for value in (run.params[condition.key] for run in runs):
+    for value in values:
         if condition.relation in ("=", "==") and value is not None and _equals_as_number(value, condition.value):
             meant = f"{condition.key}={typed_text(value)}"
             raise UsageError(

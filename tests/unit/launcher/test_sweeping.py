@@ -43,6 +43,7 @@ def refusal(*typed: str, cwd: Path = Path(), **keys: Any) -> str:
         ["a=range(3)", "b=choice(1,[2,3],{k:v})", "+c='a,b',\"d\"", "~e", "f="],
         ["a=1,2", "b=x", "a=3,4"],
         ["a@p=x,y", "+g/h=u", "++i.j=null,true"],
+        ["~a", "+a=1,2", "a='${b}',${c}"],
         [],
     ],
 )
@@ -70,6 +71,12 @@ def test_grids_follow_each_other_each_with_all_that_is_typed():
         *(f"model={m} depth=3 sizes=[1,2] seed={s}" for m in ("mlp", "vit") for s in (1, 2)),
     ]
     assert runs(grids=[{"a": "1,2", "b": "3,4"}, {"a": 5}], zip=["a", "b"]) == ["a=1 b=3", "a=2 b=4", "a=5"]
+
+
+def test_what_a_grid_says_is_left_to_the_runs():
+    assert runs("b=1,2", grids=[{"a": "${b}", "+c": {"_target_": "x.Y", "d": ["${b}", None]}}]) == [
+        f"a=$\\{{b\\}} +c={{_target_:x.Y,d:['${{b}}',null]}} b={b}" for b in (1, 2)
+    ]
 
 
 def test_a_table_has_a_run_a_line_each_with_all_that_is_typed(tmp_path):
@@ -125,6 +132,15 @@ def test_a_sample_of_more_combinations_than_anybody_can_hold_is_drawn_at_once():
     axes = [f"k{n}=range(100)" for n in range(12)]
     found = expanded(*axes, sample=50)
     assert len({tuple(run) for run in found.runs}) == 50
+    assert f"this sweep has {100**12} runs, but can have 1000000" in refusal(*axes)
+    assert "+k=range(1000000000) has more than 100000 values: give fewer" in refusal("+k=range(1000000000)")
+
+
+def test_a_sample_that_is_not_found_is_not_searched_for_without_end(monkeypatch):
+    for module in ("grid", "expansion"):
+        monkeypatch.setattr(f"hpcorch.launcher.sweeping.{module}.ENUMERABLE", 1000)
+    said = refusal("a=range(100)", "b=range(100)", sample=5, exclude=["a<100"])
+    assert "random combinations have 0 of the 5 runs of hydra.sweeper.sample: exclude less" in said
 
 
 @pytest.mark.parametrize(
@@ -133,6 +149,9 @@ def test_a_sample_of_more_combinations_than_anybody_can_hold_is_drawn_at_once():
         ({"zip": ["a", "c"]}, "hydra.sweeper.zip names c, which this sweep does not set; it sets a, b"),
         ({"zip": ["a", "b"]}, "takes values together, first with first, but a has 2, b has 3"),
         ({"exclude": ["lr>1"]}, "hydra.sweeper.exclude names lr, which this sweep does not set; it sets a, b"),
+        ({"zip": [["a"], ["b", "a"]]}, "hydra.sweeper.zip names a twice"),
+        ({"zip": ["a", "lr"], "runs": "lr.csv"}, "zip names lr, which hydra.sweeper.runs sets: make what belongs"),
+        ({"exclude": ["a=1.0"]}, "hydra.sweeper.exclude: no run has a=1.0; a=1 is a value of another type"),
         ({"exclude": ["a"]}, "'a' is not a condition"),
         ({"exclude": ["a>0"]}, "leaves none of the 6 runs"),
         ({"exclude": {"a": 1}}, "has to be a list such as ['model=cnn','lr>0.1']"),
@@ -140,16 +159,31 @@ def test_a_sample_of_more_combinations_than_anybody_can_hold_is_drawn_at_once():
         ({"zip": [[]]}, "has to be a list such as [lr,decay]"),
         ({"zip": 3}, "has to be a list such as [lr,decay]"),
         ({"grids": {"a": 1}}, "has to be a list of mappings"),
+        ({"grids": [{1: 1}]}, "has to be a list of mappings"),
+        ({"grids": [{"c d": 1}]}, "hydra.sweeper.grids: Hydra cannot read c d=1: "),
+        ({"grids": [{"c": "1,,"}]}, "hydra.sweeper.grids: Hydra cannot read c=1,,: "),
+        ({"grids": [{"c": "interval(0,1)"}]}, "hydra.sweeper.grids: BasicSweeper does not support sweep type"),
+        ({"grids": [{"c": "range(2,1)"}]}, "hydra.sweeper.grids: c=range(2,1) has no values"),
+        ({"grids": [{"c": "range(1,2,0)"}]}, "c=range(1,2,0) is no range"),
+        ({"grids": [{"c": {"d e": 1}}]}, "'d e' cannot be a key within a mapping"),
+        ({"grids": [{"hydra.job.name": "x"}]}, "a sweep cannot set hydra.job.name, which all of its runs share"),
+        ({"max_batch_size": 0}, "hydra.sweeper.max_batch_size is 0, but has to be a whole number from 1 on"),
+        ({"max_batch_size": True}, "hydra.sweeper.max_batch_size is True"),
+        ({"params": ["a"]}, "hydra.sweeper.params is ['a'], but has to be a mapping such as {lr: '0.1,0.2'}"),
         ({"grids": [{"c": 1}, {"a": 1}]}, "grids sets a, which the command line or hydra.sweeper.params sets, too"),
         ({"sample": 0}, "hydra.sweeper.sample is 0, but has to be a whole number from 1 on"),
         ({"sample": "many"}, "hydra.sweeper.sample is 'many'"),
         ({"sample_seed": -1}, "has to be a whole number from 0 on"),
         ({"runs": 3}, "hydra.sweeper.runs is 3, but has to be the path of a file"),
+        ({"runs": "~nobody-is-called-so/x.csv"}, "cannot be read: No such file or directory"),
+        ({"runs": "a\0b"}, "hydra.sweeper.runs has a NUL character"),
+        ({"runs": "/dev/zero"}, "/dev/zero is not a regular file"),
         ({"runs": "none.csv"}, "none.csv cannot be read: No such file or directory"),
         ({"smaple": 3}, "hydra.sweeper.smaple is not a key of hydra/sweeper=hpcorch; did you mean sample?"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_a_sentence(tmp_path, keys, said):
+    (tmp_path / "lr.csv").write_text("lr\n1\n")
     assert said in refusal("a=1,2", "b=x,y,z", cwd=tmp_path, **keys)
 
 
@@ -162,6 +196,12 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(tmp_path, keys, said
         ("cells.csv", b"lr,m\n1,2\n1,2,3\n", "line 3 of"),
         ("quote.csv", b'lr\n"1\n', "is no CSV"),
         ("latin.csv", "lr\nü\n".encode("latin-1"), "is no text in UTF-8"),
+        ("semicolons.csv", b"lr;m\n1;2\n", "has to have keys, separated by commas: Hydra cannot read lr;m=1: "),
+        ("hydra.csv", b"hydra.job.name\nx\n", "a sweep cannot set hydra.job.name"),
+        ("twice.jsonl", b'{"lr": 1, "lr": 2}\n', "with each key once"),
+        ("surrogate.jsonl", b'{"lr": "\\ud800"}\n', "line 1 of"),
+        ("sign.jsonl", b'{"+": 1}\n', "line 1 of"),
+        ("nested.jsonl", b'{"lr": ' + b"[" * 900 + b"]" * 900 + b"}\n", "nested too deeply"),
         ("a.csv", b"b\n1\n", "hydra.sweeper.runs sets b, which the command line"),
         ("list.jsonl", b'{"lr": 1}\n[1]\n', "line 2 of"),
         ("deep.jsonl", b"[" * 100_000, "line 1 of"),
@@ -180,7 +220,10 @@ def values() -> st.SearchStrategy[Any]:
         ["cnn", "1", "1.0", "null", "True", "a b", "a,b", "[x]", "{a:1}", "x=1", "inf", "", "-", "a-b"]
     )
     scalar = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), text, words)
-    return st.recursive(scalar, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+    keys = st.sampled_from(["a", "a.b", "b-c", "_target_"])
+    return st.recursive(
+        scalar, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=5
+    )
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
