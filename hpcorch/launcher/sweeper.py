@@ -47,7 +47,7 @@ class GridSweeper(BasicSweeper):
             self._keys = SweepKeys.parse({key: _written(given[key]) for key in given if key not in _OF_HYDRA})
         except OmegaConfBaseException as error:
             reason, _, _ = str(error).partition("\n")
-            raise LaunchError(f"hpcorch: hydra.sweeper: {reason}") from error
+            raise LaunchError(f"hpcorch: hydra.sweeper: {reason}") from None  # Hydra would say it twice
         except HpcorchError as error:
             raise LaunchError(f"hpcorch: {error}") from error
         self.max_batch_size = self._keys.max_batch_size
@@ -76,9 +76,10 @@ class GridSweeper(BasicSweeper):
             expansion = expand(overrides, self._keys, parser, Path.cwd())
         except (HpcorchError, HydraException) as error:
             raise LaunchError(f"hpcorch: {error}") from error
-        for count, why in ((expansion.excluded, "excluded"), (expansion.repeated, "there before")):
-            if count:
-                log.info("%s left out: %s", counted(count, "run"), why)
+        if self._keys.exclude:  # none is worth a line, too: a condition may be misspelt
+            log.info("%s left out: excluded", counted(expansion.excluded, "run"))
+        if expansion.repeated:
+            log.info("%s left out: there before", counted(expansion.repeated, "run"))
         return list(self.split_overrides_to_chunks(list(expansion.runs), max_batch_size))
 
 

@@ -64,7 +64,7 @@ class SweepKeys:
             grids=tuple(_grids(given.get("grids"))),
             runs=_text("runs", given.get("runs")),
             exclude=tuple(
-                tuple(map(parse_condition, group))
+                tuple(map(_condition, group))
                 for group in _groups("exclude", given.get("exclude"), "['model=cnn','lr>0.1']", each=True)
             ),
             sample=_count("sample", given.get("sample"), least=1),
@@ -91,6 +91,13 @@ def _groups(key: str, value: Any, example: str, *, each: bool = False) -> list[l
     if len(texts) != len(items):
         raise wrong
     return [texts]
+
+
+def _condition(text: str) -> Condition:
+    try:
+        return parse_condition(text)
+    except UsageError as error:
+        raise UsageError(f"hydra.sweeper.exclude: {error}") from error
 
 
 def _params(value: Any) -> Mapping[str, Any]:

@@ -103,6 +103,7 @@ def test_what_meets_all_conditions_of_a_group_is_left_out():
         *(f"model=mlp lr={lr} +n=2" for lr in ("0.1", "0.2", "1")),
     ]
     assert kept.excluded == 7
+    assert runs("a@p=x,y", "~b", exclude=["a@p=x"]) == ["a@p=y ~b=null"]
     assert runs("a=1,1.0,'1'", exclude="a=1") == ["a=1.0", "a='1'"], "a value is of its type"
 
 
@@ -152,7 +153,7 @@ def test_a_sample_that_is_not_found_is_not_searched_for_without_end(monkeypatch)
         ({"zip": [["a"], ["b", "a"]]}, "hydra.sweeper.zip names a twice"),
         ({"zip": ["a", "lr"], "runs": "lr.csv"}, "zip names lr, which hydra.sweeper.runs sets: make what belongs"),
         ({"exclude": ["a=1.0"]}, "hydra.sweeper.exclude: no run has a=1.0; a=1 is a value of another type"),
-        ({"exclude": ["a"]}, "'a' is not a condition"),
+        ({"exclude": ["a"]}, "hydra.sweeper.exclude: 'a' is not a condition"),
         ({"exclude": ["a>0"]}, "leaves none of the 6 runs"),
         ({"exclude": {"a": 1}}, "has to be a list such as ['model=cnn','lr>0.1']"),
         ({"zip": [["a"], "b"]}, "has to be a list such as [lr,decay]"),
