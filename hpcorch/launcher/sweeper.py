@@ -40,11 +40,13 @@ class GridSweeper(BasicSweeper):
         """
         from omegaconf.errors import OmegaConfBaseException
 
+        from hpcorch.launcher.sweeping.choices import texts_of
         from hpcorch.launcher.sweeping.sweep_keys import SweepKeys
 
         given = config.hydra.sweeper
         try:
             self._keys = SweepKeys.parse({key: _written(given[key]) for key in given if key not in _OF_HYDRA})
+            self._params = texts_of(self._keys.params)
         except OmegaConfBaseException as error:
             reason, _, _ = str(error).partition("\n")
             raise LaunchError(f"hpcorch: hydra.sweeper: {reason}") from None  # Hydra would say it twice
@@ -54,9 +56,7 @@ class GridSweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def _parse_config(self) -> list[str]:
-        from hpcorch.launcher.sweeping.choices import texts_of
-
-        return texts_of(self._keys.params)
+        return self._params
 
     def split_arguments(  # type: ignore[override] # a static method there, but it is called by the instance
         self, overrides: list[Override], max_batch_size: int | None

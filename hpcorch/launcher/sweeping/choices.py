@@ -13,12 +13,12 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Rang
 from hydra.errors import HydraException
 
 from hpcorch.errors import UsageError
+from hpcorch.launcher.sweeping.sweep_keys import shown
 from hpcorch.model.values import same
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.program.configuration import canonical, plain
 
 _MOST_VALUES: Final = 100_000
-_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,10 @@ def axes_of(overrides: Iterable[Override], parser: OverridesParser) -> dict[str,
     axes: dict[str, Axis] = {}
     for override in overrides:
         _check_size(override)
-        texts = [text for (text,) in BasicSweeper.split_arguments([override], None)[0]]
+        try:
+            texts = [text for (text,) in BasicSweeper.split_arguments([override], None)[0]]
+        except ValueError as error:
+            raise UsageError(f"{override.input_line} has a sweep as one of its values: write one list") from error
         if not texts:
             raise UsageError(f"{override.input_line} has no values")
         axes[override.get_key_element()] = tuple((choice(text, parser),) for text in texts)
@@ -111,8 +114,7 @@ def parsed(text: str, parser: OverridesParser) -> Override:
         why = str(error.__context__ or error).partition("\n")[0]
     except ValueError as error:
         why = str(error)
-    shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-    raise UsageError(f"Hydra cannot read {shown}: {why}")
+    raise UsageError(f"Hydra cannot read {shown(text)}: {shown(why)}")
 
 
 def name_of(key: str) -> str:

@@ -74,7 +74,7 @@ def _table(path: str | None, parser: OverridesParser, cwd: Path) -> Axis:
 def _grid(grid: Mapping[str, Any], parser: OverridesParser) -> dict[str, Axis]:
     try:
         return axes_of([parsed(text, parser) for text in texts_of(grid)], parser)
-    except (UsageError, HydraException) as error:
+    except (UsageError, HydraException, ValueError, RecursionError) as error:  # of what no text stands for, too
         raise UsageError(f"hydra.sweeper.grids: {error}") from error
 
 

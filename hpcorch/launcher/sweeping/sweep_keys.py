@@ -10,6 +10,8 @@ from hpcorch.errors import UsageError
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.selection.conditions import Condition, parse_condition
 
+_SHOWN: Final = 100
+
 #: Each key with its default; those of Hydra's basic sweeper are among them.
 DEFAULTS: Final[dict[str, Any]] = {
     "max_batch_size": None,
@@ -129,4 +131,9 @@ def _count(key: str, value: Any, *, least: int) -> int | None:
 
 
 def _wrong(key: str, value: Any, wanted: str) -> UsageError:
-    return UsageError(f"hydra.sweeper.{key} is {value!r}, but has to be {wanted}")
+    return UsageError(f"hydra.sweeper.{key} is {shown(repr(value))}, but has to be {wanted}")
+
+
+def shown(text: str) -> str:
+    """A text as a sentence can have it."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -164,6 +164,8 @@ def test_a_sample_that_is_not_found_is_not_searched_for_without_end(monkeypatch)
         ({"grids": [{"c d": 1}]}, "hydra.sweeper.grids: Hydra cannot read c d=1: "),
         ({"grids": [{"c": "1,,"}]}, "hydra.sweeper.grids: Hydra cannot read c=1,,: "),
         ({"grids": [{"c": "interval(0,1)"}]}, "hydra.sweeper.grids: BasicSweeper does not support sweep type"),
+        ({"grids": [{"c": "choice(1,2),3"}]}, "c=choice(1,2),3 has a sweep as one of its values: write one list"),
+        ({"grids": "x" * 1000}, f"hydra.sweeper.grids is '{'x' * 98}…, but has to be a list"),
         ({"grids": [{"c": "range(2,1)"}]}, "hydra.sweeper.grids: c=range(2,1) has no values"),
         ({"grids": [{"c": "range(1,2,0)"}]}, "c=range(1,2,0) is no range"),
         ({"grids": [{"c": {"d e": 1}}]}, "'d e' cannot be a key within a mapping"),
