@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.programs
 
 LAUNCH = ("-m", "hydra/launcher=hpcorch_local")
+NO_WARNING = "ignore:The version_base parameter"  # of Hydra 1.4
 
 
 @pytest.fixture
@@ -279,7 +280,7 @@ def test_a_process_that_the_task_forks_ends_as_in_any_program(project):
             main()
         """,
     )
-    assert results(project, "app.py", *LAUNCH, "+x=1,2,3,4") == [0, 9, 1, 0]
+    assert results(project, "app.py", *LAUNCH, "+x=1,2,3,4", PYTHONWARNINGS=NO_WARNING) == [0, 9, 1, 0]
     logs = [(project.layout().logs / f"s0_{n}.log").read_text() for n in range(4)]
     assert logs[0] == logs[1] == logs[3] == ""
     assert "ValueError: in the child" in logs[2]
@@ -734,7 +735,8 @@ def test_a_program_may_fork_before_its_call_and_be_without_streams(project):
             main()
         """,
     )
-    found = results(project, "app.py", "-m", *LAUNCH, "+x=1", PYTHONPATH=str(project.folder))
+    environ = {"PYTHONPATH": str(project.folder), "PYTHONWARNINGS": NO_WARNING}
+    found = results(project, "app.py", "-m", *LAUNCH, "+x=1", **environ)
     assert found == [[1, "-m", "own"]]
     assert entries(project) == {("program", None)}
     assert not any(log.read_text() for log in project.folder.glob("multirun/*/*/.hpcorch/logs/*"))

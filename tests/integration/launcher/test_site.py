@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from hpcorch.runtime.program.configuration import IS_HYDRA_1_3
 from tests.support.apps import App
 
 pytestmark = pytest.mark.programs
@@ -173,6 +174,7 @@ def test_a_dry_run_shows_each_array_of_a_sweep_with_swept_requests(app):
     assert done.stdout.count("#!/bin/bash") == 2
 
 
+@pytest.mark.skipif(not IS_HYDRA_1_3, reason="Hydra 1.4 refuses what is swept to set the launcher's keys")
 def test_keys_that_a_swept_experiment_sets_are_those_of_its_runs(app):
     (app.folder / "conf/experiment").mkdir()
     for name, keys in (("small", "timeout_min: 3"), ("large", "timeout_min: 30, mem_gb: 2")):
