@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcorch.errors import UsageError
-from hpcorch.launcher.sweeping.choices import spelt
+from hpcorch.launcher.sweeping.choices import choice, spelt
 from hpcorch.launcher.sweeping.expansion import Expansion, expand
+from hpcorch.launcher.sweeping.runs_file import rows
 from hpcorch.launcher.sweeping.sweep_keys import SweepKeys
 from hpcorch.model.values import same
 
@@ -204,7 +206,7 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(tmp_path, keys, said
         ("twice.jsonl", b'{"lr": 1, "lr": 2}\n', "with each key once"),
         ("surrogate.jsonl", b'{"lr": "\\ud800"}\n', "line 1 of"),
         ("sign.jsonl", b'{"+": 1}\n', "line 1 of"),
-        ("nested.jsonl", b'{"lr": ' + b"[" * 900 + b"]" * 900 + b"}\n", "nested too deeply"),
+        ("nested.jsonl", b'{"lr": ' + b"[" * 600 + b"]" * 600 + b"}\n", "line 1 of"),
         ("a.csv", b"b\n1\n", "hydra.sweeper.runs sets b, which the command line"),
         ("list.jsonl", b'{"lr": 1}\n[1]\n', "line 2 of"),
         ("deep.jsonl", b"[" * 100_000, "line 1 of"),
@@ -215,6 +217,33 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(tmp_path, keys, said
 def test_a_table_of_another_form_is_refused_in_a_sentence(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     assert said in refusal("b=1", cwd=tmp_path, runs=name)
+
+
+def test_a_cell_means_what_its_override_means_to_hydra(tmp_path):
+    words = [
+        "x",
+        "a b",
+        "it's",
+        '"',
+        "'a'",
+        "1",
+        "01",
+        "1e3",
+        "-0.0",
+        "null",
+        "True",
+        "a,b",
+        "[1,2]",
+        "[1",
+        "{a:1}",
+    ]
+    signs = ["\\", "\\'", "\\\\'", "a\\,b", "${b}", "${", "$", "#", "range(3)", "int(2.5)", "ü", "a\nb"]
+    cells = [*words, *signs, "choice(1,2)", "9" * 5000, "[" * 50, "x=1", "a:b", "???"]
+    with (tmp_path / "runs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["+a.b"], *([cell] for cell in cells)])
+    found = [one for (one,) in rows(tmp_path / "runs.csv", PARSER)]
+    assert len(found) == len(cells)
+    assert found == [choice(one.text, PARSER) for one in found]
 
 
 def values() -> st.SearchStrategy[Any]:
