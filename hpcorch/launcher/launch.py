@@ -188,9 +188,11 @@ def _exists(path: Path) -> bool:
 
 def _announce(launch: PlannedLaunch) -> None:
     """Name the runs as Hydra's own launchers do; of a large sweep only the first."""
+    from hpcorch.model.value_text import printable
+
     runs = launch.frozen.runs
     for run in runs[:_LISTED_RUNS]:
-        log.info("\t#%d : %s", run.run, " ".join(run.overrides))
+        log.info("\t#%d : %s", run.run, printable(" ".join(run.overrides)))
     if len(runs) > _LISTED_RUNS:
         log.info("\t… and %d more", len(runs) - _LISTED_RUNS)
 

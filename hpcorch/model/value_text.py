@@ -52,6 +52,18 @@ def quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def printable(text: str) -> str:
+    """Text on one line, with everything that is not printable escaped as in a Python literal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else escaped(c) for c in text)
+
+
+def escaped(character: str) -> str:
+    """A character as it is written in a Python literal: ``\\x1b``."""
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """A value as JSON in ASCII.
 

@@ -9,8 +9,8 @@ import click
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.findings import counted, finding_text
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import printable
 from hpcorch.ledger import LAST, Ledger
+from hpcorch.model.value_text import printable
 from hpcorch.services.audit.anchors import Anchor, anchor_of, read_anchors
 from hpcorch.services.audit.audit import Audit, audit
 from hpcorch.services.reports.reruns import rerun_text

@@ -6,9 +6,10 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import printable, value_text
+from hpcorch.cli.shared.text import value_text
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
+from hpcorch.model.value_text import printable
 from hpcorch.services.audit.diff import RunDifference, diff_runs
 from hpcorch.services.selection.selectors import parse_selector
 

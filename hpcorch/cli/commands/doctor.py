@@ -11,7 +11,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import printable
+from hpcorch.model.value_text import printable
 
 if TYPE_CHECKING:
     from hpcorch.services.doctor.rows import Row

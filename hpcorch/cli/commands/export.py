@@ -11,11 +11,10 @@ import click
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.csv_output import write_csv
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import printable
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger, QueryResult
 from hpcorch.model.counts import counted
-from hpcorch.model.value_text import to_json
+from hpcorch.model.value_text import printable, to_json
 from hpcorch.services.reports.tables import known_tables, read_table, unique
 from hpcorch.services.selection.selectors import parse_selector
 

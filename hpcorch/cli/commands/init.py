@@ -11,7 +11,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import examples, json_option
-from hpcorch.cli.shared.text import printable
+from hpcorch.model.value_text import printable
 
 if TYPE_CHECKING:
     from hpcorch.resources.profile.profile import Profile

@@ -11,10 +11,11 @@ import click
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.cli.shared.output import CountsLines
-from hpcorch.cli.shared.text import printable, value_text
+from hpcorch.cli.shared.text import value_text
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
 from hpcorch.ledger import Ledger
 from hpcorch.model.states import Backend, RunState
+from hpcorch.model.value_text import printable
 from hpcorch.services.selection.selectors import Selector, parse_selector
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument, states_option
 from hpcorch.cli.shared.output import CountsLines
 from hpcorch.cli.shared.runs import runs_table, title
-from hpcorch.cli.shared.text import printable, value_text
+from hpcorch.cli.shared.text import value_text
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import RunState
+from hpcorch.model.value_text import printable
 from hpcorch.services.reports.status import RunReport, StatusReport
 from hpcorch.services.selection.selectors import parse_selector
 

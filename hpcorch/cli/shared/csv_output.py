@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, TextIO
 
-from hpcorch.cli.shared.text import escaped, printable, value_text
+from hpcorch.cli.shared.text import value_text
+from hpcorch.model.value_text import escaped, printable
 
 # What makes a formula of a cell's text in a spreadsheet (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - the wide ones count, too

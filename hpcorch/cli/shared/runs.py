@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hpcorch.cli.shared import output
-from hpcorch.cli.shared.text import ago, counts_text, duration, local_time, printable, value_text
+from hpcorch.cli.shared.text import ago, counts_text, duration, local_time, value_text
 from hpcorch.model.entities import SBATCH
+from hpcorch.model.value_text import printable
 from hpcorch.services.reports.reruns import rerun_text
 from hpcorch.services.reports.status import RunReport, SweepReport
 

@@ -8,22 +8,10 @@ from typing import Any
 
 from hpcorch.model.ids import parse_time
 from hpcorch.model.states import RunState
-from hpcorch.model.value_text import text_of
+from hpcorch.model.value_text import printable, text_of
 from hpcorch.slurm.sbatch.quoting import for_bash
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def printable(text: str) -> str:
-    """Text on one line, with everything that is not printable escaped as in a Python literal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else escaped(c) for c in text)
-
-
-def escaped(character: str) -> str:
-    """A character as it is written in a Python literal: ``\\x1b``."""
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def shell_text(words: Iterable[str]) -> str:

@@ -8,18 +8,20 @@ pytestmark = pytest.mark.programs
 
 
 def test_the_runs_of_a_file_are_those_of_the_sweep(locally):
-    (locally.folder / "runs.csv").write_text('x,value\n1,"a, b"\n2,\n3,3\n')
+    (locally.folder / "runs.csv").write_text('x,value\n1,"a, \x1b[31mb"\n2,\n3,3\n')
     keys = ("hydra.sweeper.runs=runs.csv", 'hydra.sweeper.exclude=["x>2"]', "hydra.sweeper.max_batch_size=3")
     done = locally.launch("hydra/sweeper=hpcorch", *keys, "read=A,B", env={"A": "of a", "B": "of b"})
     assert done.returncode == 0, done.stderr
     assert "2 runs left out: excluded" in done.stdout
+    assert "#0 : x=1 value='a, \\x1b[31mb' read=A" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr, "values reach the terminal as data"
     assert [list(run.overrides) for run in locally.runs()] == [
-        ["x=1", "value='a, b'", "read=A"],
-        ["x=1", "value='a, b'", "read=B"],
+        ["x=1", "value='a, \x1b[31mb'", "read=A"],
+        ["x=1", "value='a, \x1b[31mb'", "read=B"],
         ["x=2", "read=A"],
         ["x=2", "read=B"],
     ]
-    assert [run.result for run in locally.runs()] == ["a, b", "a, b", "of a", "of b"]
+    assert [run.result for run in locally.runs()] == ["a, \x1b[31mb", "a, \x1b[31mb", "of a", "of b"]
 
 
 @pytest.mark.parametrize(
