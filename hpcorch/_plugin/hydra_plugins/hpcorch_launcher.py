@@ -6,7 +6,7 @@ holds nothing that minds: three names, and a registration that can be repeated.
 
 from hpcorch.launcher.launch import LocalSweepLauncher, SlurmSweepLauncher
 from hpcorch.launcher.registration import register
-from hpcorch.launcher.sweeper import GridSweeper
+from hpcorch.launcher.sweeping.sweeper import GridSweeper
 
 register()
 
