@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import field, replace
 from functools import partial
 from typing import Any
@@ -181,13 +181,11 @@ class ControlJournal:
         with self.locked(), self._lock() as hold:
             hold.confirm()
             if self._writer is None:
-                self._writer = self._open()
+                self._writer = self._open(hold)
             for fact in facts:
                 self._writer.append(fact, durable=durable and fact is facts[-1])
 
-    def _open(self) -> JournalWriter:
-        try:
+    def _open(self, hold: Hold) -> JournalWriter:
+        with suppress(FileNotFoundError):
             self.history()
-        except FileNotFoundError:
-            return JournalWriter.create(self.layout.control)
-        return JournalWriter.resume(self.layout.control, offset=self._end, seq=self._next_seq)
+        return JournalWriter.resume(self.layout.control, hold.confirm, offset=self._end, seq=self._next_seq)

@@ -17,9 +17,16 @@ from hpcorch.errors import ForeignFileError
 from hpcorch.journal.access import PRIVATE, Access, open_new
 from hpcorch.users import is_trusted, name_of
 
+# Returns if the lock that something is done under is still held, and raises otherwise.
+Confirm = Callable[[], None]
+
 _NOT_WAITING: Final = os.O_NONBLOCK | os.O_CLOEXEC
 _READING: Final = os.O_RDONLY | _NOT_WAITING
 _BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system has (stat(2))
+
+
+def nothing_to_confirm() -> None:
+    """For what no lock guards, since nobody else writes it."""
 
 
 def sync_directory(folder: Path) -> None:
@@ -31,17 +38,31 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, content: bytes, *, mode: int | None = None, access: Access | None = None) -> None:
+def write_whole(
+    path: Path,
+    content: bytes,
+    *,
+    mode: int | None = None,
+    access: Access | None = None,
+    confirm: Confirm = nothing_to_confirm,
+) -> None:
     """Write a file that readers see either whole or not at all: temporary name, fsync, rename.
 
     :param mode: of a file that is not hpcorch's own, less what the umask takes away
     :param access: of one of hpcorch's own; as its folder passes on, if None
+    :param confirm: of the lock that the file is replaced under, if others replace it, too; who takes that lock over
+        calls :func:`remove_temporaries`
     """
-    write_parts(path, [content], mode=mode, access=access)
+    write_parts(path, [content], mode=mode, access=access, confirm=confirm)
 
 
 def write_parts(
-    path: Path, parts: Iterable[bytes], *, mode: int | None = None, access: Access | None = None
+    path: Path,
+    parts: Iterable[bytes],
+    *,
+    mode: int | None = None,
+    access: Access | None = None,
+    confirm: Confirm = nothing_to_confirm,
 ) -> None:
     """As :func:`write_whole`, of a content that is made part by part."""
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
@@ -57,11 +78,32 @@ def write_parts(
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
+        confirm()
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:
+            confirm()  # who took the lock over has removed it
+            raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what was written to replace a file, so that who has not done that yet cannot do it any more.
+
+    Called by who takes over the lock that the file is replaced under. Whoever had it before has found after the
+    writing that it had the lock (``confirm`` of :func:`write_whole`), so what it wrote is listed here; and a rename
+    of what is not there changes nothing, however late it comes.
+
+    :raises OSError: the folder cannot be read
+    """
+    server_time(path.parent)  # on a network file system the listing is one of now
+    with os.scandir(path.parent) as entries:
+        found = [one.name for one in entries if one.name.startswith(f".{path.name}.") and one.name.endswith(".tmp")]
+    for name in found:
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -128,9 +170,7 @@ def open_regular(path: Path, *, own: bool = False, within: Path | None = None) -
     # The file owns the descriptor from the start, so that a signal which raises in between closes it once.
     file = open(path, "rb", opener=opener)  # noqa: SIM115 - the caller closes it
     try:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        status = check_regular(file.fileno(), path)
         if own and not is_trusted(status.st_uid):
             raise ForeignFileError(
                 f"{path} belongs to {name_of(status.st_uid)}: what another user has written is not executed"
@@ -143,6 +183,17 @@ def open_regular(path: Path, *, own: bool = False, within: Path | None = None) -
         file.close()
         raise
     return file
+
+
+def check_regular(descriptor: int, path: Path) -> os.stat_result:
+    """The status of an open file.
+
+    :raises OSError: it is a FIFO, a device or a folder
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return status
 
 
 def _is_hollow(status: os.stat_result) -> bool:
@@ -182,15 +233,17 @@ def read_regular(path: Path, *, own: bool = False, within: Path | None = None, o
         return file.read()
 
 
-def renew(path: Path) -> None:
+def renew(path: Path, confirm: Confirm) -> None:
     """Put a copy in a file's place, so that who still has it open writes into a file that nobody reads any more.
 
     If there is none, nothing is done.
 
+    :param confirm: of the lock that the file is written under, which was taken over
     :raises OSError: it cannot be read or written
     """
+    remove_temporaries(path)
     with suppress(FileNotFoundError):
-        write_whole(path, read_regular(path))
+        write_whole(path, read_regular(path), confirm=confirm)
 
 
 def is_there(path: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from hpcorch.errors import RecordError, RecordGoneError
 from hpcorch.journal.files import open_regular, whole_lines
@@ -45,21 +46,34 @@ def read_segment(
     :param archived_only: verify and pass over what the ledger does not store, such as logged metrics
     :raises OSError: the file cannot be read
     """
+    with open_regular(path) as file:
+        return segment_in(file, sweep=sweep, source=source, offset=offset, until=until, archived_only=archived_only)
+
+
+def segment_in(
+    file: BinaryIO,
+    *,
+    sweep: str,
+    source: str,
+    offset: int,
+    until: int | None = None,
+    archived_only: bool = False,
+) -> Segment:
+    """As :func:`read_segment`, of a journal that is open."""
     events: list[Event] = []
     good = offset
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        stop = size if until is None else min(until, size)
-        file.seek(offset)
-        for line in whole_lines(file):
-            if until is not None and good + len(line) > until:
-                break
-            try:
-                if not (archived_only and is_unarchived(line)):
-                    events.append(decode(line, sweep=sweep, source=source))
-            except DamagedLineError:
-                break
-            good += len(line)
+    size = os.fstat(file.fileno()).st_size
+    stop = size if until is None else min(until, size)
+    file.seek(offset)
+    for line in whole_lines(file):
+        if until is not None and good + len(line) > until:
+            break
+        try:
+            if not (archived_only and is_unarchived(line)):
+                events.append(decode(line, sweep=sweep, source=source))
+        except DamagedLineError:
+            break
+        good += len(line)
     return Segment(source=source, events=tuple(events), start=offset, end=good, rest=max(0, stop - good))
 
 

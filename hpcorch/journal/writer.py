@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from hpcorch.journal.access import open_new
-from hpcorch.journal.files import open_undelegated, sync_directory, write_all
+from hpcorch.journal.files import Confirm, check_regular, open_undelegated, sync_directory, write_all
 from hpcorch.journal.lines import encode
 from hpcorch.model import events
-from hpcorch.model.events import Fact
+from hpcorch.model.events import Event, Fact
 from hpcorch.model.ids import utc_now
 
 
@@ -23,15 +24,18 @@ class JournalWriter:
     Not for two writers at once: an attempt's journal has one by exclusive creation, the control journal by the
     sweep's lock. After a failed write the file is cut back to its last whole line, so that the next fact does
     not join a torn one.
+
+    :ivar found: what :meth:`resume` read
     """
 
-    def __init__(self, descriptor: int, path: Path, *, seq: int, end: int) -> None:
+    def __init__(self, descriptor: int, path: Path, *, seq: int, end: int, found: Sequence[Event] = ()) -> None:
         self._descriptor = descriptor
         self._file = os.fstat(descriptor)
         self._end = end
         self._unarchived = hashlib.sha256() if seq == 0 else None  # what was there before is not read again
         self.path = path
         self.seq = seq
+        self.found = found
 
     @classmethod
     def create(cls, path: Path) -> JournalWriter:
@@ -44,22 +48,28 @@ class JournalWriter:
         return cls(descriptor, path, seq=0, end=0)
 
     @classmethod
-    def resume(cls, path: Path, *, offset: int = 0, seq: int = 0) -> JournalWriter:
+    def resume(cls, path: Path, confirm: Confirm, *, offset: int = 0, seq: int = 0) -> JournalWriter:
         """Open a journal, or create it, to append after its last whole line; an incomplete last line is cut off.
 
+        :param confirm: of the lock that it is written under: see :mod:`hpcorch.journal.lock`
         :param offset: of whole lines that the caller has read already
         :param seq: of the line that comes after those
+        :raises OSError: it cannot be opened
+        :raises LockLostError: another process may have it by now; nothing was changed
         """
-        from hpcorch.journal.reader import read_segment  # an attempt begins its own journal
+        from hpcorch.journal.reader import segment_in  # an attempt begins its own journal
 
+        descriptor = _opened(path)
         try:
-            segment = read_segment(path, sweep="", source="", offset=offset)
-        except FileNotFoundError:
-            return cls.create(path)
-        descriptor = open_undelegated(path, os.O_WRONLY | os.O_APPEND)
-        os.ftruncate(descriptor, segment.end)
+            confirm()
+            with open(descriptor, "rb", closefd=False) as file:
+                segment = segment_in(file, sweep="", source="", offset=offset)
+            os.ftruncate(descriptor, segment.end)
+        except BaseException:
+            os.close(descriptor)
+            raise
         seq = segment.events[-1].seq + 1 if segment.events else seq
-        return cls(descriptor, path, seq=seq, end=segment.end)
+        return cls(descriptor, path, seq=seq, end=segment.end, found=segment.events)
 
     def append(self, fact: Fact, *, durable: bool = False) -> None:
         """Write one fact.
@@ -113,3 +123,18 @@ class JournalWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(path: Path) -> int:
+    """Open a journal for reading and appending; it is made if it is missing."""
+    try:
+        descriptor = open_undelegated(path, os.O_RDWR | os.O_APPEND)
+    except FileNotFoundError:
+        descriptor = open_new(path, os.O_RDWR | os.O_APPEND)
+        sync_directory(path.parent)
+    try:
+        check_regular(descriptor, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -22,7 +22,7 @@ from typing import BinaryIO
 from hpcorch import tunables
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
 from hpcorch.journal.access import make_folder, open_new
-from hpcorch.journal.files import open_regular, sync_directory
+from hpcorch.journal.files import Confirm, open_regular, server_time, sync_directory
 from hpcorch.journal.lock import Hold, exclusive, is_full_or_foreign
 from hpcorch.ledger.schema.connection import (
     APPLICATION_ID,
@@ -69,6 +69,7 @@ class LedgerFile:
             stack.enter_context(translated(self.path))
             try:
                 hold = stack.enter_context(self._lock())
+                stack.enter_context(_lost_lock_first(hold))
                 connection = stack.enter_context(closing(self._connect(hold)))
             except OSError as error:
                 raise self._refused(error) from error
@@ -118,10 +119,9 @@ class LedgerFile:
 
     def _connect(self, hold: Hold | None) -> LedgerConnection:
         if self._write:
-            connection = connect_writer(self.path, alone=self.is_alone)
+            connection = connect_writer(self.path, hold, alone=self.is_alone)
         else:
-            connection = connect_reader(self.path, puts_right=hold is not None)
-        connection.hold = hold
+            connection = connect_reader(self.path, hold)
         try:
             found = _version(connection, self.path)
             if not (found or self._create or self.is_alone) and self.path.stat().st_size == 0:
@@ -141,21 +141,32 @@ class LedgerFile:
         return connection
 
     def _bring_up_to_date(self, hold: Hold | None) -> None:
-        with closing(connect_writer(self.path)) as writer:
-            writer.hold = hold
+        with closing(connect_writer(self.path, hold)) as writer:
             _migrate(writer, self.path, _version(writer, self.path))
 
 
-def renew(path: Path) -> None:
+@contextmanager
+def _lost_lock_first(hold: Hold | None) -> Iterator[None]:
+    """Where the lock was taken over, that is why the ledger was replaced under this process's hands."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError):
+        if hold is not None:
+            hold.confirm()
+        raise
+
+
+def renew(path: Path, confirm: Confirm) -> None:
     """Put a copy in a ledger's place, with what its last writer left half done undone.
 
     So that writer, if it is not dead after all, writes into a file that nobody reads any more.
 
+    :param confirm: of the ledger's lock, which was taken over
     :raises OSError: it cannot be written
     """
-    for left in path.parent.glob(f".{escape(path.name)}.*.renewed*"):  # by one that died here
-        with suppress(OSError):
-            left.unlink()
+    server_time(path.parent)  # on a network file system the listing is one of now
+    for left in path.parent.glob(f".{escape(path.name)}.*.renewed*"):  # whose maker cannot rename it any more
+        left.unlink(missing_ok=True)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.renewed")
     mine = [fresh, journal_of(fresh)]
     try:
@@ -163,9 +174,13 @@ def renew(path: Path) -> None:
             return
         with closing(connect_writer(fresh)) as writer:
             writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with _written(journal_of(fresh)):
+            pass
+        confirm()
         fresh.replace(path)
         # Not before: a journal beside a file that it was undone in says what that file says.
-        journal_of(path).unlink(missing_ok=True)
+        if _is_there(journal_of(path)):
+            journal_of(fresh).replace(journal_of(path))
         sync_directory(path.parent)
     finally:
         for file in mine:
@@ -227,7 +242,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, found: int) -> None:
+def _migrate(connection: LedgerConnection, path: Path, found: int) -> None:
     from hpcorch.ledger.schema.migrations import migrate  # those that only read or store need no sqlite-utils
     from hpcorch.ledger.writing.projection import rebuild
 

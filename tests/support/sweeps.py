@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.journal.control import ControlJournal
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
 from hpcorch.journal.sweep_folder import take
@@ -163,7 +164,7 @@ class AttemptOnDisk:
     def end(self, result: Any = None, *, error: str | None = None) -> None:
         """The task records its end: with a result, or failed with an error."""
         outcome = "completed" if error is None else "failed"
-        with JournalWriter.resume(self.journal) as journal:
+        with JournalWriter.resume(self.journal, nothing_to_confirm) as journal:
             journal.append(
                 ev.AttemptEnded(
                     outcome=outcome,

@@ -5,9 +5,14 @@ finds it given back, or its holder dead, makes the next one, by exclusive creati
 higher one has come meanwhile. A holder writes signs of life into its file. It is dead if its process runs no more
 on this host, or if it gave none for a lease's time by the server's clock and none while it was watched after that.
 
-Nobody can stop a process that was believed dead and goes on. So it looks whether the lock is still its own before
-what it did becomes final (:meth:`Hold.confirm`) and when it gives the lock back; and who takes over may have the
-files that the lock guards replaced by copies, so that late writes reach files that nobody reads (``renew``).
+Nobody can stop a process that was believed dead and goes on, nor a request of its host that the network held up. So
+nothing that comes late may reach what others read, by three rules:
+
+- Who takes over puts copies in the place of what the lock guards (``renew``).
+- Who writes to a file opens it, then looks whether the lock is still its own (:meth:`Hold.confirm`), and reads and
+  writes what it has opened: that is the file of a time when it had the lock.
+- Who replaces a file writes another one, looks whether the lock is still its own, and renames it. Who takes over
+  removes those of the others first: nobody can rename what is not there.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Final
 
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
-from hpcorch.journal.files import see_anew, steady
+from hpcorch.journal.files import Confirm, see_anew, steady
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
 from hpcorch.journal.lock.watch import Standing, Watch
@@ -34,13 +34,14 @@ def exclusive(
     *,
     wait_s: float | None = None,
     guards: Sequence[Path] = (),
-    renew: Callable[[], None] | None = None,
+    renew: Callable[[Confirm], None] | None = None,
 ) -> Iterator[Hold]:
     """Hold the lock at ``path``. Reentrant within a thread.
 
     :param wait_s: seconds to wait for another holder, ``LOCK_WAIT_S`` by default; 0 tries once
     :param guards: files that change under the lock: seen as they are, if another host may have changed them
-    :param renew: replaces what the lock guards by copies; called first if the holder before did not give it back
+    :param renew: replaces what the lock guards by copies; called first if the holder before did not give it back,
+        with :meth:`Hold.confirm`
     :raises UnavailableError: another holder kept it, or the lock cannot be written
     :raises LockLostError: at the end of the block: it was taken over meanwhile, so what was written may be lost
     """
@@ -57,7 +58,7 @@ def exclusive(
                 see_anew(file)
         if hold.took_over and renew is not None:
             with hold.torn_on_error():
-                renew()
+                renew(hold.confirm)
         yield hold
         hold.release()
     finally:
@@ -171,10 +172,15 @@ class Hold:
 
     @contextmanager
     def torn_on_error(self) -> Iterator[None]:
-        """Whoever has the lock next renews what it guards, if the block raises something."""
+        """Whoever has the lock next renews what it guards, if the block raises something.
+
+        :raises LockLostError: instead of an error that comes from what another process does by now
+        """
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.confirm()
             with suppress(LockLostError):
                 self.release(LockState.TORN)
             raise

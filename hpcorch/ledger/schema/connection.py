@@ -39,20 +39,24 @@ class LedgerConnection(sqlite3.Connection):
     """A connection to a ledger.
 
     :ivar hold: of the ledger's lock; None of a copy that nobody else sees, and of who may only read
+    :ivar path: of the ledger
     """
 
     hold: Hold | None = None
+    path: Path
 
 
-def connect_writer(path: Path, *, alone: bool = False) -> LedgerConnection:
+def connect_writer(path: Path, hold: Hold | None = None, *, alone: bool = False) -> LedgerConnection:
     """A connection that may write; the file and its folder are made if missing, for their owner alone.
 
-    :param alone: nobody else opens it: nothing is left beside it
+    :param hold: of the ledger's lock; None if nobody else opens it at this time
+    :param alone: nobody else ever opens it: nothing is left beside it
+    :raises LockLostError: another process may have the ledger by now
     """
     make_folder(path.parent)
     _check_regular(path)
     os.close(undelegated(lambda direct: open_new(path, os.O_RDWR | direct)))
-    connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S)
+    connection = _connect(path, "rw", tunables.LEDGER_WRITER_WAIT_S, hold)
     with _closed_on_error(connection):
         give_back(path)
         # TRUNCATE: a writer that was believed dead and goes on must not remove another's journal by its name.
@@ -71,31 +75,37 @@ def _check_regular(path: Path) -> None:
         raise RecordError(f"{path} is not a regular file, and so no ledger: move it away, or name another one")
 
 
-def connect_reader(path: Path, *, puts_right: bool = False) -> LedgerConnection:
+def connect_reader(path: Path, hold: Hold | None = None) -> LedgerConnection:
     """A connection that cannot write, to a file that is there.
 
-    :param puts_right: undo first what a writer left half done, as far as this user may write; the caller holds the
-        ledger's lock
+    :param hold: of the ledger's lock: what a writer left half done is undone first, as far as this user may write
     :raises RecordError: it is no regular file
+    :raises LockLostError: another process may have the ledger by now
     """
     _check_regular(path)
-    connection = _connect(path, "rw" if puts_right else "ro", tunables.LEDGER_READER_WAIT_S)
+    connection = _connect(path, "ro" if hold is None else "rw", tunables.LEDGER_READER_WAIT_S, hold)
     with _closed_on_error(connection):
-        if puts_right:
+        if hold is not None:
             give_back(path)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA query_only=ON")
     return connection
 
 
-def _connect(path: Path, mode: str, wait_s: float) -> LedgerConnection:
-    return sqlite3.connect(
+def _connect(path: Path, mode: str, wait_s: float, hold: Hold | None) -> LedgerConnection:
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=wait_s,
         isolation_level=None,
         factory=LedgerConnection,
     )
+    connection.hold = hold
+    connection.path = path
+    if hold is not None:
+        with _closed_on_error(connection):
+            hold.confirm()  # it has opened the file, and read nothing yet
+    return connection
 
 
 @contextmanager
@@ -131,16 +141,17 @@ def lock_of(path: Path) -> Path:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: LedgerConnection) -> Iterator[None]:
     """Within the block, either everything is stored or nothing.
 
     :raises LockLostError: the ledger's lock was taken over meanwhile; nothing is stored
     """
-    hold = connection.hold if isinstance(connection, LedgerConnection) else None
+    hold = connection.hold
     connection.execute("BEGIN IMMEDIATE")
     try:
         if hold is not None:
             _open_journal(connection)
+            hold.confirm()
         yield
         if hold is not None:
             hold.confirm()
@@ -151,13 +162,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _open_journal(connection: sqlite3.Connection) -> None:
-    """Where an NFS server delegates the journal to who opens it, open it now, and give that back."""
-    _, _, path = connection.execute("PRAGMA database_list").fetchone()
-    if is_delegated(Path(path)):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        connection.execute(f"PRAGMA user_version={version}")  # a change of the first page, as each commit makes one
-        give_back(journal_of(Path(path)))
+def _open_journal(connection: LedgerConnection) -> None:
+    """Have SQLite open its journal, which it does by name, while the lock is held.
+
+    Where an NFS server delegates the journal to who opens it, that is given back.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version={version}")  # a change of the first page, as each commit makes one
+    if is_delegated(connection.path):
+        give_back(journal_of(connection.path))
 
 
 @contextmanager

@@ -16,7 +16,14 @@ from typing import NamedTuple
 from sqlite_utils import Database, Migrations
 
 from hpcorch.ledger.schema.backup import back_up
-from hpcorch.ledger.schema.connection import APPLICATION_ID, QUERIES, journal_of, script, transaction
+from hpcorch.ledger.schema.connection import (
+    APPLICATION_ID,
+    QUERIES,
+    LedgerConnection,
+    journal_of,
+    script,
+    transaction,
+)
 from hpcorch.model.ids import utc_now
 
 
@@ -91,7 +98,7 @@ def _run(db: Database, name: str) -> None:
 
 
 def migrate(
-    connection: sqlite3.Connection,
+    connection: LedgerConnection,
     path: Path | None,
     *,
     found: int,
@@ -131,7 +138,7 @@ def note(connection: sqlite3.Connection) -> None:
 @cache
 def schema() -> Mapping[str, Item]:
     """Tables, indexes, views and triggers of a ledger of this version, by name."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+    with closing(sqlite3.connect(":memory:", isolation_level=None, factory=LedgerConnection)) as connection:
         migrate(connection, None, found=0, rebuild=lambda _: None)
         return schema_of(connection)
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from hpcorch import tunables
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger.schema.connection import QUERIES, transaction
+from hpcorch.ledger.schema.connection import QUERIES, LedgerConnection, transaction
 from hpcorch.ledger.writing.expansion import (
     Manifests,
     StoredEvent,
@@ -57,7 +57,7 @@ class _Source:
 
 
 def ingest(
-    connection: sqlite3.Connection,
+    connection: LedgerConnection,
     sweep_id: str,
     segments: Iterable[Segment],
     manifests: Manifests,
@@ -83,7 +83,7 @@ def ingest(
     return IngestResult(events=events, runs=runs)
 
 
-def record(connection: sqlite3.Connection, sweep_id: str, facts: Sequence[Fact]) -> None:
+def record(connection: LedgerConnection, sweep_id: str, facts: Sequence[Fact]) -> None:
     """Store facts of which no journal of the sweep tells, and fold them. The caller holds the ledger's lock."""
     source = connection.execute(QUERIES["source"], (_sweep_key(connection, sweep_id).key, LEDGER_SOURCE)).fetchone()
     start = source[1] if source is not None else 0  # of this source the offset counts events
@@ -95,7 +95,7 @@ def record(connection: sqlite3.Connection, sweep_id: str, facts: Sequence[Fact])
     ingest(connection, sweep_id, [segment], lambda _: ())
 
 
-def _sweep_key(connection: sqlite3.Connection, sweep_id: str) -> SweepKey:
+def _sweep_key(connection: LedgerConnection, sweep_id: str) -> SweepKey:
     row = connection.execute(QUERIES["sweep_key"], (sweep_id,)).fetchone()
     if row is None:
         with transaction(connection):

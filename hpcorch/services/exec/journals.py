@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import renew
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lock import exclusive
-from hpcorch.journal.reader import read_segment
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
     AttemptCalled,
@@ -22,7 +20,6 @@ from hpcorch.model.events import (
     AttemptEnded,
     AttemptSeeded,
     CommandStarted,
-    Event,
     Fact,
 )
 from hpcorch.model.ids import AttemptId
@@ -93,20 +90,14 @@ class StepJournal(CommandJournal):
         steps = 0
         try:
             make_record_folder(self._lock.parent)
-            with exclusive(self._lock, guards=[self._path], renew=partial(renew, self._path)):
-                events = _events(self._path)
-                steps = sum(isinstance(event.fact, CommandStarted) for event in events)
-                with JournalWriter.resume(self._path) as writer:
-                    if not events:
-                        writer.append(self._claimed(), durable=True)
-                    writer.append(made(steps), durable=durable)
+            with (
+                exclusive(self._lock, guards=[self._path], renew=partial(renew, self._path)) as hold,
+                JournalWriter.resume(self._path, hold.confirm) as writer,
+            ):
+                steps = sum(isinstance(event.fact, CommandStarted) for event in writer.found)
+                if not writer.found:
+                    writer.append(self._claimed(), durable=True)
+                writer.append(made(steps), durable=durable)
         except (OSError, UnavailableError) as error:
             say(f"a fact ({kind}) about the command cannot be recorded: {error}")
         return steps
-
-
-def _events(path: Path) -> tuple[Event, ...]:
-    try:
-        return read_segment(path, sweep="", source="", offset=0).events
-    except FileNotFoundError:
-        return ()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import RecordError, UnavailableError
-from hpcorch.journal.files import read_regular, write_whole
+from hpcorch.journal.files import Confirm, read_regular, write_whole
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.shares import OWN
 
@@ -134,10 +134,10 @@ def parse_tag(comment: str) -> tuple[dict[str, int], int | None] | None:
     return units, int(match["bound"]) if match["bound"] else None
 
 
-def read_state(path: Path, *, set_aside: bool = False) -> State:
+def read_state(path: Path, *, set_aside: Confirm | None = None) -> State:
     """Read the file. One that is absent or damaged gives an incomplete state.
 
-    :param set_aside: give a damaged file another name, for somebody to look at; only under the lock
+    :param set_aside: give a damaged file another name, for somebody to look at, under the lock that this confirms
     :raises RecordError: a later version of hpcorch wrote it
     :raises UnavailableError: it cannot be read
     """
@@ -147,14 +147,17 @@ def read_state(path: Path, *, set_aside: bool = False) -> State:
         except FileNotFoundError:
             return State()
         state = _parse(path, content)
-        if state is None and set_aside:
+        if state is None and set_aside is not None:
+            set_aside()
             path.replace(path.with_name(f"{path.name}.damaged"))
         return state or State()
 
 
-def write_state(path: Path, state: State) -> None:
+def write_state(path: Path, state: State, confirm: Confirm) -> None:
     """Write the file, durably.
 
+    :param confirm: of the lock that the caller holds
+    :raises LockLostError: another process has it by now; nothing was written
     :raises UnavailableError: it cannot be written; the earlier one is as it was
     """
     body = json.dumps(
@@ -167,7 +170,7 @@ def write_state(path: Path, state: State) -> None:
     )
     content = json.dumps({"version": _VERSION, "sha256": _digest(body), "state": body})
     with on_disk(path):
-        write_whole(path, content.encode() + b"\n")
+        write_whole(path, content.encode() + b"\n", confirm=confirm)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from pathlib import Path
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.access import make_folder, touch
-from hpcorch.journal.lock import exclusive
+from hpcorch.journal.files import Confirm, remove_temporaries
+from hpcorch.journal.lock import Hold, exclusive
 from hpcorch.model.ids import parse_ranges
 from hpcorch.resources.throttle_files import ThrottleFiles
 from hpcorch.services.throttling.queue_view import QueueView, queue_views
@@ -47,8 +48,8 @@ class Throttles:
         :param entry: what the array uses and whose it is; everything else by default
         :raises UnavailableError: it could not be written down; the array stays held
         """
-        with self._locked():
-            state = read_state(self._files.state, set_aside=True)
+        with self._locked() as hold:
+            state = read_state(self._files.state, set_aside=hold.confirm)
             known = state.entries.get(entry.job_id)
             if known is None or (known.token and entry.token and known.token != entry.token):
                 of_sweep = [one.place for one in state.entries.values() if one.sweep == entry.sweep]
@@ -57,7 +58,7 @@ class Throttles:
                 admitted = _admitted_again(known, entry)
             touch(self._files.short)
             if admitted != known:
-                write_state(self._files.state, state.with_entries(admitted))
+                write_state(self._files.state, state.with_entries(admitted), hold.confirm)
 
     def rebalance(self, capacities: Mapping[str, int], *, force: bool = False) -> RebalanceResult:
         """Bring every array's limit to what it should be, as far as that is safe now.
@@ -85,12 +86,13 @@ class Throttles:
         :raises NotFoundError: the controller does not know one of them; the others are held
         :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
         """
-        with self._locked():
-            state = read_state(self._files.state, set_aside=True)
+        with self._locked() as hold:
+            state = read_state(self._files.state, set_aside=hold.confirm)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
                 alive = queue_views(state.entries, self._client.queue(sorted({_array(one) for one in held})))
-                self._keep(state, held, lambda kept, indices: kept | indices, alive)
+                state = _kept(state, held, lambda kept, indices: kept | indices, alive)
+                write_state(self._files.state, state, hold.confirm)
             self._client.hold(job_ids)
 
     def resume(self, job_ids: Sequence[str]) -> None:
@@ -99,11 +101,12 @@ class Throttles:
         :raises NotFoundError: the controller does not know one of them; the others are released
         :raises SlurmUnavailableError: Slurm does not answer; asking again is harmless
         """
-        with self._locked():
-            state = read_state(self._files.state, set_aside=True)
+        with self._locked() as hold:
+            state = read_state(self._files.state, set_aside=hold.confirm)
             held = [one for one in job_ids if _is_held(state, one)]
             if held:
-                self._keep(state, held, lambda kept, indices: kept - indices, {})
+                state = _kept(state, held, lambda kept, indices: kept - indices, {})
+                write_state(self._files.state, state, hold.confirm)
             self._client.release([one for one in job_ids if one not in held])
 
     def entry(self, array: str) -> Entry | None:
@@ -131,22 +134,25 @@ class Throttles:
             force = False
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(self._lock(tunables.THROTTLE_LOCK_WAIT_S))
+                    hold = stack.enter_context(self._lock(tunables.THROTTLE_LOCK_WAIT_S))
                 except UnavailableError:
                     return done  # its holder sees the mark
-                done = self._take_turn(capacities, done)
+                done = self._take_turn(capacities, done, hold)
             if not self._files.dirty.exists():
                 return done
         return done
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[Hold]:
         self._make_folder()
-        with self._lock():
-            yield
+        with self._lock() as hold:
+            yield hold
 
-    def _lock(self, wait_s: float | None = None) -> AbstractContextManager[object]:
-        return exclusive(self._files.lock, wait_s=wait_s, guards=[self._files.state])
+    def _lock(self, wait_s: float | None = None) -> AbstractContextManager[Hold]:
+        def renew(_confirm: Confirm) -> None:
+            remove_temporaries(self._files.state)
+
+        return exclusive(self._files.lock, wait_s=wait_s, guards=[self._files.state], renew=renew)
 
     def _make_folder(self) -> None:
         with on_disk(self._folder):
@@ -162,11 +168,11 @@ class Throttles:
             time.sleep(tunables.THROTTLE_INTERVAL_S - age)
         return self._files.dirty.exists()
 
-    def _take_turn(self, capacities: Mapping[str, int], earlier: RebalanceResult) -> RebalanceResult:
+    def _take_turn(self, capacities: Mapping[str, int], earlier: RebalanceResult, hold: Hold) -> RebalanceResult:
         self._files.dirty.unlink(missing_ok=True)
         touch(self._files.looked)
         try:
-            done = Turn(path=self._files.state, client=self._client).take(capacities)
+            done = Turn(path=self._files.state, confirm=hold.confirm, client=self._client).take(capacities)
             self._note_shortage(done)
         except BaseException:
             touch(self._files.dirty)  # the next caller has to rebalance, however soon
@@ -185,20 +191,20 @@ class Throttles:
         else:
             self._files.short.unlink(missing_ok=True)
 
-    def _keep(
-        self,
-        state: State,
-        elements: Iterable[str],
-        change: Callable[[set[int], set[int]], set[int]],
-        views: Mapping[str, QueueView],
-    ) -> None:
-        """Write down what the user holds of arrays that we hold as a whole."""
-        for element in elements:
-            entry = state.entries[_array(element)]
-            every = views[entry.job_id].alive if entry.job_id in views else entry.kept
-            kept = change(set(entry.kept), _indices(element, every))
-            state = state.with_entries(replace(entry, kept=tuple(sorted(kept))))
-        write_state(self._files.state, state)
+
+def _kept(
+    state: State,
+    elements: Iterable[str],
+    change: Callable[[set[int], set[int]], set[int]],
+    views: Mapping[str, QueueView],
+) -> State:
+    """The state with what the user holds of arrays that we hold as a whole."""
+    for element in elements:
+        entry = state.entries[_array(element)]
+        every = views[entry.job_id].alive if entry.job_id in views else entry.kept
+        kept = change(set(entry.kept), _indices(element, every))
+        state = state.with_entries(replace(entry, kept=tuple(sorted(kept))))
+    return state
 
 
 def _admitted_again(known: Entry, entry: Entry) -> Entry:

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hpcorch.errors import NotFoundError, SlurmUnavailableError
+from hpcorch.journal.files import Confirm
 from hpcorch.resources.shares import Claim, lowered, raised, too_large
 from hpcorch.services.throttling.queue_view import QueueView, by_user, claim, observed, queue_views
 from hpcorch.services.throttling.state import TAG, Entry, State, parse_tag, read_state, write_state
@@ -63,9 +64,11 @@ class Turn:
     """One look and what follows from it. Its caller has the lock.
 
     :param path: the file with what is known
+    :param confirm: of the lock
     """
 
     path: Path
+    confirm: Confirm
     client: SlurmClient
     now: float = field(default=0.0, init=False)
     state: State = field(default_factory=State, init=False)
@@ -81,7 +84,7 @@ class Turn:
         :raises SlurmUnavailableError: Slurm does not answer; no limit is higher than written down
         :raises UnavailableError: the file cannot be read or written; nothing more was raised
         """
-        self.state = read_state(self.path, set_aside=True)
+        self.state = read_state(self.path, set_aside=self.confirm)
         self._write(replace(self.state, capacities={**self.state.capacities, **capacities}))
         if not self.state.complete:
             self._find()
@@ -96,7 +99,7 @@ class Turn:
 
     def _write(self, state: State) -> None:
         if state != self.state:
-            write_state(self.path, state)
+            write_state(self.path, state, self.confirm)
             self.state = state
 
     def _find(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 import hpcorch
 from hpcorch import api
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.model import events as ev
@@ -265,7 +266,7 @@ def test_news_is_seen_after_refresh(other):
 
 
 def end(journal: Path, result: Any) -> None:
-    with JournalWriter.resume(journal) as writer:
+    with JournalWriter.resume(journal, nothing_to_confirm) as writer:
         writer.append(ev.AttemptEnded(outcome="completed", exit_code=0, result=result))
 
 

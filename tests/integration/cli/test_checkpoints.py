@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from tests.support.sweeps import AttemptOnDisk, SweepOnDisk, make_sweep
@@ -17,7 +18,7 @@ def wide(monkeypatch) -> None:
 
 
 def tell(attempt: AttemptOnDisk, *facts: ev.Fact) -> None:
-    with JournalWriter.resume(attempt.journal) as journal:
+    with JournalWriter.resume(attempt.journal, nothing_to_confirm) as journal:
         for fact in facts:
             journal.append(fact)
 
@@ -167,7 +168,7 @@ def test_ledger_made_anew_from_the_journals_alone_shows_the_same(hpcorch, sweep)
 
 def test_new_log_entries_alone_move_the_place_where_reading_goes_on(hpcorch, sweep):
     journal = sweep.layout.journals / "0.s0.r1.jsonl"
-    with JournalWriter.resume(journal) as writer:
+    with JournalWriter.resume(journal, nothing_to_confirm) as writer:
         writer.append(ev.MetricsLogged(entries=[[46, {"loss": 0.5}]]))
     hpcorch("ls")
     ran = hpcorch("query", "--json", "SELECT offset FROM sources WHERE name = '0.s0.r1'")

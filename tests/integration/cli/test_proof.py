@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.manifest import digest
 from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.journal.writer import JournalWriter
@@ -188,7 +189,7 @@ def test_a_requeued_attempt_that_found_its_run_over_is_only_a_note(hpcorch, swee
     ran = hpcorch("audit")
     assert ran.code == 0
     assert "NOTE" in ran.out
-    with JournalWriter.resume(sweep.layout.journal(name)) as journal:
+    with JournalWriter.resume(sweep.layout.journal(name), nothing_to_confirm) as journal:
         journal.append(ev.AttemptEnded(outcome="completed", exit_code=0, result=9))
     assert "it was added after the run was over" in hpcorch("audit").out
 

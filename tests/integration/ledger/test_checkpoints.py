@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import Segment, read_segment, read_sweep
 from hpcorch.journal.sweep_folder import take
@@ -165,7 +166,7 @@ def test_edited_checkpoints_and_metrics_are_found(path: Path, edit: str) -> None
 def test_journal_of_many_logged_steps_is_passed_over_once(tmp_path: Path) -> None:
     layout = SweepLayout(tmp_path / "sweep")
     take(layout)
-    with JournalWriter.resume(layout.control) as control:
+    with JournalWriter.resume(layout.control, nothing_to_confirm) as control:
         for fact in (created(directory=str(layout.directory)), write_plan(layout, 1), *submitted(0, "0")):
             control.append(fact)
     journal = layout.journal(AttemptId(run=0, submission=0, restart=0))
@@ -176,7 +177,7 @@ def test_journal_of_many_logged_steps_is_passed_over_once(tmp_path: Path) -> Non
         ledger.ingest(SWEEP, read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP)), manifests_in(layout))
         assert ledger.offset(SWEEP, "0.s0.r0") == journal.stat().st_size
         assert len(ledger.events(SWEEP, 0)) == 6
-        with JournalWriter.resume(journal) as writer:
+        with JournalWriter.resume(journal, nothing_to_confirm) as writer:
             assert writer.seq == 205
             writer.append(logged(200))
         news = list(read_sweep(layout, sweep=SWEEP, offsets=ledger.offsets(SWEEP)))

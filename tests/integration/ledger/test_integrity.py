@@ -17,7 +17,8 @@ import pytest
 from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.lock import Hold, LockLostError, leave_behind
 from hpcorch.ledger import FindingKind, Ledger
-from hpcorch.ledger.schema.connection import VERSION, connect_writer, lock_of
+from hpcorch.ledger.file import LedgerFile
+from hpcorch.ledger.schema.connection import VERSION, LedgerConnection, connect_writer, lock_of, transaction
 from hpcorch.model import events as ev
 from hpcorch.model.states import RunState
 from tests.support import events, processes
@@ -364,12 +365,34 @@ def test_who_writes_is_told_where_a_writer_died_and_the_disk_is_full(left_by_the
         Ledger.open(left_by_the_dead, write=True)
 
 
+def lost(_: Hold) -> None:
+    raise LockLostError("another process has taken it over")
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_what_was_opened_after_the_lock_was_lost_is_not_touched(
+    path: Path, monkeypatch: pytest.MonkeyPatch, write: bool
+) -> None:
+    """What SQLite reads first may make it undo what another writer is about to do."""
+    executed: list[str] = []
+    monkeypatch.setattr(Hold, "confirm", lost)
+    monkeypatch.setattr(LedgerConnection, "execute", lambda _, sql: executed.append(sql))
+    with pytest.raises(LockLostError):
+        Ledger.open(path, write=write)
+    assert executed == []
+
+
+def test_no_transaction_begins_after_the_lock_was_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LedgerFile(path, write=True).opened() as connection:
+        monkeypatch.setattr(Hold, "confirm", lost)
+        with pytest.raises(LockLostError), transaction(connection):
+            pytest.fail("it began")
+        assert not connection.in_transaction
+
+
 def test_an_older_ledger_is_not_changed_by_who_has_lost_its_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(_: Hold) -> None:
-        raise LockLostError("another process has taken it over")
-
     execute(path, f"PRAGMA user_version = {VERSION - 1}")
     monkeypatch.setattr(Hold, "confirm", lost)
     for write in (False, True):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_sweep
 from hpcorch.journal.sweep_folder import take
@@ -52,7 +53,7 @@ def layout(tmp_path: Path) -> SweepLayout:
     """A sweep directory with a control journal, a manifest of two runs and the journal of one attempt."""
     made = SweepLayout(tmp_path / "sweep")
     take(made)
-    with JournalWriter.resume(made.control) as control:
+    with JournalWriter.resume(made.control, nothing_to_confirm) as control:
         for fact in (created(directory=str(made.directory)), write_plan(made, 2), *submitted(0, "0-1")):
             control.append(fact)
     with JournalWriter.create(made.journal(AttemptId(run=0, submission=0, restart=0))) as journal:
@@ -172,7 +173,7 @@ def test_journals_and_manifest_on_disk_are_read_once(tmp_path: Path, layout: Swe
         assert refresh() == 0
         assert ledger.counts(SWEEP) == {RunState.COMPLETED: 1, RunState.SUBMITTED: 1}
         assert ledger.config(SWEEP, 1)["lr"] == 0.2
-        with JournalWriter.resume(layout.control) as control:
+        with JournalWriter.resume(layout.control, nothing_to_confirm) as control:
             control.append(ev.JobObserved(submission=0, run=1, restart=0, state="PENDING", witness="squeue"))
         assert refresh() == 1
         assert ledger.run(SWEEP, 1).state is RunState.PENDING

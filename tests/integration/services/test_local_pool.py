@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from hpcorch.errors import UnavailableError
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
@@ -172,7 +173,7 @@ def test_a_process_that_stays_after_its_end_is_told_of_and_one_that_leaves_withi
     def tick() -> None:
         if not sweep.layout.journal(AttemptId(run=0, submission=0, restart=0)).exists():
             sweep.start(0).end(5)
-            with JournalWriter.resume(sweep.start(1).journal) as journal:
+            with JournalWriter.resume(sweep.start(1).journal, nothing_to_confirm) as journal:
                 journal.append(AttemptCalled())
         first, second = runs_of(sweep)
         if first.lingers and not over.exists():

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import UnavailableError
+from hpcorch.journal.files import Confirm
 from hpcorch.journal.lock import Hold, LockLostError, exclusive, files, hold, watch
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
@@ -196,7 +197,7 @@ def test_who_lives_elsewhere_is_waited_for_and_named(path: Path) -> None:
 def test_what_a_holder_left_undone_is_renewed_until_it_is_done(path: Path) -> None:
     renewed = []
 
-    def fail() -> None:
+    def fail(_confirm: Confirm) -> None:
         renewed.append("tried")
         raise OSError("the disk is full")
 
@@ -205,7 +206,7 @@ def test_what_a_holder_left_undone_is_renewed_until_it_is_done(path: Path) -> No
         with pytest.raises(OSError, match="full"), exclusive(path, wait_s=0, renew=fail):
             pass
     for _ in range(2):
-        with exclusive(path, wait_s=0, renew=lambda: renewed.append("done")):
+        with exclusive(path, wait_s=0, renew=lambda _: renewed.append("done")):
             pass
     assert renewed == ["tried", "tried", "done"]
 
