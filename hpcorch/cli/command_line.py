@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "cancel": "Cancel runs.",
     "hold": "Keep waiting runs from starting.",
     "release": "Let held runs start.",
+    "extend": "Add runs to a sweep: what a larger grid has more.",
     "rerun": "Run runs again with the code as it is now.",
     "retry": "Run failed, cancelled, timed-out or lost runs again.",
     "tend": "Do what sweeps need now, such as submitting failed runs again.",

@@ -57,6 +57,7 @@ class SweepLauncher(Launcher):
             sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.compose import install_composer
+        from hpcorch.launcher.earlier.extension import asked_for
         from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS, Launching
 
         self.keys = _keys(self._params)
@@ -69,10 +70,16 @@ class SweepLauncher(Launcher):
             task_function=task_function,
             hydra_context=hydra_context,
             ordinal=_next_sweep(task_function),
+            extends=asked_for(),
         )
         _check_names(config)
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         sweeper = str(config.hydra.sweeper._target_)
+        if self._launching.extends is not None and sweeper not in PLANNING_SWEEPERS:
+            raise LaunchError(
+                f"hpcorch: the sweeper {sweeper} chooses runs by results, so that there is no grid to extend:"
+                " launch a sweep of its own"
+            )
         for key, asked in (("detach", self.keys.detach), ("dry_run", self.keys.dry_run)):
             if asked and sweeper not in PLANNING_SWEEPERS:
                 raise LaunchError(
@@ -98,6 +105,10 @@ class SweepLauncher(Launcher):
         if self._sweep is None:
             self._sweep = OpenSweep.prepare(self._launching, client)
         launch = self._sweep.plan(job_overrides, first)
+        if self._sweep.extended is not None:
+            log.info("%s", self._sweep.extended.told(len(launch.frozen.runs)))
+            if not launch.frozen.runs:
+                return []
         _announce(launch)
         if self.keys.dry_run:
             return self.show(self._sweep, launch)

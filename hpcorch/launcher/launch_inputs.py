@@ -34,6 +34,7 @@ class Launching:
 
     :param keys: the launcher's, as they were given
     :param ordinal: which of this process's sweeps of that function it is, from 0
+    :param extends: the id of the sweep that it adds runs to; None for a new sweep
     :param config: of the sweeper's own composition, ``hydra`` included
     """
 
@@ -44,6 +45,7 @@ class Launching:
     task_function: TaskFunction
     hydra_context: HydraContext
     ordinal: int = 0
+    extends: str | None = None
 
     def own_keys(self) -> LaunchKeys:
         """The keys with the options of this interpreter, unless others are asked for."""

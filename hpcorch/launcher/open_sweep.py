@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,14 +23,16 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
 from hpcorch.journal.project_search import default_ledger
 from hpcorch.launcher.composing.compose import Composer
+from hpcorch.launcher.composing.composition import Composition
 from hpcorch.launcher.composing.lengths import check_run_directories
 from hpcorch.launcher.composing.plan import Planner, manifest_bases
+from hpcorch.launcher.earlier.extension import ExtendedSweep
+from hpcorch.launcher.earlier.reuse import taken_over, warn_of_derived_seeds
+from hpcorch.launcher.earlier.reuse_report import reuse_told
+from hpcorch.launcher.earlier.sweep_directory import make_room
 from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS, Launching
 from hpcorch.launcher.results import LaunchResults
-from hpcorch.launcher.reuse import taken_over, warn_of_derived_seeds
-from hpcorch.launcher.reuse_report import reuse_told
 from hpcorch.launcher.site import Settled, Site, check_of_the_launch, settle_here
-from hpcorch.launcher.sweep_directory import make_room
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import RunReused
 from hpcorch.model.ids import new_sweep_id
@@ -90,6 +92,7 @@ class OpenSweep:
     composer: Composer
     planner: Planner
     site: Site
+    extended: ExtendedSweep | None = None
     host: str = field(default_factory=socket.gethostname)
     _created: bool = False
     _frozen: FrozenProgram | None = None
@@ -103,18 +106,24 @@ class OpenSweep:
         """
         cwd = Path.cwd()
         ledger_path = default_ledger(cwd)
-        root_seed = launching.keys.seed
+        keys = launching.own_keys()
         layout = SweepLayout(Path(os.path.normpath(cwd / str(launching.config.hydra.sweep.dir))))
+        extended = None
+        if launching.extends is not None:
+            extended = ExtendedSweep.find(
+                launching.extends, layout, ledger_path, backend=launching.backend, seed=keys.seed
+            )
         return cls(
-            journal=ControlJournal(layout, new_sweep_id()),
+            journal=ControlJournal(layout, launching.extends or new_sweep_id()),
             ledger_path=ledger_path,
-            keys=launching.own_keys(),
+            keys=keys,
             backend=launching.backend,
             config=launching.config,
             task=launching.task(),
             composer=launching.composer,
-            planner=Planner(root_seed=new_root_seed() if root_seed is None else root_seed, cwd=cwd),
+            planner=_planner(keys, extended, cwd),
             site=Site.find(project_at(cwd), client),
+            extended=extended,
         )
 
     @property
@@ -141,14 +150,20 @@ class OpenSweep:
     def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> PlannedLaunch:
         """Freeze these runs, numbered from ``first``.
 
+        If a sweep is extended, those of them that it lacks are frozen, numbered from its next run on.
+
+        :raises DriftError: a sweep is extended, and the code is not what its runs have
         :raises UsageError: a run cannot be frozen, asks for what there is not, or the site profile forbids it
         :raises hydra.errors.HydraException: Hydra cannot compose a run
         """
+        first = first if self.extended is None else self.extended.next_run
         settled = self._settled(job_overrides, first)
         task = dump_task(self.task)
         frozen = None if self.keys.dry_run else self._freeze()
         if frozen is not None:
             settled = replace(settled, runs=[_with_key(run, frozen) for run in settled.runs])
+            if self.extended is not None and settled.runs:
+                self.extended.check_code(frozen, settled.keys)
         return PlannedLaunch(
             frozen=FrozenLaunch(
                 header=self._header(first, settled, task, frozen),
@@ -157,19 +172,29 @@ class OpenSweep:
                 task=task,
                 options=settled.keys.plain(),
                 program=frozen,
+                argv=None if self.extended is None else sys.argv,
             ),
             settled=settled,
         )
 
     def _settled(self, job_overrides: Sequence[Sequence[str]], first: int) -> Settled:
         """These runs, and what each asks for."""
-        runs = self.planner.plan(
-            self.composer.compose(overrides, first + number) for number, overrides in enumerate(job_overrides)
-        )
+        runs = self.planner.plan(self._compositions(job_overrides, first))
+        if self.extended is not None:
+            self.extended.check_directories(run.directory for run in runs)
         check_run_directories(runs, self.layout.directory)
         check_of_the_launch(self.keys, runs)
         here = settle_here(self.keys, runs)
         return self.site.settle(self.keys, runs) if self.backend is Backend.SLURM else here
+
+    def _compositions(self, job_overrides: Sequence[Sequence[str]], first: int) -> Iterator[Composition]:
+        """Those that are to be run, numbered without gaps."""
+        number = first
+        for overrides in job_overrides:
+            composition = self.composer.compose(overrides, number)
+            if self.extended is None or not self.extended.present.has(composition):
+                yield composition
+                number += 1
 
     def _header(self, first: int, settled: Settled, task: bytes, frozen: FrozenProgram | None) -> ManifestHeader:
         keys, client = settled.keys, self.site.client
@@ -221,6 +246,8 @@ class OpenSweep:
         """
         # Opened first: a ledger that cannot be written stops the launch here.
         with Ledger.open(self.ledger_path, write=True, create=True) as ledger:
+            if self.extended is not None:
+                return self._added(ledger, self.extended, planned)
             if not self._created:
                 make_room(self.layout, ledger, reuse=self.keys.reuse_sweep_dir)
                 self.journal = create_sweep(self.layout, self._new_sweep())
@@ -228,10 +255,22 @@ class OpenSweep:
                 self._created = True
                 with suppress(OSError):  # until the ledger has it; should this process die before
                     announce(self.ledger_path, self.id, self.layout)
-            reused = self._reused(ledger, planned.frozen) if self.keys.needed else []
-            record_launch(self.journal, planned.frozen, reused)
-            Reconciler(ledger, self.journal).ingest()
+            done = self._recorded(ledger, planned)
             withdraw(self.ledger_path, self.id)
+        return done
+
+    def _added(self, ledger: Ledger, extended: ExtendedSweep, planned: PlannedLaunch) -> PlannedLaunch:
+        with self.journal.locked():
+            Reconciler(ledger, self.journal).ingest()
+            extended.check_alone(ledger)
+            done = self._recorded(ledger, planned)
+        extended.added(len(planned.frozen.runs))
+        return done
+
+    def _recorded(self, ledger: Ledger, planned: PlannedLaunch) -> PlannedLaunch:
+        reused = self._reused(ledger, planned.frozen) if self.keys.needed else []
+        record_launch(self.journal, planned.frozen, reused)
+        Reconciler(ledger, self.journal).ingest()
         return replace(planned, reused=frozenset(fact.run for fact in reused))
 
     def _reused(self, ledger: Ledger, frozen: FrozenLaunch) -> list[RunReused]:
@@ -306,6 +345,13 @@ class OpenSweep:
                 raise UnavailableError(
                     f"hydra.sweep.mode={mode} cannot be set on {self.layout.directory}: {error.strerror}"
                 ) from error
+
+
+def _planner(keys: LaunchKeys, extended: ExtendedSweep | None, cwd: Path) -> Planner:
+    """With the seeds that all runs would have if they had been launched at once."""
+    if extended is not None:
+        return Planner(root_seed=extended.sweep.root_seed, cwd=cwd, seen=extended.occurrences)
+    return Planner(root_seed=new_root_seed() if keys.seed is None else keys.seed, cwd=cwd)
 
 
 def _shortest_warning(settled: Settled) -> int:

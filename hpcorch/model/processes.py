@@ -34,6 +34,9 @@ def signal_name(number: int) -> str:
 SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
 
 
+EXTENDS_VARIABLE = "HPCORCH_EXTENDS"
+"""Tells the launcher of a program the id of the sweep that it adds runs to."""
+
 SNAPSHOT_VARIABLE = "HPCORCH_SNAPSHOT"
 """Tells the Python processes that a job starts where their code is."""
 

@@ -66,7 +66,9 @@ def _write_sweep(detail: SweepDetail) -> None:
         _head(f"launch of {counted(launch.count, 'run')} from {launch.first_run} on")
         given = {key: value for key, value in launch.options.items() if value not in (None, [], {})}
         code = _code(detail.codes.get(launch.first_run))
-        _write_facts({"planned": local_time(launch.planned_at), "code": code, "task": launch.task_digest, **given})
+        argv = detail.commands.get(launch.first_run)
+        added = {"argv": None if argv is None else shell_text(argv), "planned": local_time(launch.planned_at)}
+        _write_facts({**added, "code": code, "task": launch.task_digest, **given})
     for submission in detail.submissions:
         facts = submission_as_plain(submission)
         _head(f"submission {facts.pop('submission')}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from hpcorch.cli.shared.findings import counted, finding_text
 from hpcorch.cli.shared.text import local_time, shell_text, shortened, value_text
 from hpcorch.model.events import CodeFrozen
+from hpcorch.model.ids import named_runs
 from hpcorch.model.seeds import SeedSource
 from hpcorch.model.value_text import printable
 from hpcorch.provenance.environment.record import Environment
@@ -61,7 +62,7 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
     yield ""
     where = f"{_cell(made.user)} on {_cell(made.host)} ({made.backend.value})"
     yield f"- **Started** {local_time(made.created_at)} by {where}"
-    yield f"- **Command** {_code(shell_text(made.argv))}"
+    yield from _commands(sweep)
     if sweep.rerun is not None:
         yield f"- **Origin** {_escaped(rerun_text(sweep.rerun))}: each run repeats the one of its index"
     yield f"- **Root seed** {made.root_seed}"
@@ -87,6 +88,13 @@ def _sweep(sweep: SweepAudit) -> Iterator[str]:
         yield ""
         for run, story in restored:
             yield f"- {_restored(run, story)}"
+
+
+def _commands(sweep: SweepAudit) -> Iterator[str]:
+    yield f"- **Command** {_code(shell_text(sweep.summary.sweep.argv))}"
+    for launch in sweep.added:
+        runs = named_runs(range(launch.first_run, launch.first_run + launch.count))
+        yield f"- **Command** that added {runs} {_code(shell_text(launch.argv or ()))}"
 
 
 def _code_text(code: CodeFrozen) -> str:

@@ -19,11 +19,12 @@ class Planner:
     """Plans the runs of one sweep, over all of its launches.
 
     :param cwd: directory that relative output directories start from
+    :param seen: digest of a configuration -> how many runs of the sweep have it; it counts those that are planned
     """
 
     root_seed: int
     cwd: Path
-    _seen: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
 
     def plan(self, compositions: Iterable[Composition]) -> list[ManifestRun]:
         """The manifest's runs, in order. Each composition is planned once."""
@@ -31,8 +32,8 @@ class Planner:
 
     def _run(self, composition: Composition) -> ManifestRun:
         digest = composition.config_digest
-        occurrence = self._seen[digest]
-        self._seen[digest] += 1
+        occurrence = self.seen[digest]
+        self.seen[digest] += 1
         seed = run_seed(
             patched(composition.base.config, composition.changes),
             root_seed=self.root_seed,

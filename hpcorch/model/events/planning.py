@@ -42,6 +42,7 @@ class LaunchPlanned(Fact):
     manifest_digest: str
     task_digest: str
     options: dict[str, Any] = field(default_factory=dict)  # launcher keys as given
+    argv: list[str] | None = None  # of `hpcorch extend`; None of a launch by the command that began the sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from hpcorch import tunables
 from hpcorch.errors import HpcorchError, RecordGoneError
 from hpcorch.ledger import Ledger, SweepSummary, find_record
 from hpcorch.model.entities import Attempt, Run, Sweep
-from hpcorch.model.events import RerunPlanned
+from hpcorch.model.events import LaunchPlanned, RerunPlanned
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.anchors import Anchor, anchor_of, examine_anchors
@@ -56,6 +56,7 @@ class SweepAudit:
     :param directory: where its record is; None if it is gone
     :param environments: digest of a record -> what it says
     :param rerun: what it reruns, if it is a rerun
+    :param added: launches by which `hpcorch extend` has added runs
     """
 
     summary: SweepSummary
@@ -63,6 +64,7 @@ class SweepAudit:
     environments: Mapping[str, Environment]
     runs: Sequence[RunAudit]
     rerun: RerunPlanned | None = None
+    added: Sequence[LaunchPlanned] = ()
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -79,6 +81,7 @@ class SweepAudit:
             "record": self.directory,
             "counts": counts_as_plain(self.summary.counts),
             "rerun": rerun_as_plain(self.rerun),
+            "added": [{"first_run": one.first_run, "count": one.count, "argv": one.argv} for one in self.added],
             "environments": {name: one.as_plain() for name, one in self.environments.items()},
             "runs": [run.as_plain() for run in self.runs],
         }
@@ -208,6 +211,7 @@ def _audit_sweep(
         environments=_environments(evidence),
         runs=[replace(one, findings=gravest_first(exam.of_run(one.run.run))) for one in audits],
         rerun=find_rerun(evidence.facts(RerunPlanned)),
+        added=[launch for launch in evidence.launches.values() if launch.argv is not None],
     )
 
 

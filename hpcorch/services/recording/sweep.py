@@ -108,6 +108,7 @@ class FrozenLaunch:
     :param task: content of the task file, whose digest the header has; None of what calls no Python function
     :param options: the launcher's keys as given, for the record
     :param program: code and environment; None for what is only shown
+    :param argv: the command line, if it is not the one that began the sweep
     """
 
     header: ManifestHeader
@@ -116,6 +117,7 @@ class FrozenLaunch:
     task: bytes | None
     options: Mapping[str, Any]
     program: FrozenProgram | None = None
+    argv: Sequence[str] | None = None
 
 
 def versions_of(*packages: str) -> dict[str, str]:
@@ -200,6 +202,7 @@ def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequenc
             manifest_digest=manifest_digest,
             task_digest=frozen.header.task_digest,
             options=dict(frozen.options),
+            argv=None if frozen.argv is None else [os.fsdecode(word) for word in frozen.argv],
         )
         with journal.locked():  # or who has seen the launches before over would remove the environment of this one
             if frozen.header.backend is Backend.SLURM:

@@ -8,7 +8,7 @@ from typing import Any
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Launch, Submission
-from hpcorch.model.events import CodeFrozen, DriftFound, Event
+from hpcorch.model.events import CodeFrozen, DriftFound, Event, LaunchPlanned
 from hpcorch.model.ids import AttemptId
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
@@ -30,6 +30,7 @@ class SweepDetail:
     """Everything about a sweep that is not about a single run.
 
     :param codes: launch -> the code that it froze
+    :param commands: launch -> the command line, of those by which `hpcorch extend` has added runs
     :param events: all its events in the order in which they became known; None if they were not asked for
     """
 
@@ -37,6 +38,7 @@ class SweepDetail:
     launches: Sequence[Launch]
     submissions: Sequence[Submission]
     codes: Mapping[int, CodeFrozen]
+    commands: Mapping[int, Sequence[str]]
     events: Sequence[Event] | None
 
     @property
@@ -55,7 +57,11 @@ class SweepDetail:
             **self.status.as_plain(),
             **plain.origin_as_plain(self.status.sweep.summary.sweep),
             "launches": [
-                {**plain.launch_as_plain(launch), "code": code_as_plain(self.codes.get(launch.first_run))}
+                {
+                    **plain.launch_as_plain(launch),
+                    "code": code_as_plain(self.codes.get(launch.first_run)),
+                    "argv": self.commands.get(launch.first_run),
+                }
                 for launch in self.launches
             ],
             "submissions": [plain.submission_as_plain(submission) for submission in self.submissions],
@@ -130,6 +136,7 @@ def report_detail(ledger: Ledger, selector: Selector, *, events: bool = False) -
             launches=ledger.launches(sweep),
             submissions=ledger.submissions(sweep),
             codes=_codes(ledger, sweep),
+            commands=_commands(ledger, sweep),
             events=ledger.events(sweep) if events else None,
         )
     if len(status.runs) != 1:
@@ -173,3 +180,8 @@ def code_as_plain(code: CodeFrozen | None) -> dict[str, Any] | None:
 
 def _codes(ledger: Ledger, sweep: str) -> dict[int, CodeFrozen]:
     return {fact.launch: fact for fact in ledger.facts(sweep, CodeFrozen) if isinstance(fact, CodeFrozen)}
+
+
+def _commands(ledger: Ledger, sweep: str) -> dict[int, Sequence[str]]:
+    facts = (fact for fact in ledger.facts(sweep, LaunchPlanned) if isinstance(fact, LaunchPlanned))
+    return {fact.first_run: fact.argv for fact in facts if fact.argv is not None}

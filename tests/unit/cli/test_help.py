@@ -27,7 +27,7 @@ def _walk(
 
 ALL = dict(_walk(command, click.Context(command)))
 # They print what the program prints that they start.
-STARTERS = [("exec",), ("sbatch",)]
+STARTERS = [("exec",), ("extend",), ("sbatch",)]
 DATA = [path for path, found in ALL.items() if not isinstance(found, click.Group) and path not in STARTERS]
 
 

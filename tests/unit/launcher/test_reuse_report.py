@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpcorch.journal.manifest import ManifestRun, SnapshotPlace
-from hpcorch.launcher.reuse_report import reuse_told
+from hpcorch.launcher.earlier.reuse_report import reuse_told
 from tests.support import entities
 
 CODE = SnapshotPlace(digest="0" * 64, archive="/nowhere", root="/project")

@@ -58,15 +58,23 @@ def _difference(ledger: Ledger, before: Run, now: ManifestRun, code: SnapshotPla
 
 
 def _changes(ledger: Ledger, before: Run, code: SnapshotPlace) -> str:
+    facts = ledger.facts(before.sweep, CodeFrozen)
+    earlier = (one for one in facts if isinstance(one, CodeFrozen) and one.launch == before.launch)
+    return changes_of_code(next(earlier, None), code)
+
+
+def changes_of_code(earlier: CodeFrozen | None, code: SnapshotPlace) -> str:
+    """What is other in the code than it was, as the end of a sentence.
+
+    :param earlier: None if that is not on record
+    """
+    unknown = "its snapshot can no longer be read, so nobody knows which files differ"
+    if earlier is None:
+        return unknown
     try:
-        earlier = next(
-            fact
-            for fact in ledger.facts(before.sweep, CodeFrozen)
-            if isinstance(fact, CodeFrozen) and fact.launch == before.launch
-        )
         files = _files(earlier.archive, earlier.digest), _files(code.archive, code.digest)
-    except (HpcorchError, StopIteration):
-        return "its snapshot can no longer be read, so nobody knows which files differ"
+    except HpcorchError:
+        return unknown
     found = list(_differences(*files))
     more = len(found) - _NAMED
     named = ", ".join(found[:_NAMED]) + (f" and {more} more" if more > 0 else "")
