@@ -11,7 +11,7 @@ They are OmegaConf's own typed nodes, without a class of ours, so that a job rea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, StringNode
 
@@ -29,6 +29,9 @@ _NODES: dict[Form, Any] = {
 HEEDED_LOCALLY = names(Heeds.LAUNCH | Heeds.POOL)
 HEEDED_ON_SLURM = names(Heeds.LAUNCH | Heeds.SLURM | Heeds.SBATCH)
 
+#: What ``hydra/sweeper=hpcorch`` instantiates.
+OWN_SWEEPER: Final = "hydra_plugins.hpcorch_launcher.Sweeper"
+
 
 def slurm_configuration() -> DictConfig:
     """``hydra/launcher=hpcorch_slurm``; sbatch(1) has the meaning of the values."""
@@ -42,7 +45,7 @@ def local_configuration() -> DictConfig:
 
 def sweeper_configuration() -> DictConfig:
     """``hydra/sweeper=hpcorch``, whose keys :mod:`hpcorch.launcher.sweeping.sweep_keys` explains."""
-    own = {"_target_": "hydra_plugins.hpcorch_launcher.Sweeper", "_recursive_": False}  # a swept `_target_` is data
+    own = {"_target_": OWN_SWEEPER, "_recursive_": False}  # a swept `_target_` is data
     return DictConfig(own | SWEEPER_DEFAULTS)
 
 

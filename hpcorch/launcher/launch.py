@@ -58,7 +58,7 @@ class SweepLauncher(Launcher):
         """
         from hpcorch.launcher.composing.compose import install_composer
         from hpcorch.launcher.earlier.extension import asked_for
-        from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS, Launching
+        from hpcorch.launcher.launch_inputs import Launching, knows_all_runs
 
         self.keys = _keys(self._params)
         hydra_context, composer = install_composer(hydra_context, _loader(hydra_context), config)
@@ -74,14 +74,16 @@ class SweepLauncher(Launcher):
         )
         _check_names(config)
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
+        if knows_all_runs(config):
+            return
         sweeper = str(config.hydra.sweeper._target_)
-        if self._launching.extends is not None and sweeper not in PLANNING_SWEEPERS:
+        if self._launching.extends is not None:
             raise LaunchError(
                 f"hpcorch: the sweeper {sweeper} chooses runs by results, so that there is no grid to extend:"
                 " launch a sweep of its own"
             )
         for key, asked in (("detach", self.keys.detach), ("dry_run", self.keys.dry_run)):
-            if asked and sweeper not in PLANNING_SWEEPERS:
+            if asked:
                 raise LaunchError(
                     f"hydra.launcher.{key}=true returns before there are results, but the sweeper {sweeper} needs"
                     f" every result to choose the next runs: leave {key} out, and start the program inside tmux or"

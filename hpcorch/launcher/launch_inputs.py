@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
 
+from hpcorch.launcher.config import OWN_SWEEPER
 from hpcorch.model.states import Backend, Entry
 from hpcorch.runtime.program.calling_program import NotRepeatableError, find_invocation, interpreter_options
 from hpcorch.runtime.program.task_file import Task
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Sweepers that know all runs from the start. Others may need results to choose more.
-PLANNING_SWEEPERS = (
-    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-    "hydra_plugins.hpcorch_launcher.Sweeper",
-)
+_PLANNING_SWEEPERS = ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper", OWN_SWEEPER)
+
+
+def knows_all_runs(config: DictConfig) -> bool:
+    """Whether the sweeper knows all runs from the start. Others may need results to choose more."""
+    return str(config.hydra.sweeper._target_) in _PLANNING_SWEEPERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

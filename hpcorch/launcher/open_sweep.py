@@ -30,7 +30,7 @@ from hpcorch.launcher.earlier.extension import ExtendedSweep
 from hpcorch.launcher.earlier.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.earlier.reuse_report import reuse_told
 from hpcorch.launcher.earlier.sweep_directory import make_room
-from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS, Launching
+from hpcorch.launcher.launch_inputs import Launching, knows_all_runs
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.site import Settled, Site, check_of_the_launch, settle_here
 from hpcorch.ledger.store import Ledger
@@ -307,13 +307,15 @@ class OpenSweep:
     @property
     def may_launch_more(self) -> bool:
         """Whether the sweeper may launch again after a launch is over."""
-        sweeper = self.config.hydra.sweeper
-        return str(sweeper._target_) not in PLANNING_SWEEPERS or bool(sweeper.get("max_batch_size"))
+        return not knows_all_runs(self.config) or self._has_batches
+
+    @property
+    def _has_batches(self) -> bool:
+        return bool(self.config.hydra.sweeper.get("max_batch_size"))
 
     def _launch_hint(self) -> str:
         """Hydra's basic sweeper stops at the first launch that has a failed run, which no launcher can prevent."""
-        sweeper = self.config.hydra.sweeper
-        if str(sweeper._target_) not in PLANNING_SWEEPERS or not sweeper.get("max_batch_size"):
+        if not knows_all_runs(self.config) or not self._has_batches:
             return ""
         return (
             "\nHydra's basic sweeper launches no further launch after one with a failed run: leave out"

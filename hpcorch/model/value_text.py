@@ -52,6 +52,11 @@ def quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def shortened(text: str, width: int) -> str:
+    """At most so many characters, the last one an ellipsis if some are missing."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def printable(text: str) -> str:
     """Text on one line, with everything that is not printable escaped as in a Python literal."""
     if text.isprintable():

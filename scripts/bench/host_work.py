@@ -83,9 +83,10 @@ def _executed(folder: Path, command: list[str]) -> tuple[int, str]:
         seen = ""
         while program.poll() is None:
             time.sleep(1)
-            numbers = sorted(path.name for path in (folder / ".hpcorch").glob("ledger.db.lock.*"))
-            if numbers and numbers[-1] != seen:
-                seen = numbers[-1]
+            suffixes = (path.suffix[1:] for path in (folder / ".hpcorch").glob("ledger.db.lock.*"))
+            highest = max((suffix for suffix in suffixes if suffix.isdigit()), key=int, default="")
+            if highest != seen:
+                seen = highest
                 _say("works", seen)
         output.seek(0)
         return program.returncode, output.read().strip().replace("\n", " ")[-300:]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hpcorch.cli.shared.findings import counted, finding_text
-from hpcorch.cli.shared.text import local_time, shell_text, shortened, value_text
+from hpcorch.cli.shared.text import local_time, shell_text, value_text
 from hpcorch.model.events import CodeFrozen
 from hpcorch.model.ids import named_runs
 from hpcorch.model.seeds import SeedSource
-from hpcorch.model.value_text import printable
+from hpcorch.model.value_text import printable, shortened
 from hpcorch.provenance.environment.record import Environment
 from hpcorch.services.audit.audit import Audit, SweepAudit
 from hpcorch.services.audit.findings import Finding

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
-from hpcorch.cli.shared.text import counts_text, shortened
+from hpcorch.cli.shared.text import counts_text
 from hpcorch.model.states import NOT_FINE, RunState
-from hpcorch.model.value_text import printable, to_json
+from hpcorch.model.value_text import printable, shortened, to_json
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

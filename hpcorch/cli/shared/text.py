@@ -19,11 +19,6 @@ def shell_text(words: Iterable[str]) -> str:
     return " ".join(for_bash(word) if "\0" not in word else printable(word) for word in words)
 
 
-def shortened(text: str, width: int) -> str:
-    """At most so many characters, the last one an ellipsis if some are missing."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
 def duration(seconds: float | None) -> str:
     """``0.4s``, ``12s``, ``3m05s``, ``2h03m``, ``3d04h``; nothing for None."""
     if seconds is None:

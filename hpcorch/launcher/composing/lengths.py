@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import ManifestRun
+from hpcorch.model.value_text import shortened
 from hpcorch.slurm.error_texts import LONGEST_TEXT
 
 #: Bytes of a name, and of a path, that Linux takes; PATH_MAX counts the NUL at the end.
@@ -103,4 +104,4 @@ def _size(text: str | Path) -> int:
 
 
 def _shortened(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+    return repr(shortened(text, _SHOWN))

@@ -13,7 +13,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Rang
 from hydra.errors import HydraException
 
 from hpcorch.errors import UsageError
-from hpcorch.launcher.sweeping.sweep_keys import shown
+from hpcorch.launcher.sweeping.sweep_keys import SHOWN
+from hpcorch.model.value_text import shortened
 from hpcorch.model.values import same
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.program.configuration import canonical, plain
@@ -114,7 +115,7 @@ def parsed(text: str, parser: OverridesParser) -> Override:
         why = str(error.__context__ or error).partition("\n")[0]
     except ValueError as error:
         why = str(error)
-    raise UsageError(f"Hydra cannot read {shown(text)}: {shown(why)}")
+    raise UsageError(f"Hydra cannot read {shortened(text, SHOWN)}: {shortened(why, SHOWN)}")
 
 
 def name_of(key: str) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hpcorch.errors import UsageError
+from hpcorch.model.value_text import shortened
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.selection.conditions import Condition, parse_condition
 
-_SHOWN: Final = 100
+SHOWN: Final = 100  # characters of a value, in a sentence
 
 #: Each key with its default; those of Hydra's basic sweeper are among them.
 DEFAULTS: Final[dict[str, Any]] = {
@@ -131,9 +132,4 @@ def _count(key: str, value: Any, *, least: int) -> int | None:
 
 
 def _wrong(key: str, value: Any, wanted: str) -> UsageError:
-    return UsageError(f"hydra.sweeper.{key} is {shown(repr(value))}, but has to be {wanted}")
-
-
-def shown(text: str) -> str:
-    """A text as a sentence can have it."""
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return UsageError(f"hydra.sweeper.{key} is {shortened(repr(value), SHOWN)}, but has to be {wanted}")

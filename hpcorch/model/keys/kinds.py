@@ -12,6 +12,7 @@ from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
+from hpcorch.model.value_text import shortened
 from hpcorch.model.values import digits
 from hpcorch.quick_dataclasses import dataclass
 
@@ -63,9 +64,7 @@ _SHOWN = 100
 def refusal(key: str, value: object, wanted: str) -> UsageError:
     """That the value of a key is none that it can have."""
     shown = digits(value) if type(value) is int else repr(value)
-    return UsageError(
-        f"hydra.launcher.{key} must be {wanted}, not {shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}…'}."
-    )
+    return UsageError(f"hydra.launcher.{key} must be {wanted}, not {shortened(shown, _SHOWN)}.")
 
 
 def whole(minimum: int | None, *, most: int = MOST) -> Kind:

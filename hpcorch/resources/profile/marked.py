@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from hpcorch.errors import UsageError
+from hpcorch.model.value_text import shortened
 from hpcorch.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
@@ -151,9 +152,7 @@ class Marked:
 
         if not isinstance(self.node, yaml.ScalarNode):
             return "a mapping or list"
-        text = str(self.node.value)
-        if len(text) > _SHOWN:
-            text = f"{text[:_SHOWN]}..."
+        text = shortened(str(self.node.value), _SHOWN)
         return text if text and text.isprintable() and self._has_tag("int", "float", "bool") else repr(text)
 
 

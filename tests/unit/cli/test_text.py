@@ -15,10 +15,10 @@ from hpcorch.cli.shared.text import (
     local_time,
     printable,
     shell_text,
-    shortened,
     value_text,
 )
 from hpcorch.model.states import RunState
+from hpcorch.model.value_text import shortened
 
 
 @pytest.mark.parametrize(
