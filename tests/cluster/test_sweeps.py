@@ -129,6 +129,21 @@ def test_a_detached_sweep_is_submitted_honestly_and_ends_by_itself(as_alice, app
     wait_until(lambda: status(as_alice)["state"] == "COMPLETED", timeout_s=60)
 
 
+def test_a_larger_grid_adds_an_array_to_the_sweep_while_the_first_still_runs(as_alice, app, workspace):
+    launch(as_alice, app, "+x=1,2", "+wait_for=go", "hydra.launcher.detach=true")
+    first = status(as_alice)
+    done = as_alice(["hpcorch", "extend", "last", "x=1,2,3,4"], timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    (workspace / "go").touch()
+    wait_until(lambda: status(as_alice)["state"] == "COMPLETED", timeout_s=60)
+    last = status(as_alice)
+    assert last["sweep"] == first["sweep"]
+    assert [run["result"] for run in last["runs"]] == [1, 2, 3, 4]
+    arrays = [run["job_id"].split("_")[0] for run in last["runs"]]
+    assert arrays[0] == arrays[1] != arrays[2] == arrays[3]
+    assert {row["State"] for array in set(arrays) for row in settled(as_alice, array, 2)} == {"COMPLETED"}
+
+
 def test_nothing_is_left_behind_by_a_refused_submission(as_alice, app):
     done = launch(as_alice, app, "+x=1,2", "hydra.launcher.partition=nosuch", "hydra.sweep.dir=out")
     assert done.returncode == 1

@@ -108,9 +108,11 @@ def test_a_waiting_launcher_sees_a_run_through_its_retries(app):
     assert done.returncode == 0, done.stderr
     assert app.states() == ["COMPLETED"]
     assert [attempt.state.value for attempt in app.attempts()] == ["FAILED", "FAILED", "COMPLETED"]
-    by_keepers = (app.layout().logs / "keeper.log").read_text()  # whoever sees a failure first submits the retry
+    said = done.stdout  # or a keeper's log: whoever sees a failure first submits the retry
+    if (log := app.layout().logs / "keeper.log").exists():
+        said += log.read_text()
     for retry in (1, 2):
-        assert f"retry {retry} of 2 after FAILED" in done.stdout + by_keepers
+        assert f"retry {retry} of 2 after FAILED" in said
     assert len(arrays(app)) == 3
 
 
