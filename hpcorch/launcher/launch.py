@@ -59,8 +59,15 @@ class SweepLauncher(Launcher):
         from hpcorch.launcher.composing.compose import install_composer
         from hpcorch.launcher.earlier.extension import asked_for
         from hpcorch.launcher.launch_inputs import Launching, knows_all_runs
+        from hpcorch.runtime.program.task_file import function_name
 
         self.keys = _keys(self._params)
+        function = function_name(task_function)
+        ordinal = _next_sweep(function)
+        try:
+            extends = asked_for(function, ordinal)
+        except HpcorchError as error:
+            raise LaunchError(f"hpcorch: {error}") from error
         hydra_context, composer = install_composer(hydra_context, _loader(hydra_context), config)
         self._launching = Launching(
             keys=self.keys,
@@ -69,15 +76,15 @@ class SweepLauncher(Launcher):
             composer=composer,
             task_function=task_function,
             hydra_context=hydra_context,
-            ordinal=_next_sweep(task_function),
-            extends=asked_for(),
+            ordinal=ordinal,
+            extends=extends,
         )
         _check_names(config)
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         if knows_all_runs(config):
             return
         sweeper = str(config.hydra.sweeper._target_)
-        if self._launching.extends is not None:
+        if extends is not None:
             raise LaunchError(
                 f"hpcorch: the sweeper {sweeper} chooses runs by results, so that there is no grid to extend:"
                 " launch a sweep of its own"
@@ -134,14 +141,12 @@ class SweepLauncher(Launcher):
         """Say what would be done, and return handles to runs that are only planned."""
 
 
-def _next_sweep(function: TaskFunction) -> int:
+def _next_sweep(function: str) -> int:
     """How many sweeps of a function this process has begun before. Hydra may execute this module several times."""
     from hpcorch.runtime.program.calling_program import sweeps_begun
-    from hpcorch.runtime.program.task_file import function_name
 
-    name = function_name(function)
-    sweeps_begun[name] += 1
-    return sweeps_begun[name] - 1
+    sweeps_begun[function] += 1
+    return sweeps_begun[function] - 1
 
 
 def _keys(params: Mapping[str, Any]) -> LaunchKeys:

@@ -35,7 +35,7 @@ SWEEP_VARIABLE, TOKEN_VARIABLE = "HPCORCH_SWEEP_DIR", "HPCORCH_TOKEN"
 
 
 EXTENDS_VARIABLE = "HPCORCH_EXTENDS"
-"""Tells the launcher of a program the id of the sweep that it adds runs to."""
+"""Tells the launcher of a program which sweep it adds runs to: its id and the name of its task function."""
 
 SNAPSHOT_VARIABLE = "HPCORCH_SNAPSHOT"
 """Tells the Python processes that a job starts where their code is."""

@@ -99,7 +99,7 @@ def plan_extension(ledger: Ledger, selector: Selector, overrides: Sequence[str],
     options = LaunchKeys.recorded(launch.options).python_options or ()
     start = ("-m", task.invocation.module) if task.invocation.module else (words[0],)
     cwd = task.invocation.cwd or header.cwd
-    environ = {EXTENDS_VARIABLE: sweep.id}
+    environ = {EXTENDS_VARIABLE: f"{sweep.id} {task.invocation.function}"}
     if default_ledger(Path(cwd)) != ledger.path:
         environ[LEDGER_VARIABLE] = str(ledger.path)
     return Extension(words=(header.python, *options, *start, *words[1:]), cwd=cwd, environ=environ)

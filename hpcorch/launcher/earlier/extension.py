@@ -31,9 +31,27 @@ from hpcorch.services.tending.reconcile import Reconciler
 log = logging.getLogger(__name__)
 
 
-def asked_for() -> str | None:
-    """The id of the sweep that this process is to add runs to; once, and neither its jobs nor others are told."""
-    return os.environ.pop(EXTENDS_VARIABLE, None)
+_asked: list[str] = []  # what this process was called for
+
+
+def asked_for(function: str, ordinal: int) -> str | None:
+    """The id of the sweep that this process is to add runs to; the processes that it starts are not told.
+
+    :param function: the name of the task function that a sweep is launched of
+    :param ordinal: which of this process's sweeps of that function it is, from 0
+    :raises UsageError: the process is to extend another sweep
+    """
+    if (asked := os.environ.pop(EXTENDS_VARIABLE, None)) is not None:
+        _asked.append(asked)
+    if not _asked:
+        return None
+    sweep, _, wanted = _asked[-1].partition(" ")
+    if (function, ordinal) != (wanted, 0):
+        raise UsageError(
+            f"runs are to be added to sweep {sweep}, and the program launches another one of {function}: launch"
+            " what you want to add as a sweep of its own"
+        )
+    return sweep
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,10 +104,7 @@ class ExtendedSweep:
     sweep: Sweep
     present: Present
     code: CodeFrozen | None
-    next_run: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.next_run = _after(self.present.runs)
+    next_run: int
 
     @classmethod
     def find(
@@ -111,7 +126,8 @@ class ExtendedSweep:
             Reconciler(ledger, ControlJournal(layout, sweep)).ingest()
             known = ledger.sweep(sweep).sweep
             codes = [fact for fact in ledger.facts(sweep, CodeFrozen) if isinstance(fact, CodeFrozen)]
-            runs = ledger.runs(sweep)
+            present = Present(runs=ledger.runs(sweep))
+            next_run = _next_run(ledger, sweep)
         if not is_own(known, layout):
             raise UsageError(f"sweep {sweep} is {known.user}'s: launch a sweep of your own")
         if backend is not known.backend:
@@ -121,7 +137,7 @@ class ExtendedSweep:
                 f"hydra.launcher.seed={seed} is not the root seed of sweep {sweep}, which is {known.root_seed}:"
                 " leave it out"
             )
-        return cls(sweep=known, present=Present(runs=runs), code=codes[-1] if codes else None)
+        return cls(sweep=known, present=present, code=codes[-1] if codes else None, next_run=next_run)
 
     @property
     def occurrences(self) -> Counter[str]:
@@ -171,7 +187,7 @@ class ExtendedSweep:
 
         :raises UnavailableError: somebody has
         """
-        if _after(ledger.runs(self.sweep.id)) != self.next_run:
+        if _next_run(ledger, self.sweep.id) != self.next_run:
             raise UnavailableError(
                 f"another process has added runs to sweep {self.sweep.id} meanwhile: none was added here, try again"
             )
@@ -181,5 +197,5 @@ class ExtendedSweep:
         self.next_run += count
 
 
-def _after(runs: Sequence[Run]) -> int:
-    return max((run.run for run in runs), default=-1) + 1
+def _next_run(ledger: Ledger, sweep: str) -> int:
+    return max((launch.first_run + launch.count for launch in ledger.launches(sweep)), default=0)

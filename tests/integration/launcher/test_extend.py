@@ -187,3 +187,19 @@ def test_a_program_that_is_gone_is_named(locally: App) -> None:
     assert done.returncode != 0
     assert "app.py" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_program_that_launches_more_than_that_sweep_is_refused_before_it_does(locally: App) -> None:
+    program = (locally.folder / "app.py").read_text()
+    again = "    sys.argv.append('hydra.launcher.reuse_sweep_dir=true')\n    main()\n"
+    (locally.folder / "app.py").write_text(program + again)
+    locally.launch("x=1", "hydra.sweep.dir=out/${x}${now:%f}")
+    with Ledger.open(locally.ledger) as ledger:
+        second, first = (one.sweep.id for one in ledger.sweeps())
+    refused = extend(locally, second, "x=1,2")
+    assert refused.returncode == 2
+    assert "is not the first one that its program launches" in refused.stderr
+    done = extend(locally, first, "x=1,2")
+    assert "the program launches another one" in done.stderr
+    with Ledger.open(locally.ledger) as ledger:
+        assert {one.sweep.id: one.runs for one in ledger.sweeps()} == {first: 2, second: 1}
