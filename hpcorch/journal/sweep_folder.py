@@ -15,6 +15,7 @@ from hpcorch.journal.access import (
     narrow,
     open_new,
 )
+from hpcorch.journal.files import Confirm
 from hpcorch.journal.layout import STATE_DIR, SUBMISSIONS, SweepLayout
 
 _OWNED_BY_SWEEP = (
@@ -65,8 +66,12 @@ def belongs_to_sweep(entry: Path) -> bool:
     return entry.name.startswith(_OWNED_BY_SWEEP)
 
 
-def set_aside(layout: SweepLayout) -> None:
-    """Move the record of an earlier sweep out of the way, into a numbered folder beside the new one's."""
+def set_aside(layout: SweepLayout, confirm: Confirm) -> None:
+    """Move the record of an earlier sweep out of the way, into a numbered folder beside the new one's.
+
+    :param confirm: of the sweep's lock: what another sweep has put there meanwhile is not moved
+    :raises LockLostError: the lock was taken over meanwhile
+    """
     number = 1
     while (aside := layout.state / f"earlier-{number}").exists():
         number += 1
@@ -74,4 +79,5 @@ def set_aside(layout: SweepLayout) -> None:
     # The control journal goes last: until then the directory is still owned.
     for entry in sorted(layout.state.iterdir(), key=lambda path: path == layout.control):
         if belongs_to_sweep(entry):
+            confirm()
             entry.rename(aside / entry.name)

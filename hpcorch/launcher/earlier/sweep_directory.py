@@ -21,7 +21,8 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
 
     :param ledger: open for writing; first takes over what is new of the earlier sweep
     :param reuse: set the record of any sweep aside whose runs are over
-    :raises RecordError: the earlier sweep keeps the directory
+    :raises RecordError: the earlier sweep keeps the directory, or another one has it by now
+    :raises UnavailableError: another process decides about it at this moment
     """
     if not layout.control.exists():
         return
@@ -41,7 +42,10 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
             f"the sweep directory {layout.directory} belongs to sweep {earlier}; {alive} of its runs {are} not over"
             " and would go on writing there: wait for them or cancel them, or choose another hydra.sweep.dir"
         )
-    set_aside(layout)
+    with journal.locked():
+        if owner(layout) != earlier:  # another launch was quicker
+            raise owned(layout)
+        set_aside(layout, journal.confirm)
 
 
 def _was_refused(journal: ControlJournal) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.sweep_folder import set_aside
 from tests.support.apps import App
 from tests.support.command_line import CommandLine
@@ -337,7 +338,7 @@ def test_rm_of_a_record_that_was_set_aside_leaves_the_sweep_that_has_the_directo
     sweep: SweepOnDisk, hpcorch: CommandLine
 ) -> None:
     filled(sweep)
-    set_aside(sweep.layout)
+    set_aside(sweep.layout, nothing_to_confirm)
     other = finished_sweep(sweep.project, sweep=OTHER)
     for entry in other.layout.state.iterdir():
         entry.rename(sweep.layout.state / entry.name)

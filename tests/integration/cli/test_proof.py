@@ -151,7 +151,7 @@ def test_audit_of_a_sweep_whose_directory_is_gone_says_so(hpcorch, sweep):
 
 
 def test_a_record_that_was_set_aside_is_audited_where_it_is_now(hpcorch, sweep, tmp_path):
-    set_aside(sweep.layout)
+    set_aside(sweep.layout, nothing_to_confirm)
     ran = hpcorch("audit", "--json")
     assert ran.code == 0, ran.out
     assert json.loads(ran.out)["intact"]["task files"] == 1

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hpcorch.errors import NotFoundError
+from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.ledger import Ledger
@@ -84,7 +85,7 @@ def test_a_lost_ledger_answers_as_before_once_the_sweeps_are_taken_in(hpcorch, t
 
 
 def test_records_that_were_set_aside_are_taken_in_too(sweep):
-    set_aside(sweep.layout)
+    set_aside(sweep.layout, nothing_to_confirm)
     shutil.move(sweep.layout.directory, sweep.layout.directory.with_name(LATER))
     make_sweep(sweep.project, sweep=LATER + "x")  # somewhere else
     done = adopt(sweep.ledger_path)
