@@ -19,8 +19,8 @@ from hpcorch.journal.files import Confirm
 from hpcorch.journal.layout import STATE_DIR, SUBMISSIONS, SweepLayout
 
 _OWNED_BY_SWEEP = (
-    *("asked", "launch-", "checkpoints", "control.jsonl", "journal", "logs", "results", "variables.json"),
-    *("steps", SUBMISSIONS, "tend."),
+    *("asked", "launch-", ".launch-", "checkpoints", "control.jsonl", "journal", "logs", "results"),
+    *("steps", SUBMISSIONS, "tend.", "variables.json"),
 )
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class SweepLauncher(Launcher):
             for key, value in params.items()
         }
         self._sweep: OpenSweep | None = None
+        self._put_back: Callable[[], None] = lambda: None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by the sweeper before its first launch.
@@ -57,7 +58,7 @@ class SweepLauncher(Launcher):
             sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.compose import install_composer
-        from hpcorch.launcher.earlier.extension import asked_for
+        from hpcorch.launcher.earlier.extension import asked_for, keep_multirun
         from hpcorch.launcher.launch_inputs import Launching, knows_all_runs
         from hpcorch.runtime.program.task_file import function_name
 
@@ -81,6 +82,8 @@ class SweepLauncher(Launcher):
         )
         _check_names(config)
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
+        if extends is not None:
+            self._put_back = keep_multirun(Path.cwd() / str(config.hydra.sweep.dir))
         if knows_all_runs(config):
             return
         sweeper = str(config.hydra.sweeper._target_)
@@ -110,6 +113,7 @@ class SweepLauncher(Launcher):
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from hpcorch.launcher.open_sweep import OpenSweep
 
+        self._put_back()
         client = self.check()
         if self._sweep is None:
             self._sweep = OpenSweep.prepare(self._launching, client)

@@ -26,7 +26,7 @@ from hpcorch.launcher.composing.compose import Composer
 from hpcorch.launcher.composing.composition import Composition
 from hpcorch.launcher.composing.lengths import check_run_directories
 from hpcorch.launcher.composing.plan import Planner, manifest_bases
-from hpcorch.launcher.earlier.extension import ExtendedSweep
+from hpcorch.launcher.earlier.extension import ExtendedSweep, next_run
 from hpcorch.launcher.earlier.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.earlier.reuse_report import reuse_told
 from hpcorch.launcher.earlier.sweep_directory import make_room
@@ -81,7 +81,11 @@ class PlannedLaunch:
 
 @dataclass(slots=True, kw_only=True)
 class OpenSweep:
-    """A sweep while its launcher lives."""
+    """A sweep while its launcher lives.
+
+    :param extended: the sweep as it was before, if runs are added to it
+    :param argv: the command line, if it is not the one that began the sweep
+    """
 
     journal: ControlJournal
     ledger_path: Path
@@ -93,6 +97,7 @@ class OpenSweep:
     planner: Planner
     site: Site
     extended: ExtendedSweep | None = None
+    argv: Sequence[str] | None = None
     host: str = field(default_factory=socket.gethostname)
     _created: bool = False
     _frozen: FrozenProgram | None = None
@@ -124,6 +129,7 @@ class OpenSweep:
             planner=_planner(keys, extended, cwd),
             site=Site.find(project_at(cwd), client),
             extended=extended,
+            argv=None if extended is None else sys.argv,
         )
 
     @property
@@ -156,13 +162,13 @@ class OpenSweep:
         :raises UsageError: a run cannot be frozen, asks for what there is not, or the site profile forbids it
         :raises hydra.errors.HydraException: Hydra cannot compose a run
         """
-        first = first if self.extended is None else self.extended.next_run
+        first = self._first(first)
         settled = self._settled(job_overrides, first)
         task = dump_task(self.task)
         frozen = None if self.keys.dry_run else self._freeze()
         if frozen is not None:
             settled = replace(settled, runs=[_with_key(run, frozen) for run in settled.runs])
-            if self.extended is not None and settled.runs:
+            if self.extended is not None and self.argv is not None and settled.runs:
                 self.extended.check_code(frozen, settled.keys)
         return PlannedLaunch(
             frozen=FrozenLaunch(
@@ -172,16 +178,37 @@ class OpenSweep:
                 task=task,
                 options=settled.keys.plain(),
                 program=frozen,
-                argv=None if self.extended is None else sys.argv,
+                argv=self.argv,
             ),
             settled=settled,
         )
+
+    def _first(self, first: int) -> int:
+        """The index of the first run of a launch, after those that other processes have added to the sweep.
+
+        :param first: as the sweeper counts
+        """
+        expected = first if self.extended is None else self.extended.next_run
+        if self._created or self.extended is not None:
+            with Ledger.open(self.ledger_path, write=True) as ledger:
+                Reconciler(ledger, self.journal).ingest()
+                found = next_run(ledger, self.id)
+            if found != expected:
+                self.extended = ExtendedSweep.find(
+                    self.id, self.layout, self.ledger_path, backend=self.backend, seed=None
+                )
+                self.planner = _planner(self.keys, self.extended, self.planner.cwd)
+                return found
+        return expected
 
     def _settled(self, job_overrides: Sequence[Sequence[str]], first: int) -> Settled:
         """These runs, and what each asks for."""
         runs = self.planner.plan(self._compositions(job_overrides, first))
         if self.extended is not None:
             self.extended.check_directories(run.directory for run in runs)
+            if self.argv is not None:
+                with Ledger.open(self.ledger_path) as ledger:
+                    self.extended.check_configurations(ledger, self.keys)
         check_run_directories(runs, self.layout.directory)
         check_of_the_launch(self.keys, runs)
         here = settle_here(self.keys, runs)

@@ -7,17 +7,17 @@ The program composes the larger grid, and its launcher adds the runs that the sw
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.layout import LEDGER_VARIABLE
 from hpcorch.journal.manifest_file import read_header
 from hpcorch.journal.project_search import default_ledger
 from hpcorch.ledger import Ledger
-from hpcorch.model.events import LaunchPlanned
+from hpcorch.model.events import LaunchPlanned, RerunPlanned, RunReproduced
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import EXTENDS_VARIABLE
 from hpcorch.runtime.program.relocation import relocated_header, relocated_task
@@ -28,11 +28,8 @@ from hpcorch.services.selection.selectors import Selector
 from hpcorch.services.tending.ownership import check_own
 from hpcorch.slurm.protocol import SlurmClient
 
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-
-_SWEEP_DIR = "hydra.sweep.dir"
-_KEPT = {_SWEEP_DIR: "directory", "hydra/launcher": "launcher", "hydra.mode": "mode"}
+_SWEEP_DIR, _LAUNCHER, _MODE = "hydra.sweep.dir", "hydra/launcher", "hydra.mode"
+_KEPT = {_SWEEP_DIR: "directory", _LAUNCHER: "launcher", _MODE: "mode"}
 _PREFIXES = "+~"
 
 
@@ -78,6 +75,10 @@ def plan_extension(ledger: Ledger, selector: Selector, overrides: Sequence[str],
         raise UsageError(f"runs are added to a sweep as a whole: name it, {sweep.id}")
     if sweep.is_wrapped:
         raise UsageError(f"{sweep.id} is a script or a command of its own: submit or execute it again")
+    if (original := _original(ledger, sweep.id)) is not None:
+        raise UsageError(
+            f"sweep {sweep.id} repeats runs of {original}: extend that one, or launch a sweep of its own"
+        )
     place = place_of(ledger, sweep)
     check_own(sweep, client, place.layout)
     launch = next((one for one in ledger.facts(sweep.id, LaunchPlanned) if isinstance(one, LaunchPlanned)), None)
@@ -95,7 +96,10 @@ def plan_extension(ledger: Ledger, selector: Selector, overrides: Sequence[str],
             f"sweep {sweep.id} is not the first one that its program launches, which would launch the others again:"
             " launch a sweep of its own"
         )
-    words = _words(task.invocation, overrides, place.layout.directory)
+    if not os.path.isfile(task.invocation.file):  # noqa: PTH113 - asks, and never raises
+        raise UsageError(f"{task.invocation.file}, the program of sweep {sweep.id}, is not there: put it back")
+    kept = {_SWEEP_DIR: _quoted(str(place.layout.directory)), _LAUNCHER: f"hpcorch_{sweep.backend.value}"}
+    words = _words(task.invocation, overrides, {**kept, _MODE: "MULTIRUN"})
     options = LaunchKeys.recorded(launch.options).python_options or ()
     start = ("-m", task.invocation.module) if task.invocation.module else (words[0],)
     cwd = task.invocation.cwd or header.cwd
@@ -105,32 +109,50 @@ def plan_extension(ledger: Ledger, selector: Selector, overrides: Sequence[str],
     return Extension(words=(header.python, *options, *start, *words[1:]), cwd=cwd, environ=environ)
 
 
-def _words(invocation: Invocation, overrides: Sequence[str], directory: Path) -> list[str]:
-    """The program's ``sys.argv``: as it was, with these overrides in place of those of the same keys."""
+def _original(ledger: Ledger, sweep: str) -> str | None:
+    """What a sweep repeats, if it does."""
+    facts = [*ledger.facts(sweep, RerunPlanned)]
+    facts += [event.fact for event in ledger.events(sweep, 0, kinds={RunReproduced.kind})]
+    found = (fact.of.partition("/")[0] for fact in facts if isinstance(fact, (RerunPlanned, RunReproduced)))
+    return next(found, None)
+
+
+def _quoted(text: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    words = list(invocation.argv)
-    places = {_key(words[place]): place for place in invocation.given if _is_override(words[place])}
-    more = []
-    for override in _parsed(overrides):
-        key, text = _key(str(override.input_line)), str(override.input_line)
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def _words(invocation: Invocation, overrides: Sequence[str], kept: Mapping[str, str]) -> list[str]:
+    """The program's ``sys.argv``: as it was, with these overrides in place of those of the same keys.
+
+    :param kept: keys with the values that they have, whatever the configuration says now
+    """
+    given = {place: invocation.argv[place] for place in invocation.given}
+    places = {_key(word): place for place, word in given.items() if _is_override(word)}
+    words, more = dict(enumerate(invocation.argv)), []
+    for text in map(_checked, overrides):
+        key = _key(text)
         if key in _KEPT:
             raise UsageError(f"{key} cannot be given: a sweep keeps its {_KEPT[key]}")
         if key not in places:
             more.append(text)
-        elif text[0] in _PREFIXES:
-            words[places[key]] = text
         else:
             was = words[places[key]]
-            words[places[key]] = was[: len(was) - len(was.lstrip(_PREFIXES))] + text
-    if _SWEEP_DIR in places:
-        del words[places[_SWEEP_DIR]]
-    quoted = QuotedString(text=str(directory), quote=Quote.single).with_quotes()
-    return [*words, *more, f"{_SWEEP_DIR}={quoted}"]
+            adds = "" if text[0] in _PREFIXES else was[: len(was) - len(was.lstrip("+"))]
+            words[places[key]] = adds + text
+    more += [f"{key}={value}" for key, value in kept.items()]
+    after = max(places.values(), default=len(words) - 1)  # Hydra takes overrides in one place
+    left = [(place, word) for place, word in words.items() if place not in given or _key(word) not in kept]
+    return [
+        *(word for place, word in left if place <= after),
+        *more,
+        *(word for place, word in left if place > after),
+    ]
 
 
 def _is_override(word: str) -> bool:
-    return "=" in word and not word.startswith("-")
+    return word.startswith("~") or ("=" in word and not word.startswith("-"))
 
 
 def _key(word: str) -> str:
@@ -138,15 +160,16 @@ def _key(word: str) -> str:
     return word.partition("=")[0].lstrip(_PREFIXES)
 
 
-def _parsed(texts: Sequence[str]) -> list[Override]:
+def _checked(text: str) -> str:
+    """An override that can be read, as it was typed."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parsed = []
-    for text in texts:
-        try:
-            parsed.append(OverridesParser.create().parse_override(text))
-        except HydraException as error:
-            cause = str(error).partition("\n")[0]
-            raise UsageError(f"{text} cannot be read ({cause}): write overrides as for the program") from error
-    return parsed
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        cause = str(error).partition("\n")[0]
+        raise UsageError(f"{text} cannot be read ({cause}): write overrides as for the program") from error
+    if not override.key_or_group:
+        raise UsageError(f"{text} names no key: write overrides as for the program")
+    return text

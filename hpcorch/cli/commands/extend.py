@@ -25,10 +25,10 @@ _DRY_RUN = "hydra.launcher.dry_run=true"
 def command(place: Place, *, selector: str, overrides: tuple[str, ...], dry_run: bool) -> None:
     """Add runs to a sweep: what a larger grid has more.
 
-    The sweep's program is called again, as it was, with OVERRIDES in place of those of the same keys. Of the grid
-    that they span, runs that the sweep has are left alone, whatever became of them. The others are added with the
-    next indices, and with the seeds that they would have had from the start. Launcher keys, such as
-    hydra.launcher.timeout_min=600, hold for the runs that are added.
+    The sweep's program is called again by the command that began the sweep, with OVERRIDES in place of those of the
+    same keys. Of the grid that they span, runs that the sweep has are left alone, whatever became of them. The
+    others are added with the next indices, and with the seeds that they would have had from the start. Launcher
+    keys, such as hydra.launcher.timeout_min=600, hold for the runs that are added.
 
     The code has to be what the sweep's runs have: hydra.launcher.drift.code=warn adds runs with other code, and
     says so.

@@ -158,7 +158,7 @@ def _copy_record(evidence: Evidence, directory: Path, checkpoints: Checkpoints) 
     source, target = evidence.place.layout.state, SweepLayout(directory / SWEEP).state
     for path in _record_files(evidence, evidence.place, checkpoints):
         _copy(path, target / path.relative_to(source), evidence.place.within)
-    for code in evidence.codes.values():
+    for code in {code.digest: code for code in evidence.codes.values()}.values():
         archive = evidence.place.archive(code)
         # Of another user's sweep it may be any file; what is no snapshot of that digest stays where it is.
         if archive.exists() and (evidence.place.within is None or is_sound(archive, code.digest)):

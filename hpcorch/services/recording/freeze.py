@@ -212,15 +212,18 @@ def _set_up(keys: LaunchKeys) -> list[str]:
     return ["modules", "container", "variables"] if keys.setup else []
 
 
-def record_frozen(frozen: FrozenProgram, layout: SweepLayout, launch: int) -> list[CodeFrozen | EnvironmentFrozen]:
-    """Write what belongs to a launch into its folder; the facts about it.
+def record_frozen(
+    frozen: FrozenProgram, layout: SweepLayout, launch: int, folder: Path
+) -> list[CodeFrozen | EnvironmentFrozen]:
+    """Write what belongs to a launch; the facts about it.
 
+    :param folder: that is written to, and will be the launch's
     :raises OSError: it cannot be written
     """
     diff = layout.launch(launch) / "code.diff"
     if frozen.diff:
-        write_whole(diff, frozen.diff)
-    write_whole(environment_file(layout.launch(launch)), encode_environment(frozen.environment, frozen.owners))
+        write_whole(folder / diff.name, frozen.diff)
+    write_whole(environment_file(folder), encode_environment(frozen.environment, frozen.owners))
     code, checkout = frozen.code, frozen.checkout
     place = frozen.record_place(layout, launch)
     return [

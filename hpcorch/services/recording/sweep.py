@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,13 @@ from typing import Any
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.access import PRIVATE, access_in, make_record_folder
 from hpcorch.journal.control import ControlJournal
-from hpcorch.journal.files import read_regular, write_whole
+from hpcorch.journal.files import is_there, read_regular, sync_directory, write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout
 from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun
 from hpcorch.journal.manifest_file import write_manifest
+from hpcorch.journal.reader import read_segment
 from hpcorch.journal.sweep_folder import take
-from hpcorch.model.events import LaunchPlanned, RunReused, SweepCreated
+from hpcorch.model.events import CONTROL_SOURCE, Fact, LaunchPlanned, RunReused, SweepCreated
 from hpcorch.model.states import Backend
 from hpcorch.provenance.secrets import secret_variable
 from hpcorch.services.recording.freeze import FrozenProgram, record_frozen
@@ -184,32 +186,71 @@ def owned(layout: SweepLayout) -> RecordError:
 def record_launch(journal: ControlJournal, frozen: FrozenLaunch, reused: Sequence[RunReused] = ()) -> None:
     """Write manifest and task file of a launch and make them known in the control journal.
 
+    The folder of a launch is there as a whole or not at all, and what somebody left who was stopped is removed.
+
     :param reused: runs that are not to be executed
-    :raises UnavailableError: the sweep directory cannot be written
+    :raises UnavailableError: the sweep directory cannot be written, or another process has made such a launch
     """
     layout, first = journal.layout, frozen.header.launch
-    manifest: Path = layout.manifest(first)
     try:
-        make_record_folder(layout.launch(first), exist_ok=False)
-        if frozen.task is not None:
-            write_whole(layout.task(first), frozen.task)
-        facts = [] if frozen.program is None else record_frozen(frozen.program, layout, first)
-        manifest_digest = write_manifest(manifest, frozen.header, frozen.bases, frozen.runs)
-        planned = LaunchPlanned(
-            first_run=first,
-            count=frozen.header.count,
-            manifest=layout.relative(manifest),
-            manifest_digest=manifest_digest,
-            task_digest=frozen.header.task_digest,
-            options=dict(frozen.options),
-            argv=None if frozen.argv is None else [os.fsdecode(word) for word in frozen.argv],
-        )
-        with journal.locked():  # or who has seen the launches before over would remove the environment of this one
+        # Under the lock all the time: who has seen the launches before over would remove this one's environment.
+        with journal.locked():
+            _clear(journal, first)
+            fresh = layout.state / f".{layout.launch(first).name}.{os.urandom(4).hex()}"
+            try:
+                facts = _write_launch(layout, frozen, fresh)
+                journal.confirm()
+                fresh.rename(layout.launch(first))
+            except OSError:
+                journal.confirm()
+                raise
+            sync_directory(layout.state)
             if frozen.header.backend is Backend.SLURM:
                 record_environment(layout, os.environ)
-            journal.append(*facts, *reused, planned, durable=True)
+            journal.append(*facts[:-1], *reused, facts[-1], durable=True)
     except OSError as error:
         raise UnavailableError(
             f"the launch of {frozen.header.called} cannot be recorded in {layout.state} ({error.strerror}): free"
             " space or inodes there; nothing was submitted"
         ) from error
+
+
+def _write_launch(layout: SweepLayout, frozen: FrozenLaunch, folder: Path) -> list[Fact]:
+    """Write the files of a launch into a new folder; the facts about it."""
+    first = frozen.header.launch
+    manifest = layout.manifest(first)
+    make_record_folder(folder, exist_ok=False)
+    if frozen.task is not None:
+        write_whole(folder / layout.task(first).name, frozen.task)
+    facts: list[Fact] = []
+    if frozen.program is not None:
+        facts += record_frozen(frozen.program, layout, first, folder)
+    manifest_digest = write_manifest(folder / manifest.name, frozen.header, frozen.bases, frozen.runs)
+    planned = LaunchPlanned(
+        first_run=first,
+        count=frozen.header.count,
+        manifest=layout.relative(manifest),
+        manifest_digest=manifest_digest,
+        task_digest=frozen.header.task_digest,
+        options=dict(frozen.options),
+        argv=None if frozen.argv is None else [os.fsdecode(word) for word in frozen.argv],
+    )
+    return [*facts, planned]
+
+
+def _clear(journal: ControlJournal, first: int) -> None:
+    """Remove what was left of a launch that is not on record. Within the lock.
+
+    :raises UnavailableError: such a launch is on record
+    """
+    layout = journal.layout
+    for left in layout.state.glob(f".{layout.launch(first).name}.*"):
+        shutil.rmtree(left)
+    if not is_there(layout.launch(first)):
+        return
+    events = read_segment(layout.control, sweep=journal.sweep, source=CONTROL_SOURCE, offset=0).events
+    if any(isinstance(event.fact, LaunchPlanned) and event.fact.first_run == first for event in events):
+        raise UnavailableError(
+            f"another process has added runs to sweep {journal.sweep} meanwhile: none was added here, try again"
+        )
+    shutil.rmtree(layout.launch(first))

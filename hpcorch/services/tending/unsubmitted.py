@@ -120,9 +120,11 @@ def left_text(summary: SweepSummary, runs: Sequence[int]) -> str | None:
         what, submit = "the sweep has no runs on record", "launch it again"
     else:
         return None
+    has_more = summary.runs > len(runs)  # runs that nobody would discard with them
+    discard = "" if has_more else f", and `hpcorch rm {sweep.id}` discards what is there"
     return (
         f"{what}: its launch was stopped before it came to that, or is still at it. If it was stopped,"
-        f" {submit.format(sweep.id)}, and `hpcorch rm {sweep.id}` discards what is there"
+        f" {submit.format(sweep.id)}{discard}"
     )
 
 

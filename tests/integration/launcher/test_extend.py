@@ -12,6 +12,7 @@ from hpcorch.ledger.store import Ledger
 from tests.support import processes
 from tests.support.apps import App
 from tests.support.exec_project import HPCORCH
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.programs
 
@@ -40,7 +41,7 @@ def test_what_the_grid_lacks_is_added_and_nothing_runs_twice(kind: str, request:
     sweep = app.summary().sweep.id
     done = extend(app, "last", "x=1,2,3", "y=a,b")
     assert done.returncode == 0, done.stderr
-    assert f"sweep {sweep} has 2 of the 6 runs of this grid; 4 runs to add" in done.stdout
+    assert f"sweep {sweep} had 2 of the 6 runs of this grid; 4 runs to add" in done.stdout
     assert app.summary().sweep.id == sweep
     assert overrides(app) == ["x=1 +y=a", "x=2 +y=a", "x=1 +y=b", "x=2 +y=b", "x=3 +y=a", "x=3 +y=b"]
     assert [run.run for run in app.runs()] == [0, 1, 2, 3, 4, 5]
@@ -63,7 +64,9 @@ def test_where_nothing_lacks_it_is_said_and_nothing_is_put_on_record(locally: Ap
     locally.launch("x=1,2", "fail=2")
     done = extend(locally, "last", "x=2,1")
     assert done.returncode == 0, done.stderr
-    assert "has 2 of the 2 runs of this grid; nothing is added" in done.stdout
+    assert (
+        "had 2 of the 2 runs of this grid; nothing is added. Run 1 did not complete: `hpcorch retry" in done.stdout
+    )
     assert launches(locally) == 1
     assert locally.states() == ["COMPLETED", "FAILED"], "what failed is a matter of retry"
 
@@ -71,7 +74,7 @@ def test_where_nothing_lacks_it_is_said_and_nothing_is_put_on_record(locally: Ap
 def test_runs_whose_configuration_has_their_number_are_there_all_the_same(locally: App) -> None:
     locally.launch("x=1,2", "value='${hydra:job.num}'")
     done = extend(locally, "last", "x=1,2,3")
-    assert "has 2 of the 3 runs" in done.stdout, done.stderr
+    assert "had 2 of the 3 runs" in done.stdout, done.stderr
     assert [run.result for run in locally.runs()] == [0, 1, 2]
 
 
@@ -86,7 +89,7 @@ def test_changed_code_is_refused_or_told(locally: App) -> None:
     assert len(locally.runs()) == 1
     done = extend(locally, "last", "x=1,2", "hydra.launcher.drift.code=warn")
     assert done.returncode == 0, done.stderr
-    assert "The code is not that of the runs" in done.stdout
+    assert "The code is not what run 0 of sweep" in done.stdout
     assert locally.states() == ["COMPLETED"] * 2
 
 
@@ -142,9 +145,9 @@ def test_show_and_audit_tell_by_which_command_runs_were_added(locally: App, hpco
     locally.launch("x=1")
     extend(locally, "last", "x=1,2")
     shown = json.loads(hpcorch("show", "last", "--json").out)
-    assert [launch["argv"] and launch["argv"][1:4] for launch in shown["launches"]] == [
+    assert [launch["argv"] and launch["argv"][1:3] for launch in shown["launches"]] == [
         None,
-        ["-m", "hydra/launcher=hpcorch_local", "x=1,2"],
+        ["-m", "x=1,2"],
     ]
     assert "x=1,2" in hpcorch("show", "last").out
     audited = hpcorch("audit", "last")
@@ -158,6 +161,8 @@ def test_show_and_audit_tell_by_which_command_runs_were_added(locally: App, hpco
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("last", "=3"), "=3 names no key"),
+        (("last", "@=3"), "@=3"),
         (
             ("last", "x=1,2", "hydra.sweep.dir=elsewhere"),
             "hydra.sweep.dir cannot be given: a sweep keeps its directory",
@@ -203,3 +208,82 @@ def test_a_program_that_launches_more_than_that_sweep_is_refused_before_it_does(
     assert "the program launches another one" in done.stderr
     with Ledger.open(locally.ledger) as ledger:
         assert {one.sweep.id: one.runs for one in ledger.sweeps()} == {first: 2, second: 1}
+
+
+def test_the_sweep_keeps_its_launcher_and_mode_whatever_the_configuration_says_now(locally: App) -> None:
+    config = locally.folder / "conf" / "config.yaml"
+    text = config.read_text()
+    config.write_text(
+        "defaults: [_self_, {override hydra/launcher: hpcorch_local}]\nhydra: {mode: MULTIRUN}\n" + text
+    )
+    subprocess.run([sys.executable, "app.py", "x=1"], cwd=locally.folder, check=True, capture_output=True)
+    config.write_text(text)
+    done = extend(locally, "last", "x=1,2", "hydra.launcher.drift.code=warn")
+    assert done.returncode == 0, done.stderr
+    assert overrides(locally) == ["x=1", "x=2"]
+
+
+def test_another_configuration_for_the_same_overrides_is_refused_with_its_keys(locally: App, tmp_path) -> None:
+    (tmp_path / "own").mkdir()
+    own = tmp_path / "own" / "other.yaml"
+    own.write_text("defaults: [config, _self_]\nvalue: 16\n")
+    given = ("--config-dir", str(tmp_path / "own"), "-cn", "other")
+    assert locally.launch("x=1", *given).returncode == 0
+    own.write_text("defaults: [config, _self_]\nvalue: 99\n")
+    refused = extend(locally, "last", "x=1,2")
+    assert refused.returncode == 1
+    assert "another configuration: value was 16, now 99. Put it back" in refused.stderr
+    assert len(locally.runs()) == 1
+
+
+def test_what_a_killed_extension_has_left_is_removed_by_the_next(locally: App) -> None:
+    locally.launch("x=1")
+    for name in ("launch-000001", ".launch-000001.1234abcd"):
+        folder = locally.layout().state / name
+        folder.mkdir()
+        (folder / "task.pkl").write_bytes(b"not whole")
+    done = extend(locally, "last", "x=1,2")
+    assert done.returncode == 0, done.stderr
+    assert [run.result for run in locally.runs()] == [1, 2]
+    assert not folder.exists()
+
+
+def test_a_launcher_with_batches_to_come_goes_on_with_what_is_lacking_then(locally: App) -> None:
+    words = ("x=1,2,3,4", "wait_for=go", "hydra.sweeper.max_batch_size=2")
+    first = locally.start(*words, "hydra.launcher.slots=4")
+    wait_until((locally.folder / "started-1").exists)
+    more = processes.start(
+        command("last", "x=3,9", "hydra.launcher.drift.code=warn"), cwd=locally.folder, stdout=subprocess.PIPE
+    )
+    wait_until((locally.folder / "started-9").exists)
+    (locally.folder / "go").touch()
+    assert more.wait(timeout=120) == 0
+    assert first.wait(timeout=120) == 0, locally.output
+    assert overrides(locally)[:2] == ["x=1 wait_for=go", "x=2 wait_for=go"]
+    assert sorted(overrides(locally)) == [f"x={x} wait_for=go" for x in (1, 2, 3, 4, 9)]
+    assert len(locally.attempts()) == 5
+
+
+def test_an_extended_sweep_is_exported_whole(locally: App, hpcorch, tmp_path) -> None:
+    locally.launch("x=1")
+    extend(locally, "last", "x=1,2")
+    assert hpcorch("export", "bundle", "last", str(tmp_path / "bundle")).code == 0
+    assert hpcorch("audit", "--bundle", str(tmp_path / "bundle")).code == 0
+
+
+def test_hydras_own_account_of_the_first_call_stays(locally: App) -> None:
+    locally.launch("x=1")
+    file = locally.layout().directory / "multirun.yaml"
+    before = file.read_bytes()
+    for words in (("x=1,2", "--dry-run"), ("x=1,2",), ("nope=3",)):
+        extend(locally, "last", *words)
+        assert file.read_bytes() == before
+
+
+def test_a_rerun_is_not_extended_in_the_place_of_its_original(locally: App, hpcorch) -> None:
+    locally.launch("x=1")
+    sweep = locally.summary().sweep.id
+    assert hpcorch("rerun", "last").code == 0
+    done = extend(locally, "last", "x=1,2")
+    assert done.returncode == 2
+    assert f"repeats runs of {sweep}: extend that one" in done.stderr
