@@ -551,13 +551,13 @@ def controller_forgets(trial: Trial, chance: random.Random) -> None:
 
 
 def _release_again(trial: Trial) -> None:
-    """Do what the owner of an array does that Slurm holds again: runs that are not over are shown so."""
-    for _ in range(4):
+    """Do what the owner of an array does that Slurm has again: end it if its runs are over, release it if held."""
+    for _ in range(10):
         time.sleep(4)
         trial.refresh()
-        if not any("held" in row.lower() for row in trial.queue()):
+        if not (left := trial.queue()):
             return
         if set(trial.states()) == {"COMPLETED"}:
             trial.alice("scancel", trial.array())
-        else:
+        elif any("held" in row.lower() for row in left):
             trial.alice("hpcorch", "release", "last")
