@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hpcorch.errors import UsageError
-from hpcorch.model.value_text import shortened
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.selection.conditions import Condition, parse_condition
 
@@ -132,4 +131,6 @@ def _count(key: str, value: Any, *, least: int) -> int | None:
 
 
 def _wrong(key: str, value: Any, wanted: str) -> UsageError:
+    from hpcorch.model.value_text import shortened  # a job that starts has no wrong value
+
     return UsageError(f"hydra.sweeper.{key} is {shortened(repr(value), SHOWN)}, but has to be {wanted}")

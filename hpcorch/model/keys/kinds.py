@@ -12,7 +12,6 @@ from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
-from hpcorch.model.value_text import shortened
 from hpcorch.model.values import digits
 from hpcorch.quick_dataclasses import dataclass
 
@@ -63,6 +62,8 @@ _SHOWN = 100
 
 def refusal(key: str, value: object, wanted: str) -> UsageError:
     """That the value of a key is none that it can have."""
+    from hpcorch.model.value_text import shortened  # a job that starts has no wrong value
+
     shown = digits(value) if type(value) is int else repr(value)
     return UsageError(f"hydra.launcher.{key} must be {wanted}, not {shortened(shown, _SHOWN)}.")
 
