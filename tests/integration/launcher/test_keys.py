@@ -8,10 +8,9 @@ import pytest
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
-from hpcorch.launcher.config import slurm_configuration
+from hpcorch.launcher.config import OWN_SWEEPER, slurm_configuration
 from hpcorch.launcher.errors import LaunchError
 from hpcorch.launcher.launch import SlurmSweepLauncher
-from hpcorch.launcher.launch_inputs import PLANNING_SWEEPERS
 from hpcorch.launcher.results import RunHandle, UnfinishedJobReturn
 from hpcorch.model.states import RunState
 from tests.support.apps import make_app
@@ -95,7 +94,7 @@ def test_a_sweeper_that_needs_values_may_not_be_left(tmp_path, key, monkeypatch)
         "hpcorch.launcher.composing.compose.install_composer", lambda context, loader, config: (context, None)
     )
     launcher = SlurmSweepLauncher(**{key: True})
-    for sweeper in PLANNING_SWEEPERS:
+    for sweeper in ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper", OWN_SWEEPER):
         launcher.setup(hydra_context=None, task_function=None, config=config(tmp_path, sweeper))
     optuna = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
     with pytest.raises(LaunchError, match=f"{key}=true .*OptunaSweeper needs every result"):
