@@ -192,13 +192,13 @@ class OpenSweep:
         if self._created or self.extended is not None:
             with Ledger.open(self.ledger_path, write=True) as ledger:
                 Reconciler(ledger, self.journal).ingest()
-                found = next_run(ledger, self.id)
-            if found != expected:
+                has_more = next_run(ledger, self.id) != expected
+            if has_more:
                 self.extended = ExtendedSweep.find(
                     self.id, self.layout, self.ledger_path, backend=self.backend, seed=None
                 )
                 self.planner = _planner(self.keys, self.extended, self.planner.cwd)
-                return found
+                return self.extended.next_run
         return expected
 
     def _settled(self, job_overrides: Sequence[Sequence[str]], first: int) -> Settled:

@@ -154,8 +154,8 @@ class ExtendedSweep:
             Reconciler(ledger, ControlJournal(layout, sweep)).ingest()
             known = ledger.sweep(sweep).sweep
             codes = [fact for fact in ledger.facts(sweep, CodeFrozen) if isinstance(fact, CodeFrozen)]
+            after = next_run(ledger, sweep)  # first: what is added from now on is then found by check_alone
             present = Present(runs=ledger.runs(sweep))
-            after = next_run(ledger, sweep)
         if not is_own(known, layout):
             raise UsageError(f"sweep {sweep} is {known.user}'s: launch a sweep of your own")
         if backend is not known.backend:
