@@ -157,6 +157,8 @@ LEASE_CROWD: Final = 2
 LOCAL_GRACE_S: Final = 10.0
 # Between two looks at whether a local task has ended.
 LOCAL_POLL_S: Final = 0.05
+# A local pool takes journals over, and shows progress, as often as it can in a tenth of the time.
+LOCAL_TICK_PAUSES: Final = 9
 # The start of a process is derived from the clock of the host, which is set while the process runs.
 PROCESS_START_DRIFT_S: Final = 30.0
 # A network file system may show rank 0's journal late, and importing the user's modules takes minutes there.

@@ -21,6 +21,12 @@ REBALANCE = "hpcorch.services.throttling.rebalance"
 NODE_TRIAL = "hpcorch.services.doctor.trial"
 """Looks around on a node: the trial jobs of ``hpcorch doctor --jobs`` start it."""
 
+SERVE = "--serve"
+"""Of :data:`RUNTIME`: be a fork server, whose channel is at this descriptor."""
+
+FORKED_NAME = "hpcorch-"
+"""The name of a process that a fork server has forked, before the number of its task: at most 15 characters."""
+
 EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
 SIGNAL_NUMBERS = frozenset(item.value for item in signal.Signals)
 

@@ -55,6 +55,8 @@ class Kind:
     may_be_null: bool = False
 
 
+#: Lets hpcorch choose a number.
+AUTO = "auto"
 #: The most that numbers of keys can be: Slurm's have 32 bits.
 MOST = (1 << 31) - 1
 _SHOWN = 100
@@ -193,6 +195,14 @@ def _entry(key: str, value: Any) -> str:
     return str(value)
 
 
+def _pack(key: str, value: Any) -> int | str:
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, str):
+        raise refusal(key, value, f"a whole number of at least 1, or {AUTO}")
+    return int(_at_least_one(key, value))
+
+
 AMOUNT = Kind(form=Form.NUMBER, check=_amount)
 TEXT = Kind(form=Form.TEXT, check=_text)
 FLAG = Kind(form=Form.FLAG, check=_flag)
@@ -204,6 +214,7 @@ LICENSES = Kind(form=Form.ANY, check=_licenses)
 AMOUNTS = Kind(form=Form.ANY, check=_amounts)
 SBATCH_FLAGS = Kind(form=Form.MAPPING, check=_sbatch_flags)
 TASKS = Kind(form=Form.WHOLE, check=_at_least_one, may_be_null=True)  # hydra-submitit-launcher takes null for 1
+PACK = Kind(form=Form.ANY, check=_pack)
 BUDGET = Kind(form=Form.ANY, check=lambda _, value: RetryBudget.parse(value))
 POLICY = Kind(form=Form.MAPPING, check=_policies)
 ENTRY = Kind(form=Form.TEXT, check=_entry)

@@ -146,6 +146,12 @@ class LaunchKeys:
         kinds.FLAG, Heeds.SLURM, "return at once; the results are handles to the runs", default=False
     )
     slots: int | None = key(whole(None), Heeds.POOL, "runs at once; by default, as many as CPUs and GPUs allow")
+    runs_per_task: int | str = key(
+        kinds.PACK,
+        Heeds.POOL,
+        "auto, or more than 1: the program is started once, and each run is forked where it calls its function",
+        default=1,
+    )
     throttles: FrozenMapping[str, int] = key(kinds.AMOUNTS, Heeds.NOBODY, default=_NOTHING)
 
     def __repr__(self) -> str:
@@ -248,7 +254,7 @@ _DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(LaunchKe
 OF_THE_LAUNCH: Final = frozenset(
     (
         *("seed", "tags", "dry_run", "detach", "needed", "reuse_sweep_dir"),
-        *("entry", "max_retries", "keeper", "slots"),
+        *("entry", "max_retries", "keeper", "slots", "runs_per_task"),
     )
 )
 

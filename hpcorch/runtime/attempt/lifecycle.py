@@ -213,22 +213,11 @@ class Attempt:
         :raises DriftError: the manifest is gone, or not what was written
         :raises UnavailableError: it cannot be read now
         """
-        path = self.place.layout.manifest(self.place.launch)
         try:
-            frozen = read_run(path, self.place.attempt.run, own=True)
-            if not self.place.layout.moves:
-                return frozen
-            from hpcorch.runtime.program.relocation import relocated_run  # few are moved
-
-            return relocated_run(frozen, self.place.layout)
-        except RecordError as error:
-            problem = DriftError(str(error))
-        except FileNotFoundError:
-            problem = DriftError(f"the manifest {path} is missing: the sweep directory was moved or deleted")
-        except OSError as error:
-            raise UnavailableError(f"the manifest {path} cannot be read ({error.strerror})") from error
-        self._note(refusal(Aspect.CONFIGURATION, "manifest", problem))
-        raise problem
+            return find_frozen(self.place)
+        except DriftError as error:
+            self._note(refusal(Aspect.CONFIGURATION, "manifest", error))
+            raise
 
     def _note(self, fact: Fact) -> None:
         with self.signals.deferred():
@@ -245,6 +234,28 @@ class Attempt:
                 f"the attempt ended as {end.outcome}, but this cannot be recorded: {path} cannot be written"
                 f" ({error.strerror}). It counts as failed: free space or inodes there, and retry the run"
             ) from error
+
+
+def find_frozen(place: Place) -> FrozenRun:
+    """The run of a place as it was frozen.
+
+    :raises DriftError: the manifest is gone, or not what was written
+    :raises UnavailableError: it cannot be read now
+    """
+    path = place.layout.manifest(place.launch)
+    try:
+        frozen = read_run(path, place.attempt.run, own=True)
+    except RecordError as error:
+        raise DriftError(str(error)) from None
+    except FileNotFoundError:
+        raise DriftError(f"the manifest {path} is missing: the sweep directory was moved or deleted") from None
+    except OSError as error:
+        raise UnavailableError(f"the manifest {path} cannot be read ({error.strerror})") from error
+    if not place.layout.moves:
+        return frozen
+    from hpcorch.runtime.program.relocation import relocated_run  # few are moved
+
+    return relocated_run(frozen, place.layout)
 
 
 def refusal(aspect: Aspect, what: str, error: DriftError) -> DriftFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,6 +43,8 @@ class Prepared:
     finder: FrozenFinder | None = None
     snapshot: Snapshot | None = None
     environment: ComparedEnvironment | None = None
+    _looked_at: tuple[int, str] = (0, "")  # how many modules there were, and the last of them
+    _called: tuple[Callable[[Any], Any], Any] | None = None  # by the program: the function, and Hydra's context
 
     @property
     def verified(self) -> AttemptVerified:
@@ -63,6 +65,9 @@ class Prepared:
         :raises BaseException: what the program raises, and what ``run`` leaves by
         """
         overrides = self.frozen.run.overrides
+        if self._called is not None:
+            self._show_arguments(overrides)
+            run(self._called[0])
         if self.task.invocation is None:
             from hpcorch.runtime.program.main_module import enter_main
 
@@ -71,6 +76,30 @@ class Prepared:
                 function = enter_main(main, function, job_argv(main.argv, range(1, len(main.argv)), overrides))
             run(function)
         execute_program(self.task.invocation, overrides, self.finder, run)
+
+    def _show_arguments(self, overrides: Sequence[str]) -> None:
+        """Give ``sys.argv`` the values of a run, where the program has begun with those of another."""
+        if (begun := self.task.invocation) is not None:
+            sys.argv[:] = job_argv(begun.argv, begun.given, overrides)
+        elif (main := self.task.main) is not None:
+            sys.argv[:] = job_argv(main.argv, range(1, len(main.argv)), overrides)
+
+    def called(self, function: Callable[[Any], Any]) -> None:
+        """From now on a run begins where the program has called its function, in processes that are forked there.
+
+        What each of them needs is done once: Hydra's state, and the first use of its parser, which is slow.
+
+        :raises DriftError: a module that was imported is not what was frozen
+        """
+        from hpcorch.runtime.program.call import config_digest, rebuilt
+        from hpcorch.runtime.program.configuration import load_ahead
+        from hpcorch.runtime.run.resolver import register_resolver
+
+        self._called = (function, enter_hydra(self.task))
+        register_resolver()
+        config_digest(rebuilt(self.frozen, job_id=""))
+        load_ahead(self.frozen.base.pickle)
+        self.look(late=False)
 
     def configure(self, place: Place) -> tuple[Any, Any]:
         """Enter Hydra's state and compose: the context and the DictConfig that Hydra's ``run_job`` takes.
@@ -82,8 +111,11 @@ class Prepared:
         from hpcorch.runtime.program.call import without_files
         from hpcorch.runtime.run.resolver import register_resolver
 
-        hydra_context = enter_hydra(self.task)
-        register_resolver()
+        if self._called is None:
+            hydra_context = enter_hydra(self.task)
+            register_resolver()
+        else:
+            hydra_context = self._called[1]
         config = _config(self.frozen, place, self.drift)
         if self.frozen.header.compact or place.rank != 0:
             without_files(config)
@@ -97,12 +129,21 @@ class Prepared:
         :raises DriftError: it is not over, and the policy is to refuse
         """
         if self.snapshot is not None:
+            self.snapshot.take_reports()
+        # Modules are added at the end. A look touches all of them, which are memory that forked processes share.
+        modules = (len(sys.modules), next(reversed(sys.modules)))
+        if modules != self._looked_at:
+            self._look_at_modules(late=late)
+            self._looked_at = (len(sys.modules), next(reversed(sys.modules)))
+        self.drift.settle()
+
+    def _look_at_modules(self, *, late: bool) -> None:
+        if self.snapshot is not None:
             self.snapshot.look(late=late)
         if self.environment is not None:
             from hpcorch.runtime.attempt.environment import look_for_altered_files
 
             look_for_altered_files(self.drift, self.environment.installed, late=late)
-        self.drift.settle()
 
 
 def prepare(place: Place, frozen: FrozenRun, environ: Mapping[str, str], record: Recorder) -> Prepared:

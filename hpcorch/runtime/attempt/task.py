@@ -18,7 +18,7 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import DamagedLineError, unseal
 from hpcorch.model.events import AttemptCalled, AttemptEnded
 from hpcorch.model.ids import parse_ranges
-from hpcorch.model.processes import RUNTIME
+from hpcorch.model.processes import RUNTIME, SERVE
 from hpcorch.runtime.attempt.ends import stopped
 from hpcorch.runtime.attempt.function import FunctionWork
 from hpcorch.runtime.attempt.lifecycle import Attempt, NoJournal
@@ -33,7 +33,7 @@ _EXIT_FAILED = 1
 
 def execute_task(argv: Sequence[str] | None = None) -> int:
     """Execute what the command line and the environment name; the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     # Set by the script so that a file in the working directory cannot shadow a module of ours; the user's own
     # subprocesses must not inherit it.
     os.environ.pop("PYTHONSAFEPATH", None)
@@ -44,7 +44,7 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
     layout = SweepLayout(arguments.sweep_dir, moves=tuple(map(tuple, arguments.moved)))
     try:
         if arguments.sweep is not None:
-            _check_directory(layout, arguments.sweep)
+            check_directory(layout, arguments.sweep)
         place = find_place(
             layout,
             launch=arguments.launch,
@@ -63,7 +63,8 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
             end_group_of_orphan(parent)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line of a task, and of a fork server."""
     parser = argparse.ArgumentParser(prog=f"python -m {RUNTIME}", description="Execute one task of a submission.")
     parser.add_argument("sweep_dir", type=Path, help="the sweep directory")
     parser.add_argument("--sweep", help="its sweep's id: nothing is done in a directory that another one has")
@@ -73,10 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=parse_ranges, required=True, help="run indices, array index 0 first")
     parser.add_argument("--task", type=int, help="array index, if no scheduler sets one")
     parser.add_argument("--job-id", help="job id, if no scheduler sets one")
+    parser.add_argument(SERVE, type=int, help="be a fork server, with its channel at this descriptor")
     return parser
 
 
-def _check_directory(layout: SweepLayout, sweep: str) -> None:
+def check_directory(layout: SweepLayout, sweep: str) -> None:
     """Refuse to write where another sweep's record is, or none: the directory was exchanged or deleted.
 
     :raises DriftError: it was

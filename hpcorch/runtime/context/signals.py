@@ -24,6 +24,8 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
 ASKED_SIGNAL = signal.SIGUSR2.name
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+HANDLED = (*_STOPS, signal.SIGUSR1)
+"""What the owner takes over."""
 _PIPE_BYTES = 1 << 16  # what a pipe holds (pipe(7))
 
 
@@ -206,8 +208,6 @@ def end_with_parent() -> int:
 
     :return: the parent's pid
     """
-    import ctypes  # the tasks of arrays do without
-
     parent = os.getppid()
     handler = signal.getsignal(signal.SIGTERM)
 
@@ -220,10 +220,17 @@ def end_with_parent() -> int:
             handler(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    terminate_with_parent()
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGTERM)
     return parent
+
+
+def terminate_with_parent() -> None:
+    """Have the kernel send SIGTERM to this process when the thread that started it ends."""
+    import ctypes  # the tasks of arrays do without
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end_orphan_later(parent: int) -> None:

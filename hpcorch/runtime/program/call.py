@@ -10,7 +10,7 @@ from omegaconf import DictConfig, open_dict
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.quick_dataclasses import dataclass
-from hpcorch.runtime.program.configuration import digest, rebuild, task_plain
+from hpcorch.runtime.program.configuration import IS_HYDRA_1_3, digest, rebuild, task_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,10 @@ def call_function(function: Callable[[Any], Any], config: DictConfig, hydra_cont
     """Call the function as Hydra's own launchers do. Only signals and Hydra's own failures leave as exceptions."""
     from hydra.core.utils import JobStatus, run_job
 
+    if IS_HYDRA_1_3:
+        from hpcorch.runtime.program.shared_hydra_node import share_hydra_node
+
+        share_hydra_node(config)
     try:
         returned = run_job(
             task_function=function,

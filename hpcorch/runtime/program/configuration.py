@@ -13,6 +13,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import hydra
@@ -23,6 +24,7 @@ from hpcorch.model.values import from_plain, plain_key, plain_scalar, split_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
     from omegaconf import Container
 
@@ -113,10 +115,9 @@ def rebuild(
     :raises hydra.errors.HydraException: an override does not apply; the login side has ruled this out
     """
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    config: DictConfig = pickle.loads(base)  # noqa: S301 - our own, from a verified manifest
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    config = _loaded.pop(base, None) or _load(base)
+    parsed = _parser().parse_overrides(list(overrides))
     ConfigLoaderImpl._apply_overrides_to_config(parsed, config)  # noqa: SLF001 - equality with Hydra is the point
     with open_dict(config.hydra):
         config.hydra.overrides.task = list(task_overrides)
@@ -126,6 +127,27 @@ def rebuild(
     for path, value in frozen.items():
         fix(config, path, value)
     return config
+
+
+# Bases that are loaded already, each for one use: rebuilding changes them.
+_loaded: dict[bytes, DictConfig] = {}
+
+
+def load_ahead(base: bytes) -> None:
+    """Load a base that a process which is forked from this one rebuilds a configuration from."""
+    _loaded[base] = _load(base)
+
+
+def _load(base: bytes) -> DictConfig:
+    config: DictConfig = pickle.loads(base)  # noqa: S301 - our own, from a verified manifest
+    return config
+
+
+@cache
+def _parser() -> OverridesParser:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
 
 
 def fix(config: DictConfig, path: str, value: Any) -> None:

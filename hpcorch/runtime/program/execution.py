@@ -172,6 +172,11 @@ def _answer_for_hydra(
 def of_program(error: BaseException) -> TracebackType | None:
     """An exception's traceback without the frames that come before those of the program."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+    while trace is not None and is_own_file(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     return trace or error.__traceback__
+
+
+def is_own_file(file: str) -> bool:
+    """Whether a file of code is hpcorch's."""
+    return file.startswith(_OURS)

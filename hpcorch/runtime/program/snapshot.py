@@ -55,6 +55,11 @@ class Snapshot:
         tell_children(os.environ, self.move, self._reports_path)
         return enter(self.move, cwd, self._tell_live)
 
+    def follow_own_children(self) -> None:
+        """In a process that was forked: Python programs that it starts report to it, and not to its parent."""
+        self.reports = _file_for_reports()
+        tell_children(os.environ, self.move, self._reports_path)
+
     def look(self, *, late: bool) -> None:
         """Record modules that came from the live tree by other ways than Python's own search.
 
@@ -70,14 +75,13 @@ class Snapshot:
             frozen = self._frozen(file)
             if frozen is None or frozen != _content(Path(file)):
                 self.tell(name, file, late=late)
-        self._take_reports()
 
     @property
     def _reports_path(self) -> str:
         """Where other processes of the same user open the file of the reports; empty where there is none."""
         return "" if self.reports is None else f"/proc/{os.getpid()}/fd/{self.reports}"
 
-    def _take_reports(self) -> None:
+    def take_reports(self) -> None:
         """Record, once each, what processes that this one started have executed of the live tree. They told it."""
         if self.reports is None or not _has_content(self.reports):
             return

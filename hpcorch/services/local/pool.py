@@ -10,31 +10,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.control import ControlJournal
-from hpcorch.model.ids import format_ranges
 from hpcorch.model.job_states import JobState
-from hpcorch.model.processes import EXIT_SIGNAL_BASE, RUNTIME, script_exports, signal_name
+from hpcorch.model.processes import EXIT_SIGNAL_BASE, signal_name
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.last_words import LastWords
-from hpcorch.services.local.request import LocalRequest, TaskTerms
+from hpcorch.services.local.request import LocalRequest
+from hpcorch.services.local.starting import Starter
 from hpcorch.services.local.task import LocalTask, stop_tasks
-from hpcorch.services.logs.paths import LogFiles
-
-# What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
-_SUBMITIT = {
-    "SUBMITIT_EXECUTOR": "local",
-    "SUBMITIT_LOCAL_NTASKS": "1",
-    "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
-    "SUBMITIT_LOCAL_NODEID": "0",
-    "SUBMITIT_LOCAL_GLOBALID": "0",
-    "SUBMITIT_LOCAL_LOCALID": "0",
-}
 
 
 class Interrupted(BaseException):
@@ -55,7 +44,7 @@ class LocalPool:
 
     def __init__(self, request: LocalRequest, record: PoolRecord) -> None:
         self.request = request
-        self._layout = record.journal.layout
+        self._starter = Starter(request, record.journal.layout, record)
         self._record = record
         self._free_gpus = list(request.gpus)
         self._running: dict[int, LocalTask] = {}
@@ -84,20 +73,19 @@ class LocalPool:
         """
         waiting = list(range(len(self.request.runs)))
         begin = time.monotonic() + self.request.wait_s
-        with self._signals():
+        tick = _without_trouble(tick)
+        often = _kept_short(tick)
+        with self._signals(), closing(self._starter):
             while (waiting or self._running) and self._interrupted_by is None:
-                while waiting and self._has_room(waiting[0]) and time.monotonic() >= begin:
+                while waiting and time.monotonic() >= begin and self._may_start(waiting[0]):
                     self._start_unless_cancelled(waiting.pop(0))
-                time.sleep(tunables.LOCAL_POLL_S)
+                self._starter.pause()
                 self._reap()
-                # That others hold the ledger for long, or that a journal was deleted, is no reason to stop.
-                with suppress(UnavailableError, RecordError):
-                    tick()
+                often()
             if self._interrupted_by is not None:
                 only_processes = self._is_asked_for_processes(waiting)
                 self._stop(waiting)
-                with suppress(UnavailableError, RecordError):
-                    tick()
+                tick()
                 raise Interrupted(self._interrupted_by, only_processes=only_processes)
 
     def _is_asked_for_processes(self, waiting: Sequence[int]) -> bool:
@@ -115,8 +103,11 @@ class LocalPool:
         if self._record.is_cancelled(index):  # since, by somebody who may have looked before there was a process
             self._running[index].signal(signal.SIGTERM)
 
+    def _may_start(self, index: int) -> bool:
+        """Whether a task may start beside those that run, of which the first always may, and can be started now."""
+        return self._has_room(index) and self._starter.is_ready()
+
     def _has_room(self, index: int) -> bool:
-        """Whether a task may start beside those that run; the first always may."""
         if not self._running:
             return True
         request, terms = self.request, self.request.terms_of(index)
@@ -128,46 +119,8 @@ class LocalPool:
         )
 
     def _start(self, index: int) -> None:
-        terms = self.request.terms_of(index)
-        gpus = [self._free_gpus.pop(0) for _ in range(terms.gpus or 0)]
-        logs = LogFiles(layout=self._layout, submission=self._record.number, folder=terms.log_folder)
-        output, error = logs.local(index)
-        self._running[index] = LocalTask.start(
-            self._argv(index),
-            environ=self._environment(index, gpus, terms),
-            gpus=gpus,
-            output=output,
-            error=None if terms.stderr_to_stdout else error,
-            timeout_s=terms.timeout_s,
-        )
-
-    def _argv(self, index: int) -> list[str]:
-        request = self.request
-        return [
-            request.python,
-            *request.terms_of(index).python_options,
-            "-u",
-            "-m",
-            RUNTIME,
-            *self._layout.words,
-            "--sweep",
-            request.sweep,
-            "--launch",
-            str(request.launch),
-            "--submission",
-            str(self._record.number),
-            "--runs",
-            format_ranges(request.runs),
-            "--task",
-            str(index),
-            "--job-id",
-            self._record.job_id,
-        ]
-
-    def _environment(self, index: int, gpus: Sequence[str], terms: TaskTerms) -> dict[str, str]:
-        own = {} if terms.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        submitit = {**_SUBMITIT, "SUBMITIT_LOCAL_JOB_ID": f"{self._record.job_id}_{index}"}
-        return {**self.request.environ, **script_exports(self.request.environ), **submitit, **own}
+        gpus = [self._free_gpus.pop(0) for _ in range(self.request.terms_of(index).gpus or 0)]
+        self._running[index] = self._starter.start(index, gpus, {task.lane for task in self._running.values()})
 
     def _reap(self) -> None:
         """Take back the slots of tasks that ended, and record what those that died without a word died of."""
@@ -208,3 +161,29 @@ class LocalPool:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _without_trouble(tick: Callable[[], None]) -> Callable[[], None]:
+    """That others hold the ledger for long, or that a journal was deleted, is no reason to stop."""
+
+    def call() -> None:
+        with suppress(UnavailableError, RecordError):
+            tick()
+
+    return call
+
+
+def _kept_short(tick: Callable[[], None]) -> Callable[[], None]:
+    """What is called so often that it takes a tenth of the time at most: tasks end in milliseconds, or in days."""
+    next_at = 0.0
+
+    def call() -> None:
+        nonlocal next_at
+        begin = time.monotonic()
+        if begin < next_at:
+            return
+        tick()
+        end = time.monotonic()
+        next_at = end + tunables.LOCAL_TICK_PAUSES * (end - begin)
+
+    return call

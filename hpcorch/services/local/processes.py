@@ -6,7 +6,8 @@ What became of the runs of a pool that died without a word follows from that.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 import psutil
@@ -16,7 +17,7 @@ from hpcorch.model.entities import Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState, Witness
-from hpcorch.model.processes import RUNTIME
+from hpcorch.model.processes import FORKED_NAME, RUNTIME, SERVE
 from hpcorch.model.states import Backend
 
 
@@ -70,20 +71,38 @@ def orphaned(submissions: Iterable[Submission], unfinished: Sequence[Run]) -> li
 
 
 def running_tasks(pool: psutil.Process, submission: int) -> dict[int, psutil.Process]:
-    """Task (array index) -> the child of a pool that executes it, for tasks of a submission that have not ended."""
+    """Task (array index) -> the process that executes it, for tasks of a submission that have not ended."""
+    found: dict[int, psutil.Process] = {}
+    for child in _children(pool):
+        words = _words(child)
+        given = dict(pairwise(words))
+        if RUNTIME not in words or given.get("--submission") != str(submission):
+            continue
+        if SERVE in words:
+            found.update(_forked_by(child))
+        else:
+            found[int(given["--task"])] = child
+    return found
+
+
+def _forked_by(server: psutil.Process) -> Iterator[tuple[int, psutil.Process]]:
+    """Tasks that a fork server has forked, which have its command line and names of their own."""
+    for child in _children(server):
+        with suppress(psutil.NoSuchProcess):
+            task = child.name().removeprefix(FORKED_NAME)
+            if task.isdigit():
+                yield int(task), child
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
-        children = pool.children()
+        return process.children()
     except psutil.NoSuchProcess:
-        return {}
-    return {task: child for child in children if (task := _task_of(child, submission)) is not None}
+        return []
 
 
-def _task_of(child: psutil.Process, submission: int) -> int | None:
+def _words(process: psutil.Process) -> list[str]:
     try:
-        words = child.cmdline()
+        return process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return None
-    given = dict(pairwise(words))
-    if RUNTIME not in words or given.get("--submission") != str(submission):
-        return None
-    return int(given["--task"])
+        return []

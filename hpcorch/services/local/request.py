@@ -35,6 +35,7 @@ class LocalRequest:
     :param terms: of a task
     :param own: run -> its terms, of runs that have others
     :param wait_s: seconds before the first task starts
+    :param forks: the program is started once, and the tasks are forked where it calls its function
     """
 
     sweep: str
@@ -48,6 +49,7 @@ class LocalRequest:
     python: str = sys.executable
     environ: Mapping[str, str] = field(default_factory=dict)
     wait_s: float = 0.0
+    forks: bool = False
 
     def terms_of(self, task: int) -> TaskTerms:
         """The terms of the task that executes the run at this place."""

@@ -9,52 +9,43 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 from hpcorch import tunables
 from hpcorch.journal.access import open_new
 from hpcorch.quick_dataclasses import dataclass
 
 
+class TaskProcess(Protocol):
+    """The process of a task, as :class:`subprocess.Popen` has it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | Any:
+        """As the last :meth:`poll` found it."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or the negative number of the signal that killed it; None while it runs."""
+
+    def wait(self) -> int:
+        """Wait for its end."""
+
+
 @dataclass(slots=True, kw_only=True)
 class LocalTask:
-    """A running task. ``deadline`` is when the next, harder step to end it is due, by the monotonic clock."""
+    """A running task, which leads a session of its own, so that a signal reaches it with all that it starts.
 
-    process: subprocess.Popen[bytes]
+    :param gpus: devices that are the task's until it has ended
+    :param deadline: when the next, harder step to end it is due, by the monotonic clock; None for no limit
+    :param lane: the number in the name of its log
+    """
+
+    process: TaskProcess
     gpus: Sequence[str]
     deadline: float | None
+    lane: int
     timed_out: bool = False
-
-    @classmethod
-    def start(
-        cls,
-        argv: Sequence[str],
-        *,
-        environ: Mapping[str, str],
-        gpus: Sequence[str],
-        output: Path,
-        error: Path | None,
-        timeout_s: float | None,
-    ) -> LocalTask:
-        """Start a task in a session of its own, so that a signal reaches it with all that it starts.
-
-        :param gpus: devices that are the task's until it has ended
-        :param output: its standard output is appended to this file
-        :param error: so is its standard error to this one; None for that of the output
-        :param timeout_s: seconds after which it is to be stopped; None for no limit
-        :raises OSError: a log cannot be opened, or the program cannot be started
-        """
-        with ExitStack() as files:
-            stdout = files.enter_context(_appending(output))
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stdout if error is None else files.enter_context(_appending(error)),
-                env=environ,
-                start_new_session=True,
-            )
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        return cls(process=process, gpus=gpus, deadline=deadline)
 
     @property
     def has_ended(self) -> bool:
@@ -87,6 +78,30 @@ def stop_tasks(tasks: Collection[LocalTask]) -> None:
     for task in tasks:
         task.signal(signal.SIGKILL)
         task.process.wait()
+
+
+def start_process(argv: Sequence[str], *, environ: Mapping[str, str], output: int, error: int) -> TaskProcess:
+    """Start the process of a task.
+
+    :param output: descriptor of its standard output
+    :param error: of its standard error
+    :raises OSError: the program cannot be started
+    """
+    return subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=output, stderr=error, env=environ, start_new_session=True
+    )
+
+
+@contextmanager
+def output_files(output: Path, error: Path | None) -> Iterator[tuple[int, int]]:
+    """Descriptors of a task's standard output and standard error, which are appended to these files.
+
+    :param error: None for the file of the output
+    :raises OSError: a file cannot be opened
+    """
+    with ExitStack() as files:
+        stdout = files.enter_context(_appending(output))
+        yield stdout, stdout if error is None else files.enter_context(_appending(error))
 
 
 @contextmanager

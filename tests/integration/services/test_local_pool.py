@@ -22,6 +22,7 @@ from hpcorch.model.ids import AttemptId
 from hpcorch.services.local.pool import Interrupted, LocalPool
 from hpcorch.services.local.processes import orphaned, pool_id
 from hpcorch.services.local.request import LocalRequest, TaskTerms
+from hpcorch.services.local.starting import Starter
 from hpcorch.services.local.task import LocalTask
 from tests.support import processes
 from tests.support.sweeps import SweepOnDisk, make_sweep
@@ -121,14 +122,14 @@ def concluded(sweep: SweepOnDisk) -> list[str]:
 
 
 def test_a_task_that_is_cancelled_while_the_pool_starts_it_does_not_go_on(sweep, monkeypatch):
-    start = LocalTask.start
+    start = Starter.start
     asked = ControlRequested(submission=0, action="cancel", runs="0-1", user="alice", uid=1, host="login1")
 
     def starting(*arguments: Any, **options: Any) -> LocalTask:
         sweep.record(asked)
         return start(*arguments, **options)
 
-    monkeypatch.setattr(LocalTask, "start", starting)
+    monkeypatch.setattr(Starter, "start", starting)
     assert {run.state.value for run in execute(sweep, "sleep 100")} == {"CANCELLED"}
 
 

@@ -1,0 +1,123 @@
+"""How a pool starts its tasks: each as a process of its own, or forked from one that has started the program."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+
+from hpcorch import tunables
+from hpcorch.journal.layout import SweepLayout
+from hpcorch.model.ids import format_ranges
+from hpcorch.model.processes import RUNTIME, script_exports
+from hpcorch.runtime.fork_server.client import ForkServer
+from hpcorch.services.local.journal import PoolRecord
+from hpcorch.services.local.request import LocalRequest, TaskTerms
+from hpcorch.services.local.task import LocalTask, TaskProcess, output_files, start_process
+from hpcorch.services.logs.paths import LogFiles
+
+_log = logging.getLogger(__name__)
+# What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
+_SUBMITIT = {
+    "SUBMITIT_EXECUTOR": "local",
+    "SUBMITIT_LOCAL_NTASKS": "1",
+    "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+    "SUBMITIT_LOCAL_NODEID": "0",
+    "SUBMITIT_LOCAL_GLOBALID": "0",
+    "SUBMITIT_LOCAL_LOCALID": "0",
+}
+
+
+class Starter:
+    """Starts the tasks of one pool."""
+
+    def __init__(self, request: LocalRequest, layout: SweepLayout, record: PoolRecord) -> None:
+        self._request = request
+        self._layout = layout
+        self._record = record
+        self._forks = request.forks and len(request.runs) > 1
+        self._server: ForkServer | None = None
+
+    def is_ready(self) -> bool:
+        """Whether a task can be started now; a fork server is started first."""
+        if not self._forks:
+            return True
+        if self._server is None or (self._server.is_gone and self._server.refused is None):
+            self._server = self._started()
+        self._server.listen(0.0)
+        if self._server.refused is not None:
+            _log.warning("Runs are not forked from the program, but started one by one: %s", self._server.refused)
+            self._server.close()
+            self._forks = False
+        return self._server.is_ready or not self._forks
+
+    def start(self, index: int, gpus: Sequence[str], lanes: Collection[int]) -> LocalTask:
+        """Start a task.
+
+        :param gpus: devices that are its own until it has ended
+        :param lanes: of the tasks that run
+        :raises OSError: a log cannot be opened, or the program cannot be started
+        """
+        terms = self._request.terms_of(index)
+        server = (
+            self._server if self._forks and terms.python_options == self._request.terms.python_options else None
+        )
+        # What is forked shares a log with what was forked before it; a process has one of its own.
+        lane = index if server is None else next(n for n in range(len(lanes) + 1) if n not in lanes)
+        logs = LogFiles(layout=self._layout, submission=self._record.number, folder=terms.log_folder)
+        output, error = logs.local(lane)
+        environ = self._own_environment(index, gpus, terms)
+        with output_files(output, None if terms.stderr_to_stdout else error) as (out, err):
+            if server is not None:
+                process: TaskProcess = server.fork(index, environ=environ, output=out, error=err)
+            else:
+                argv = [*self._argv(terms), "--task", str(index)]
+                process = start_process(argv, environ={**self._environment(), **environ}, output=out, error=err)
+        deadline = None if terms.timeout_s is None else time.monotonic() + terms.timeout_s
+        return LocalTask(process=process, gpus=gpus, deadline=deadline, lane=lane)
+
+    def pause(self) -> None:
+        """Wait for news of the tasks, not for long."""
+        if self._server is None or self._server.is_gone:
+            time.sleep(tunables.LOCAL_POLL_S)
+        else:
+            self._server.listen(tunables.LOCAL_POLL_S)
+
+    def close(self) -> None:
+        """End the fork server, if there is one; no task runs any more."""
+        if self._server is not None:
+            self._server.close()
+
+    def _started(self) -> ForkServer:
+        terms = self._request.terms
+        with output_files(self._layout.log(self._record.number, "program"), None) as (output, _):
+            return ForkServer.start(self._argv(terms), environ=self._environment(), output=output)
+
+    def _argv(self, terms: TaskTerms) -> list[str]:
+        request = self._request
+        return [
+            request.python,
+            *terms.python_options,
+            "-u",
+            "-m",
+            RUNTIME,
+            *self._layout.words,
+            "--sweep",
+            request.sweep,
+            "--launch",
+            str(request.launch),
+            "--submission",
+            str(self._record.number),
+            "--runs",
+            format_ranges(request.runs),
+            "--job-id",
+            self._record.job_id,
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        """The variables of all tasks."""
+        return {**self._request.environ, **script_exports(self._request.environ), **_SUBMITIT}
+
+    def _own_environment(self, index: int, gpus: Sequence[str], terms: TaskTerms) -> dict[str, str]:
+        devices = {} if terms.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        return {"SUBMITIT_LOCAL_JOB_ID": f"{self._record.job_id}_{index}", **devices}
