@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState, Backend, RunState, SubmissionForm, SubmissionState
 from hpcorch.quick_dataclasses import dataclass
 
@@ -173,6 +174,11 @@ class Attempt:
     restored_step: int | None = None
     checkpoint_step: int | None = None
     checkpoint: str | None = None
+
+    @property
+    def id(self) -> AttemptId:
+        """What names it within its sweep."""
+        return AttemptId(run=self.run, submission=self.submission, restart=self.restart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

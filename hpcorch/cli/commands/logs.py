@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,7 @@ from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument, states_option
 from hpcorch.errors import NotFoundError
 from hpcorch.ledger import Ledger
+from hpcorch.model.ids import AttemptId
 from hpcorch.services.logs.attempts import LogPart, error_file, find_part, read_part
 from hpcorch.services.reports.status import StatusReport, report_status
 from hpcorch.services.selection.selectors import Selector, parse_selector
@@ -60,10 +61,11 @@ def command(
             _follow(ledger, chosen, lines)
             return 0
         status = report_status(ledger, chosen)
+        ends = ledger.log_ends(status.sweep.summary.sweep.id)
     gone = status.sweep.files.gone
     output.notes(filter(None, [*status.refresh.notices, gone]))
     try:
-        _show(status, attempt, lines, as_json=as_json)
+        _show(status, _parts(status, ends, attempt), lines, as_json=as_json)
     except NotFoundError as error:
         if gone is None:
             raise
@@ -71,21 +73,21 @@ def command(
     return 0
 
 
-def _show(status: StatusReport, attempt: str | None, lines: int | None, *, as_json: bool) -> None:
+def _show(status: StatusReport, parts: Iterator[LogPart], lines: int | None, *, as_json: bool) -> None:
     if as_json:
-        output.write_json([_as_plain(part, lines) for part in _parts(status, attempt)])
+        output.write_json([_as_plain(part, lines) for part in parts])
         return
-    _print(status, attempt, lines)
+    _print(status, parts, lines)
 
 
-def _parts(status: StatusReport, attempt: str | None) -> Iterator[LogPart]:
+def _parts(status: StatusReport, ends: Mapping[AttemptId, int], attempt: str | None) -> Iterator[LogPart]:
     """The parts to print. A run without one is passed over with a note, unless it is the only one."""
     if len(status.runs) == 1:
-        yield find_part(status.runs[0].run, status.runs[0].attempts, attempt)
+        yield find_part(status.runs[0].run, status.runs[0].attempts, ends, attempt)
         return
     for report in status.runs:
         with _told(status):
-            yield find_part(report.run, report.attempts, attempt)
+            yield find_part(report.run, report.attempts, ends, attempt)
 
 
 @contextmanager
@@ -99,8 +101,8 @@ def _told(status: StatusReport) -> Iterator[None]:
             output.note(str(error))
 
 
-def _print(status: StatusReport, attempt: str | None, lines: int | None) -> None:
-    for part in _parts(status, attempt):
+def _print(status: StatusReport, parts: Iterator[LogPart], lines: int | None) -> None:
+    for part in parts:
         if len(status.runs) == 1:
             _write_blocks(part, lines)
             continue

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +23,7 @@ from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Launch, Run, Submission
 from hpcorch.model.events import Event, Fact
 from hpcorch.model.folding.sweep import fold_launch, fold_sweep
+from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
 from hpcorch.model.values import patched, values_of
 from hpcorch.users import own_name
@@ -311,6 +312,16 @@ class LedgerReading:
         else:
             found = self._rows("read_attempts_of_runs", _list(wanted), key)
         return [rows.attempt_from(sweep, row) for row in found]
+
+    @_opened_once
+    def log_ends(self, sweep: str) -> dict[AttemptId, int]:
+        """Where parts of logs end, in bytes: where another attempt began in the same file after this one."""
+        found = self._rows("read_logs", self._key(sweep).key)
+        return {
+            AttemptId(run=run, submission=submission, restart=restart): after[-1]
+            for (run, submission, restart, log, _), after in pairwise(found)
+            if after[-2] == log
+        }
 
     @_opened_once
     def config(self, sweep: str, run: int) -> dict[str, Any]:

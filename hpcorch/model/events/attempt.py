@@ -26,6 +26,7 @@ class AttemptClaimed(Fact):
     gpus: str | None = None
     tasks: int = 1
     nodes: str | None = None
+    forked: bool = False  # from a process that had executed the program up to its call of the function
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

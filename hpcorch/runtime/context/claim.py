@@ -71,6 +71,7 @@ def claim_of(place: Place, log: Path | None) -> AttemptClaimed:
         gpus=place.gpus,
         tasks=place.tasks,
         nodes=None if place.job is None else place.job.nodes,
+        forked=place.forked,
     )
 
 

@@ -22,6 +22,7 @@ class Place:
     :param job: that Slurm started the process in; None where it did not
     :param array_task: the array index, of the submission or of the local pool; None of what is no array
     :param pool: id of the local pool that started it
+    :param forked: it was forked from a process that had executed the program up to its call of the function
     """
 
     layout: SweepLayout
@@ -32,6 +33,7 @@ class Place:
     array_task: int | None = None
     pool: str | None = None
     gpus: str | None = None
+    forked: bool = False
 
     @property
     def rank(self) -> int:

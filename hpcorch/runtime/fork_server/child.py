@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import hydra._internal.logging_config  # noqa: F401 - so that no forked process has to import it
 
-import hpcorch.runtime.program.shared_hydra_node  # noqa: F401 - likewise
 import hpcorch.runtime.run.active  # noqa: F401 - likewise
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.manifest import FrozenRun
@@ -99,7 +98,16 @@ def execute_forked(place: Place, started: Started) -> int:
 
 def open_files() -> frozenset[int]:
     """The descriptors of this process."""
-    return frozenset(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    listed = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    return frozenset(number for number in listed if _is_open(number))  # without that of the listing
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def end_forked(exit_code: int, ours: Collection[int]) -> int:
@@ -121,11 +129,8 @@ def end_forked(exit_code: int, ours: Collection[int]) -> int:
 
 def _is_written(descriptor: int) -> bool:
     """Whether a file is open for writing there. A file of ours has no name."""
-    try:
-        found = os.fstat(descriptor)
-        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
-    except OSError:  # that of the listing of descriptors
-        return False
+    found = os.fstat(descriptor)
+    mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
     return stat.S_ISREG(found.st_mode) and found.st_nlink > 0 and mode != os.O_RDONLY
 
 

@@ -1,8 +1,8 @@
 """What stands in the way of forking runs from a process that has started the program.
 
-A forked run must be what it would be in a process of its own. So this looks for what a fork does not carry over, and
-what each run would undo although it is there for all; and for random numbers that were drawn, since each run has its
-own seed from the start.
+A forked run must be what it would be in a process of its own. So this looks for what a fork does not carry over,
+for what each run would undo although it is there for all, and for random numbers that were drawn: each run has a
+seed of its own from the start.
 """
 
 from __future__ import annotations

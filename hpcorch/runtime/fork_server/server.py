@@ -16,6 +16,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from hpcorch.errors import HpcorchError
@@ -25,7 +26,7 @@ from hpcorch.runtime.attempt.lifecycle import find_frozen
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
 from hpcorch.runtime.attempt.task import check_directory, parser
 from hpcorch.runtime.context.output import flush, show_error
-from hpcorch.runtime.context.place import find_place
+from hpcorch.runtime.context.place import Place, find_place
 from hpcorch.runtime.context.signals import HANDLED, end_group_of_orphan, terminate_with_parent
 from hpcorch.runtime.context.startup_signals import release_signals
 from hpcorch.runtime.fork_server.child import Started, become_task, end_forked, execute_forked, open_files
@@ -92,7 +93,7 @@ class _Server:
         place = self._place(0)
         return prepare(place, find_frozen(place), {}, self._found.append)
 
-    def _place(self, task: int) -> Any:
+    def _place(self, task: int) -> Place:
         arguments = self._arguments
         return find_place(
             self._layout,
@@ -109,10 +110,9 @@ class _Server:
 
         Nothing but that leaves: what the program would catch must not go on in it.
         """
-        seed = prepared.frozen.run.seed
         try:
             prepared.called(function)
-            why = obstacle(seed, inspect.currentframe())
+            why = self._obstacle(prepared.frozen.run.seed)
         except Exception as error:  # noqa: BLE001 - whatever it is, runs that start by themselves will show it
             why = _told(error)
         if why is not None:
@@ -122,8 +122,13 @@ class _Server:
         self._task = os.getpid()
         become_task(asked.task, asked.environ, descriptors)
         started = Started(prepared=prepared, found=self._found, handlers=self._handlers)
-        self._exit_code = execute_forked(self._place(asked.task), started)
+        self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started)
         sys.exit(self._exit_code)
+
+    def _obstacle(self, seed: int) -> str | None:
+        if os.getpid() != self._server:
+            return "it calls its function in a process that it has forked"
+        return obstacle(seed, inspect.currentframe())
 
     def _until_forked(self) -> tuple[Fork, list[int]]:
         """Fork as asked, until the channel is closed. Returns in the forked processes only."""

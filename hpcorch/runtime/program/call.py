@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import AnyNode, DictConfig, open_dict
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.manifest import FrozenRun
@@ -83,9 +83,7 @@ def call_function(function: Callable[[Any], Any], config: DictConfig, hydra_cont
     from hydra.core.utils import JobStatus, run_job
 
     if IS_HYDRA_1_3:
-        from hpcorch.runtime.program.shared_hydra_node import share_hydra_node
-
-        share_hydra_node(config)
+        _share_hydra_node(config)
     try:
         returned = run_job(
             task_function=function,
@@ -108,6 +106,37 @@ def call_function(function: Callable[[Any], Any], config: DictConfig, hydra_cont
         working_dir=returned.working_dir,
         task_name=returned.task_name,
     )
+
+
+def _share_hydra_node(config: DictConfig) -> None:
+    """Have copies of the configuration leave the ``hydra`` node empty, and copies of that node share its content.
+
+    ``run_job`` copies that node four times, which takes most of its time: to hide it from the task, and to keep it
+    for ``HydraConfig``. It is read-only by then, and the process has no other run. What the task gets is copied as
+    ever.
+    """
+    node = vars(config)["_content"]["hydra"]
+    # What copy.deepcopy looks for on an object before it takes it apart.
+    vars(node)["__deepcopy__"] = lambda _memo: _twin(node)
+    vars(config)["__deepcopy__"] = lambda memo: _without_hydra_node(config, memo)
+
+
+def _twin(node: DictConfig) -> DictConfig:
+    """Another node with the same content, to be put elsewhere."""
+    twin = DictConfig.__new__(DictConfig)
+    vars(twin).update(vars(node))
+    return twin
+
+
+def _without_hydra_node(config: DictConfig, memo: dict[int, Any]) -> DictConfig:
+    content = vars(config)["_content"]
+    vars(config)["_content"] = {key: value for key, value in content.items() if key != "hydra"}
+    try:
+        copied: DictConfig = DictConfig.__deepcopy__(config, memo)
+    finally:
+        vars(config)["_content"] = content
+    vars(copied)["_content"]["hydra"] = AnyNode(None)  # run_job deletes it
+    return copied
 
 
 def _leave_alone(error: BaseException) -> None:

@@ -106,7 +106,7 @@ def stories_of(evidence: Evidence, attempts: Sequence[Attempt]) -> list[AttemptS
 
 
 def _story(evidence: Evidence, attempt: Attempt) -> AttemptStory:
-    source = str(AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart))
+    source = str(attempt.id)
     changes = [fact.changes for fact in evidence.facts(EnvironmentFound, source)]
     return AttemptStory(
         attempt=attempt,

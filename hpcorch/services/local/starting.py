@@ -62,8 +62,9 @@ class Starter:
         server = (
             self._server if self._forks and terms.python_options == self._request.terms.python_options else None
         )
-        # What is forked shares a log with what was forked before it; a process has one of its own.
-        lane = index if server is None else next(n for n in range(len(lanes) + 1) if n not in lanes)
+        # Forked tasks share logs, one after another, where a log is one file.
+        shares = server is not None and terms.stderr_to_stdout and terms.log_folder is None
+        lane = next(n for n in range(len(lanes) + 1) if n not in lanes) if shares else index
         logs = LogFiles(layout=self._layout, submission=self._record.number, folder=terms.log_folder)
         output, error = logs.local(lane)
         environ = self._own_environment(index, gpus, terms)

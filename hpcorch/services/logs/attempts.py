@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,6 +12,7 @@ from hpcorch import tunables
 from hpcorch.errors import NotFoundError
 from hpcorch.journal.files import open_regular
 from hpcorch.model.entities import Attempt, Run
+from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptState
 from hpcorch.services.json_values import attempt_name
 
@@ -37,10 +38,13 @@ class LogPart:
         return attempt_name(self.attempt)
 
 
-def find_part(run: Run, attempts: Sequence[Attempt], name: str | None = None) -> LogPart:
+def find_part(
+    run: Run, attempts: Sequence[Attempt], ends: Mapping[AttemptId, int], name: str | None = None
+) -> LogPart:
     """The log of a run's latest attempt, or of the one that is named.
 
     :param attempts: the run's attempts, the earliest first, with the places where their logs are now
+    :param ends: where parts end, as :meth:`hpcorch.ledger.store.Ledger.log_ends` has it
     :param name: such as ``s0.r1``
     :raises NotFoundError: there is no such attempt, or it has no log
     """
@@ -60,7 +64,7 @@ def find_part(run: Run, attempts: Sequence[Attempt], name: str | None = None) ->
         attempt=attempt,
         path=Path(attempt.log),
         start=attempt.log_start or 0,
-        end=_end(attempt, attempts),
+        end=_end(attempt, attempts, ends),
     )
 
 
@@ -84,11 +88,14 @@ def _named(run: Run, attempts: Sequence[Attempt], name: str) -> Attempt:
     raise NotFoundError(f"run {run.run} has no attempt {name!r}; its attempts are {known}")
 
 
-def _end(attempt: Attempt, attempts: Sequence[Attempt]) -> int | None:
+def _end(attempt: Attempt, attempts: Sequence[Attempt], ends: Mapping[AttemptId, int]) -> int | None:
     """Where the attempt's part ends: where the next attempt began in the same file; None if none did.
 
-    Not where its work ended: what runs as the process leaves, such as an exit hook, writes after that.
+    Not where its work ended: what runs as the process leaves, such as an exit hook, writes after that. Attempts of
+    this run that never began have a log, too, of which the ledger does not know.
     """
+    if attempt.id in ends:
+        return ends[attempt.id]
     start = attempt.log_start or 0
     later = [
         a.log_start for a in attempts if a.log == attempt.log and a.log_start is not None and a.log_start > start
@@ -155,7 +162,7 @@ class _Followed:
 
 
 def follow(
-    look: Callable[[], Sequence[tuple[Run, Sequence[Attempt]]]],
+    look: Callable[[], Sequence[tuple[Run, Sequence[Attempt], Mapping[AttemptId, int]]]],
     pause: Callable[[bool], None],
     *,
     lines: int | None = None,
@@ -165,7 +172,7 @@ def follow(
     A process writes on for a moment after its run is over, in exit hooks: a run is left only after a look at which
     it was over and had nothing new.
 
-    :param look: the runs and their attempts as they are now
+    :param look: the runs and their attempts as they are now, and where parts of logs end
     :param pause: waits before the next look; told whether there was anything new
     :param lines: begin with the last so many lines of what is there
     """
@@ -173,10 +180,10 @@ def follow(
     first = True
     while True:
         news = False
-        for run, attempts in look():
+        for run, attempts, ends in look():
             state = followed.setdefault(run.run, _Followed())
             seen = (state.attempt, state.position)
-            for part, block in _new_output(run, attempts, state, lines if first else None):
+            for part, block in _new_output(run, attempts, ends, state, lines if first else None):
                 news = True
                 yield part, block
             state.over = run.state.is_final and seen == (state.attempt, state.position)
@@ -187,11 +194,11 @@ def follow(
 
 
 def _new_output(
-    run: Run, attempts: Sequence[Attempt], state: _Followed, lines: int | None
+    run: Run, attempts: Sequence[Attempt], ends: Mapping[AttemptId, int], state: _Followed, lines: int | None
 ) -> Iterator[tuple[LogPart, bytes]]:
     if state.over:
         return
-    for part in _parts_since(run, attempts, state.attempt):
+    for part in _parts_since(run, attempts, ends, state.attempt):
         if part.name != state.attempt:
             state.attempt, state.position = part.name, part.start
         try:
@@ -206,9 +213,11 @@ def _new_output(
         state.position = max(end, state.position)
 
 
-def _parts_since(run: Run, attempts: Sequence[Attempt], name: str | None) -> list[LogPart]:
+def _parts_since(
+    run: Run, attempts: Sequence[Attempt], ends: Mapping[AttemptId, int], name: str | None
+) -> list[LogPart]:
     """The part that is followed and those of later attempts; the latest if none is followed yet."""
     written = [a for a in attempts if a.log is not None and a.state not in _EXECUTED_NOTHING]
     names = [attempt_name(attempt) for attempt in written]
     since = names[names.index(name) :] if name in names else names[-1:]
-    return [find_part(run, attempts, later) for later in since]
+    return [find_part(run, attempts, ends, later) for later in since]

@@ -14,7 +14,7 @@ from hpcorch.model.ids import AttemptId, format_time
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState
 from hpcorch.services.observation.from_squeue import is_without_detail
-from hpcorch.services.observation.known import KnownAttempts, id_of
+from hpcorch.services.observation.known import KnownAttempts
 
 
 def unexplained_attempts(attempts: Iterable[Attempt], history: ControlHistory) -> frozenset[tuple[int, int]]:
@@ -48,7 +48,7 @@ def silent_attempts(attempts: Iterable[Attempt], history: ControlHistory) -> fro
 
 def heeded_signals(attempts: Iterable[Attempt]) -> frozenset[AttemptId]:
     """Attempts that ended because they were asked to save a checkpoint and end."""
-    return frozenset(id_of(attempt) for attempt in attempts if attempt.signal == CHECKPOINT_SIGNAL.name)
+    return frozenset(attempt.id for attempt in attempts if attempt.signal == CHECKPOINT_SIGNAL.name)
 
 
 def certain(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObserved]:

@@ -76,17 +76,12 @@ def known_attempts(asked: Iterable[Run], history: ControlHistory, attempts: Iter
         attempts=_highest(began),
         observed=history.observed,
         overdue=frozenset(
-            id_of(one)
+            one.id
             for one in began
             if one.state is AttemptState.STOPPED
             or (one.submission not in scripts and _is_over(one) and (one.ended_at or latest) < latest)
         ),
     )
-
-
-def id_of(attempt: Attempt) -> AttemptId:
-    """What names an attempt."""
-    return AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
 
 
 def _is_over(attempt: Attempt) -> bool:

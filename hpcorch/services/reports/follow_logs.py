@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run
+from hpcorch.model.ids import AttemptId
 from hpcorch.services.logs.attempts import LogPart, follow
 from hpcorch.services.reports.status import StatusReport, report_known, report_status
 from hpcorch.services.selection.selectors import Selector
@@ -53,14 +54,20 @@ class _Looks:
         self._slurm_pauses = Pauses(first_s=tunables.SLURM_PAUSES_S[0], limit_s=tunables.SLURM_PAUSES_S[1])
         self._ask_at = time.monotonic() + self._slurm_pauses.take()
 
-    def take(self) -> Sequence[tuple[Run, Sequence[Attempt]]]:
-        """The runs and their attempts as they are now."""
+    def take(self) -> Sequence[tuple[Run, Sequence[Attempt], Mapping[AttemptId, int]]]:
+        """The runs and their attempts as they are now, and where parts of logs end."""
         status = self._status()
         self._tell(status.refresh)
         if self._selector.states is not None:
             indices = tuple(range(report.run.run, report.run.run + 1) for report in status.runs)
             self._selector = Selector(sweep=status.sweep.summary.sweep.id, ranges=indices)
-        return [(report.run, report.attempts) for report in status.runs]
+        ends = self._log_ends()
+        return [(report.run, report.attempts, ends) for report in status.runs]
+
+    def _log_ends(self) -> Mapping[AttemptId, int]:
+        if self._reconciler is None:
+            return self._ledger.log_ends(self._sweep.id)
+        return self._reconciler.ask(lambda ledger: ledger.log_ends(self._sweep.id))
 
     def _status(self) -> StatusReport:
         refresh = self._is_time_to_ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpcorch import tunables
@@ -14,7 +15,7 @@ from hpcorch.ledger.store import Ledger
 from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
-from hpcorch.model.ids import AttemptId, named_runs
+from hpcorch.model.ids import named_runs
 from hpcorch.model.states import AttemptOutcome, AttemptState, RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
@@ -41,9 +42,11 @@ def read_outcomes(ledger: Ledger, layout: SweepLayout, sweep: str, indices: Sequ
     """
     deciding: dict[int, Attempt] = {}
     attempts = with_unclaimed_logs(ledger, ledger.sweep(sweep).sweep, ledger.attempts(sweep))
+    ends = ledger.log_ends(sweep)
     for attempt in sorted(attempts, key=lambda item: (item.submission, item.restart)):
         if attempt.state not in (AttemptState.SKIPPED, AttemptState.SUPERSEDED):
-            deciding[attempt.run] = with_present_log(attempt, layout)
+            end = attempt.log_end if attempt.log_end is not None else ends.get(attempt.id)
+            deciding[attempt.run] = with_present_log(replace(attempt, log_end=end), layout)
     runs = {run.run: run for run in ledger.runs(sweep, indices=indices)}
     reused = _reused(layout) if any(run.reused_from for run in runs.values()) else {}
     return [
@@ -77,10 +80,9 @@ def _reused(layout: SweepLayout) -> dict[int, AttemptEnded]:
 def _outcome(layout: SweepLayout, run: Run, attempt: Attempt | None) -> Outcome:
     end = None
     if attempt is not None and run.state.is_final:
-        name = AttemptId(run=attempt.run, submission=attempt.submission, restart=attempt.restart)
-        path = layout.journal(name)
+        path = layout.journal(attempt.id)
         if path.exists():
-            segment = read_segment(path, sweep=run.sweep, source=str(name), offset=0, archived_only=True)
+            segment = read_segment(path, sweep=run.sweep, source=str(attempt.id), offset=0, archived_only=True)
             end = next((event.fact for event in segment.events if isinstance(event.fact, AttemptEnded)), None)
     run = with_log(with_present_log(run, layout), [attempt] if attempt is not None else [])
     return Outcome(run=run, attempt=attempt, end=end)

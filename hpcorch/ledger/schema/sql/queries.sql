@@ -273,6 +273,10 @@ SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at,
        reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint
 FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
 
+-- name: read_logs
+SELECT run, submission, restart, log, log_start FROM attempts
+WHERE sweep = ? AND log IS NOT NULL ORDER BY log, log_start, started_at
+
 -- name: read_submissions
 SELECT submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
        form, cancellations
