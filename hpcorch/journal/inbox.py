@@ -1,7 +1,7 @@
 """Sweeps that a ledger has not read yet: each is announced by a small file that names its directory.
 
 What records a sweep where the ledger must not be opened, on a compute node or in a command that has to be quick,
-announces it. Whoever opens the ledger next takes it over (:mod:`hpcorch.services.tending.refresh`).
+announces it. Whoever opens the ledger next takes it over (:mod:`hpcorch.services.adoption.inbox`).
 """
 
 from __future__ import annotations

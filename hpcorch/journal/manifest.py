@@ -42,7 +42,7 @@ class RecordPlace:
 
     :param file: path relative to the sweep directory
     :param digest: of the file
-    :param fingerprint: of the environment (:func:`hpcorch.provenance.environment.fingerprint.fingerprint`)
+    :param fingerprint: of the environment (:func:`hpcorch.provenance.environment.record.fingerprint`)
     :param apart: sections of the record that the job's own set-up changes, as it was asked to: no drift
     """
 

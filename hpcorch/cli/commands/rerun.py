@@ -11,9 +11,9 @@ from hpcorch.cli.shared.acting import tell_passed_over
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, states_option
 from hpcorch.cli.shared.output import CountsLines
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.ids import named_runs
 from hpcorch.model.states import Backend
+from hpcorch.model.value_text import agreeing, counted
 from hpcorch.services.selection.selectors import parse_selector
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 
 from hpcorch.errors import NotFoundError
 from hpcorch.journal.project_search import default_ledger, find_ledger
-from hpcorch.services.tending.inbox import take_over
+from hpcorch.services.adoption.inbox import take_over
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

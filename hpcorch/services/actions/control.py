@@ -23,7 +23,7 @@ from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import Backend, RunState
 from hpcorch.services.actions.local_processes import ask_locally, check_hosts, staying_locally, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
-from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.observation.conclusions import attributed
 from hpcorch.services.selection.selectors import Selector, select_runs
 from hpcorch.services.tending.ownership import check_own
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler

@@ -23,9 +23,8 @@ from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look
 from hpcorch.provenance.code.project import project_of
 from hpcorch.provenance.code.sources import collect
-from hpcorch.provenance.environment.fingerprint import fingerprint
 from hpcorch.provenance.environment.packages import Owners, owners, package_folders
-from hpcorch.provenance.environment.record import Environment, record
+from hpcorch.provenance.environment.record import Environment, fingerprint, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
 
 _LEFT_LISTED = 200

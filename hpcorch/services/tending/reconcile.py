@@ -24,9 +24,9 @@ from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
 from hpcorch.model.states import RunState
 from hpcorch.services.local.processes import orphaned
-from hpcorch.services.logs.unclaimed import output_file
-from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.logs.paths import output_file
 from hpcorch.services.observation.conclusions import (
+    attributed,
     certain,
     heeded_signals,
     lingering_attempts,

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.ledger import Ledger, SweepSummary, readable_record
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import SBATCH, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import Backend, RunState
+from hpcorch.model.value_text import agreeing, counted
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.reconcile import Reconciler

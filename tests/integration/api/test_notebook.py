@@ -15,7 +15,7 @@ from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.ledger import Ledger as OpenLedger
-from hpcorch.services.tending import inbox
+from hpcorch.services.adoption import inbox
 from tests.support.command_line import CommandLine
 from tests.support.events import small_sweep
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep

@@ -7,7 +7,7 @@ from pathlib import Path
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.inbox import announced, taken_over
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.counts import counted
+from hpcorch.model.value_text import counted
 
 
 def take_over(ledger: Path) -> list[str]:
