@@ -27,10 +27,11 @@ from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageEr
 from hpcorch.journal.project_search import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
+from hpcorch.model.states import UNSETTLED
 from hpcorch.services.adoption.inbox import take_over
 from hpcorch.services.reports.attempt_history import CHECKPOINT_KINDS, history_of
 from hpcorch.services.reports.tables import answer_columns, run_columns
-from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date
+from hpcorch.services.tending.refresh import bring_up_to_date
 
 
 class Ledger:

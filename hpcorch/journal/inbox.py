@@ -27,10 +27,10 @@ def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
 
 
 def announced(ledger: Path) -> Mapping[str, Path]:
-    """The announced sweeps, the oldest first, with their directories."""
+    """The announced sweeps, the oldest first, with their directories; none where another user alone may look."""
     try:
         names = sorted(entry.name for entry in os.scandir(inbox_folder(ledger)) if not entry.name.startswith("."))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return {}
     found, folder = {}, inbox_folder(ledger)
     for name in names:

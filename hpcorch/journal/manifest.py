@@ -6,7 +6,6 @@ journal.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import field, replace
 from typing import Any, Final
 
@@ -153,8 +152,3 @@ class FrozenRun:
     header: ManifestHeader
     base: ManifestBase
     run: ManifestRun
-
-
-def digest(content: bytes) -> str:
-    """A digest as this project writes it: ``sha256:`` and 64 hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

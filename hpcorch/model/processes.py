@@ -22,7 +22,7 @@ NODE_TRIAL = "hpcorch.services.doctor.trial"
 """Looks around on a node: the trial jobs of ``hpcorch doctor --jobs`` start it."""
 
 EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
-SIGNAL_NUMBERS = frozenset(item.value for item in signal.Signals)
+SIGNAL_NUMBERS: frozenset[int] = frozenset(signal.Signals)
 
 
 def signal_name(number: int) -> str:

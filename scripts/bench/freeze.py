@@ -26,8 +26,7 @@ from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import look
-from hpcorch.provenance.code.project import Project
-from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.code.sources import Project, collect
 from hpcorch.provenance.code.unpacking import unpack
 from hpcorch.provenance.environment.record import fingerprint
 

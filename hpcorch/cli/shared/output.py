@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
-from hpcorch.model.ids import parse_time
+from hpcorch.model.ids import named_runs, parse_time
 from hpcorch.model.states import NOT_FINE, RunState
 from hpcorch.model.value_text import printable, shortened, text_of, to_json
 from hpcorch.slurm.sbatch.quoting import for_bash
@@ -91,6 +91,19 @@ def notes(texts: Iterable[str]) -> None:
     """Sentences beside the output."""
     for text in texts:
         note(text)
+
+
+def tell_passed_over(passed_over: Mapping[int, str]) -> None:
+    """Say, reason by reason, of which runs nothing was done."""
+    for why, runs in _by_reason(passed_over.items()).items():
+        note(f"{named_runs(sorted(runs))} left alone: {why}")
+
+
+def _by_reason(pairs: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for run, why in pairs:
+        found.setdefault(why, []).append(run)
+    return found
 
 
 def _aligned(table: Table) -> Iterator[str]:
