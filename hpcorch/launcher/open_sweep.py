@@ -23,9 +23,8 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun
 from hpcorch.journal.project_search import default_ledger
 from hpcorch.launcher.composing.compose import Composer
-from hpcorch.launcher.composing.composition import Composition
+from hpcorch.launcher.composing.composition import Composition, Planner, manifest_bases
 from hpcorch.launcher.composing.lengths import check_run_directories
-from hpcorch.launcher.composing.plan import Planner, manifest_bases
 from hpcorch.launcher.earlier.extension import ExtendedSweep, next_run
 from hpcorch.launcher.earlier.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.earlier.reuse_report import reuse_told

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcorch.errors import HpcorchError, UsageError
 from hpcorch.journal.manifest import FrozenRun, ManifestHeader
-from hpcorch.launcher.composing.plan import Planner, manifest_bases
+from hpcorch.launcher.composing.composition import Planner, manifest_bases
 from hpcorch.model.states import Backend
 from hpcorch.model.values import digest, patched, same
 from hpcorch.runtime.program.call import frozen_config
