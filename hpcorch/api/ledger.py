@@ -24,13 +24,14 @@ from hpcorch.api.records import (
 )
 from hpcorch.api.selection import Selectable, chosen_by, places, selected, settings_of, since_of, states_of, the_one
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
+from hpcorch.journal.inbox import announced
 from hpcorch.journal.project_search import find_ledger
 from hpcorch.ledger import LAST
 from hpcorch.ledger import Ledger as OpenLedger
+from hpcorch.model.states import UNSETTLED
 from hpcorch.services.reports.attempt_history import CHECKPOINT_KINDS, history_of
 from hpcorch.services.reports.tables import answer_columns, run_columns
-from hpcorch.services.tending.inbox import take_over
-from hpcorch.services.tending.refresh import UNSETTLED, bring_up_to_date
+from hpcorch.services.tending.refresh import bring_up_to_date
 
 
 class Ledger:
@@ -223,7 +224,7 @@ class Ledger:
         :raises hpcorch.errors.UnavailableError: Slurm did not answer, or only the submitter of the sweep can ask;
             for several sweeps, only if this is so for all of them
         """
-        troubles = take_over(self._path)
+        troubles = self._take_over()
         with self._open() as ledger:
             if selector is None:
                 sweeps = ledger.sweeps(limit=tunables.REFRESHED_SWEEPS, states=UNSETTLED)
@@ -236,5 +237,13 @@ class Ledger:
         return [*troubles, *look.notices]
 
     def _open(self) -> OpenLedger:
-        take_over(self._path)  # what was submitted a moment ago is known, as it is to the command line
+        self._take_over()  # what was submitted a moment ago is known, as it is to the command line
         return OpenLedger.open(self._path)
+
+    def _take_over(self) -> list[str]:
+        """Take over the sweeps that were announced; a sentence on each for which that failed."""
+        if not announced(self._path):
+            return []
+        from hpcorch.services.adoption.inbox import take_over  # loads the way to Slurm
+
+        return take_over(self._path)

@@ -10,9 +10,9 @@ from typing import Any
 
 from hpcorch.journal.files import renew, status_now
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.lock import Hold, exclusive
 from hpcorch.journal.reader import read_segment
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
     CONTROL_SOURCE,

@@ -1,7 +1,7 @@
 """Sweeps that a ledger has not read yet: each is announced by a small file that names its directory.
 
 What records a sweep where the ledger must not be opened, on a compute node or in a command that has to be quick,
-announces it. Whoever opens the ledger next takes it over (:mod:`hpcorch.services.tending.refresh`).
+announces it. Whoever opens the ledger next takes it over (:mod:`hpcorch.services.adoption.inbox`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def announce(ledger: Path, sweep: str, layout: SweepLayout) -> None:
 
 
 def announced(ledger: Path) -> Mapping[str, Path]:
-    """The announced sweeps, the oldest first, with their directories."""
+    """The announced sweeps, the oldest first, with their directories; none where another user alone may look."""
     try:
         names = sorted(entry.name for entry in os.scandir(inbox_folder(ledger)) if not entry.name.startswith("."))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return {}
     found, folder = {}, inbox_folder(ledger)
     for name in names:

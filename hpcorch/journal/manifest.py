@@ -6,7 +6,6 @@ journal.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import field, replace
 from typing import Any, Final
 
@@ -42,7 +41,7 @@ class RecordPlace:
 
     :param file: path relative to the sweep directory
     :param digest: of the file
-    :param fingerprint: of the environment (:func:`hpcorch.provenance.environment.fingerprint.fingerprint`)
+    :param fingerprint: of the environment (:func:`hpcorch.provenance.environment.record.fingerprint`)
     :param apart: sections of the record that the job's own set-up changes, as it was asked to: no drift
     """
 
@@ -153,8 +152,3 @@ class FrozenRun:
     header: ManifestHeader
     base: ManifestBase
     run: ManifestRun
-
-
-def digest(content: bytes) -> str:
-    """A digest as this project writes it: ``sha256:`` and 64 hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -257,7 +257,7 @@ class LocalSweepLauncher(SweepLauncher):
         return execute_locally(sweep, launch)
 
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
-        from hpcorch.model.counts import counted
+        from hpcorch.model.value_text import counted
 
         sys.stdout.write(f"# {counted(len(launch.due), 'run')} on this machine; nothing is started\n")
         return sweep.handles(launch)

@@ -20,12 +20,11 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.inbox import taken_over as withdraw
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
+from hpcorch.journal.manifest import ManifestHeader, ManifestRun
 from hpcorch.journal.project_search import default_ledger
 from hpcorch.launcher.composing.compose import Composer
-from hpcorch.launcher.composing.composition import Composition
+from hpcorch.launcher.composing.composition import Composition, Planner, manifest_bases
 from hpcorch.launcher.composing.lengths import check_run_directories
-from hpcorch.launcher.composing.plan import Planner, manifest_bases
 from hpcorch.launcher.earlier.extension import ExtendedSweep, next_run
 from hpcorch.launcher.earlier.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.earlier.reuse_report import reuse_told
@@ -39,6 +38,7 @@ from hpcorch.model.ids import new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.model.states import Backend
+from hpcorch.model.values import digest
 from hpcorch.runtime.program.task_file import Task, dump_task
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError, SubmissionRejectedError
-from hpcorch.model.counts import counted
 from hpcorch.model.ids import format_ranges
+from hpcorch.model.value_text import counted
 from hpcorch.resources.envelope import WorstCase
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.submission.request import Request

@@ -16,9 +16,9 @@ from hpcorch.launcher.composing.lengths import check_slurm_name
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
-from hpcorch.model.counts import counted
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
+from hpcorch.model.value_text import counted
 from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.submission.arrays import ArrayPlan, grouped, together
 from hpcorch.services.submission.feeding import Feeder, FeedResult

@@ -6,7 +6,6 @@ Written on the login side only, by one process at a time; compute nodes never op
 from __future__ import annotations
 
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError
-from hpcorch.ledger.checking.check import Finding, FindingKind
 from hpcorch.ledger.reading.answers import Head, SweepSummary
 from hpcorch.ledger.reading.directories import find_own_record, find_record, readable_record
 from hpcorch.ledger.reading.reading import LAST
@@ -21,8 +20,6 @@ TROUBLES = (NotFoundError, RecordError, UnavailableError)
 __all__ = [
     "LAST",
     "TROUBLES",
-    "Finding",
-    "FindingKind",
     "Head",
     "IngestResult",
     "Ledger",

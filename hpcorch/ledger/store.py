@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.reader import Segment
-from hpcorch.ledger.checking.check import Finding, FindingKind, can_be_mended
 from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.reading.answers import Head, SweepSummary
 from hpcorch.ledger.reading.reading import LAST, LedgerReading
@@ -31,6 +31,9 @@ from hpcorch.ledger.writing import ingest, projection
 from hpcorch.ledger.writing.expansion import Manifests, collector_paused
 from hpcorch.model.events import Fact
 from hpcorch.model.ids import utc_now
+
+if TYPE_CHECKING:
+    from hpcorch.ledger.checking.check import Finding
 
 __all__ = ["LAST", "Head", "Ledger", "SweepSummary"]
 
@@ -191,6 +194,7 @@ class Ledger(LedgerReading):
         :param processes: how many may share the work; above 1 the main module must be safe to import
             (:mod:`multiprocessing`, "spawn")
         """
+        from hpcorch.ledger.checking.check import Finding, FindingKind, can_be_mended  # few commands check a ledger
         from hpcorch.ledger.checking.examination import examine
 
         with translated(self.path), self._snapshot() as copy:

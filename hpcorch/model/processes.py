@@ -28,7 +28,7 @@ FORKED_NAME = "hpcorch-"
 """The name of a process that a fork server has forked, before the number of its task: at most 15 characters."""
 
 EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
-SIGNAL_NUMBERS = frozenset(item.value for item in signal.Signals)
+SIGNAL_NUMBERS: frozenset[int] = frozenset(signal.Signals)
 
 
 def signal_name(number: int) -> str:

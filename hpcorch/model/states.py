@@ -65,6 +65,12 @@ _FINAL_RUN_STATES = frozenset(
     }
 )
 
+# Not over, or it is not known how it ended: news may come without a new decision.
+UNSETTLED = frozenset(RunState) - _FINAL_RUN_STATES | {RunState.LOST}
+
+# Slurm has the run, or may have it; of a local sweep the pool.
+WITH_SLURM = frozenset(RunState) - _FINAL_RUN_STATES - {RunState.PLANNED}
+
 # Over, and not well.
 NOT_FINE = _FINAL_RUN_STATES - {RunState.COMPLETED}
 

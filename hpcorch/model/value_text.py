@@ -1,4 +1,4 @@
-"""Values as text for people, as JSON for programs, and numbers read from text."""
+"""Values and counts as text for people, values as JSON for programs, and numbers read from text."""
 
 from __future__ import annotations
 
@@ -138,3 +138,13 @@ def literal_of(text: str) -> Any:
         except ValueError:
             return text
     return text
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def agreeing(count: int, one: str, several: str) -> str:
+    """The words that go with a number: ``is`` of 1, ``are`` of 2."""
+    return one if count == 1 else several

@@ -27,6 +27,7 @@ keys joined by dots, with ``\`` and ``.`` inside a key escaped by ``\``.
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -236,3 +237,8 @@ def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         else:
             at[where] = value
     return result
+
+
+def digest(content: bytes) -> str:
+    """A digest as this project writes it: ``sha256:`` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

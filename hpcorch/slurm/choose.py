@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from hpcorch.slurm.client import CliClient
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.pyslurm import library as pyslurm_library
 
 
 def slurm_client() -> SlurmClient:
@@ -13,7 +14,7 @@ def slurm_client() -> SlurmClient:
     Where pyslurm is installed it is one that goes over to it if that suits the cluster and is worth it
     (:class:`hpcorch.slurm.pyslurm.client.PyslurmClient`); otherwise one by Slurm's commands alone.
     """
-    if not pyslurm_library.is_installed():
+    if not _has_pyslurm():
         return CliClient()
     from hpcorch.slurm.pyslurm.client import PyslurmClient
 
@@ -27,10 +28,17 @@ def pyslurm_state(running: str) -> str | None:
 
     :param running: the controller's version
     """
-    if not pyslurm_library.is_installed():
+    if not _has_pyslurm():
         return None
+    from hpcorch.slurm.pyslurm import library
+
     try:
-        version = pyslurm_library.check(running)
-    except pyslurm_library.PassedOverError as reason:
+        version = library.check(running)
+    except library.PassedOverError as reason:
         return f"pyslurm is installed but not used: {reason}. Slurm's commands are used instead."
     return f"pyslurm {version} suits this Slurm: commands that wait ask the queue through it."
+
+
+def _has_pyslurm() -> bool:
+    """Whether a module of that name is installed. It is not imported."""
+    return find_spec("pyslurm") is not None

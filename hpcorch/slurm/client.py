@@ -14,7 +14,7 @@ from hpcorch import process, tunables
 from hpcorch.errors import HpcorchError, NotFoundError, SlurmUnavailableError, SubmissionUnknownError
 from hpcorch.slurm import commands, error_texts
 from hpcorch.slurm.answers import sacct, scontrol, squeue
-from hpcorch.slurm.answers.partitions import Partition, parse_partitions
+from hpcorch.slurm.answers.scontrol import Partition, parse_partitions
 from hpcorch.slurm.commands import Submitted, query_environment, submission_environment
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.program import sbatch_program

@@ -191,10 +191,10 @@ def scontrol_partitions() -> list[str]:
 
 # What tells a client where Slurm is and how to behave; everything else that starts with SLURM describes a job.
 _CLIENT_VARIABLES = frozenset(
-    f"SLURM_{name}"
-    for name in (
-        *("CONF", "CONF_SERVER", "CLUSTERS", "DEBUG_FLAGS", "EXIT_ERROR", "HOME", "JWT"),
-        *("PATH", "ROOT", "SACK_JWKS", "SACK_KEY", "TIME_FORMAT", "UMASK"),
+    (
+        *("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_DEBUG_FLAGS", "SLURM_EXIT_ERROR"),
+        *("SLURM_HOME", "SLURM_JWT", "SLURM_PATH", "SLURM_ROOT", "SLURM_SACK_JWKS", "SLURM_SACK_KEY"),
+        *("SLURM_TIME_FORMAT", "SLURM_UMASK"),
     )
 )
 # srun inside a job sets these for its tasks; the GPU lists are right for that job alone.

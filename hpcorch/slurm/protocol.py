@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from hpcorch.slurm.answers.partitions import Partition
 from hpcorch.slurm.answers.sacct import AccountingRow
-from hpcorch.slurm.answers.scontrol import ClusterConfig, License
+from hpcorch.slurm.answers.scontrol import ClusterConfig, License, Partition
 from hpcorch.slurm.answers.squeue import QueueRow
 from hpcorch.slurm.commands import Submitted
 

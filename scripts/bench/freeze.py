@@ -26,10 +26,9 @@ from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import look
-from hpcorch.provenance.code.project import Project
-from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.code.sources import Project, collect
 from hpcorch.provenance.code.unpacking import unpack
-from hpcorch.provenance.environment.fingerprint import fingerprint
+from hpcorch.provenance.environment.record import fingerprint
 
 BY_HAND = "git ls-files, tar -czf"
 FIRST, UNCHANGED, EDITED = "freeze, first time", "freeze, unchanged", "freeze, one file edited"

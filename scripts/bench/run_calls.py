@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.manifest import ManifestHeader
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import SignalOwner

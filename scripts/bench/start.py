@@ -101,7 +101,7 @@ import hydra._internal.config_loader_impl
 
 told = [["", cpu_s()]]
 import hpcorch.runtime.__main__ as job
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.lines import JournalWriter
 
 told.append(["import", cpu_s()])
 append = JournalWriter.append

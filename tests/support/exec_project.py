@@ -16,9 +16,9 @@ from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.states import Backend, SubmissionForm
+from hpcorch.services.adoption.inbox import take_over
 from hpcorch.services.recording.program_sweep import WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
-from hpcorch.services.tending.inbox import take_over
 from hpcorch.services.tending.reconcile import open_reconciler
 from tests.support import processes
 

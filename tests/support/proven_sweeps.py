@@ -13,11 +13,11 @@ from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.archives import ArchiveWriter, store
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import STATE_DIR, snapshots_folder
-from hpcorch.journal.manifest import digest
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.snapshots import file_entry
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.values import digest
 from hpcorch.runtime.checkpoint.store import CheckpointStore
 from tests.support.sweeps import SWEEP, SweepOnDisk, make_sweep
 

@@ -11,15 +11,15 @@ from typing import Any
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
+from hpcorch.journal.lines import JournalWriter
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun
 from hpcorch.journal.sweep_folder import take
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId, format_ranges
 from hpcorch.model.states import Backend
 from hpcorch.model.value_text import literal_of
-from hpcorch.model.values import to_plain
+from hpcorch.model.values import digest, to_plain
 from hpcorch.services.local.processes import pool_id
 from hpcorch.services.recording.sweep import FrozenLaunch, record_launch
 from hpcorch.services.tending.reconcile import Reconciler

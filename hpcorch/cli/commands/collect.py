@@ -16,7 +16,7 @@ from hpcorch.cli.shared.options import (
     states_option,
 )
 from hpcorch.ledger import LAST, Ledger
-from hpcorch.model.counts import agreeing, counted
+from hpcorch.model.value_text import agreeing, counted
 from hpcorch.services.reports.compare import compare
 from hpcorch.services.selection.selectors import parse_selector
 

@@ -6,7 +6,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import value_text
+from hpcorch.cli.shared.output import value_text
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.value_text import printable

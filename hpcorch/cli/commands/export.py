@@ -13,8 +13,7 @@ from hpcorch.cli.shared.csv_output import write_csv
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.errors import UsageError
 from hpcorch.ledger import Ledger, QueryResult
-from hpcorch.model.counts import counted
-from hpcorch.model.value_text import printable, to_json
+from hpcorch.model.value_text import counted, printable, to_json
 from hpcorch.services.reports.tables import known_tables, read_table, unique
 from hpcorch.services.selection.selectors import parse_selector
 

@@ -7,8 +7,7 @@ import click
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.acting import confirm
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, yes_option
-from hpcorch.model.counts import counted
-from hpcorch.model.value_text import printable
+from hpcorch.model.value_text import counted, printable
 from hpcorch.services.actions.gc import Garbage, find_garbage, remove_garbage
 
 _MEGABYTE = 1e6

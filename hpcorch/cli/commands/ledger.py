@@ -12,8 +12,7 @@ from hpcorch import tunables
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import counted
-from hpcorch.model.value_text import printable
+from hpcorch.model.value_text import counted, printable
 from hpcorch.services.actions.moved import note_moved
 
 # What was passed over can be a whole cluster's folders.

@@ -17,7 +17,7 @@ from hpcorch.cli.shared.options import (
     states_option,
     where_option,
 )
-from hpcorch.cli.shared.text import ago, counts_text, local_time
+from hpcorch.cli.shared.output import ago, counts_text, local_time
 from hpcorch.ledger import Ledger
 from hpcorch.services.reports.status import SweepList, SweepReport, list_sweeps
 from hpcorch.services.selection.conditions import parse_condition

@@ -11,7 +11,7 @@ import click
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.csv_output import write_csv
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.text import value_text
+from hpcorch.cli.shared.output import value_text
 from hpcorch.ledger import Ledger
 from hpcorch.services.reports.tables import unique
 

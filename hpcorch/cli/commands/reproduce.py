@@ -10,8 +10,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place
-from hpcorch.cli.shared.output import CountsLines
-from hpcorch.cli.shared.text import value_text
+from hpcorch.cli.shared.output import CountsLines, value_text
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR
 from hpcorch.ledger import Ledger
 from hpcorch.model.states import Backend, RunState

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hpcorch.cli.shared import output
-from hpcorch.cli.shared.acting import tell_passed_over
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, states_option
 from hpcorch.cli.shared.output import CountsLines
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.ids import named_runs
 from hpcorch.model.states import Backend
+from hpcorch.model.value_text import agreeing, counted
 from hpcorch.services.selection.selectors import parse_selector
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def command(
         with ledger_to_act_by(ledger, chosen.sweep) as own:
             plan = plan_rerun(own, chosen, wished, client)
         output.notes(plan.notices)
-        tell_passed_over(plan.passed_over)
+        output.tell_passed_over(plan.passed_over)
         if dry_run or not plan.runs:
             _write_plan(plan, as_json=as_json)
             return 0

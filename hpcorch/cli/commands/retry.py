@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from hpcorch.cli.shared import output
-from hpcorch.cli.shared.acting import tell_passed_over
 from hpcorch.cli.shared.options import (
     Place,
     dry_run_option,
@@ -90,7 +89,7 @@ def _write_plan(plan: RetryPlan, *, as_json: bool) -> None:
         output.write(f"would run again {how}: {named_runs(runs)}, of the launch that began with run {launch}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}")
-    tell_passed_over(plan.passed_over)
+    output.tell_passed_over(plan.passed_over)
 
 
 def _write_submitted(done: RetryResult, *, as_json: bool) -> int:
@@ -102,7 +101,7 @@ def _write_submitted(done: RetryResult, *, as_json: bool) -> int:
         output.write(f"{named_runs(one.runs)} of sweep {plan.sweep} {how}")
     if not plan.runs:
         output.note(f"there is nothing to run again in sweep {plan.sweep}: another process has just retried it")
-    tell_passed_over(plan.passed_over)
+    output.tell_passed_over(plan.passed_over)
     output.notes(done.notices)
     if done.error is not None:
         output.note(str(done.error))

@@ -10,9 +10,8 @@ from hpcorch.cli.shared import output
 from hpcorch.cli.shared.acting import confirm
 from hpcorch.cli.shared.options import Place, dry_run_option, examples, json_option, pass_place, yes_option
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.ids import named_runs
-from hpcorch.model.value_text import printable
+from hpcorch.model.value_text import agreeing, counted, printable
 from hpcorch.services.selection.selectors import parse_selector
 
 if TYPE_CHECKING:

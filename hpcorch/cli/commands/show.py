@@ -9,13 +9,12 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument
+from hpcorch.cli.shared.output import duration, local_time, shell_text, value_text
 from hpcorch.cli.shared.runs import write_heading
-from hpcorch.cli.shared.text import duration, local_time, shell_text, value_text
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CodeFrozen, Event, kind_of, to_body
-from hpcorch.model.value_text import printable, quoted
+from hpcorch.model.value_text import counted, printable, quoted
 from hpcorch.services.json_values import attempt_name, origin_as_plain, restored_from, submission_as_plain
 from hpcorch.services.reports.attempt_history import CheckpointHistory, ExecutedCommand
 from hpcorch.services.reports.detail import RunDetail, SweepDetail, report_detail

@@ -17,7 +17,7 @@ from hpcorch.cli.shared.options import (
 )
 from hpcorch.cli.shared.runs import runs_table, write_heading
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import agreeing, counted
+from hpcorch.model.value_text import agreeing, counted
 from hpcorch.services.reports.status import StatusReport, report_status
 from hpcorch.services.selection.selectors import parse_selector, select_indices
 

@@ -11,9 +11,8 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument, states_option
-from hpcorch.cli.shared.output import CountsLines
+from hpcorch.cli.shared.output import CountsLines, value_text
 from hpcorch.cli.shared.runs import runs_table, title
-from hpcorch.cli.shared.text import value_text
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
 from hpcorch.model.states import RunState

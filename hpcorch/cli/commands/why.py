@@ -6,7 +6,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.options import Place, examples, json_option, pass_place, selector_argument
-from hpcorch.cli.shared.text import local_time
+from hpcorch.cli.shared.output import local_time
 from hpcorch.ledger import Ledger
 from hpcorch.model.value_text import printable
 from hpcorch.services.selection.selectors import parse_selector

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import click
 
@@ -59,7 +59,7 @@ def act(
         output.write(f"{'would ' if dry_run else 'asked to '}{what} ({elements})")
     else:
         output.note(f"there is nothing to {action.value} in sweep {plan.sweep}")
-    tell_passed_over(plan.targets.passed_over)
+    output.tell_passed_over(plan.targets.passed_over)
     return _tell_unsettled(plan.targets.unsettled, plan.sweep)
 
 
@@ -74,19 +74,6 @@ def confirm(what: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(f"to {what} from a script, say --yes")
     click.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True)
-
-
-def tell_passed_over(passed_over: Mapping[int, str]) -> None:
-    """Say, reason by reason, of which runs nothing was done."""
-    for why, runs in _by_reason(passed_over.items()).items():
-        output.note(f"{named_runs(sorted(runs))} left alone: {why}")
-
-
-def _by_reason(pairs: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for run, why in pairs:
-        found.setdefault(why, []).append(run)
-    return found
 
 
 def _tell_unsettled(runs: Sequence[int], sweep: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hpcorch.cli.shared.findings import counted, finding_text
-from hpcorch.cli.shared.text import local_time, shell_text, value_text
+from hpcorch.cli.shared.output import local_time, shell_text, value_text
 from hpcorch.model.events import CodeFrozen
 from hpcorch.model.ids import named_runs
 from hpcorch.model.seeds import SeedSource

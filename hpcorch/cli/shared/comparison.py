@@ -6,7 +6,7 @@ import click
 
 from hpcorch.cli.shared import output
 from hpcorch.cli.shared.csv_output import write_csv
-from hpcorch.cli.shared.text import value_text
+from hpcorch.cli.shared.output import value_text
 from hpcorch.services.reports.compare import Comparison
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, TextIO
 
-from hpcorch.cli.shared.text import value_text
+from hpcorch.cli.shared.output import value_text
 from hpcorch.model.value_text import escaped, printable
 
 # What makes a formula of a cell's text in a spreadsheet (https://owasp.org/www-community/attacks/CSV_Injection).

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from hpcorch.errors import NotFoundError
+from hpcorch.journal.inbox import announced
 from hpcorch.journal.project_search import default_ledger, find_ledger
-from hpcorch.services.tending.inbox import take_over
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,10 +39,11 @@ class Place:
                 " name the ledger with --ledger or $HPCORCH_LEDGER; if it was lost, `hpcorch ledger adopt` in that"
                 " folder makes it again from the sweep directories"
             )
-        for trouble in take_over(found):
-            from hpcorch.cli.shared.output import note  # rarely needed
+        if announced(found):  # rarely
+            from hpcorch.cli.shared.output import notes
+            from hpcorch.services.adoption.inbox import take_over
 
-            note(trouble)
+            notes(take_over(found))
         return found
 
     def new_ledger_path(self) -> Path:

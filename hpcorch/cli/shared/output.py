@@ -1,5 +1,6 @@
 """The forms of every command's output: a table for people, JSON, ids only; and progress while it waits.
 
+What comes from users, jobs or Slurm is data: nothing in it reaches the terminal as a control sequence.
 On a terminal tables are drawn by rich; elsewhere they are aligned text, and rich is not loaded.
 """
 
@@ -12,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
-from hpcorch.cli.shared.text import counts_text
+from hpcorch.model.ids import named_runs, parse_time
 from hpcorch.model.states import NOT_FINE, RunState
-from hpcorch.model.value_text import printable, shortened, to_json
+from hpcorch.model.value_text import printable, shortened, text_of, to_json
+from hpcorch.slurm.sbatch.quoting import for_bash
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -31,6 +33,8 @@ _STYLES: Mapping[str, str] = {
     RunState.COMPLETED.value: "green",
     RunState.RUNNING.value: "cyan",
 }
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,19 @@ def notes(texts: Iterable[str]) -> None:
     """Sentences beside the output."""
     for text in texts:
         note(text)
+
+
+def tell_passed_over(passed_over: Mapping[int, str]) -> None:
+    """Say, reason by reason, of which runs nothing was done."""
+    for why, runs in _by_reason(passed_over.items()).items():
+        note(f"{named_runs(sorted(runs))} left alone: {why}")
+
+
+def _by_reason(pairs: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for run, why in pairs:
+        found.setdefault(why, []).append(run)
+    return found
 
 
 def _aligned(table: Table) -> Iterator[str]:
@@ -159,3 +176,51 @@ class CountsLines:
         self._shown = text
         self._next = time.monotonic() + tunables.PROGRESS_LINE_S
         note(f"{self._title}: {text}")
+
+
+def shell_text(words: Iterable[str]) -> str:
+    """A command line on one line of printable text, to be pasted into bash: the same words, byte for byte."""
+    return " ".join(for_bash(word) if "\0" not in word else printable(word) for word in words)
+
+
+def duration(seconds: float | None) -> str:
+    """``0.4s``, ``12s``, ``3m05s``, ``2h03m``, ``3d04h``; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 10:  # tenths matter while there are few
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
+    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02d}h"
+
+
+def ago(seconds: float | None) -> str:
+    """How old something is that is known since then: ``now``, ``3m05s ago``, or ``never``."""
+    if seconds is None:
+        return "never"
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def local_time(text: str | None) -> str:
+    """A recorded time on this machine's clock, to the second; nothing for None."""
+    if text is None:
+        return ""
+    try:
+        return parse_time(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return printable(text)
+
+
+def counts_text(counts: Mapping[RunState, int]) -> str:
+    """Counts as text: ``3 RUNNING, 9 COMPLETED``."""
+    return ", ".join(f"{count} {state.value}" for state in RunState if (count := counts.get(state, 0)))
+
+
+def value_text(value: Any) -> str:
+    """A value on one line; text without quotation marks, nothing for None."""
+    return "" if value is None else printable(text_of(value))

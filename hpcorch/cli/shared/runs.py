@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hpcorch.cli.shared import output
-from hpcorch.cli.shared.text import ago, counts_text, duration, local_time, value_text
+from hpcorch.cli.shared.output import ago, counts_text, duration, local_time, value_text
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.value_text import printable
 from hpcorch.services.reports.reruns import rerun_text

@@ -14,9 +14,8 @@ from typing import Final
 from hpcorch import tunables
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.files import Confirm, see_anew, steady
-from hpcorch.journal.lock.files import LockFiles
+from hpcorch.journal.lock.files import LockFiles, Standing, Watch
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
-from hpcorch.journal.lock.watch import Standing, Watch
 
 # A holder that gave no sign of life for this share of the lease looks first whether it still holds the lock.
 _DOUBTFUL: Final = 7 / 12

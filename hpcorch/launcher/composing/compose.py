@@ -23,9 +23,8 @@ from hydra.errors import ConfigCompositionException, OverrideParseException
 from hydra.plugins.sweeper import Sweeper
 
 from hpcorch.errors import HpcorchError, UsageError
-from hpcorch.launcher.composing.composition import Base, Composition, Parsed
+from hpcorch.launcher.composing.composition import Base, Composition, Parsed, check_launcher
 from hpcorch.launcher.composing.effects import Effect, UnprovableError
-from hpcorch.launcher.composing.own_keys import check_launcher
 from hpcorch.launcher.composing.scratch import Scratch
 from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN, plain, task_plain
 from hpcorch.runtime.program.main_classes import dumped

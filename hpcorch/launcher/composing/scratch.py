@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import MISSING, OmegaConf, StringNode
 
 from hpcorch.errors import UsageError
-from hpcorch.launcher.composing.composition import Base, Composition, Parsed
+from hpcorch.launcher.composing.composition import Base, Composition, Parsed, own_keys
 from hpcorch.launcher.composing.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.composing.freezing import Freezer, store
 from hpcorch.launcher.composing.interpolation import LATE, Expression, at_submission, expressions, ordered
-from hpcorch.launcher.composing.own_keys import own_keys
 from hpcorch.model.parameters import as_composed
 from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import (

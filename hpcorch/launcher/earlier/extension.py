@@ -19,7 +19,6 @@ from hpcorch.journal.reader import owner
 from hpcorch.launcher.composing.composition import Composition
 from hpcorch.launcher.earlier.reuse_report import changes_of_code
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.counts import counted
 from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen
@@ -28,7 +27,7 @@ from hpcorch.model.keys.kinds import USUAL_POLICIES
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import EXTENDS_VARIABLE
 from hpcorch.model.states import NOT_FINE, Backend, RunState
-from hpcorch.model.value_text import quoted, shortened
+from hpcorch.model.value_text import counted, quoted, shortened
 from hpcorch.model.values import patched, same
 from hpcorch.services.recording.freeze import FrozenProgram
 from hpcorch.services.tending.ownership import is_own

@@ -10,10 +10,11 @@ from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestRun, digest
+from hpcorch.journal.manifest import ManifestRun
 from hpcorch.ledger import Ledger, find_own_record
 from hpcorch.model.events import RunReused
 from hpcorch.model.seeds import SeedSource
+from hpcorch.model.values import digest
 from hpcorch.runtime.attempt.results import result_file
 from hpcorch.services.reports.outcomes import Outcome, read_outcomes
 

@@ -11,9 +11,9 @@ from hpcorch.journal.archives import open_archive
 from hpcorch.journal.manifest import ManifestRun, SnapshotPlace
 from hpcorch.journal.snapshots import Entry, printable
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import Run
 from hpcorch.model.events import CodeFrozen
+from hpcorch.model.value_text import agreeing, counted
 
 _NAMED = 5
 

@@ -8,8 +8,8 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.journal.sweep_folder import set_aside
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.counts import agreeing
 from hpcorch.model.states import RunState, SubmissionState
+from hpcorch.model.value_text import agreeing
 from hpcorch.services.recording.sweep import owned
 from hpcorch.services.tending.reconcile import Reconciler
 

@@ -17,7 +17,7 @@ from hpcorch.launcher.sweeping.choices import Axis, Choice, axes_of, name_of, pa
 from hpcorch.launcher.sweeping.grid import ENUMERABLE, Product, Space, in_random_order
 from hpcorch.launcher.sweeping.runs_file import rows
 from hpcorch.launcher.sweeping.sweep_keys import SweepKeys
-from hpcorch.model.counts import counted
+from hpcorch.model.value_text import counted
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.selection.conditions import Condition, check_type
 

@@ -68,7 +68,7 @@ class GridSweeper(BasicSweeper):
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         from hpcorch.launcher.sweeping.expansion import expand
-        from hpcorch.model.counts import counted
+        from hpcorch.model.value_text import counted
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -19,12 +19,12 @@ from hpcorch.ledger.reading.refusals import was_refused
 from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.ledger.writing import ingest, rows
 from hpcorch.ledger.writing.expansion import SweepKey
-from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Launch, Run, Submission
 from hpcorch.model.events import Event, Fact
 from hpcorch.model.folding.sweep import fold_launch, fold_sweep
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
+from hpcorch.model.value_text import counted
 from hpcorch.model.values import patched, values_of
 from hpcorch.users import own_name
 

@@ -18,7 +18,7 @@ from hpcorch import tunables
 from hpcorch.journal.layout import STATE_DIR
 from hpcorch.journal.snapshots import to_text
 from hpcorch.process import CommandMissingError, CommandTimeoutError, FinishedRaw, run_raw
-from hpcorch.provenance.code.exclusions import FolderRules, is_data, is_job_output
+from hpcorch.provenance.code.search import FolderRules, is_data, is_job_output
 from hpcorch.provenance.secrets import PRIVATE_KEY_IN_DIFF, SECRET_NAMES
 from hpcorch.quick_dataclasses import dataclass
 

@@ -1,10 +1,13 @@
-"""The environment that a run executes in, as far as its result may depend on it."""
+"""The environment that a run executes in, as far as its result may depend on it: in full, and as a cheap digest."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields
@@ -12,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch import tunables
-from hpcorch.provenance.environment.containers import container
-from hpcorch.provenance.environment.packages import package_folders, packages
+from hpcorch.provenance.environment.packages import listing, package_folders, packages
 from hpcorch.provenance.secrets import secret_variable
 from hpcorch.quick_dataclasses import dataclass
 
@@ -24,6 +26,17 @@ _PREFIXES = (
 )
 _NAMES = frozenset({"PATH", "LANG", "TZ", "TMPDIR", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"})
 _CPU_INFO, _NVIDIA = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/version")
+
+# Variables that name the image; others of the same programs hold bind paths and prompts.
+_IMAGES = (
+    *("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", "APPTAINER_NAME", "SINGULARITY_NAME"),
+    *("SLURM_CONTAINER", "SLURM_CONTAINER_ID", "SLURM_SPANK__SLURM_SPANK_OPTION_pyxis_container_image"),
+    *("PYXIS_CONTAINER_IMAGE", "ENROOT_IMAGE", "ENROOT_ROOTFS", "CONTAINER_IMAGE", "CONTAINER_DIGEST"),
+)
+_LABELS = Path("/.singularity.d/labels.json")
+_CGROUP = Path("/proc/self/cgroup")
+_KINDS = re.compile(r"docker|containerd|kubepods|libpod|enroot|apptainer|singularity", re.IGNORECASE)
+_MARKS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,3 +183,61 @@ def parse_gpus(output: str) -> dict[str, str]:
                 f"device {number}": f"{uuid}, {bios}",
             }
     return found
+
+
+def fingerprint(variables: Mapping[str, str] | None = None, sys_path: Sequence[str] | None = None) -> str:
+    """Digest of the interpreter, the listings of installed packages, loaded modules and the container image.
+
+    While it is equal, nothing that is recorded has been installed, removed or loaded.
+    It reads a few directories and no package; the node's hardware has no part in it.
+
+    :param variables: environment variables; by default this process's
+    :param sys_path: by default this process's
+    """
+    variables = os.environ if variables is None else variables
+    folders = package_folders(sys.path if sys_path is None else sys_path)
+    seen = {
+        "interpreter": [os.path.realpath(sys.executable), sys.version, sys.prefix, _changed(Path(sys.executable))],
+        "packages": {str(folder): listing(folder) for folder in folders},
+        "modules": variables.get("LOADEDMODULES", ""),
+        "module files": variables.get("_LMFILES_", ""),
+        "container": container(variables),
+    }
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def container(variables: Mapping[str, str]) -> dict[str, str]:
+    """What is known of the image without reading it: name, size, time and labels; empty outside a container."""
+    found = {name: variables[name] for name in _IMAGES if variables.get(name)}
+    image = next((path for path in found.values() if path.startswith("/") and Path(path).is_file()), None)
+    if image is not None:
+        status = Path(image).stat()
+        found["image file"] = f"{os.path.realpath(image)} {status.st_size} bytes, modified {status.st_mtime_ns} ns"
+    labels = _read(_LABELS)
+    if labels:
+        found["labels"] = "sha256:" + hashlib.sha256(labels).hexdigest()
+    kind = _KINDS.search(_read(_CGROUP).decode(errors="replace"))
+    marked = next((name for path, name in _MARKS.items() if Path(path).exists()), None)
+    if kind or marked:
+        found["kind"] = kind.group().lower() if kind else str(marked)
+    return found
+
+
+def image_file(variables: Mapping[str, str]) -> Path | None:
+    """The image's file, if it is one that can be seen from inside: its digest is an input like others."""
+    named = (variables.get(name, "") for name in _IMAGES)
+    return next((Path(path) for path in named if path.startswith("/") and Path(path).is_file()), None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -14,13 +14,13 @@ from hpcorch import tunables
 from hpcorch.errors import RecordError
 from hpcorch.journal.files import read_regular
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import RecordPlace, digest
+from hpcorch.journal.manifest import RecordPlace
 from hpcorch.model.drift import Aspect, Severity
 from hpcorch.model.events import EnvironmentFound
+from hpcorch.model.values import digest
 from hpcorch.provenance.code.import_paths import module_files
-from hpcorch.provenance.environment.fingerprint import fingerprint
 from hpcorch.provenance.environment.packages import InstalledFiles, Owners, package_folders
-from hpcorch.provenance.environment.record import Environment, record
+from hpcorch.provenance.environment.record import Environment, fingerprint, record
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.place import Place

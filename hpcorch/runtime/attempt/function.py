@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcorch.errors import DriftError, HpcorchError
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.manifest import FrozenRun
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptCalled, AttemptEnded, AttemptSeeded
 from hpcorch.model.states import AttemptOutcome
 from hpcorch.runtime.attempt.ends import ended_by, exit_code, leave, leave_as_program, log_size, stopped

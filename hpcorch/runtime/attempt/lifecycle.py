@@ -114,7 +114,7 @@ class Work(Protocol):
 
 
 class Journal(Protocol):
-    """Takes facts, as :class:`hpcorch.journal.writer.JournalWriter` does."""
+    """Takes facts, as :class:`hpcorch.journal.lines.JournalWriter` does."""
 
     def append(self, fact: Fact, *, durable: bool = False) -> None:
         """Write a fact.

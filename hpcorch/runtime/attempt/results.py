@@ -15,10 +15,9 @@ from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import read_regular, write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.lines import is_shallow
-from hpcorch.journal.manifest import digest
 from hpcorch.model.events import AttemptEnded
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.values import from_plain, plain_key, to_plain
+from hpcorch.model.values import digest, from_plain, plain_key, to_plain
 from hpcorch.quick_dataclasses import dataclass
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpcorch.errors import CheckpointError
 from hpcorch.journal.access import access_in, give_folder, make_folder, settle
 from hpcorch.journal.files import sync_directory
-from hpcorch.journal.manifest import digest
+from hpcorch.model.values import digest
 from hpcorch.runtime.checkpoint.file import DamagedError, ForeignFile, digest_of
 
 

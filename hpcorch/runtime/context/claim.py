@@ -11,7 +11,7 @@ from pathlib import Path
 from hpcorch.errors import RecordError
 from hpcorch.journal.access import settle
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event, Fact
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptOutcome

@@ -18,8 +18,8 @@ import hydra._internal.logging_config  # noqa: F401 - so that no forked process 
 
 import hpcorch.runtime.run.active  # noqa: F401 - likewise
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.manifest import FrozenRun
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import Fact
 from hpcorch.model.processes import FORKED_NAME
 from hpcorch.quick_dataclasses import dataclass

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import DriftError, ForeignFileError, UsageError
 from hpcorch.journal.files import read_regular
-from hpcorch.journal.manifest import digest
+from hpcorch.model.values import digest
 from hpcorch.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:

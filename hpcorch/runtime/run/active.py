@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpcorch import tunables
 from hpcorch.errors import CheckpointError, UsageError
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.manifest import ManifestHeader
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model import events
 from hpcorch.model.events import AttemptSeeded, AttemptSignalled, Fact
 from hpcorch.runtime.context.claim import SupersededError, superseded_by

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
@@ -23,9 +24,9 @@ from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import Backend, RunState
 from hpcorch.services.actions.local_processes import ask_locally, check_hosts, staying_locally, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
-from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.observation.conclusions import attributed
 from hpcorch.services.selection.selectors import Selector, select_runs
-from hpcorch.services.tending.ownership import check_own
+from hpcorch.services.tending.ownership import check_cluster, check_owner
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
 from hpcorch.services.tending.tend import tend
 from hpcorch.services.tending.unsubmitted import refused_runs
@@ -67,13 +68,21 @@ class ControlPlan:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Control:
-    """Acts on runs of one's own sweep, on the cluster or host where they are."""
+    """Acts on runs of one's own sweep, on the cluster or host where they are.
+
+    :param given: asks Slurm; None for a client of this machine's cluster
+    """
 
     sweep: Sweep
     reconciler: Reconciler
-    client: SlurmClient
+    given: SlurmClient | None = None
+
+    @cached_property
+    def client(self) -> SlurmClient:
+        """Asks Slurm. A local sweep needs none."""
+        return self.given or slurm_client()
 
     @property
     def is_local(self) -> bool:
@@ -231,10 +240,11 @@ def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None 
     :raises SlurmUnavailableError: Slurm does not answer
     """
     sweep = writer.sweep(selector.sweep).sweep
-    client = client or slurm_client()
-    reconciler = open_reconciler(writer, sweep.id)
-    check_own(sweep, client, reconciler.layout)
-    return Control(sweep=sweep, reconciler=reconciler, client=client)
+    control = Control(sweep=sweep, reconciler=open_reconciler(writer, sweep.id), given=client)
+    check_owner(sweep, control.reconciler.layout)
+    if not control.is_local:
+        check_cluster(sweep, control.client)
+    return control
 
 
 def _requested(action: Action, target: Target, *, checkpoint: bool = False) -> ControlRequested:

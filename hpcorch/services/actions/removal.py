@@ -16,11 +16,11 @@ from hpcorch.journal.reader import owner
 from hpcorch.journal.sweep_folder import belongs_to_sweep
 from hpcorch.ledger import Ledger
 from hpcorch.ledger.reading.directories import removal_of
-from hpcorch.model.counts import agreeing
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import DirectoryRemoved
 from hpcorch.model.ids import named_runs
 from hpcorch.model.states import Backend, RunState
+from hpcorch.model.value_text import agreeing
 from hpcorch.services.actions.control import dropped, open_control
 from hpcorch.services.actions.own_files import Files
 from hpcorch.services.selection.selectors import Selector

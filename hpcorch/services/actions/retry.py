@@ -131,26 +131,30 @@ class Retry:
         :raises UsageError: a changed key does not exist, or has a value that cannot be
         """
         launches: dict[int, list[int]] = {}
-        passed_over: dict[int, str] = {}
+        passed_over: list[Run] = []
         named = self.selector.names_runs or self.selector.states is not None
         summary = self._ledger.sweep(self._sweep)
-        left, refused = set(left_runs(self._ledger, summary)), refused_submissions(self._ledger, self._sweep)
+        left = set(left_runs(self._ledger, summary))
         for run in select_runs(self._ledger, self._sweep, self.selector):
             if among is not None and run.run not in among:
                 continue
             if run.state in NOT_FINE or run.run in left:
                 launches.setdefault(run.launch, []).append(run.run)
             elif named or run.state is not RunState.COMPLETED:
-                passed_over[run.run] = _why_not(run, is_refused=bool(refused))
+                passed_over.append(run)
         plan = RetryPlan(
             sweep=self._sweep,
             backend=self.control.sweep.backend,
             launches=dict(sorted(launches.items())),
-            passed_over=passed_over,
+            passed_over=self._why_not(passed_over),
         )
         for launch in self._launches(plan):
             self._checked(launch)
         return plan
+
+    def _why_not(self, runs: Sequence[Run]) -> dict[int, str]:
+        is_refused = bool(runs and refused_submissions(self._ledger, self._sweep))
+        return {run.run: _why_not(run, is_refused=is_refused) for run in runs}
 
     def submit(self) -> RetryResult:
         """Submit what is to be run again, one array for those of a launch that ask for the same.

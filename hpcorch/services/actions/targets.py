@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from hpcorch.model.actions import Action
 from hpcorch.model.entities import Run, Submission
-from hpcorch.model.states import RunState, SubmissionForm
+from hpcorch.model.states import WITH_SLURM, RunState, SubmissionForm
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.array_elements import elements_of
 
 _WAITING = frozenset({RunState.SUBMITTED, RunState.PENDING})
-_ALIVE = frozenset(state for state in RunState if not state.is_final and state is not RunState.PLANNED)
 _ACTS_ON: Mapping[Action, frozenset[RunState]] = {
-    Action.CANCEL: _ALIVE,
+    Action.CANCEL: WITH_SLURM,
     Action.HOLD: _WAITING,
     Action.RELEASE: _WAITING,
 }
@@ -93,7 +92,7 @@ def choose(
             unsettled.append(run.run)
         else:
             chosen.setdefault(submission.submission, []).append(run.run)
-    left = {run.run: run for run in every if run.state in _ALIVE or run.run in staying}
+    left = {run.run: run for run in every if run.state in WITH_SLURM or run.run in staying}
     for runs in chosen.values():
         for index in runs:
             left.pop(index, None)

@@ -13,8 +13,8 @@ from pathlib import Path
 from hpcorch.errors import NotFoundError, UsageError
 from hpcorch.journal.files import read_regular
 from hpcorch.ledger import Ledger
-from hpcorch.model.counts import counted
 from hpcorch.model.ids import named_runs, utc_now
+from hpcorch.model.value_text import counted
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.audit.findings import Examination
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from hpcorch.resources.profile.profile import Enforcement, Kind, Pool, Profile, Resource
 from hpcorch.services.site.survey import Survey
 from hpcorch.services.site.user_limits import Accounting
-from hpcorch.slurm.answers.partitions import Partition
+from hpcorch.slurm.answers.scontrol import Partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.access import make_record_folder
 from hpcorch.journal.files import renew
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.lock import exclusive
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import (
     AttemptCalled,
     AttemptClaimed,

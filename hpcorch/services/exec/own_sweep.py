@@ -16,8 +16,8 @@ from typing import Any
 from hpcorch.journal.access import make_folder
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout, scripts_folder
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.lock import exclusive
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import Backend, SubmissionForm, SubmissionState
 from hpcorch.runtime.context.claim import claim

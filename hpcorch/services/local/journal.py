@@ -14,7 +14,7 @@ from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.states import Backend
 from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.services.local.processes import pool_id
-from hpcorch.services.observation.attribution import attributed, cancelled_runs
+from hpcorch.services.observation.conclusions import attributed, cancelled_runs
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord
 
 

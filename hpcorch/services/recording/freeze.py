@@ -14,18 +14,17 @@ from hpcorch.errors import HpcorchError, NotFoundError
 from hpcorch.journal.archives import open_archive
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
-from hpcorch.journal.manifest import RecordPlace, SnapshotPlace, digest
+from hpcorch.journal.manifest import RecordPlace, SnapshotPlace
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import script_exports
+from hpcorch.model.values import digest
 from hpcorch.provenance.code.code_state import Left, Sources, describe
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
 from hpcorch.provenance.code.git import Checkout, look
-from hpcorch.provenance.code.project import project_of
-from hpcorch.provenance.code.sources import collect
-from hpcorch.provenance.environment.fingerprint import fingerprint
+from hpcorch.provenance.code.sources import collect, project_of
 from hpcorch.provenance.environment.packages import Owners, owners, package_folders
-from hpcorch.provenance.environment.record import Environment, record
+from hpcorch.provenance.environment.record import Environment, fingerprint, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
 
 _LEFT_LISTED = 200

@@ -17,11 +17,11 @@ from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announce
 from hpcorch.journal.layout import SweepLayout, scripts_folder
-from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun, digest
+from hpcorch.journal.manifest import ManifestBase, ManifestHeader, ManifestRun
 from hpcorch.model.ids import format_ranges, new_sweep_id
 from hpcorch.model.seeds import SeedSource, new_root_seed, run_seed
 from hpcorch.model.states import Backend
-from hpcorch.model.values import patched
+from hpcorch.model.values import digest, patched
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_folder, run_key
 from hpcorch.services.recording.sweep import (
     FrozenLaunch,

@@ -14,7 +14,6 @@ from typing import Any
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import digest
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import (
     SubmissionAccepted,
@@ -25,6 +24,7 @@ from hpcorch.model.events import (
 )
 from hpcorch.model.ids import format_ranges, new_token
 from hpcorch.model.states import Backend, SubmissionForm
+from hpcorch.model.values import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

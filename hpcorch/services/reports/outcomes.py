@@ -12,15 +12,14 @@ from hpcorch.journal.files import open_regular
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import read_segment
 from hpcorch.ledger.store import Ledger
-from hpcorch.model.counts import counted
 from hpcorch.model.entities import Attempt, Run
 from hpcorch.model.events import CONTROL_SOURCE, AttemptEnded, RunReused
 from hpcorch.model.ids import named_runs
 from hpcorch.model.states import AttemptOutcome, AttemptState, RunState
+from hpcorch.model.value_text import counted
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.logs.attempts import error_file
-from hpcorch.services.logs.paths import with_present_log
-from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
+from hpcorch.services.logs.paths import with_log, with_present_log, with_unclaimed_logs
 
 TAIL_LINES = 10
 _REPORTED_RUNS = 5

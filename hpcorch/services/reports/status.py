@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
 from hpcorch.ledger import Ledger, SweepSummary
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import SBATCH, Attempt, Run, Sweep
 from hpcorch.model.events import RerunPlanned
 from hpcorch.model.ids import format_ranges, named_runs
-from hpcorch.model.states import NOT_FINE, Backend, RunState
+from hpcorch.model.states import NOT_FINE, UNSETTLED, Backend, RunState
+from hpcorch.model.value_text import agreeing, counted
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services import json_values as plain
-from hpcorch.services.logs.paths import LOG_KEY, with_logs
-from hpcorch.services.logs.unclaimed import with_log, with_unclaimed_logs
+from hpcorch.services.logs.paths import LOG_KEY, with_log, with_logs, with_unclaimed_logs
 from hpcorch.services.reports.reruns import rerun_as_plain, rerun_of
 from hpcorch.services.reports.whereabouts import Whereabouts, missing_text, whereabouts
 from hpcorch.services.selection.conditions import Condition, all_hold, check_keys
 from hpcorch.services.selection.selectors import Selector, count_selected, select_runs
-from hpcorch.services.tending.refresh import UNSETTLED, RefreshResult, bring_up_to_date
+from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date
 from hpcorch.services.tending.unsubmitted import (
     CURE,
     Refusal,

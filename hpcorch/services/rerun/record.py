@@ -13,12 +13,13 @@ from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.archives import open_archive
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import ManifestHeader, ManifestRun, digest
+from hpcorch.journal.manifest import ManifestHeader, ManifestRun
 from hpcorch.journal.snapshots import to_text
 from hpcorch.model.events import RerunPlanned
 from hpcorch.model.ids import format_ranges, new_sweep_id
 from hpcorch.model.keys.launch_keys import USUAL_DELAY_S
 from hpcorch.model.states import Backend
+from hpcorch.model.values import digest
 from hpcorch.runtime.program.task_file import for_changed_code
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_again, run_key
 from hpcorch.services.recording.sweep import (

@@ -15,7 +15,7 @@ from hpcorch.journal.layout import STATE_DIR
 from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.site.survey import Survey
-from hpcorch.slurm.answers.partitions import Partition
+from hpcorch.slurm.answers.scontrol import Partition
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
 _WORDS_OF_YAML = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")

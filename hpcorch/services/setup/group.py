@@ -9,9 +9,8 @@ from pathlib import Path
 from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.journal.access import PRIVATE, Access, give_folder, give_project, give_tree, make_folder, settle
 from hpcorch.journal.layout import LEDGER_NAME, STATE_DIR, SweepLayout, digest_cache, scripts_folder
-from hpcorch.journal.project_search import around
+from hpcorch.journal.project_search import around, join, shared_with_us
 from hpcorch.journal.reader import creation_of
-from hpcorch.journal.shared_projects import join, shared_with_us
 from hpcorch.journal.sweep_folder import belongs_to_sweep, settle_way
 from hpcorch.ledger import Ledger, readable_record
 from hpcorch.model.entities import Sweep

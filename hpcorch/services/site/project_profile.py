@@ -146,7 +146,7 @@ def lease_places(profile: Profile, resources: Mapping[str, Any] | None) -> dict[
 
     :param resources: the launcher's key
     """
-    counts = resolve(profile, resources or {}).leases
+    counts = resolve(profile, resources).leases if resources else {}
     return {
         name: {
             "directory": resource.directory,

@@ -10,10 +10,9 @@ from datetime import datetime, timezone
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.site.user_limits import Accounting, ask_accounting, limits_here, tried
 from hpcorch.slurm import commands
-from hpcorch.slurm.answers import partitions
+from hpcorch.slurm.answers import scontrol
 from hpcorch.slurm.answers.limits import Limits
-from hpcorch.slurm.answers.partitions import Partition
-from hpcorch.slurm.answers.scontrol import ClusterConfig, License
+from hpcorch.slurm.answers.scontrol import ClusterConfig, License, Partition
 from hpcorch.slurm.answers.settings import Settings, parse_settings
 from hpcorch.slurm.protocol import SlurmClient
 
@@ -61,8 +60,8 @@ def survey(client: SlurmClient) -> Survey:
         ahead_s=ahead_s,
         licenses=tried(client.licenses),
         partitions=known,
-        gpus=tried(lambda: partitions.parse_gpus(client.ask(partitions.show_nodes()))),
-        reservations=tried(lambda: partitions.parse_reservations(client.ask(partitions.show_reservations()))),
+        gpus=tried(lambda: scontrol.parse_gpus(client.ask(scontrol.show_nodes()))),
+        reservations=tried(lambda: scontrol.parse_reservations(client.ask(scontrol.show_reservations()))),
         database=tried(lambda: client.accounting(["1"], datetime.now(timezone.utc))) is not None,
         accounting=accounting,
         limits=limits,

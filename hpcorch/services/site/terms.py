@@ -17,7 +17,6 @@ from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.resources.request import demand_of, most_at_once, resolve, with_licenses
 from hpcorch.services.site.project_profile import LicenseAnswer, ask_licenses
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch.line import VARIABLES
 
 _PARALLEL = "array_parallelism"
 
@@ -121,6 +120,8 @@ def _usual_partition(profile: Profile, parts: Sequence[RunsOnTerms], client: Slu
     allowed = profile.policies.partitions
     if client is None or allowed is None or all(part.terms.keys.asked_partition for part in parts):
         return None
+    from hpcorch.slurm.sbatch.line import VARIABLES  # few profiles name partitions
+
     usual = os.environ.get(VARIABLES["partition"]) or next(
         (one.name for one in client.partitions() if one.default), None
     )

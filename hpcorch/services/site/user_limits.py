@@ -11,7 +11,7 @@ from hpcorch.errors import SlurmUnavailableError
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.answers import limits
 from hpcorch.slurm.answers.limits import Association, Limits, Qos
-from hpcorch.slurm.answers.partitions import Partition
+from hpcorch.slurm.answers.scontrol import Partition
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.users import own_name
 

@@ -20,7 +20,7 @@ from hpcorch.model.ids import format_time, parse_time
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retry_budget import retry_wait_s
 from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionState
-from hpcorch.services.observation.attribution import cancelled_runs
+from hpcorch.services.observation.conclusions import cancelled_runs
 from hpcorch.services.tending.sweep_state import SweepState
 
 

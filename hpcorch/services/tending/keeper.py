@@ -23,9 +23,9 @@ from hpcorch.journal.reader import owner
 from hpcorch.ledger import Ledger
 from hpcorch.model.ids import utc_now
 from hpcorch.model.processes import KEEPER
+from hpcorch.model.states import WITH_SLURM
 from hpcorch.runtime.context.signals import exit_on_termination
 from hpcorch.services.tending.reconcile import Reconciler
-from hpcorch.services.tending.sweep_state import WITH_SLURM
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.wait import Pauses

@@ -44,9 +44,27 @@ def check_own(sweep: Sweep, client: SlurmClient, layout: SweepLayout | None = No
     :raises UsageError: it is one of these
     :raises SlurmUnavailableError: Slurm does not answer
     """
+    check_owner(sweep, layout)
+    check_cluster(sweep, client)
+
+
+def check_owner(sweep: Sweep, layout: SweepLayout | None = None) -> None:
+    """Refuse another user's sweep.
+
+    :param layout: as for :func:`owner_of`
+    :raises UsageError: it is one
+    """
     if not is_own(sweep, layout):
         whose = owner_of(sweep, layout)
         raise UsageError(f"sweep {sweep.id} is {whose}'s, and only {whose} can act on its jobs and see all of them")
+
+
+def check_cluster(sweep: Sweep, client: SlurmClient) -> None:
+    """Refuse a sweep that is on another cluster than this machine.
+
+    :raises UsageError: it is
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
     if sweep.backend is Backend.LOCAL or sweep.cluster is None:
         return
     here = client.config().cluster

@@ -22,11 +22,11 @@ from hpcorch.model.entities import SBATCH, Run
 from hpcorch.model.events import JobObserved, SweepCreated
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
-from hpcorch.model.states import RunState
+from hpcorch.model.states import UNSETTLED, RunState
 from hpcorch.services.local.processes import orphaned
-from hpcorch.services.logs.unclaimed import output_file
-from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.logs.paths import output_file
 from hpcorch.services.observation.conclusions import (
+    attributed,
     certain,
     heeded_signals,
     lingering_attempts,
@@ -44,9 +44,6 @@ from hpcorch.services.tending.ownership import check_may_ask, is_own
 from hpcorch.slurm.client import SlurmClient
 
 _T = TypeVar("_T")
-
-# Runs in these states are not over, or their end is unknown.
-_OPEN = frozenset(state for state in RunState if not state.is_final) | {RunState.LOST}
 
 
 class Reconciler:
@@ -166,7 +163,7 @@ class Reconciler:
         history, attempts = self.journal.history(), self.ledger.attempts(self.sweep)
         unexplained = unexplained_attempts(attempts, history) if client.config().accounting else frozenset()
         lingering = lingering_attempts(history)
-        asked = [*self._runs(_OPEN), *self._over(unexplained | lingering)]
+        asked = [*self._runs(UNSETTLED), *self._over(unexplained | lingering)]
         is_over = not asked
         if is_over:  # does a process stay whose run is over?
             asked = self._over(silent_attempts(attempts, history))
@@ -202,7 +199,7 @@ class Reconciler:
             for run in asked
             if run.job_id is not None
             and run.job_id not in names
-            and (run.state in _OPEN or (run.run, run.submission) in lingering)
+            and (run.state in UNSETTLED or (run.run, run.submission) in lingering)
         ]
         shown = from_queue(rows, known)
         if not silent and not curious and not any(map(is_without_detail, shown)):
@@ -262,7 +259,7 @@ class Reconciler:
     def _over(self, unexplained: Collection[tuple[int, int]]) -> list[Run]:
         """Those of these runs that are over."""
         runs = self.ledger.runs(self.sweep, indices=sorted({run for run, _ in unexplained})) if unexplained else []
-        return [run for run in runs if run.state not in _OPEN and (run.run, run.submission) in unexplained]
+        return [run for run in runs if run.state not in UNSETTLED and (run.run, run.submission) in unexplained]
 
     def _runs(self, states: Iterable[RunState]) -> list[Run]:
         return self.ledger.runs(self.sweep, states=list(states))

@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING
 
 from hpcorch.errors import HpcorchError, UnavailableError
 from hpcorch.ledger import Ledger, SweepSummary, readable_record
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.entities import SBATCH, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import utc_now
-from hpcorch.model.states import Backend, RunState
+from hpcorch.model.states import UNSETTLED, Backend
+from hpcorch.model.value_text import agreeing, counted
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.reconcile import Reconciler
-
-# Runs in these states can get news without a new decision in the control journal.
-UNSETTLED = frozenset(state for state in RunState if not state.is_final or state is RunState.LOST)
 
 # Sweeps that cannot be looked at are mostly old and many; a few examples tell why.
 _NAMED_TROUBLES = 3

@@ -12,11 +12,8 @@ from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import AttemptId, utc_now
 from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import NOT_FINE, AttemptState, Backend, RunState, SubmissionState
+from hpcorch.model.states import NOT_FINE, WITH_SLURM, AttemptState, Backend, RunState, SubmissionState
 from hpcorch.services.local.processes import pool_is_gone
-
-# States in which Slurm has a run, or may have it.
-WITH_SLURM = frozenset(state for state in RunState if not state.is_final and state is not RunState.PLANNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from hpcorch.journal.control import ControlHistory
 from hpcorch.journal.lock import exclusive
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.states import Backend, RunState, SubmissionState
+from hpcorch.model.states import WITH_SLURM, Backend, RunState, SubmissionState
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.services.recording.sweep import forget_environment, recorded_environment
 from hpcorch.services.site.project_profile import load_profile, project_at, throttle_capacities
@@ -35,7 +35,7 @@ from hpcorch.services.tending.keeper_submission import launches_to_keep, submit_
 from hpcorch.services.tending.own_record import by_own_record, is_shared
 from hpcorch.services.tending.ownership import is_own
 from hpcorch.services.tending.reconcile import Reconciler
-from hpcorch.services.tending.sweep_state import WITH_SLURM, SweepState, read_state
+from hpcorch.services.tending.sweep_state import SweepState, read_state
 from hpcorch.services.tending.tend_result import ResubmittedArray, TendResult
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles

@@ -11,12 +11,12 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.ledger import TROUBLES as LEDGER_TROUBLES
 from hpcorch.ledger import Ledger, SweepSummary, readable_record
 from hpcorch.ledger.reading.refusals import refused_submissions
-from hpcorch.model.counts import agreeing
 from hpcorch.model.entities import Run
 from hpcorch.model.events import FeedingPlanned
 from hpcorch.model.ids import named_runs
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionState
+from hpcorch.model.value_text import agreeing
 
 if TYPE_CHECKING:
     from hpcorch.services.tending.due import PlannedRetry

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from hpcorch import tunables
 from hpcorch.errors import HpcorchError, UnavailableError
-from hpcorch.model.states import RunState
+from hpcorch.model.states import WITH_SLURM, RunState
 from hpcorch.services.tending.steady import SteadyReconciler
-from hpcorch.services.tending.sweep_state import WITH_SLURM
 from hpcorch.services.tending.tend import look_after
 from hpcorch.services.tending.tend_result import TendResult
 from hpcorch.services.tending.unsubmitted import retries_to_come

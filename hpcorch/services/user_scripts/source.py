@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hpcorch.provenance.code.project import is_shared
+from hpcorch.provenance.code.sources import is_shared
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.slurm.sbatch.line import SbatchLine
 

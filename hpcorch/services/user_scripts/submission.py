@@ -12,12 +12,12 @@ from typing import Any
 from hpcorch import process
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.inbox import taken_over
-from hpcorch.journal.manifest import digest
 from hpcorch.journal.project_search import default_ledger
 from hpcorch.model.entities import SBATCH
 from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.model.states import Backend
+from hpcorch.model.values import digest
 from hpcorch.services.logs.paths import LOG_KEY
 from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
 from hpcorch.services.recording.submissions import Intent, SubmissionRecord

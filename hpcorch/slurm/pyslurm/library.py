@@ -11,7 +11,6 @@ import importlib
 import os
 import re
 import sys
-from importlib.util import find_spec
 from types import ModuleType
 
 from hpcorch import process, tunables
@@ -23,11 +22,6 @@ _OTHER_CLUSTER = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
 
 class PassedOverError(Exception):
     """pyslurm is not used in this process; Slurm's commands are. The message says why, as part of a sentence."""
-
-
-def is_installed() -> bool:
-    """Whether a module of that name is installed. It is not imported."""
-    return find_spec("pyslurm") is not None
 
 
 def check(running: str) -> str:

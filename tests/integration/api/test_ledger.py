@@ -16,7 +16,7 @@ import hpcorch
 from hpcorch import api
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
 from hpcorch.journal.files import nothing_to_confirm
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.ledger import Ledger as OpenLedger
 from hpcorch.model import events as ev
 from tests.support.command_line import CommandLine

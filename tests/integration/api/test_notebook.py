@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,9 +14,8 @@ import pytest
 import hpcorch
 from hpcorch.errors import NotFoundError, UnavailableError, UsageError
 from hpcorch.journal.inbox import announce
-from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.layout import SweepLayout, inbox_folder
 from hpcorch.ledger import Ledger as OpenLedger
-from hpcorch.services.tending import inbox
 from tests.support.command_line import CommandLine
 from tests.support.events import small_sweep
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep
@@ -81,10 +81,13 @@ def test_a_ledger_that_cannot_be_written_is_read_as_it_is(sweep, monkeypatch):
 
 
 def test_another_users_ledger_whose_inbox_is_private_is_read(sweep, monkeypatch):
-    def refuse(ledger):
-        raise PermissionError(13, "Permission denied")
+    def refuse(folder):
+        if folder == inbox_folder(sweep.ledger_path):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
 
-    monkeypatch.setattr(inbox, "announced", refuse)
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refuse)
     assert len(hpcorch.Ledger().runs(SWEEP)) == 2
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hpcorch.journal.files import nothing_to_confirm
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.model import events as ev
 from tests.support.sweeps import AttemptOnDisk, SweepOnDisk, make_sweep
 

@@ -17,12 +17,12 @@ import pytest
 import yaml
 
 from hpcorch.journal.files import nothing_to_confirm
-from hpcorch.journal.manifest import digest
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.sweep_folder import set_aside
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.schema.connection import VERSION
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId
+from hpcorch.model.values import digest
 from tests.support.proven_sweeps import CODE, ENVIRONMENT, begun, freeze, proven_sweep
 from tests.support.sweeps import SweepOnDisk, finished_sweep, make_sweep
 from tests.support.tuning import Tune

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpcorch.errors import UnavailableError, UsageError
-from hpcorch.ledger import Finding, FindingKind, Ledger
+from hpcorch.ledger import Ledger
+from hpcorch.ledger.checking.check import Finding, FindingKind
 from hpcorch.ledger.writing.rows import digest_of
 from tests.support import processes
 from tests.support.events import SWEEP, make_ledger, small_sweep, tables

@@ -11,10 +11,11 @@ import pytest
 
 from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.reader import Segment, read_segment, read_sweep
 from hpcorch.journal.sweep_folder import take
-from hpcorch.journal.writer import JournalWriter
-from hpcorch.ledger import FindingKind, Ledger, manifests_in
+from hpcorch.ledger import Ledger, manifests_in
+from hpcorch.ledger.checking.check import FindingKind
 from hpcorch.ledger.schema.connection import QUERIES
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId

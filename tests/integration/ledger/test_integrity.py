@@ -16,7 +16,8 @@ import pytest
 
 from hpcorch.errors import HpcorchError, RecordError, UnavailableError
 from hpcorch.journal.lock import Hold, LockLostError, leave_behind
-from hpcorch.ledger import FindingKind, Ledger
+from hpcorch.ledger import Ledger
+from hpcorch.ledger.checking.check import FindingKind
 from hpcorch.ledger.file import LedgerFile
 from hpcorch.ledger.schema.connection import VERSION, LedgerConnection, connect_writer, lock_of, transaction
 from hpcorch.model import events as ev

@@ -15,9 +15,9 @@ import pytest
 from hpcorch.errors import NotFoundError, RecordError, UnavailableError, UsageError
 from hpcorch.journal.files import nothing_to_confirm
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.reader import read_sweep
 from hpcorch.journal.sweep_folder import take
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger import Ledger, manifests_in
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId

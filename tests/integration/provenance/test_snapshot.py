@@ -39,9 +39,8 @@ from hpcorch.provenance.code.import_paths import (
     imported_from,
     module_files,
 )
-from hpcorch.provenance.code.project import Project
 from hpcorch.provenance.code.signature import files
-from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.code.sources import Project, collect
 from hpcorch.provenance.code.unpacking import UnpackedCode, folder_beside, remove_unused, unpack
 from tests.support import processes
 

@@ -20,8 +20,8 @@ import pytest
 
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.layout import SweepLayout
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.reader import read_segment
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model import events as ev
 from hpcorch.model.ids import AttemptId

@@ -40,7 +40,7 @@ if __name__ == "__main__":
 JOB = """
 import sys
 from pathlib import Path
-from hpcorch.journal.manifest import digest
+from hpcorch.model.values import digest
 from hpcorch.model.ids import AttemptId
 from hpcorch.runtime.checkpoint.store import CheckpointStore
 from hpcorch.runtime.program.task_file import load_function, read_task

@@ -12,7 +12,7 @@ from hpcorch.errors import UnavailableError
 from hpcorch.journal.inbox import announced
 from hpcorch.ledger import Ledger
 from hpcorch.model.states import RunState
-from hpcorch.services.tending.inbox import take_over
+from hpcorch.services.adoption.inbox import take_over
 from hpcorch.services.tending.steady import SteadyReconciler
 from tests.support.lost_ledgers import GONE, LOSSES, SPOILT
 from tests.support.sweeps import SWEEP, SweepOnDisk, finished_sweep

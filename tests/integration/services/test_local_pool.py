@@ -14,7 +14,7 @@ import pytest
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.files import nothing_to_confirm
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.entities import Run
 from hpcorch.model.events import AttemptCalled, ControlRequested

@@ -23,8 +23,7 @@ from hpcorch.errors import (
     SubmissionRejectedError,
     SubmissionUnknownError,
 )
-from hpcorch.journal.lines import encode
-from hpcorch.journal.writer import JournalWriter
+from hpcorch.journal.lines import JournalWriter, encode
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import SubmissionAccepted
 from hpcorch.model.ids import utc_now

@@ -7,15 +7,17 @@ import subprocess
 
 import pytest
 
-from hpcorch.cli.shared.output import Table, fitted, write_table
-from hpcorch.cli.shared.text import (
+from hpcorch.cli.shared.output import (
+    Table,
     ago,
     counts_text,
     duration,
+    fitted,
     local_time,
     printable,
     shell_text,
     value_text,
+    write_table,
 )
 from hpcorch.model.states import RunState
 from hpcorch.model.value_text import shortened

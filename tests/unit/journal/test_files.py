@@ -11,8 +11,8 @@ import pytest
 
 from hpcorch.errors import DriftError, RecordError
 from hpcorch.journal.files import open_regular, open_undelegated, read_regular
-from hpcorch.journal.manifest import digest
 from hpcorch.ledger.schema.delegations import give_back
+from hpcorch.model.values import digest
 from hpcorch.runtime.checkpoint.file import digest_of
 from hpcorch.runtime.program.task_file import read_task
 

@@ -18,7 +18,7 @@ import pytest
 
 from hpcorch.errors import UnavailableError
 from hpcorch.journal.files import Confirm
-from hpcorch.journal.lock import Hold, LockLostError, exclusive, files, hold, watch
+from hpcorch.journal.lock import Hold, LockLostError, exclusive, files, hold
 from hpcorch.journal.lock.files import LockFiles
 from hpcorch.journal.lock.holder import Holder, LockState, content_of
 from tests.support import processes
@@ -259,7 +259,7 @@ def test_who_stood_still_while_it_waited_still_takes_over_from_the_dead(
         gone_s += next(steps, 0.0)
         return time.monotonic() + gone_s
 
-    for module in (hold, watch):
+    for module in (hold, files):
         monkeypatch.setattr(module, "steady", now)
     with exclusive(path, wait_s=5) as taken:
         assert taken.took_over

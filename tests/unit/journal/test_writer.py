@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.reader import read_segment
-from hpcorch.journal.writer import JournalWriter
 from hpcorch.model.events import AttemptCalled
 
 

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from hpcorch.launcher.composing import compose
-from hpcorch.launcher.composing.plan import Planner
+from hpcorch.launcher.composing.composition import Planner
 from hpcorch.model.values import from_plain, patched, same
 from hpcorch.runtime.program.configuration import digest, raw, register_resolver, task_plain
 from tests.support.composing import Sweep, anatomy, rebuilt, resolvers

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpcorch.model.counts import agreeing, counted
 from hpcorch.model.states import RunState
+from hpcorch.model.value_text import agreeing, counted
 from hpcorch.services.actions import retry, targets
 from hpcorch.services.rerun import plan
 from tests.support import entities

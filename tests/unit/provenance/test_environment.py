@@ -14,10 +14,16 @@ import pytest
 
 from hpcorch.model.drift import Severity
 from hpcorch.provenance.environment.changes import differences, grouped
-from hpcorch.provenance.environment.containers import container, image_file
-from hpcorch.provenance.environment.fingerprint import fingerprint
 from hpcorch.provenance.environment.packages import InstalledFiles, owners, package_folders, packages
-from hpcorch.provenance.environment.record import Environment, parse_gpus, record, selected_variables
+from hpcorch.provenance.environment.record import (
+    Environment,
+    container,
+    fingerprint,
+    image_file,
+    parse_gpus,
+    record,
+    selected_variables,
+)
 
 
 def install(folder: Path, name: str, version: str, files: dict[str, str], *, editable: bool = False) -> Path:

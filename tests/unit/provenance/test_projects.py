@@ -13,8 +13,7 @@ import pytest
 
 from hpcorch.provenance.code import git
 from hpcorch.provenance.code.code_state import Limits, Sources
-from hpcorch.provenance.code.project import Project, is_shared, project_of
-from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.code.sources import Project, collect, is_shared, project_of
 from tests.support.checkouts import as_an_ordinary_user, committed, names, reasons, write
 
 CLOSED = "it cannot be read"

@@ -14,8 +14,7 @@ from hpcorch.provenance.code import git
 from hpcorch.provenance.code.code_state import Limits, describe
 from hpcorch.provenance.code.freeze import freeze
 from hpcorch.provenance.code.git import uncommitted_changes
-from hpcorch.provenance.code.project import Project
-from hpcorch.provenance.code.sources import collect
+from hpcorch.provenance.code.sources import Project, collect
 from hpcorch.provenance.digests import DigestCache
 from hpcorch.provenance.inputs import digest_input
 from hpcorch.provenance.secrets import secret_by_content, secret_by_name

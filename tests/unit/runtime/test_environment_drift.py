@@ -11,8 +11,9 @@ import pytest
 
 from hpcorch.errors import DriftError
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.journal.manifest import RecordPlace, digest
+from hpcorch.journal.manifest import RecordPlace
 from hpcorch.model.events import DriftFound, Fact
+from hpcorch.model.values import digest
 from hpcorch.provenance.environment.record import record
 from hpcorch.runtime.attempt.environment import compare_environment, encode_environment
 from hpcorch.runtime.context.drift import DriftLog

@@ -23,8 +23,7 @@ from hpcorch.services.doctor.trial_waiting import Trial, Trials
 from hpcorch.services.site.survey import Survey
 from hpcorch.services.site.user_limits import Accounting
 from hpcorch.slurm.answers.limits import Limits
-from hpcorch.slurm.answers.partitions import Partition
-from hpcorch.slurm.answers.scontrol import ClusterConfig
+from hpcorch.slurm.answers.scontrol import ClusterConfig, Partition
 from hpcorch.slurm.answers.settings import Settings, parse_free_nodes, parse_nodes, parse_settings
 from hpcorch.slurm.answers.squeue import QueueRow
 from tests.support import entities

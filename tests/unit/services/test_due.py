@@ -27,8 +27,7 @@ from hpcorch.services.tending.due import Keep, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import keeper_keys, launches_to_keep
 from hpcorch.services.tending.sweep_state import SweepState
 from hpcorch.services.tending.unsubmitted import retries_to_come
-from hpcorch.slurm.answers.partitions import Partition, parse_partitions
-from hpcorch.slurm.answers.scontrol import ClusterConfig, parse_config
+from hpcorch.slurm.answers.scontrol import ClusterConfig, Partition, parse_config, parse_partitions
 from tests.support import entities
 from tests.support.paths import DATA
 from tests.support.sweeps import make_sweep

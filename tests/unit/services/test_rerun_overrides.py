@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpcorch.errors import HpcorchError, UsageError
-from hpcorch.journal.manifest import FrozenRun, ManifestHeader, digest
-from hpcorch.launcher.composing.plan import Planner, manifest_bases
+from hpcorch.journal.manifest import FrozenRun, ManifestHeader
+from hpcorch.launcher.composing.composition import Planner, manifest_bases
 from hpcorch.model.states import Backend
-from hpcorch.model.values import patched, same
+from hpcorch.model.values import digest, patched, same
 from hpcorch.runtime.program.call import frozen_config
 from hpcorch.runtime.program.configuration import register_resolver, task_plain
 from hpcorch.services.rerun.overrides import changed_run, read_changes

@@ -12,7 +12,7 @@ from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import RunState
 from hpcorch.services.actions.targets import choose, split
-from hpcorch.services.observation.attribution import attributed
+from hpcorch.services.observation.conclusions import attributed
 from hpcorch.slurm.array_elements import elements_of
 from tests.support import entities
 

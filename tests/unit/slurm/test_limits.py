@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from hpcorch.errors import UsageError
-from hpcorch.slurm.answers import limits, partitions, scontrol
+from hpcorch.slurm.answers import limits, scontrol
 from hpcorch.slurm.answers.licenses import check_licenses, parse_asked, runs_at_once
 from hpcorch.slurm.answers.limits import Association, Counts, Qos, association_of, limits_for
 from hpcorch.slurm.answers.scontrol import License
@@ -121,7 +121,7 @@ def test_foreign_lines_are_no_limits(text):
 
 
 def test_partitions_tell_default_state_time_limit_and_qos(captured):
-    found = {one.name: one for one in partitions.parse_partitions(captured("partitions"))}
+    found = {one.name: one for one in scontrol.parse_partitions(captured("partitions"))}
     assert list(found) == ["normal", "preempt", "cancelp", "urgent"]
     assert (found["normal"].default, found["normal"].up, found["normal"].max_minutes) == (True, True, None)
     assert (found["normal"].qos, found["normal"].nodes) == (None, 4)
@@ -129,7 +129,7 @@ def test_partitions_tell_default_state_time_limit_and_qos(captured):
 
 
 def test_gpus_are_counted_once_a_node(captured):
-    assert partitions.parse_gpus(captured("nodes")) == {"a100": 8}
+    assert scontrol.parse_gpus(captured("nodes")) == {"a100": 8}
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_gpus_are_counted_once_a_node(captured):
     ],
 )
 def test_gpus_are_found_among_other_resources(gres, gpus):
-    assert partitions.parse_gpus(f"n1|normal*|{gres}\nn1|long|{gres}\n") == gpus
+    assert scontrol.parse_gpus(f"n1|normal*|{gres}\nn1|long|{gres}\n") == gpus
 
 
 def test_reservations_are_named(captured):
-    assert partitions.parse_reservations(captured("reservations")) == ["demo"]
-    assert partitions.parse_reservations("No reservations in the system\n") == []
+    assert scontrol.parse_reservations(captured("reservations")) == ["demo"]
+    assert scontrol.parse_reservations("No reservations in the system\n") == []
 
 
 def test_remote_licences_have_their_server_in_the_name(captured):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
+from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.inbox import announced, taken_over
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.counts import counted
+from hpcorch.ledger import Ledger
+from hpcorch.model.value_text import counted
+from hpcorch.services.tending.reconcile import Reconciler
 
 
 def take_over(ledger: Path) -> list[str]:
@@ -16,16 +19,9 @@ def take_over(ledger: Path) -> list[str]:
     :param ledger: the ledger's file
     :return: a sentence on each that could not be taken over; it stays announced, unless its directory is gone
     """
-    try:
-        waiting = announced(ledger)
-    except PermissionError:  # another user's, who takes over what is announced there
-        return []
+    waiting = announced(ledger)
     if not waiting:
         return []
-    from hpcorch.journal.control import ControlJournal
-    from hpcorch.ledger import Ledger  # mostly there is nothing to read, and then nothing is imported
-    from hpcorch.services.tending.reconcile import Reconciler
-
     troubles = []
     is_made = not ledger.exists()
     try:
