@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """What a launch costs: `scripts/bench/launch.py --runs 100 --rounds 3`, on a machine that can submit to Slurm.
 
+With `--local`, what it costs on this machine, without Slurm: each run in a process of its own, and forked.
+
 Runs the same trivial Hydra application through hydra-submitit-launcher (in a virtual environment of its own) and
 through hpcorch (that of this interpreter), with the same array parallelism, partition and resources, and prints
 one table. Needs no privileges. Wall time and CPU are medians over the rounds. Slurm counts the RPCs of everybody,
@@ -74,7 +76,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one sweep took. ``cpu_s`` is that of the launching process and of the commands that it called."""
+    """What one sweep took. ``cpu_s`` is that of the launching process and of all that it started and waited for."""
 
     wall_s: float
     cpu_s: float
@@ -94,7 +96,8 @@ def main() -> None:
         (project / "app.py").write_text(APP)
         (project / "config.yaml").write_text("x: 0\n")
         (project / ".hpcorch").mkdir()
-        contenders = _contenders(options.incumbent_venv or project / "incumbent")
+        _make_incumbent(incumbent := options.incumbent_venv or project / "incumbent")
+        contenders = (_local if options.local else _on_slurm)(incumbent / "bin/python", Path(sys.executable))
         costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
         for number in range(options.rounds):  # interleaved, so that a change of the machine's load meets all
             for contender in contenders:
@@ -109,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=100, help="runs of each sweep (%(default)s, at least 10)")
     parser.add_argument("--rounds", type=int, default=1, help="sweeps of each contender (%(default)s)")
     parser.add_argument("--parallel", type=int, default=8, help="array elements at once (%(default)s)")
+    parser.add_argument("--local", action="store_true", help="on this machine, without Slurm")
     parser.add_argument("--partition", help="Slurm partition; the cluster's default if not given")
     parser.add_argument(
         "--directory", type=Path, default=Path.cwd(), help="a directory that the nodes share (here)"
@@ -118,13 +122,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _contenders(incumbent_venv: Path) -> list[Contender]:
-    _make_incumbent(incumbent_venv)
-    ours = Path(sys.executable)
+def _on_slurm(incumbent: Path, ours: Path) -> list[Contender]:
     return [
-        Contender(name="incumbent", python=incumbent_venv / "bin/python", launcher="submitit_slurm"),
+        Contender(name="incumbent", python=incumbent, launcher="submitit_slurm"),
         Contender(name="hpcorch", python=ours, launcher="hpcorch_slurm"),
         Contender(name="hpcorch compact", python=ours, launcher="hpcorch_slurm", keys=("compact=true",)),
+    ]
+
+
+def _local(incumbent: Path, ours: Path) -> list[Contender]:
+    forked = ("runs_per_task=auto",)
+    return [
+        Contender(name="incumbent", python=incumbent, launcher="submitit_local"),
+        Contender(name="hpcorch", python=ours, launcher="hpcorch_local"),
+        Contender(name="forked", python=ours, launcher="hpcorch_local", keys=forked),
+        Contender(
+            name="hpcorch forked compact", python=ours, launcher="hpcorch_local", keys=(*forked, "compact=true")
+        ),
     ]
 
 
@@ -141,7 +155,7 @@ def _measure(contender: Contender, project: Path, sweep: Path, options: argparse
 
     :raises SystemExit: it did not complete, and comparing it would mean nothing
     """
-    before = _rpc_counts()
+    before = Counter() if options.local else _rpc_counts()
     started = time.monotonic()
     with (project / f"{sweep.name}.log").open("w+") as log:
         process = subprocess.Popen(_command(contender, sweep, options), cwd=project, stdout=log, stderr=log)
@@ -151,25 +165,24 @@ def _measure(contender: Contender, project: Path, sweep: Path, options: argparse
         if process.returncode != 0:
             log.seek(0)
             sys.exit(f"{contender.name} failed with exit code {process.returncode}:\n{log.read()}")
-    if contender.launcher == "hpcorch_slurm":
+    if contender.launcher.startswith("hpcorch"):
         _check_ledger(project / ".hpcorch/ledger.db", options.runs)
-    time.sleep(SETTLE_S)
+    if not options.local:
+        time.sleep(SETTLE_S)
     return Cost(
         wall_s=wall_s,
         cpu_s=usage.ru_utime + usage.ru_stime,
         footprint=_footprint(sweep),
-        rpcs=_difference(before, _rpc_counts()),
+        rpcs=Counter() if options.local else _difference(before, _rpc_counts()),
     )
 
 
 def _command(contender: Contender, sweep: Path, options: argparse.Namespace) -> list[str]:
-    keys = [
-        f"array_parallelism={options.parallel}",
-        "cpus_per_task=1",
-        "mem_gb=1",
-        "timeout_min=10",
-        *contender.keys,
-    ]
+    keys = ["cpus_per_task=1", "timeout_min=10", *contender.keys]
+    if not options.local:
+        keys += [f"array_parallelism={options.parallel}", "mem_gb=1"]
+    elif contender.launcher == "hpcorch_local":  # the incumbent starts all runs at once
+        keys.append(f"slots={options.parallel}")
     if options.partition:
         keys.append(f"partition={options.partition}")
     return [
@@ -227,6 +240,10 @@ def _summary(rounds: Sequence[Cost]) -> Cost:
 def _figures(cost: Cost, runs: int) -> dict[str, float]:
     """The rows of the table. A sweep has fewer files beside its runs than runs, so division tells them apart."""
     found = cost.footprint
+    rpcs = {
+        "RPCs per run": cost.rpcs.total() / runs,
+        "RPCs of srun per run": sum(cost.rpcs[name] for name in SRUN_RPCS) / runs,
+    }
     return {
         "wall time (s)": cost.wall_s,
         "launcher CPU (s)": cost.cpu_s,
@@ -235,8 +252,7 @@ def _figures(cost: Cost, runs: int) -> dict[str, float]:
         "directories per run": found.directories // runs,
         "content per run (kB)": found.content_bytes / runs / 1000,
         "on disk per run (kB)": found.disk_bytes / runs / 1000,
-        "RPCs per run": cost.rpcs.total() / runs,
-        "RPCs of srun per run": sum(cost.rpcs[name] for name in SRUN_RPCS) / runs,
+        **(rpcs if cost.rpcs else {}),
     }
 
 
