@@ -29,12 +29,24 @@ from tests.support.tuning import Tune  # noqa: E402
 _FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "HYDRA_", "HPCORCH_LEDGER")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def clean_session() -> Iterator[None]:
+    """What tests share is made in a clean environment, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        _clean(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove variables that would make a test depend on where it runs."""
+    """Remove variables that would make a test depend on where it runs, or on the tests before it."""
+    _clean(monkeypatch)
+
+
+def _clean(patch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_FOREIGN):
-            monkeypatch.delenv(name)
+            patch.delenv(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.support.sweeps import SweepOnDisk, finished_sweep, make_sweep
 
 pytestmark = pytest.mark.programs
 
+EXAMPLES = int(os.environ.get("HPCORCH_EXAMPLES", "6"))
 BAD = "20260101-130000-xxxx"
 SENSELESS: tuple[Any, ...] = (
     -1,
@@ -69,7 +71,7 @@ def of_right_types(kind: str, choose: random.Random) -> dict[str, Any]:
     return body
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(EXAMPLES))
 def test_facts_that_make_no_sense_stop_nobody_but_their_own_sweep(good, hpcorch, seed):
     choose = random.Random(seed)
     bad = make_sweep(good.project, sweep=BAD)

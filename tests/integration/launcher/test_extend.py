@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hpcorch.ledger.store import Ledger
 from tests.support import processes
-from tests.support.apps import App
+from tests.support.apps import App, make_app
 from tests.support.exec_project import HPCORCH
 from tests.support.waiting import wait_until
 
@@ -32,6 +33,29 @@ def overrides(app: App) -> list[str]:
 def launches(app: App) -> int:
     with Ledger.open(app.ledger) as ledger:
         return len(ledger.launches(app.summary().sweep.id))
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> App:
+    """A sweep of one run, for tests that try to extend it and must not get that far."""
+    app = make_app(tmp_path_factory.mktemp("untouched") / "project", "hpcorch_local")
+    assert app.launch("x=1", "hydra.sweep.subdir=same").returncode == 0
+    return app
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> App:
+    """A sweep of one run that got a second one, for tests that only look at it."""
+    app = make_app(tmp_path_factory.mktemp("extended") / "project", "hpcorch_local")
+    assert app.launch("x=1", "read=HPCORCH_EXTENDS").returncode == 0
+    assert extend(app, "last", "x=1,2").returncode == 0
+    return app
+
+
+@pytest.fixture
+def in_extended(extended: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory is that sweep's project."""
+    monkeypatch.chdir(extended.folder)
 
 
 @pytest.mark.parametrize("kind", ["locally", "on_slurm"])
@@ -115,10 +139,8 @@ def test_two_who_extend_at_once_add_each_run_once(locally: App) -> None:
     assert len(locally.attempts()) == 5
 
 
-def test_the_runs_do_not_learn_that_they_were_added(locally: App) -> None:
-    locally.launch("x=1", "read=HPCORCH_EXTENDS")
-    assert extend(locally, "last", "x=1,2").returncode == 0
-    assert [run.result for run in locally.runs()] == [1, 2]
+def test_the_runs_do_not_learn_that_they_were_added(extended: App) -> None:
+    assert [run.result for run in extended.runs()] == [1, 2]
 
 
 def test_a_sweep_of_hpcorchs_sweeper_is_extended(locally: App) -> None:
@@ -141,9 +163,8 @@ def test_a_module_is_called_as_one(locally: App) -> None:
     assert [run.result for run in locally.runs()] == [1, 2]
 
 
-def test_show_and_audit_tell_by_which_command_runs_were_added(locally: App, hpcorch) -> None:
-    locally.launch("x=1")
-    extend(locally, "last", "x=1,2")
+@pytest.mark.usefixtures("in_extended")
+def test_show_and_audit_tell_by_which_command_runs_were_added(hpcorch, tmp_path: Path) -> None:
     shown = json.loads(hpcorch("show", "last", "--json").out)
     assert [launch["argv"] and launch["argv"][1:3] for launch in shown["launches"]] == [
         None,
@@ -152,8 +173,8 @@ def test_show_and_audit_tell_by_which_command_runs_were_added(locally: App, hpco
     assert "x=1,2" in hpcorch("show", "last").out
     audited = hpcorch("audit", "last")
     assert audited.code == 0, audited.out
-    assert hpcorch("audit", "last", "--report", "report.md").code == 0
-    report = (locally.folder / "report.md").read_text()
+    assert hpcorch("audit", "last", "--report", tmp_path / "report.md").code == 0
+    report = (tmp_path / "report.md").read_text()
     assert "**Command** that added run 1 `" in report
     assert "x=1,2" in report
 
@@ -176,13 +197,12 @@ def test_show_and_audit_tell_by_which_command_runs_were_added(locally: App, hpco
         (("last", "hydra.sweep.subdir=same", "x=2"), "same"),
     ],
 )
-def test_what_cannot_be_added_is_said_in_a_sentence(locally: App, words: tuple[str, ...], said: str) -> None:
-    locally.launch("x=1", "hydra.sweep.subdir=same")
-    done = extend(locally, *words)
+def test_what_cannot_be_added_is_said_in_a_sentence(untouched: App, words: tuple[str, ...], said: str) -> None:
+    done = extend(untouched, *words)
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(locally.runs()) == 1
+    assert len(untouched.runs()) == 1
 
 
 def test_a_program_that_is_gone_is_named(locally: App) -> None:
@@ -264,9 +284,8 @@ def test_a_launcher_with_batches_to_come_goes_on_with_what_is_lacking_then(local
     assert len(locally.attempts()) == 5
 
 
-def test_an_extended_sweep_is_exported_whole(locally: App, hpcorch, tmp_path) -> None:
-    locally.launch("x=1")
-    extend(locally, "last", "x=1,2")
+@pytest.mark.usefixtures("in_extended")
+def test_an_extended_sweep_is_exported_whole(hpcorch, tmp_path: Path) -> None:
     assert hpcorch("export", "bundle", "last", str(tmp_path / "bundle")).code == 0
     assert hpcorch("audit", "--bundle", str(tmp_path / "bundle")).code == 0
 

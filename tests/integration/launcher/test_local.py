@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,21 @@ from tests.support.apps import App, make_app
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.programs
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that is over, and what its launcher said."""
+
+    app: App
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """A sweep of two runs, for tests that only look at what it left."""
+    app = make_app(tmp_path_factory.mktemp("swept") / "project", "hpcorch_local")
+    return Swept(app=app, done=app.launch("x=1,2"))
 
 
 def test_a_failing_run_fails_alone_and_the_error_names_run_log_and_last_lines(locally):
@@ -148,10 +164,9 @@ def test_more_gpus_than_there_are_is_refused_before_anything_is_recorded(locally
     assert not locally.ledger.exists()
 
 
-def test_a_run_leaves_six_files_and_two_in_compact_mode(locally):
-    locally.launch("x=1,2")
-    assert per_run_files(locally) == 6
-    locally.launch("x=1,2", "hydra.launcher.compact=true", "hydra.sweep.dir=compact")
+def test_a_run_leaves_six_files_and_two_in_compact_mode(swept, locally):
+    assert per_run_files(swept.app) == 6
+    locally.launch("x=1,2", "hydra.launcher.compact=true")
     assert per_run_files(locally) == 2
 
 
@@ -168,14 +183,13 @@ def test_a_seed_in_the_configuration_is_kept_and_others_are_derived_and_reproduc
     locally.launch("x=1,2", "seed=7,8")
     assert [(run.seed, run.seed_source) for run in locally.runs()] == [(7, "config"), (8, "config")] * 2
     (locally.folder / "conf" / "config.yaml").write_text(without)
-    locally.launch("x=1,2,2", "hydra.launcher.seed=11", "hydra.sweep.dir=second")
+    told = ("read=HPCORCH_SEED", "hydra.launcher.seed=11")
+    locally.launch("x=1,2,2", *told, "hydra.sweep.dir=second")
     first = [run.seed for run in locally.runs()]
     assert len(set(first)) == 3
-    locally.launch("x=2,1,2", "hydra.launcher.seed=11", "hydra.sweep.dir=third")
+    assert [run.result for run in locally.runs()] == [str(seed) for seed in first]
+    locally.launch("x=2,1,2", *told, "hydra.sweep.dir=third")
     assert [run.seed for run in locally.runs()] == [first[1], first[0], first[2]]
-    locally.launch("x=1", "read=HPCORCH_SEED", "hydra.launcher.seed=11", "hydra.sweep.dir=fourth")
-    (run,) = locally.runs()
-    assert run.result == str(run.seed)
 
 
 def test_odd_values_reach_the_task_byte_for_byte(locally):
@@ -259,24 +273,16 @@ def test_results_that_json_cannot_hold_come_back_as_they_were(tmp_path):
     assert len(list(app.layout().results.iterdir())) == 1
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(locally):
-    done = locally.launch("x=1,2")
-    lines = [line for line in done.stderr.splitlines() if line.startswith("sweep ")]
+def test_progress_is_plain_lines_where_there_is_no_terminal(swept):
+    lines = [line for line in swept.done.stderr.splitlines() if line.startswith("sweep ")]
     assert lines[-1].endswith(": 2 COMPLETED")
-    assert "\x1b" not in done.stderr
+    assert "\x1b" not in swept.done.stderr
 
 
-def test_everything_written_is_private_to_the_user(locally):
-    locally.launch("x=1")
-    for path in [*locally.layout().state.rglob("*"), *Path(locally.folder, ".hpcorch").rglob("*")]:
-        assert path.stat().st_mode & 0o077 == 0, path
-
-
-def test_the_journal_is_checksummed_lines_of_json(locally):
-    locally.launch("x=1")
-    (journal,) = locally.layout().journals.iterdir()
-    kinds = [json.loads(line)["kind"] for line in journal.read_text().splitlines()]
-    assert kinds == [f"attempt-{step}" for step in ("claimed", "seeded", "called", "verified", "ended")]
+def test_the_journal_is_checksummed_lines_of_json(swept):
+    for journal in swept.app.layout().journals.iterdir():
+        kinds = [json.loads(line)["kind"] for line in journal.read_text().splitlines()]
+        assert kinds == [f"attempt-{step}" for step in ("claimed", "seeded", "called", "verified", "ended")]
 
 
 def test_a_task_file_changed_after_submission_is_refused_as_drift(locally):

@@ -42,18 +42,24 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def app(tmp_path) -> App:
-    """Run 0 of two was killed, and went on from a checkpoint."""
+def project(tmp_path) -> Path:
+    """A folder with the program, which has not run yet."""
     folder = tmp_path / "project"
     (folder / "conf").mkdir(parents=True)
     (folder / "conf" / "config.yaml").write_text("lr: 0.1\n")
     (folder / "app.py").write_text(SCRIPT)
     (folder / "helpers.py").write_text("FACTOR = 2\n")
-    (folder / "die").touch()
-    made = App(folder=folder, launcher="hpcorch_local")
+    return folder
+
+
+@pytest.fixture
+def app(project) -> App:
+    """Run 0 of two was killed, and went on from a checkpoint."""
+    (project / "die").touch()
+    made = App(folder=project, launcher="hpcorch_local")
     made.launch("lr=0.5,0.25")
-    (folder / "die").unlink()
-    assert hpcorch(folder, "retry", "last").returncode == 0
+    (project / "die").unlink()
+    assert hpcorch(project, "retry", "last").returncode == 0
     return made
 
 
@@ -115,9 +121,9 @@ def test_a_changed_snapshot_is_not_run_again(app, tmp_path):
 
 
 @pytest.fixture
-def slurm_app(app, fake_slurm) -> App:
-    """The same project with a sweep that ran on a pretended Slurm."""
-    made = App(folder=app.folder, launcher="hpcorch_slurm")
+def slurm_app(project, fake_slurm) -> App:
+    """A sweep that ran on a pretended Slurm."""
+    made = App(folder=project, launcher="hpcorch_slurm")
     keys = ("hydra.launcher.mem_gb=2", "hydra.launcher.partition=normal", "+hydra.launcher.dependency=singleton")
     done = made.launch("lr=0.5", *keys, "+hydra.launcher.additional_parameters={begin:now+1,mail-type:NONE}")
     assert done.returncode == 0, done.stderr
@@ -220,9 +226,9 @@ def test_what_was_never_executed_or_cannot_be_written_is_said_in_a_sentence(app,
     assert (done.returncode, f"belongs to sweep {sweep}" in done.stderr) == (1, True), done.stderr
 
 
-def test_a_command_of_its_own_is_audited_and_not_repeated(app, tmp_path):
-    assert hpcorch(app.folder, "exec", "--", "true").returncode == 0
-    audited = hpcorch(app.folder, "audit", "last")
+def test_a_command_of_its_own_is_audited_and_not_repeated(project, tmp_path):
+    assert hpcorch(project, "exec", "--", "true").returncode == 0
+    audited = hpcorch(project, "audit", "last")
     assert audited.returncode == 0, audited.stdout
-    again = hpcorch(app.folder, "reproduce", "last/0", tmp_path / "again")
+    again = hpcorch(project, "reproduce", "last/0", tmp_path / "again")
     assert (again.returncode, "a script or a command of its own" in again.stderr) == (2, True), again.stderr

@@ -37,7 +37,7 @@ from tests.support.memory_slurm import MemorySlurm
 from tests.support.sweeps import SWEEP
 from tests.support.tuning import Tune
 
-STEP = 1 if "HPCORCH_EXAMPLES" in os.environ else 9
+STEP = 1 if "HPCORCH_EXAMPLES" in os.environ else 13
 AT_ONCE = 12
 PARTS = ("hpcorch/journal/", "hpcorch/ledger/file", "hpcorch/ledger/schema/connection", "services/throttling/")
 LOST = 3

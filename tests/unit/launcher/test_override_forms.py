@@ -12,7 +12,7 @@ from tests.support.composing import Sweep, resolvers
 from tests.support.composing_equality import assert_composed_as_by_hydra
 
 # Hydra itself takes most of the time, so here a part of the forms is tried; `scripts/test all` tries all.
-PARTS = max(1, 104 // int(os.environ.get("HPCORCH_EXAMPLES", "8")))
+PARTS = max(1, 104 // int(os.environ.get("HPCORCH_EXAMPLES", "4")))
 NODES = [
     *("seed", "lr", "text", "required", "nothing", "escaped", "stamp", "anything", "new", "new.x.y", "seed.below"),
     *("tags", "tags.0", "tags.7", "layers", "layers.1", "layers.1.size"),
