@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hpcorch.runtime.run.seeding import seed_libraries
 
 
 @pytest.fixture(autouse=True)
-def seeded():
+def _seeded() -> Iterator[None]:
     before = random.getstate()
     seed_libraries(7)
     yield
@@ -28,19 +29,18 @@ def test_a_gpu_that_is_open_is_one(monkeypatch):
     assert obstacle(7, None) is None
 
 
-SIZES = {"random": (), "numpy": (), "torch": (1,)}
+def draw(library: str) -> float:
+    module = pytest.importorskip(library)
+    if library == "numpy":
+        return float(module.random.rand())
+    return float(module.rand(1) if library == "torch" else module.random())
 
 
 @pytest.mark.parametrize("library", ["random", "numpy", "torch"])
 def test_numbers_that_were_drawn_are_one_and_the_generators_are_as_seeded_afterwards(library):
-    module = pytest.importorskip(library)
+    pytest.importorskip(library)
     seed_libraries(7)
-    draw = {
-        "random": lambda: module.random(),
-        "numpy": lambda: module.random.rand(),
-        "torch": lambda: module.rand(1),
-    }
     assert obstacle(7, None) is None
-    first = draw[library]()
+    first = draw(library)
     assert obstacle(7, None) == "it has drawn random numbers, or seeded their generators"
-    assert draw(*SIZES[library]) == first
+    assert draw(library) == first
