@@ -142,13 +142,15 @@ class JournalWriter:
         self.found = found
 
     @classmethod
-    def create(cls, path: Path) -> JournalWriter:
+    def create(cls, path: Path, *, durable: bool = True) -> JournalWriter:
         """Open a journal that does not exist yet.
 
+        :param durable: return only once its name would survive a power cut
         :raises FileExistsError: it does
         """
         descriptor = open_new(path, os.O_WRONLY | os.O_EXCL | os.O_APPEND)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
         return cls(descriptor, path, seq=0, end=0)
 
     @classmethod

@@ -23,7 +23,9 @@ class SupersededError(BaseException):
 
 
 def claim(place: Place) -> JournalWriter:
-    """Create the attempt's journal with its first fact, durably.
+    """Create the attempt's journal with its first fact; durably, unless a power cut would end all that goes by it.
+
+    That is so in a local pool: whoever comes after a power cut makes another submission.
 
     :raises RecordError: another process has claimed this very attempt, or the journal cannot be written
     """
@@ -44,12 +46,13 @@ def claim(place: Place) -> JournalWriter:
 
 
 def _claimed(place: Place, path: Path) -> JournalWriter:
-    journal = JournalWriter.create(path)
+    durable = place.pool is None
+    journal = JournalWriter.create(path, durable=durable)
     log = log_file()
     if log is not None and log.parent == place.layout.logs:  # Slurm has made it, by the umask
         for file in (log, log.with_suffix(".err")):
             settle(file)
-    journal.append(claim_of(place, log), durable=True)
+    journal.append(claim_of(place, log), durable=durable)
     return journal
 
 

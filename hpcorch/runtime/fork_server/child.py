@@ -33,6 +33,7 @@ from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import HANDLED, SignalOwner, end_with_parent
 
 _PR_SET_NAME: Final = 15  # prctl(2)
+_C: Final = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def become_task(task: int, environ: Mapping[str, str], descriptors: Sequence[int
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.update(environ)
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"{FORKED_NAME}{task}".encode())
+    _C.prctl(_PR_SET_NAME, f"{FORKED_NAME}{task}".encode())
     # What the program has made, such as temporary folders, is for all runs: its server removes it at the end.
     for made in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
         made.atexit = False

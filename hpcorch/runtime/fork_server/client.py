@@ -78,17 +78,26 @@ class ForkServer:
             timeout_s = 0.0
 
     def close(self) -> None:
-        """End the server. Its tasks have ended before."""
-        if self.is_gone:
-            self._channel.close()
-            return
+        """End the server, and what the program has started. Its tasks have ended before."""
         self._channel.close()
-        self.is_gone = True
+        if not self.is_ready:  # the program is at work, and does not listen
+            self._signal(signal.SIGTERM)
+        self._reap()
+        self.is_gone, self.is_ready = True, False
+
+    def _reap(self) -> int:
+        """Wait for the server's end, not for long, and end what is left of its session; its exit code."""
         try:
             self._process.wait(tunables.LOCAL_GRACE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._signal(signal.SIGKILL)
+        code = self._process.wait()
+        self._signal(signal.SIGKILL)
+        return code
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def _has_news(self, timeout_s: float) -> bool:
         return bool(select.select([self._channel], [], [], timeout_s)[0])
@@ -113,7 +122,7 @@ class ForkServer:
 
     def _end(self) -> None:
         self.is_gone, self.is_ready = True, False
-        code = self._process.wait()
+        code = self._reap()
         if self.refused is None and not self.forked:
             self.refused = f"the process that has started it ended with exit code {code}"
 

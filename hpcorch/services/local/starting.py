@@ -37,19 +37,28 @@ class Starter:
         self._record = record
         self._forks = request.forks and len(request.runs) > 1
         self._server: ForkServer | None = None
+        self._began = 0.0  # when that was started, by the monotonic clock
 
     def is_ready(self) -> bool:
         """Whether a task can be started now; a fork server is started first."""
         if not self._forks:
             return True
         if self._server is None or (self._server.is_gone and self._server.refused is None):
-            self._server = self._started()
+            self._server, self._began = self._started(), time.monotonic()
         self._server.listen(0.0)
-        if self._server.refused is not None:
-            _log.warning("Runs are not forked from the program, but started one by one: %s", self._server.refused)
+        why = self._server.refused or self._overdue(self._server)
+        if why is not None:
+            _log.warning("Runs are not forked from the program, but started one by one: %s", why)
             self._server.close()
             self._forks = False
         return self._server.is_ready or not self._forks
+
+    def _overdue(self, server: ForkServer) -> str | None:
+        """Why a server is not waited for any more: the start of the program is a part of each run's time."""
+        limit = self._request.terms.timeout_s
+        if server.is_ready or limit is None or time.monotonic() < self._began + limit:
+            return None
+        return f"it has not called its function within {limit:g} s, the time limit of a run"
 
     def start(self, index: int, gpus: Sequence[str], lanes: Collection[int]) -> LocalTask:
         """Start a task.
