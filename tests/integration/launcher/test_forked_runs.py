@@ -15,9 +15,10 @@ from textwrap import dedent
 import psutil
 import pytest
 
+from hpcorch import tunables
 from hpcorch.ledger.store import Ledger
 from hpcorch.model.events import AttemptClaimed
-from tests.support.apps import App
+from tests.support.apps import APP, App
 from tests.support.command_line import CommandLine
 from tests.support.processes import is_alive
 from tests.support.waiting import wait_until
@@ -235,6 +236,15 @@ def test_a_stopped_launcher_stops_forked_runs(locally, number):
     assert sweep.wait(timeout=60) == 128 + number
     assert not any(is_alive(child.pid) for child in children)
     assert locally.states() == ["CANCELLED"] * 3
+
+
+def test_a_launcher_can_be_stopped_while_the_program_starts(locally):
+    (locally.folder / "app.py").write_text(f"{IN_SERVER}import time; open('begun', 'w'); time.sleep(100)\n{APP}")
+    sweep = locally.start("x=1,2", FORKED)
+    wait_until((locally.folder / "begun").exists)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(timeout=tunables.LOCAL_GRACE_S / 2) == 128 + signal.SIGINT
+    assert locally.states() == ["CANCELLED"] * 2
 
 
 def test_forked_runs_of_a_killed_launcher_do_not_go_on_without_it(locally, hpcorch: CommandLine):

@@ -88,6 +88,28 @@ def test_a_run_has_its_own_time_limit(sweep):
     assert execute_on_devices(sweep, stay, TaskTerms(gpus=1, timeout_s=0.2)) == ["LOST", "TIMEOUT"]
 
 
+@pytest.mark.parametrize(
+    ("deed", "states"),
+    [
+        ("exit 3", ["FAILED", "FAILED"]),
+        ("exec sleep 100", ["TIMEOUT", "TIMEOUT"]),
+        ("sleep 100 & case $* in *--serve*) exit 0;; esac; exit 3", ["FAILED", "FAILED"]),
+    ],
+)
+def test_a_program_that_never_gets_to_its_call_costs_no_more_than_each_run_by_itself(sweep, deed, states, caplog):
+    python = sweep.project / "python"
+    python.write_text(f"#!/bin/bash\n{deed}\n")
+    python.chmod(0o755)
+    request = LocalRequest(
+        sweep=sweep.id, launch=0, runs=[0, 1], slots=2, python=str(python), environ=os.environ, forks=True,
+        terms=TaskTerms(timeout_s=0.5),
+    )  # fmt: skip
+    LocalPool.submit(sweep.journal, request).run(lambda: None)
+    assert [run.state.value for run in runs_of(sweep)] == states
+    assert "Runs are not forked from the program, but started one by one" in caplog.text
+    assert psutil.Process().children(recursive=True) == []
+
+
 def test_what_a_task_leaves_running_ends_with_it(sweep):
     execute(sweep, f"sleep 100 & echo $! >> {sweep.project}/left; exit 1")
     left = [int(pid) for pid in (sweep.project / "left").read_text().split()]
