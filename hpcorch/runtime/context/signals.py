@@ -199,16 +199,17 @@ def exit_on_termination() -> None:
     signal.signal(signal.SIGTERM, leave)
 
 
-def end_with_parent() -> int:
+def end_with_parent(parent: int | None = None) -> int:
     """Have the kernel send SIGTERM to this process when the thread that started it ends.
 
     For the tasks of a local pool: if the launching process is killed, nobody else would stop them. A task that has
     not ended ORPHAN_GRACE_S after that signal is killed with all that it started. To be called when the handlers
     are installed.
 
+    :param parent: its pid, where that is known; by default whoever is the parent now
     :return: the parent's pid
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     handler = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -85,9 +85,12 @@ def become_task(task: int, environ: Mapping[str, str], descriptors: Sequence[int
         made.atexit = False
 
 
-def execute_forked(place: Place, started: Started) -> int:
-    """Execute the attempt in this process, in which signals are blocked; its exit code."""
-    signals = _own_signals(started.handlers)
+def execute_forked(place: Place, started: Started, server: int) -> int:
+    """Execute the attempt in this process, in which signals are blocked; its exit code.
+
+    :param server: pid of the process that it was forked from
+    """
+    signals = _own_signals(started.handlers, server)
     try:
         with claim(place) as journal:
             work = ForkedWork(place, signals, journal, started)
@@ -135,12 +138,12 @@ def _is_written(descriptor: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink > 0 and mode != os.O_RDONLY
 
 
-def _own_signals(before: Mapping[int, Any]) -> SignalOwner:
+def _own_signals(before: Mapping[int, Any], server: int) -> SignalOwner:
     """The owner of this process's signals. Those that the program handles itself stay with it, as in any task."""
     of_program = {number: signal.getsignal(number) for number in HANDLED}
     signals = SignalOwner()
     signals.install()
-    end_with_parent()
+    end_with_parent(server)
     for number, handler in of_program.items():
         if handler is not before[number]:
             signal.signal(number, handler)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import psutil
+
 from hpcorch import tunables
 from hpcorch.model.processes import SERVE
 from hpcorch.runtime.fork_server.messages import Ended, Fork, Forked, Message, Ready, Refused, pair, receive, send
@@ -138,12 +140,8 @@ class ForkedProcess:
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""
         self._server.listen(0.0)
-        if self.returncode is None and self._server.is_gone:
-            with suppress(PermissionError):  # the process of somebody else, which has got the number
-                try:
-                    os.kill(self.pid, 0)
-                except ProcessLookupError:
-                    self.returncode = -signal.SIGTERM  # which the kernel sends it when its server dies
+        if self.returncode is None and self._server.is_gone and _has_ended(self.pid):
+            self.returncode = -signal.SIGTERM  # which the kernel sends it when its server dies
         return self.returncode
 
     def wait(self) -> int:
@@ -151,3 +149,11 @@ class ForkedProcess:
         while (code := self.poll()) is None:
             time.sleep(tunables.LOCAL_POLL_S)
         return code
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process of this user that is nobody's child here has ended; nobody may ask for its exit code."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -122,7 +122,7 @@ class _Server:
         self._task = os.getpid()
         become_task(asked.task, asked.environ, descriptors)
         started = Started(prepared=prepared, found=self._found, handlers=self._handlers)
-        self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started)
+        self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started, self._server)
         sys.exit(self._exit_code)
 
     def _obstacle(self, seed: int) -> str | None:
