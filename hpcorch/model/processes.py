@@ -24,8 +24,8 @@ NODE_TRIAL = "hpcorch.services.doctor.trial"
 SERVE = "--serve"
 """Of :data:`RUNTIME`: be a fork server, whose channel is at this descriptor."""
 
-FORKED_NAME = "hpcorch-"
-"""The name of a process that a fork server has forked, before the number of its task: at most 15 characters."""
+FORKED_NAME = "hpcorch-task-"
+"""A process that a fork server has forked has a file in memory with this name and the number of its task."""
 
 EXIT_SIGNAL_BASE = 128  # a shell and srun report so a process that died of a signal
 SIGNAL_NUMBERS: frozenset[int] = frozenset(signal.Signals)

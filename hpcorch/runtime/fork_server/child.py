@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import fcntl
 import os
 import signal
@@ -12,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import hydra._internal.logging_config  # noqa: F401 - so that no forked process has to import it
 
@@ -31,9 +30,7 @@ from hpcorch.runtime.context.drift import Recorder
 from hpcorch.runtime.context.output import flush, say
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import HANDLED, SignalOwner, end_with_parent
-
-_PR_SET_NAME: Final = 15  # prctl(2)
-_C: Final = ctypes.CDLL(None)
+from hpcorch.runtime.fork_server.watch import open_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +40,13 @@ class Started:
     :param prepared: with the function that the program has called
     :param found: what was found when it was compared with what was frozen: each run has it on record
     :param handlers: of signals, as they were before the program began
+    :param blocked: the signals that it has blocked
     """
 
     prepared: Prepared
     found: Sequence[Fact]
     handlers: Mapping[int, Any]
+    blocked: Collection[int]
 
 
 class ForkedWork(FunctionWork):
@@ -79,7 +78,7 @@ def become_task(task: int, environ: Mapping[str, str], descriptors: Sequence[int
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.update(environ)
-    _C.prctl(_PR_SET_NAME, f"{FORKED_NAME}{task}".encode())
+    os.memfd_create(f"{FORKED_NAME}{task}")  # by which others find this process, whatever it calls itself
     # What the program has made, such as temporary folders, is for all runs: its server removes it at the end.
     for made in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
         made.atexit = False
@@ -90,7 +89,7 @@ def execute_forked(place: Place, started: Started, server: int) -> int:
 
     :param server: pid of the process that it was forked from
     """
-    signals = _own_signals(started.handlers, server)
+    signals = _own_signals(started, server)
     try:
         with claim(place) as journal:
             work = ForkedWork(place, signals, journal, started)
@@ -98,20 +97,6 @@ def execute_forked(place: Place, started: Started, server: int) -> int:
     except HpcorchError as error:
         say(str(error))
         return error.exit_code
-
-
-def open_files() -> frozenset[int]:
-    """The descriptors of this process."""
-    listed = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    return frozenset(number for number in listed if _is_open(number))  # without that of the listing
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def end_forked(exit_code: int, ours: Collection[int]) -> int:
@@ -138,14 +123,14 @@ def _is_written(descriptor: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink > 0 and mode != os.O_RDONLY
 
 
-def _own_signals(before: Mapping[int, Any], server: int) -> SignalOwner:
+def _own_signals(started: Started, server: int) -> SignalOwner:
     """The owner of this process's signals. Those that the program handles itself stay with it, as in any task."""
     of_program = {number: signal.getsignal(number) for number in HANDLED}
     signals = SignalOwner()
     signals.install()
     end_with_parent(server)
     for number, handler in of_program.items():
-        if handler is not before[number]:
+        if handler is not started.handlers[number]:
             signal.signal(number, handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, started.blocked)
     return signals

@@ -15,7 +15,18 @@ import psutil
 
 from hpcorch import tunables
 from hpcorch.model.processes import SERVE
-from hpcorch.runtime.fork_server.messages import Ended, Fork, Forked, Message, Ready, Refused, pair, receive, send
+from hpcorch.runtime.fork_server.messages import (
+    Ended,
+    Fork,
+    Forked,
+    Message,
+    NotForked,
+    Ready,
+    Refused,
+    pair,
+    receive,
+    send,
+)
 
 
 class ForkServer:
@@ -31,6 +42,7 @@ class ForkServer:
         self._process = process
         self._channel = channel
         self._tasks: dict[int, ForkedProcess] = {}
+        self._failed: dict[int, int] = {}  # task -> why it was not forked
         self.is_ready = False
         self.refused: str | None = None
         self.is_gone = False
@@ -64,14 +76,18 @@ class ForkServer:
         :param output: descriptor of its standard output
         :param error: of its standard error
         :return: the process; one that has ended if the server has, since it may have forked it before
+        :raises OSError: there can be no further process now
         """
         try:
             send(self._channel, Fork(task=task, environ=environ), [output, error])
         except OSError:
             self._end()
-        while task not in self._tasks and not self.is_gone:
+        while task not in self._tasks and task not in self._failed and not self.is_gone:
             self._hear()
-        return self._tasks.get(task) or ForkedProcess(self, pid=0, returncode=-signal.SIGTERM)
+        if task in self._failed:
+            number = self._failed.pop(task)
+            raise OSError(number, os.strerror(number))
+        return self._tasks.get(task) or ForkedProcess(self, None, returncode=-signal.SIGTERM)
 
     def listen(self, timeout_s: float) -> None:
         """Take what the server tells; wait for it so long at most."""
@@ -81,9 +97,9 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server, and what the program has started. Its tasks have ended before."""
-        self._channel.close()
-        if not self.is_ready:  # the program is at work, and does not listen
+        if not self.is_ready and self.refused is None:  # the program is at work, and does not listen
             self._signal(signal.SIGTERM)
+        self._channel.close()
         self._reap()
         self.is_gone, self.is_ready = True, False
 
@@ -117,8 +133,10 @@ class ForkServer:
         elif isinstance(message, Refused):
             self.refused = message.why
         elif isinstance(message, Forked):
-            self._tasks[message.task] = ForkedProcess(self, message.pid)
+            self._tasks[message.task] = ForkedProcess(self, _process(message.pid))
             self.forked += 1
+        elif isinstance(message, NotForked):
+            self._failed[message.task] = message.error
         elif isinstance(message, Ended):
             self._tasks.pop(message.task).returncode = message.returncode
 
@@ -130,17 +148,21 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """A process that a fork server has forked; as :class:`subprocess.Popen`, as far as that goes."""
+    """A process that a fork server has forked; as :class:`subprocess.Popen`, as far as that goes.
 
-    def __init__(self, server: ForkServer, pid: int, returncode: int | None = None) -> None:
+    :ivar pid: None if there was none
+    """
+
+    def __init__(self, server: ForkServer, process: psutil.Process | None, returncode: int | None = None) -> None:
         self._server = server
-        self.pid = pid
+        self._process = process
+        self.pid = None if process is None else process.pid
         self.returncode = returncode
 
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""
         self._server.listen(0.0)
-        if self.returncode is None and self._server.is_gone and _has_ended(self.pid):
+        if self.returncode is None and self._server.is_gone and self._has_ended():
             self.returncode = -signal.SIGTERM  # which the kernel sends it when its server dies
         return self.returncode
 
@@ -150,10 +172,21 @@ class ForkedProcess:
             time.sleep(tunables.LOCAL_POLL_S)
         return code
 
+    def _has_ended(self) -> bool:
+        """As can be seen of a process that is nobody's child here: it may be a zombie for ever."""
+        try:
+            return (
+                self._process is None
+                or not self._process.is_running()
+                or self._process.status() == psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return True
 
-def _has_ended(pid: int) -> bool:
-    """Whether a process of this user that is nobody's child here has ended; nobody may ask for its exit code."""
+
+def _process(pid: int) -> psutil.Process | None:
+    """A process, which is known from now on even if its number is used again; None if it has ended."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return psutil.Process(pid)
     except psutil.NoSuchProcess:
-        return True
+        return None

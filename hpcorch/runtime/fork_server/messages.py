@@ -58,6 +58,18 @@ class Forked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotForked:
+    """From the server: there is no process for the task, such as where the user may have no more.
+
+    :param error: errno(3)
+    """
+
+    kind = "not-forked"
+    task: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """From the server: the task's process has ended.
 
@@ -69,8 +81,8 @@ class Ended:
     returncode: int
 
 
-Message = Fork | Ready | Refused | Forked | Ended
-_KINDS: Mapping[str, type[Any]] = {one.kind: one for one in (Fork, Ready, Refused, Forked, Ended)}
+Message = Fork | Ready | Refused | Forked | NotForked | Ended
+_KINDS: Mapping[str, type[Any]] = {one.kind: one for one in (Fork, Ready, Refused, Forked, NotForked, Ended)}
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -8,19 +8,27 @@ seed of its own from the start.
 from __future__ import annotations
 
 import ast
+import ctypes
 import linecache
+import os
 import pickle
+import random
+import re
+import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import hydra
 import psutil
 
 from hpcorch.runtime.attempt.prepare import Prepared
+from hpcorch.runtime.fork_server.watch import Watch
 from hpcorch.runtime.program.execution import is_own_file
+from hpcorch.runtime.program.frozen_imports import is_frozen
 from hpcorch.runtime.run.generators import capture
 from hpcorch.runtime.run.seeding import seed_libraries
 
@@ -28,16 +36,28 @@ from hpcorch.runtime.run.seeding import seed_libraries
 _GPU_DEVICES: Final = ("/dev/nvidia", "/dev/kfd")
 _HYDRA: Final = str(Path(hydra.__file__).parent)
 _NAMED: Final = 3
+_OPENMP: Final = re.compile(r"/lib(gomp|iomp5|omp)[-.\w]*\.so[.\d]*$")
+_PAUSE_HARD: Final = 2  # omp_pause_resource_all(omp_pause_hard), OpenMP 5.0
+_GENERATORS: Final = {"numpy.random": ("Generator", "RandomState"), "torch": ("Generator",)}
 
 
-def obstacle(seed: int, call: FrameType | None) -> str | None:
+def obstacle(seed: int, call: FrameType | None, watch: Watch) -> str | None:
     """Why no run can be forked from this process, as a part of a sentence; None if nothing is in the way.
 
-    Afterwards the generators are as they were seeded.
+    Afterwards the generators are as they were seeded, and OpenMP has no threads that a fork would look for.
 
     :param seed: that the generators had when the program began
     :param call: the frame in which the program's call of its function arrives
+    :param watch: on the program's start
     """
+    for look in (_of_process, lambda: _of_call(call), lambda: _of_start(watch), _of_modules):
+        if (found := look()) is not None:
+            return found
+    return "it has drawn random numbers, or seeded their generators" if _has_drawn(seed) else None
+
+
+def _of_process() -> str | None:
+    """What a fork does not carry over."""
     threads = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
     if threads:
         return f"it has started threads ({_listed(threads)})"
@@ -46,9 +66,60 @@ def obstacle(seed: int, call: FrameType | None) -> str | None:
         return f"it has started processes ({_listed(children)})"
     if (device := _open_gpu()) is not None:
         return f"it has used a GPU ({device} is open)"
-    if (place := _guarded_call(call)) is not None:
-        return f"it calls its function inside of a try or with statement ({place})"
-    return "it has drawn random numbers, or seeded their generators" if _has_drawn(seed) else None
+    if any(signal.getitimer(kind)[0] for kind in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)):
+        return "it has set an alarm"
+    if not _has_paused_openmp() and psutil.Process().num_threads() > 1:
+        return "it has used an OpenMP library whose threads cannot be ended"
+    return None
+
+
+def _of_start(watch: Watch) -> str | None:
+    """What differs from run to run, and what all runs would share."""
+    if watch.read:
+        return f"it has asked for the run before there was one ({_listed(sorted(set(watch.read)))})"
+    if watch.hooks:
+        return f"it has registered exit hooks ({_listed(watch.hooks)}), and each run would call them"
+    if opened := watch.opened():
+        return f"it has files open that all runs would share ({_listed(opened)})"
+    if shared := watch.shared():
+        return f"it has memory that all runs would share ({_listed(shared)})"
+    return None
+
+
+def _of_call(frame: FrameType | None) -> str | None:
+    place = _guarded_call(frame)
+    return None if place is None else f"it calls its function inside of a try or with statement ({place})"
+
+
+def _of_modules() -> str | None:
+    """Objects of the program's modules that would be the same in all runs, or that want to know of their end."""
+    for name, module in list(sys.modules.items()):
+        if name != "__main__" and not is_frozen(module):
+            continue
+        for key, value in list(vars(module).items()):
+            if _is_generator(value):
+                return f"it has a random generator of its own ({key} in {name})"
+            if not isinstance(value, type) and "__del__" in vars(type(value)) and type(value).__module__ == name:
+                return f"it has an object that wants to know of its end ({key} in {name})"
+    return None
+
+
+def _is_generator(value: Any) -> bool:
+    kind = type(value)
+    if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
+        return True
+    return any(kind.__name__ in names and kind.__module__.startswith(name) for name, names in _GENERATORS.items())
+
+
+def _has_paused_openmp() -> bool:
+    """Have OpenMP libraries end their threads, which they start again when they are used; whether all could."""
+    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    paths = {path for line in lines if _OPENMP.search(path := line.split(None, 5)[-1])}
+    libraries = [ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY) for path in paths]
+    pauses = [getattr(library, "omp_pause_resource_all", None) for library in libraries]
+    for pause in filter(None, pauses):
+        pause(_PAUSE_HARD)
+    return all(pause is not None for pause in pauses)
 
 
 def _listed(names: Sequence[str]) -> str:

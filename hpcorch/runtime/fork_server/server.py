@@ -6,6 +6,7 @@ once. What stands in the way of forking is said, and then nothing is forked: who
 
 from __future__ import annotations
 
+import errno
 import gc
 import inspect
 import os
@@ -22,76 +23,107 @@ from typing import Any, NoReturn
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import Fact
-from hpcorch.runtime.attempt.lifecycle import find_frozen
+from hpcorch.runtime.attempt.lifecycle import find_frozen, offered
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
 from hpcorch.runtime.attempt.task import check_directory, parser
 from hpcorch.runtime.context.output import flush, show_error
 from hpcorch.runtime.context.place import Place, find_place
-from hpcorch.runtime.context.signals import HANDLED, end_group_of_orphan, terminate_with_parent
+from hpcorch.runtime.context.signals import HANDLED, end_group_of_orphan, end_with_parent, exit_on_termination
 from hpcorch.runtime.context.startup_signals import release_signals
-from hpcorch.runtime.fork_server.child import Started, become_task, end_forked, execute_forked, open_files
-from hpcorch.runtime.fork_server.messages import Ended, Fork, Forked, Message, Ready, Refused, receive, send
+from hpcorch.runtime.fork_server.child import Started, become_task, end_forked, execute_forked
+from hpcorch.runtime.fork_server.messages import (
+    Ended,
+    Fork,
+    Forked,
+    Message,
+    NotForked,
+    Ready,
+    Refused,
+    receive,
+    send,
+)
 from hpcorch.runtime.fork_server.obstacles import obstacle
+from hpcorch.runtime.fork_server.watch import Watch
 from hpcorch.runtime.program.execution import NotCalledError
 from hpcorch.runtime.run.seeding import Seeding
+
+_SIGCHLD = {signal.SIGCHLD}
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
     """Serve until the channel is closed; in a process that was forked, the exit code of its run."""
     arguments = parser().parse_args(argv)
     os.environ.pop("PYTHONSAFEPATH", None)
+    exit_on_termination()
+    launcher = end_with_parent()
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED}
     release_signals()
-    terminate_with_parent()
     channel = socket.socket(fileno=arguments.serve)
     channel.set_inheritable(False)
-    layout = SweepLayout(arguments.sweep_dir, moves=tuple(map(tuple, arguments.moved)))
-    return _Server(arguments, layout, channel, handlers).run()
+    # Whoever waits for the server's end sees it although a process that the program has forked lives on.
+    os.register_at_fork(after_in_child=channel.close)
+    server = _Server(arguments, channel, handlers)
+    try:
+        return server.run()
+    finally:
+        end_group_of_orphan(launcher if server.is_here else server.pid)
 
 
 class _Server:
-    """One server, and after a fork the one run of its child."""
+    """One server, and after a fork the one run of its child.
 
-    def __init__(
-        self, arguments: Any, layout: SweepLayout, channel: socket.socket, handlers: dict[int, Any]
-    ) -> None:
+    :ivar pid: the server's
+    """
+
+    def __init__(self, arguments: Any, channel: socket.socket, handlers: dict[int, Any]) -> None:
         self._arguments = arguments
-        self._layout = layout
+        self._layout = SweepLayout(arguments.sweep_dir, moves=tuple(map(tuple, arguments.moved)))
         self._channel = channel
         self._handlers = handlers
         self._found: list[Fact] = []
         self._running: dict[int, int] = {}  # pid -> task
-        self._server = os.getpid()
+        self.pid = os.getpid()
+        self._serves = False
+        self._is_refused = False
         self._task: int | None = None  # in a forked process, its own pid
         self._exit_code = 0  # likewise
         self._ours: frozenset[int] = frozenset()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this process is the server."""
+        return os.getpid() == self.pid
+
     def run(self) -> int:
         """Execute the program, and serve where it calls its function."""
         try:
-            prepared = self._prepared()
-            self._ours = open_files()
-            Seeding.begin(prepared.frozen.run.seed)
-            prepared.execute(lambda function: self._at_call(prepared, function))
+            prepared, watch = self._prepared()
+            prepared.execute(lambda function: self._at_call(prepared, watch, function))
         except BaseException as error:
-            if os.getpid() == self._server:
-                self._refuse(_told(error))
+            if self.is_here:
+                if not self._serves:
+                    self._refuse(_told(error))
+                return 0
             if os.getpid() != self._task:  # forked by the run: its end is its own
                 raise
             if not isinstance(error, SystemExit):
                 show_error(error)
-            end_group_of_orphan(self._server)
             return end_forked(self._exit_code, self._ours)
 
-    def _prepared(self) -> Prepared:
-        """The program, compared with what was frozen.
+    def _prepared(self) -> tuple[Prepared, Watch]:
+        """The program, compared with what was frozen, and the watch on its start.
 
         :raises HpcorchError: it is not what was frozen, or cannot be read
         """
         if self._arguments.sweep is not None:
             check_directory(self._layout, self._arguments.sweep)
         place = self._place(0)
-        return prepare(place, find_frozen(place), {}, self._found.append)
+        frozen = find_frozen(place)
+        prepared = prepare(place, frozen, {}, self._found.append)
+        Seeding.begin(frozen.run.seed)
+        watch = Watch(offered(frozen, place.attempt, self._layout.state))
+        self._ours = watch.descriptors
+        return prepared, watch
 
     def _place(self, task: int) -> Place:
         arguments = self._arguments
@@ -105,30 +137,36 @@ class _Server:
             job_id=arguments.job_id,
         )
 
-    def _at_call(self, prepared: Prepared, function: Callable[[Any], Any]) -> NoReturn:
+    def _at_call(self, prepared: Prepared, watch: Watch, function: Callable[[Any], Any]) -> NoReturn:
         """Serve; in a forked process, execute its run and leave the program.
 
-        Nothing but that leaves: what the program would catch must not go on in it.
+        Where nothing can be forked the program is left, too: what it does at its end, such as to remove its files,
+        is to be done before it is started again.
         """
-        try:
-            prepared.called(function)
-            why = self._obstacle(prepared.frozen.run.seed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, runs that start by themselves will show it
-            why = _told(error)
-        if why is not None:
+        watch.end()
+        if (why := self._obstacle(prepared, watch, function)) is not None:
             self._refuse(why)
+            sys.exit(0)
         self._tell(Ready())
+        self._serves = True
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGCHLD)
         asked, descriptors = self._until_forked()
         self._task = os.getpid()
         become_task(asked.task, asked.environ, descriptors)
-        started = Started(prepared=prepared, found=self._found, handlers=self._handlers)
-        self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started, self._server)
+        started = Started(prepared=prepared, found=self._found, handlers=self._handlers, blocked=blocked)
+        self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started, self.pid)
         sys.exit(self._exit_code)
 
-    def _obstacle(self, seed: int) -> str | None:
-        if os.getpid() != self._server:
+    def _obstacle(self, prepared: Prepared, watch: Watch, function: Callable[[Any], Any]) -> str | None:
+        if not self.is_here:
             return "it calls its function in a process that it has forked"
-        return obstacle(seed, inspect.currentframe())
+        try:
+            why = obstacle(prepared.frozen.run.seed, inspect.currentframe(), watch)
+            if why is None:
+                prepared.called(function)
+        except Exception as error:  # noqa: BLE001 - whatever it is, runs that start by themselves will show it
+            return _told(error)
+        return why
 
     def _until_forked(self) -> tuple[Fork, list[int]]:
         """Fork as asked, until the channel is closed. Returns in the forked processes only."""
@@ -139,28 +177,45 @@ class _Server:
         woke = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()  # a collection in a forked process would copy every page that holds an object
+        channel = self._channel.fileno()
         while True:
-            news = select.select([self._channel.fileno(), woken], [], [])[0]
+            news = select.select([channel, woken], [], [])[0]
             if woken in news:
                 os.read(woken, select.PIPE_BUF)
                 self._reap()
-            if self._channel.fileno() not in news:
+            if channel not in news:
                 continue
             if (received := receive(self._channel)) is None:
                 _leave()
             asked, descriptors = received
             assert isinstance(asked, Fork)
-            if (pid := _fork()) == 0:
+            if self._has_forked(asked):
                 signal.set_wakeup_fd(woke)
                 signal.signal(signal.SIGCHLD, handled)
                 for descriptor in (woken, told):
                     os.close(descriptor)
-                self._channel.close()
                 return asked, descriptors
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    def _has_forked(self, asked: Fork) -> bool:
+        """Fork a process; true in that process. What asks it to end waits until it has its handlers."""
+        flush()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        try:
+            with warnings.catch_warnings():
+                # Python counts threads of libraries as well: what of them stands in the way was looked for.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        except OSError as error:
+            self._tell(NotForked(task=asked.task, error=error.errno or errno.EAGAIN))
+        else:
+            if pid == 0:
+                return True
             self._running[pid] = asked.task
             self._tell(Forked(task=asked.task, pid=pid))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return False
 
     def _reap(self) -> None:
         while self._running:
@@ -177,22 +232,10 @@ class _Server:
         except OSError:
             _leave()
 
-    def _refuse(self, why: str) -> NoReturn:
-        self._tell(Refused(why=why))
-        _leave()
-
-
-def _fork() -> int:
-    """As :func:`os.fork`. What asks the new process to end waits until it has its handlers."""
-    flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-    with warnings.catch_warnings():
-        # Python counts threads of libraries as well: these see to it that they can be forked.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-    return pid
+    def _refuse(self, why: str) -> None:
+        if not self._is_refused:
+            self._is_refused = True
+            self._tell(Refused(why=why))
 
 
 def _told(error: BaseException) -> str:

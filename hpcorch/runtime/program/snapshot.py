@@ -57,6 +57,8 @@ class Snapshot:
 
     def follow_own_children(self) -> None:
         """In a process that was forked: Python programs that it starts report to it, and not to its parent."""
+        if self.reports is not None:
+            os.close(self.reports)
         self.reports = _file_for_reports()
         tell_children(os.environ, self.move, self._reports_path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from hpcorch.model.entities import Run, Submission
 from hpcorch.model.ids import format_ranges
 from hpcorch.services.actions.targets import Target
 from hpcorch.services.local.processes import pool_host, pool_process, running_tasks
+from hpcorch.services.local.task import signal_session
 
 
 def staying_locally(runs: Iterable[Run], submissions: Mapping[int, Submission]) -> frozenset[int]:
@@ -61,10 +61,10 @@ def stop_locally(target: Target, *, with_pool: bool) -> None:
         return
     tasks = _tasks(target, pool)
     for task in tasks:
-        _signal_session(task, signal.SIGTERM)
+        signal_session(task.pid, signal.SIGTERM)
     _, stubborn = psutil.wait_procs(tasks, timeout=tunables.LOCAL_GRACE_S)
     for task in stubborn:
-        _signal_session(task, signal.SIGKILL)
+        signal_session(task.pid, signal.SIGKILL)
 
 
 def ask_locally(target: Target) -> None:
@@ -80,8 +80,3 @@ def ask_locally(target: Target) -> None:
 def _tasks(target: Target, pool: psutil.Process) -> list[psutil.Process]:
     running = running_tasks(pool, target.submission.submission)
     return [running[index] for index in target.indices if index in running]
-
-
-def _signal_session(task: psutil.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(task.pid, number)  # each task leads a session, so that all it started is reached

@@ -99,7 +99,8 @@ class LocalPool:
         if self._record.is_cancelled(index):
             self._record.append([self._record.word(index, JobState.CANCELLED, "cancelled while it waited")])
             return
-        self._start(index)
+        if not self._has_started(index):
+            return
         if self._record.is_cancelled(index):  # since, by somebody who may have looked before there was a process
             self._running[index].signal(signal.SIGTERM)
 
@@ -118,9 +119,18 @@ class LocalPool:
             and (terms.gpus or 0) <= len(self._free_gpus)
         )
 
-    def _start(self, index: int) -> None:
-        gpus = [self._free_gpus.pop(0) for _ in range(self.request.terms_of(index).gpus or 0)]
-        self._running[index] = self._starter.start(index, gpus, {task.lane for task in self._running.values()})
+    def _has_started(self, index: int) -> bool:
+        """Start a task. One that cannot be started fails, and others may be tried: a process may end meanwhile."""
+        count = self.request.terms_of(index).gpus or 0
+        gpus, lanes = self._free_gpus[:count], {task.lane for task in self._running.values()}
+        try:
+            self._running[index] = self._starter.start(index, gpus, lanes)
+        except OSError as error:
+            reason = f"it could not be started ({error.strerror or error})"
+            self._record.append([self._record.word(index, JobState.FAILED, reason)])
+            return False
+        del self._free_gpus[:count]
+        return True
 
     def _reap(self) -> None:
         """Take back the slots of tasks that ended, and record what those that died without a word died of."""

@@ -5,10 +5,12 @@ What became of the runs of a pool that died without a word follows from that.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 
 import psutil
 
@@ -19,6 +21,8 @@ from hpcorch.model.ids import utc_now
 from hpcorch.model.job_states import JobState, Witness
 from hpcorch.model.processes import FORKED_NAME, RUNTIME, SERVE
 from hpcorch.model.states import Backend
+
+_FORKED = re.compile(rf"/memfd:{FORKED_NAME}(\d+) \(deleted\)")
 
 
 def pool_id(pid: int) -> str:
@@ -86,12 +90,12 @@ def running_tasks(pool: psutil.Process, submission: int) -> dict[int, psutil.Pro
 
 
 def _forked_by(server: psutil.Process) -> Iterator[tuple[int, psutil.Process]]:
-    """Tasks that a fork server has forked, which have its command line and names of their own."""
+    """Tasks that a fork server has forked, which have its command line, and each an open file that names it."""
     for child in _children(server):
-        with suppress(psutil.NoSuchProcess):
-            task = child.name().removeprefix(FORKED_NAME)
-            if task.isdigit():
-                yield int(task), child
+        with suppress(OSError):  # it has ended
+            links = [str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
+            named = filter(None, map(_FORKED.fullmatch, links))
+            yield from ((int(found[1]), child) for found in named)
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.processes import RUNTIME, script_exports
-from hpcorch.runtime.fork_server.client import ForkServer
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.request import LocalRequest, TaskTerms
 from hpcorch.services.local.task import LocalTask, TaskProcess, output_files, start_process
 from hpcorch.services.logs.paths import LogFiles
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.fork_server.client import ForkServer
 
 _log = logging.getLogger(__name__)
 # What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
@@ -99,6 +102,8 @@ class Starter:
             self._server.close()
 
     def _started(self) -> ForkServer:
+        from hpcorch.runtime.fork_server.client import ForkServer  # most pools have none
+
         terms = self._request.terms
         with output_files(self._layout.log(self._record.number, "program"), None) as (output, _):
             return ForkServer.start(self._argv(terms), environ=self._environment(), output=output)

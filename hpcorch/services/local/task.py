@@ -19,7 +19,9 @@ from hpcorch.quick_dataclasses import dataclass
 class TaskProcess(Protocol):
     """The process of a task, as :class:`subprocess.Popen` has it."""
 
-    pid: int
+    @property
+    def pid(self) -> int | Any | None:
+        """None if there was none."""
 
     @property
     def returncode(self) -> int | Any:
@@ -60,12 +62,23 @@ class LocalTask:
 
     def signal(self, number: int) -> None:
         """Signal the task and everything that it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+        if self.process.pid is not None:
+            signal_session(self.process.pid, number)
 
     def kill_left_overs(self) -> None:
-        """No process outlives its run."""
-        self.signal(signal.SIGKILL)
+        """No process outlives its run. The run has ended, so that its number may be another's, but no group's."""
+        if self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def signal_session(leader: int, number: int) -> None:
+    """Signal the leader of a session and all that it has started; if it has ended, nothing happens."""
+    with suppress(ProcessLookupError):
+        try:
+            os.killpg(leader, number)
+        except ProcessLookupError:
+            os.kill(leader, number)  # it was forked just now, and is about to lead one
 
 
 def stop_tasks(tasks: Collection[LocalTask]) -> None:

@@ -35,8 +35,6 @@ STATE = """
     import helper
 
     STARTED = datetime.datetime.now().isoformat()
-    LATE = open("late.txt", "a")
-    LATE.write("")
 
     @hydra.main(version_base=None, config_path=None)
     def main(cfg):
@@ -44,6 +42,8 @@ STATE = """
         from hydra.core.hydra_config import HydraConfig
 
         atexit.register(lambda: pathlib.Path("exits.txt").open("a").write(f"{cfg.x} "))
+        global LATE
+        LATE = open("late.txt", "a")
         LATE.write(f"{cfg.x} ")
         child = [sys.executable, "-c", "import helper; print(helper.NAME)"]
         return {
@@ -101,42 +101,50 @@ def test_a_forked_run_is_as_one_in_a_process_of_its_own(locally):
     assert len({one.pid for one in claimed(locally)}) == 3
 
 
-# In a fork server alone: a run that starts alone has HPCORCH_RUN, and the launcher has no SUBMITIT_EXECUTOR.
-IN_SERVER = "import os\nif 'HPCORCH_RUN' not in os.environ and 'SUBMITIT_EXECUTOR' in os.environ: "
+IN_SERVER = "import os, sys\nif '--serve' in sys.orig_argv: "
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(2,), name='mine', daemon=True).start()"
 CHILD = "import subprocess; child = subprocess.Popen(['sleep', '2'])"
 WITH = "with open('app.py'):\n    main()"
 GUARDED = "def run():\n    try:\n        main()\n    finally:\n        pass"
+HOOK = "import atexit, shutil\natexit.register(shutil.rmtree, 'nothing', True)"
+EARLY = "it has asked for the run before there was one"
+MORTAL = "class Mortal:\n    def __del__(self):\n        pass\nONE = Mortal()"
 
 
 @pytest.mark.parametrize(
     ("before", "call", "why"),
     [
         (THREAD, "main()", "it has started threads (mine)"),
+        (CHILD, "main()", "it has started processes (sleep,"),
+        ("import signal; signal.alarm(1000)", "main()", "it has set an alarm"),
         (
-            "import subprocess; child = subprocess.Popen(['sleep', '2'])",
+            "import os; os.environ.get('HPCORCH_SEED')",
             "main()",
-            "it has started processes (sleep,",
+            "it has asked for the run before there was one (HPCORCH_SEED)",
         ),
+        (
+            "import os; 'HPCORCH_RUN' in os.environ",
+            "main()",
+            "it has asked for the run before there was one (HPCORCH_RUN)",
+        ),
+        (
+            "import hpcorch; RUN = hpcorch.current_run()",
+            "main()",
+            "it has asked for the run before there was one (HPCORCH_",
+        ),
+        (HOOK, "main()", "it has registered exit hooks (app.py, line 7), and each run would call them"),
+        ("DATA = open(__file__)", "main()", "it has files open that all runs would share ("),
+        ("import multiprocessing; N = multiprocessing.Value('i')", "main()", "that all runs would share ("),
+        ("import mmap; SHARED = mmap.mmap(-1, 4096)", "main()", "it has memory that all runs would share ("),
+        ("import random; RNG = random.Random(1)", "main()", "it has a random generator of its own (RNG in __main"),
+        (MORTAL, "main()", "it has an object that wants to know of its end (ONE in __main__)"),
         ("import random; random.random()", "main()", "it has drawn random numbers, or seeded their generators"),
         ("import random; random.seed(1)", "main()", "it has drawn random numbers, or seeded their generators"),
-        (
-            "",
-            "with open('app.py'):\n    main()",
-            "it calls its function inside of a try or with statement (app.py,",
-        ),
+        ("", WITH, "it calls its function inside of a try or with statement (app.py,"),
         (GUARDED, "run()", "it calls its function inside of a try or with statement (app.py, line "),
-        (
-            f"{IN_SERVER}raise SystemExit(3)",
-            "main()",
-            "it has ended with exit code 3 before it",
-        ),
+        (f"{IN_SERVER}raise SystemExit(3)", "main()", "it has ended with exit code 3 before it"),
         (f"{IN_SERVER}1 / 0", "main()", "it has ended with ZeroDivisionError: division by zero"),
-        (
-            f"{IN_SERVER}os.kill(os.getpid(), 9)",
-            "main()",
-            "the process that has started it ended with exit",
-        ),
+        (f"{IN_SERVER}os.kill(os.getpid(), 9)", "main()", "the process that has started it ended with exit"),
     ],
 )
 def test_what_stands_in_the_way_of_forking_is_said_once_and_the_runs_start_alone(locally, before, call, why):
@@ -255,6 +263,82 @@ def test_forked_runs_of_a_killed_launcher_do_not_go_on_without_it(locally, hpcor
     wait_until(lambda: not any(is_alive(child.pid) for child in children))
     hpcorch("status", "last", "--refresh")
     assert locally.states() == ["CANCELLED", "CANCELLED"]
+
+
+def test_what_a_program_that_is_not_forked_from_does_at_its_end_is_done_before_it_starts_again(locally):
+    write(
+        locally,
+        """
+        import atexit, os, random, sys
+        import hydra
+        if "-m" not in sys.argv:  # the launcher is no run
+            os.close(os.open("mine.lock", os.O_CREAT | os.O_EXCL))
+            atexit.register(os.unlink, "mine.lock")
+        random.random()
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            return cfg.x
+        main()
+        """,
+    )
+    assert locally.launch("+x=1,2,3", "hydra.launcher.slots=1", FORKED).returncode == 0
+    assert [one.forked for one in claimed(locally)] == [False] * 3
+
+
+def test_signals_that_the_program_blocks_and_a_new_name_of_the_process_keep_nobody_from_it(locally, hpcorch):
+    write(
+        locally,
+        """
+        import ctypes, os, pathlib, signal, time
+        import hydra
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            ctypes.CDLL(None).prctl(15, b"another")
+            pathlib.Path(f"started-{cfg.x}").touch()
+            while cfg.x == 1 and not os.path.exists("go"):
+                time.sleep(0.05)
+            return signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        main()
+        """,
+    )
+    sweep = locally.start("+x=0,1,2", "hydra.launcher.slots=2", FORKED)
+    wait_until((locally.folder / "started-1").exists)
+    assert hpcorch("cancel", "last/1", "--yes").code == 0
+    assert sweep.wait(timeout=60) == 1
+    assert locally.states() == ["COMPLETED", "CANCELLED", "COMPLETED"]
+    assert [run.result for run in locally.runs()] == [True, None, True]
+    assert all(one.forked for one in claimed(locally))
+
+
+@pytest.mark.parametrize("moment", ["before", "after_in_parent"])
+def test_a_server_that_dies_as_it_forks_costs_the_runs_in_flight_and_the_others_go_on(locally, moment):
+    write(
+        locally,
+        f"""
+        import os, sys
+        import hydra
+        def die():
+            if not os.path.exists("once"):
+                open("once", "w").close()
+                os.kill(os.getpid(), 9)
+        if "--serve" in sys.orig_argv:
+            if os.fork() == 0:  # what the server has left lives on
+                os.setsid()
+                if os.fork() == 0:
+                    os.execvp("sleep", ["sleep", "5"])
+                os._exit(0)
+            os.wait()
+            os.register_at_fork({moment}=die)
+        @hydra.main(version_base=None, config_path=None)
+        def main(cfg):
+            return cfg.x
+        main()
+        """,
+    )
+    done = locally.launch("+x=0,1,2,3", "hydra.launcher.slots=1", FORKED)
+    assert done.returncode == 1
+    assert locally.states() == ["FAILED", "COMPLETED", "COMPLETED", "COMPLETED"]
 
 
 def test_a_folder_that_the_program_has_made_is_there_for_all_runs_and_removed_after_them(locally):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,23 +11,31 @@ import pytest
 
 from hpcorch.runtime.fork_server import obstacles
 from hpcorch.runtime.fork_server.obstacles import obstacle
+from hpcorch.runtime.fork_server.watch import Watch
 from hpcorch.runtime.run.seeding import seed_libraries
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
-    before = random.getstate()
+    before, alarm = random.getstate(), signal.setitimer(signal.ITIMER_REAL, 0)
     seed_libraries(7)
     yield
     random.setstate(before)
+    signal.setitimer(signal.ITIMER_REAL, *alarm)  # of the test's time limit
+
+
+def look() -> str | None:
+    watch = Watch(())
+    watch.end()
+    return obstacle(7, None, watch)
 
 
 def test_a_gpu_that_is_open_is_one(monkeypatch):
     monkeypatch.setattr(obstacles, "_GPU_DEVICES", ("/dev/zero",))
-    assert obstacle(7, None) is None
+    assert look() is None
     with Path("/dev/zero").open("rb"):
-        assert obstacle(7, None) == "it has used a GPU (/dev/zero is open)"
-    assert obstacle(7, None) is None
+        assert look() == "it has used a GPU (/dev/zero is open)"
+    assert look() is None
 
 
 def draw(library: str) -> float:
@@ -40,7 +49,7 @@ def draw(library: str) -> float:
 def test_numbers_that_were_drawn_are_one_and_the_generators_are_as_seeded_afterwards(library):
     pytest.importorskip(library)
     seed_libraries(7)
-    assert obstacle(7, None) is None
+    assert look() is None
     first = draw(library)
-    assert obstacle(7, None) == "it has drawn random numbers, or seeded their generators"
+    assert look() == "it has drawn random numbers, or seeded their generators"
     assert draw(library) == first
