@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.model.frozen_mapping import FrozenMapping
-from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.kinds import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend
 from hpcorch.resources.request import resolve

@@ -19,7 +19,7 @@ from hpcorch.journal.manifest_file import read_all
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen, LaunchPlanned
-from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.kinds import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend, RunState
 from hpcorch.runtime.program.relocation import relocated_header, relocated_task

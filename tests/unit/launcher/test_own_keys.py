@@ -9,7 +9,7 @@ import pytest
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun
-from hpcorch.launcher.registration import register
+from hpcorch.launcher.config import register
 from hpcorch.launcher.site import check_of_the_launch, settle_here
 from hpcorch.model.keys.launch_keys import KEYS, OF_THE_LAUNCH, LaunchKeys
 from hpcorch.model.states import Backend
