@@ -250,7 +250,7 @@ class LocalSweepLauncher(SweepLauncher):
     backend = Backend.LOCAL
 
     def check(self) -> None:
-        from hpcorch.services.local.options import check_local
+        from hpcorch.services.local.request import check_local
 
         check_local(self.keys)
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.drift import Aspect, Policy
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
-from hpcorch.model.values import digits
+from hpcorch.model.values import FrozenMapping, digits
 from hpcorch.quick_dataclasses import dataclass
 
 # Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.

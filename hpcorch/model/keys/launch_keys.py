@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from hpcorch.errors import UsageError
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys import kinds
 from hpcorch.model.keys.kinds import Heeds, Key, key, plain_value, whole
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
+from hpcorch.model.values import FrozenMapping
 
 USUAL_DELAY_S: Final = 120  # hydra-submitit-launcher's
 # Of the runs of one array, unless somebody asks for another number (as hydra-submitit-launcher has it).

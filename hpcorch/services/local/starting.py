@@ -9,12 +9,13 @@ from collections.abc import Collection, Sequence
 from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.processes import RUNTIME, script_exports
+from hpcorch.model.processes import RUNTIME
 from hpcorch.runtime.fork_server.client import ForkServer
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.request import LocalRequest, TaskTerms
 from hpcorch.services.local.task import LocalTask, TaskProcess, output_files, start_process
 from hpcorch.services.logs.paths import LogFiles
+from hpcorch.slurm.job_environment import script_exports
 
 _log = logging.getLogger(__name__)
 # What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
