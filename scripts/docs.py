@@ -24,8 +24,7 @@ import yaml
 from hpcorch import api
 from hpcorch.cli.command_line import COMMANDS, command
 from hpcorch.ledger import Ledger
-from hpcorch.model.keys.fields import Heeds, Key
-from hpcorch.model.keys.kinds import USUAL_POLICIES, Form
+from hpcorch.model.keys.kinds import USUAL_POLICIES, Form, Heeds, Key
 from hpcorch.model.keys.launch_keys import KEYS, names
 from hpcorch.resources.profile import profile
 

@@ -58,15 +58,16 @@ class SweepLauncher(Launcher):
             sweeper needs values at once and the keys say to return without them
         """
         from hpcorch.launcher.composing.compose import install_composer
-        from hpcorch.launcher.earlier.extension import asked_for, keep_multirun
-        from hpcorch.launcher.launch_inputs import Launching, knows_all_runs
+        from hpcorch.launcher.config import knows_all_runs
+        from hpcorch.launcher.open_sweep import Launching
+        from hpcorch.runtime.program.calling_program import sweep_to_extend
         from hpcorch.runtime.program.task_file import function_name
 
         self.keys = _keys(self._params)
         function = function_name(task_function)
         ordinal = _next_sweep(function)
         try:
-            extends = asked_for(function, ordinal)
+            extends = sweep_to_extend(function, ordinal)
         except HpcorchError as error:
             raise LaunchError(f"hpcorch: {error}") from error
         hydra_context, composer = install_composer(hydra_context, _loader(hydra_context), config)
@@ -83,6 +84,8 @@ class SweepLauncher(Launcher):
         _check_names(config)
         _check_writable(Path.cwd() / str(config.hydra.sweep.dir))
         if extends is not None:
+            from hpcorch.launcher.earlier.extension import keep_multirun
+
             self._put_back = keep_multirun(Path.cwd() / str(config.hydra.sweep.dir))
         if knows_all_runs(config):
             return
@@ -247,7 +250,7 @@ class LocalSweepLauncher(SweepLauncher):
     backend = Backend.LOCAL
 
     def check(self) -> None:
-        from hpcorch.services.local.options import check_local
+        from hpcorch.services.local.request import check_local
 
         check_local(self.keys)
 
@@ -259,5 +262,6 @@ class LocalSweepLauncher(SweepLauncher):
     def show(self, sweep: OpenSweep, launch: PlannedLaunch) -> Sequence[JobReturn]:
         from hpcorch.model.value_text import counted
 
-        sys.stdout.write(f"# {counted(len(launch.due), 'run')} on this machine; nothing is started\n")
+        forked = "" if self.keys.runs_per_task == 1 else ", forked from one process that has started the program"
+        sys.stdout.write(f"# {counted(len(launch.due), 'run')} on this machine{forked}; nothing is started\n")
         return sweep.handles(launch)

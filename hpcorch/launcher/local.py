@@ -16,9 +16,8 @@ from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.model.states import RunState
 from hpcorch.runtime.context.output import to_stderr
 from hpcorch.services.actions.local_rounds import run_with_retries
-from hpcorch.services.local.options import local_request
 from hpcorch.services.local.pool import Interrupted, LocalPool
-from hpcorch.services.local.request import LocalRequest
+from hpcorch.services.local.request import LocalRequest, local_request
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

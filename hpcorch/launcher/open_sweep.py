@@ -25,11 +25,11 @@ from hpcorch.journal.project_search import default_ledger
 from hpcorch.launcher.composing.compose import Composer
 from hpcorch.launcher.composing.composition import Composition, Planner, manifest_bases
 from hpcorch.launcher.composing.lengths import check_run_directories
+from hpcorch.launcher.config import has_batches, knows_all_runs
 from hpcorch.launcher.earlier.extension import ExtendedSweep, next_run
 from hpcorch.launcher.earlier.reuse import taken_over, warn_of_derived_seeds
 from hpcorch.launcher.earlier.reuse_report import reuse_told
 from hpcorch.launcher.earlier.sweep_directory import make_room
-from hpcorch.launcher.launch_inputs import Launching, knows_all_runs
 from hpcorch.launcher.results import LaunchResults
 from hpcorch.launcher.site import Settled, Site, check_of_the_launch, settle_here
 from hpcorch.ledger.store import Ledger
@@ -39,7 +39,8 @@ from hpcorch.model.keys.launch_keys import USUAL_DELAY_S, LaunchKeys
 from hpcorch.model.seeds import new_root_seed
 from hpcorch.model.states import Backend
 from hpcorch.model.values import digest
-from hpcorch.runtime.program.task_file import Task, dump_task
+from hpcorch.runtime.program.calling_program import interpreter_options
+from hpcorch.runtime.program.task_file import Task, dump_task, task_here
 from hpcorch.services.recording.freeze import FrozenProgram, freeze_program, left_out, run_key
 from hpcorch.services.recording.sweep import FrozenLaunch, NewSweep, create_sweep, record_launch, versions_of
 from hpcorch.services.site.project_profile import lease_places, project_at
@@ -48,12 +49,33 @@ from hpcorch.services.tending.steady import SteadyReconciler
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
 
     from hpcorch.slurm.protocol import SlurmClient
 
 log = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("hpcorch", "hydra-core", "omegaconf", "submitit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launching:
+    """One invocation of a launcher.
+
+    :param keys: the launcher's, as they were given
+    :param ordinal: which of this process's sweeps of that function it is, from 0
+    :param extends: the id of the sweep that it adds runs to; None for a new sweep
+    :param config: of the sweeper's own composition, ``hydra`` included
+    """
+
+    keys: LaunchKeys
+    backend: Backend
+    config: DictConfig
+    composer: Composer
+    task_function: TaskFunction
+    hydra_context: HydraContext
+    ordinal: int = 0
+    extends: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +133,9 @@ class OpenSweep:
         """
         cwd = Path.cwd()
         ledger_path = default_ledger(cwd)
-        keys = launching.own_keys()
+        keys = launching.keys
+        if keys.python_options is None:
+            keys = replace(keys, python_options=interpreter_options())
         layout = SweepLayout(Path(os.path.normpath(cwd / str(launching.config.hydra.sweep.dir))))
         extended = None
         if launching.extends is not None:
@@ -124,7 +148,9 @@ class OpenSweep:
             keys=keys,
             backend=launching.backend,
             config=launching.config,
-            task=launching.task(),
+            task=task_here(
+                launching.task_function, launching.hydra_context, entry=keys.entry, ordinal=launching.ordinal
+            ),
             composer=launching.composer,
             planner=_planner(keys, extended, cwd),
             site=Site.find(project_at(cwd), client),
@@ -276,7 +302,8 @@ class OpenSweep:
             if self.extended is not None:
                 return self._added(ledger, self.extended, planned)
             if not self._created:
-                make_room(self.layout, ledger, reuse=self.keys.reuse_sweep_dir)
+                if self.layout.control.exists():
+                    make_room(self.layout, ledger, reuse=self.keys.reuse_sweep_dir)
                 self.journal = create_sweep(self.layout, self._new_sweep())
                 self._set_mode()
                 self._created = True
@@ -334,15 +361,11 @@ class OpenSweep:
     @property
     def may_launch_more(self) -> bool:
         """Whether the sweeper may launch again after a launch is over."""
-        return not knows_all_runs(self.config) or self._has_batches
-
-    @property
-    def _has_batches(self) -> bool:
-        return bool(self.config.hydra.sweeper.get("max_batch_size"))
+        return not knows_all_runs(self.config) or has_batches(self.config)
 
     def _launch_hint(self) -> str:
         """Hydra's basic sweeper stops at the first launch that has a failed run, which no launcher can prevent."""
-        if not knows_all_runs(self.config) or not self._has_batches:
+        if not (knows_all_runs(self.config) and has_batches(self.config)):
             return ""
         return (
             "\nHydra's basic sweeper launches no further launch after one with a failed run: leave out"

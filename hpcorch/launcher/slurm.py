@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpcorch.launcher.composing.lengths import check_slurm_name
+from hpcorch.launcher.config import has_batches
 from hpcorch.launcher.open_sweep import OpenSweep, PlannedLaunch
 from hpcorch.launcher.preview import Array, preview
 from hpcorch.launcher.progress import progress
@@ -166,7 +167,7 @@ def _waited(
 
 def _later_launches(sweep: OpenSweep) -> str:
     """What a sweeper that launches launch after launch will not do any more."""
-    if not sweep.config.hydra.sweeper.get("max_batch_size"):
+    if not has_batches(sweep.config):
         return ""
     return (
         "Later launches are not submitted: with max_batch_size, Hydra launches one batch of runs after another.\n"

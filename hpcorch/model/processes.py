@@ -6,8 +6,6 @@ Batch scripts and command lines hold the names of modules. A test sees that each
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Mapping
 
 RUNTIME = "hpcorch.runtime"
 """Executes one run: the batch scripts of sweeps and the local pool start it."""
@@ -45,18 +43,3 @@ EXTENDS_VARIABLE = "HPCORCH_EXTENDS"
 
 SNAPSHOT_VARIABLE = "HPCORCH_SNAPSHOT"
 """Tells the Python processes that a job starts where their code is."""
-
-
-def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that every job of ours has before Python starts.
-
-    :param environ: the environment that the job is given
-    """
-    exports = {
-        SNAPSHOT_VARIABLE: "",  # of a job that this process is in: each job has a snapshot of its own
-        # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
-        "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
-    }
-    if sys.version_info >= (3, 11):
-        exports["PYTHONSAFEPATH"] = "1"  # the working directory cannot shadow our modules
-    return exports

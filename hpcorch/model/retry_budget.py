@@ -17,7 +17,7 @@ from typing import Any
 from hpcorch import tunables
 from hpcorch.errors import UsageError
 from hpcorch.model.failure_classes import FailureClass
-from hpcorch.model.frozen_mapping import FrozenMapping
+from hpcorch.model.values import FrozenMapping
 from hpcorch.quick_dataclasses import dataclass
 
 _DOUBLINGS = 30  # beyond these every wait is the longest

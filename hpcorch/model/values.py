@@ -30,10 +30,13 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V_co = TypeVar("V_co", covariant=True)
 
 #: Plain form of a key that a change takes away; no value has this form, since plain keys double a leading ``$``.
 ABSENT: Final = {"$absent": True}
@@ -242,3 +245,33 @@ def patched(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def digest(content: bytes) -> str:
     """A digest as this project writes it: ``sha256:`` and 64 hexadecimal digits."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class FrozenMapping(Mapping[K, V_co]):
+    """A mapping that is a value: it cannot be changed, and can be a key of another mapping.
+
+    Equal to every mapping that has the same items. Its values must be hashable where its hash is wanted.
+    """
+
+    __slots__ = ("_hash", "_items")
+
+    def __init__(self, items: Mapping[K, V_co] | None = None) -> None:
+        self._items = dict(items or {})
+        self._hash: int | None = None
+
+    def __getitem__(self, key: K) -> V_co:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        if self._hash is None:  # asked for once for each run of a launch
+            self._hash = hash(frozenset(self._items.items()))
+        return self._hash
+
+    def __repr__(self) -> str:
+        return repr(self._items)

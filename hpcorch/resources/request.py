@@ -8,8 +8,8 @@ from dataclasses import field
 from typing import Any
 
 from hpcorch.errors import UsageError
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys.launch_keys import LaunchKeys
+from hpcorch.model.values import FrozenMapping
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.profile.marked import suggestion
 from hpcorch.resources.profile.profile import Enforcement, Kind, Profile, Resource

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,6 @@ from hpcorch.slurm.answers import sacct, scontrol, squeue
 from hpcorch.slurm.answers.scontrol import Partition, parse_partitions
 from hpcorch.slurm.commands import Submitted, query_environment, submission_environment
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.sbatch.program import sbatch_program
 from hpcorch.slurm.sbatch.quoting import directives
 
 _log = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ _NOBODY_KNOWS = "it is not known whether the job was submitted; look for its tok
 _UNKNOWN_ID = "Invalid job id specified"
 # Answers of scontrol that leave nothing to be done: the job is over, or released and waiting for its partition.
 _HARMLESS = ("No error", "Job has already finished", "Requested partition configuration not available now")
+_SBATCH = "sbatch"
+_WRAPPERS_SIZE = 4096  # a wrapper has few lines; of other programs this much is read
+_CALL = re.compile(rb"^[^#\n]*\bhpcorch[\"']?[\s,]+[\"']?sbatch\b", re.MULTILINE)
 
 
 class CliClient:
@@ -227,4 +230,39 @@ def _settle(done: process.Finished) -> None:
     _answer(done)
 
 
-__all__ = ["CliClient", "SlurmClient"]
+def sbatch_program(environ: Mapping[str, str]) -> str:
+    """``sbatch``; where the first one on PATH is a wrapper that calls ``hpcorch sbatch``, the path of another one.
+
+    Scripts and Makefiles know no alias, so such a wrapper stands in for one. Starting it from here would never end.
+
+    :raises SlurmUnavailableError: there is nothing but wrappers
+    """
+    found = _on_path(environ)
+    first = next(found, None)
+    if first is None or not _is_wrapper(first):
+        return _SBATCH
+    other = next((path for path in found if not _is_wrapper(path)), None)
+    if other is None:
+        raise SlurmUnavailableError(
+            f"{first} calls `hpcorch sbatch`, and there is no sbatch of Slurm's on PATH behind it. Work on a login"
+            " node, or load the site's slurm module"
+        )
+    return str(other)
+
+
+def _on_path(environ: Mapping[str, str]) -> Iterator[Path]:
+    for folder in os.get_exec_path(environ):
+        path = Path(folder) / _SBATCH
+        if path.is_file() and os.access(path, os.X_OK):
+            yield path
+
+
+def _is_wrapper(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _CALL.search(file.read(_WRAPPERS_SIZE)) is not None
+    except OSError:  # it may be executed and not read
+        return False
+
+
+__all__ = ["CliClient", "SlurmClient", "sbatch_program"]

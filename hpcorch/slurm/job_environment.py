@@ -1,4 +1,4 @@
-"""The Slurm job that a process is in, as its environment tells: every variable of a job that hpcorch reads.
+"""The environment of a job: every variable of Slurm's that hpcorch reads, and those that hpcorch sets.
 
 slurmstepd sets them (sbatch(1) and srun(1), OUTPUT ENVIRONMENT VARIABLES); salloc sets some of them in the shell
 that it starts. ``SLURM_RESTART_COUNT`` is unset at the first start (measured on 22.05, 24.11, 26.05).
@@ -6,8 +6,10 @@ that it starts. ``SLURM_RESTART_COUNT`` is unset at the first start (measured on
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
+from hpcorch.model.processes import SNAPSHOT_VARIABLE
 from hpcorch.quick_dataclasses import dataclass
 
 
@@ -81,3 +83,18 @@ def temporary_folders(environ: Mapping[str, str]) -> list[str]:
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
     return int(text) if text.isdecimal() else None
+
+
+def script_exports(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that every job of ours has before Python starts.
+
+    :param environ: the environment that the job is given
+    """
+    exports = {
+        SNAPSHOT_VARIABLE: "",  # of a job that this process is in: each job has a snapshot of its own
+        # Sets of strings iterate alike in every attempt, unless the user chose another seed for hashes.
+        "PYTHONHASHSEED": environ.get("PYTHONHASHSEED", "0"),
+    }
+    if sys.version_info >= (3, 11):
+        exports["PYTHONSAFEPATH"] = "1"  # the working directory cannot shadow our modules
+    return exports

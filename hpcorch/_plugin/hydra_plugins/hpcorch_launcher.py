@@ -4,8 +4,8 @@ The scanner executes this module before it is in ``sys.modules``, and again if i
 holds nothing that minds: three names, and a registration that can be repeated.
 """
 
+from hpcorch.launcher.config import register
 from hpcorch.launcher.launch import LocalSweepLauncher, SlurmSweepLauncher
-from hpcorch.launcher.registration import register
 from hpcorch.launcher.sweeping.sweeper import GridSweeper
 
 register()

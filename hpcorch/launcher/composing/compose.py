@@ -27,7 +27,7 @@ from hpcorch.launcher.composing.composition import Base, Composition, Parsed, ch
 from hpcorch.launcher.composing.effects import Effect, UnprovableError
 from hpcorch.launcher.composing.scratch import Scratch
 from hpcorch.runtime.program.configuration import SHORTCUTS_PROVEN, plain, task_plain
-from hpcorch.runtime.program.main_classes import dumped
+from hpcorch.runtime.program.main_module import dumped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from hpcorch.launcher.composing.composition import Base, Composition, Parsed, ow
 from hpcorch.launcher.composing.effects import Effect, disjoint, effect, root_of
 from hpcorch.launcher.composing.freezing import Freezer, store
 from hpcorch.launcher.composing.interpolation import LATE, Expression, at_submission, expressions, ordered
-from hpcorch.model.parameters import as_composed
 from hpcorch.model.values import patched
 from hpcorch.runtime.program.configuration import (
     IS_HYDRA_1_3,
+    as_composed,
     digest,
     override_dirname,
     plain,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +24,6 @@ from hpcorch.model.events import CodeFrozen
 from hpcorch.model.ids import named_runs
 from hpcorch.model.keys.kinds import USUAL_POLICIES
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import EXTENDS_VARIABLE
 from hpcorch.model.states import NOT_FINE, Backend, RunState
 from hpcorch.model.value_text import counted, quoted, shortened
 from hpcorch.model.values import patched, same
@@ -37,29 +35,6 @@ log = logging.getLogger(__name__)
 
 _NAMED: Final = 3  # keys
 _WIDEST: Final = 40  # characters of a value
-
-
-_asked: list[str] = []  # what this process was called for
-
-
-def asked_for(function: str, ordinal: int) -> str | None:
-    """The id of the sweep that this process is to add runs to; the processes that it starts are not told.
-
-    :param function: the name of the task function that a sweep is launched of
-    :param ordinal: which of this process's sweeps of that function it is, from 0
-    :raises UsageError: the process is to extend another sweep
-    """
-    if (asked := os.environ.pop(EXTENDS_VARIABLE, None)) is not None:
-        _asked.append(asked)
-    if not _asked:
-        return None
-    sweep, _, wanted = _asked[-1].partition(" ")
-    if (function, ordinal) != (wanted, 0):
-        raise UsageError(
-            f"runs are to be added to sweep {sweep}, and the program launches another one of {function}: launch"
-            " what you want to add as a sweep of its own"
-        )
-    return sweep
 
 
 def keep_multirun(sweep_dir: Path) -> Callable[[], None]:

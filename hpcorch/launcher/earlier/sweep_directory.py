@@ -15,7 +15,7 @@ from hpcorch.services.tending.reconcile import Reconciler
 
 
 def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
-    """Set the record of an earlier sweep in the directory aside, if there is one and its runs are over.
+    """Set the record of an earlier sweep, which is in the directory, aside if its runs are over.
 
     That of a sweep whose submissions Slurm all refused is set aside without asking.
 
@@ -24,8 +24,6 @@ def make_room(layout: SweepLayout, ledger: Ledger, *, reuse: bool) -> None:
     :raises RecordError: the earlier sweep keeps the directory, or another one has it by now
     :raises UnavailableError: another process decides about it at this moment
     """
-    if not layout.control.exists():
-        return
     earlier = owner(layout)
     if earlier is None:  # another sweep is being created there at this moment
         raise owned(layout)

@@ -249,7 +249,9 @@ def fold_run(evidence: RunEvidence) -> FoldedRun:
     attempts = fold_attempts(evidence, observed)
     planned = _as_planned(evidence, len(attempts))
     run = settle_run(planned, evidence, attempts, observed)
-    return FoldedRun(run=as_cancelling(run, evidence.submissions, observed), attempts=attempts)
+    if any(one.cancellations for one in evidence.submissions):
+        run = as_cancelling(run, evidence.submissions, observed)
+    return FoldedRun(run=run, attempts=attempts)
 
 
 def _as_planned(evidence: RunEvidence, attempts: int) -> Run:

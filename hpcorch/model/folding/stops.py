@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import product
 
 from hpcorch.model.events import JobObserved
@@ -23,16 +24,14 @@ _OF_SIGNAL: Mapping[int, Sign] = {
 }
 
 
+@cache
 def _applicable() -> Mapping[tuple[Journal, JobState], Sequence[Rule]]:
+    """The rows by both witnesses."""
     found: dict[tuple[Journal, JobState], list[Rule]] = {}
     for rule in RULES:
         for pair in product(rule.journal, rule.slurm):
             found.setdefault(pair, []).append(rule)
     return found
-
-
-# The rows by both witnesses: every fold of a run uses this index.
-_APPLICABLE = _applicable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ def judge(
 
 def find_rule(journal: Journal, said: JobObserved, *, ranks: int = 1, asked: bool = False) -> Rule | None:
     """The row that decides."""
-    rules = _APPLICABLE.get((journal, said.job_state))
+    rules = _applicable().get((journal, said.job_state))
     if rules is None:
         return None
     signs = _signs(said, ranks)

@@ -1,18 +1,21 @@
-"""What the values of launcher keys may be: each kind checks a plain value and makes it hashable."""
+"""Launcher keys as fields: who heeds one, and what its values may be.
+
+Each kind of value checks a plain one and makes it hashable.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from dataclasses import field
+from enum import Enum, Flag, auto
 from typing import Any
 
 from hpcorch.errors import UsageError
 from hpcorch.model.drift import Aspect, Policy
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
-from hpcorch.model.values import digits
+from hpcorch.model.values import FrozenMapping, digits
 from hpcorch.quick_dataclasses import dataclass
 
 # Decided by the submission: an overridden one would leave runs without index or log, or with the wrong token.
@@ -218,3 +221,56 @@ PACK = Kind(form=Form.ANY, check=_pack)
 BUDGET = Kind(form=Form.ANY, check=lambda _, value: RetryBudget.parse(value))
 POLICY = Kind(form=Form.MAPPING, check=_policies)
 ENTRY = Kind(form=Form.TEXT, check=_entry)
+
+
+class Heeds(Flag):
+    """Who heeds a key."""
+
+    LAUNCH = auto()  # a launch, wherever its runs go
+    SLURM = auto()  # a launch on Slurm
+    SBATCH = auto()  # every batch script: another submission of a run may have another value
+    POOL = auto()  # every pool of processes on one machine; likewise
+    NOBODY = 0  # no key of users'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What a field says of its key.
+
+    :param meaning: for the reference page, where the name does not say it all
+    :param hydra: its default in Hydra's configuration
+    :param local: the same for the local launcher
+    """
+
+    kind: Kind
+    heeds: Heeds
+    meaning: str
+    hydra: Any
+    local: Any
+
+
+_UNSAID: Any = object()
+
+
+def key(
+    kind: Kind,
+    heeds: Heeds,
+    meaning: str = "",
+    *,
+    default: Any = None,
+    hydra: Any = _UNSAID,
+    local: Any = _UNSAID,
+) -> Any:
+    """A field of a dataclass. Its default is Hydra's, too, unless that is given."""
+    given = plain_value(default) if hydra is _UNSAID else hydra
+    known = Key(kind=kind, heeds=heeds, meaning=meaning, hydra=given, local=given if local is _UNSAID else local)
+    return field(default=default, metadata={"key": known})
+
+
+def plain_value(value: Any) -> Any:
+    """A key's value as JSON and Hydra have it."""
+    if isinstance(value, FrozenMapping):
+        return dict(value)
+    if isinstance(value, RetryBudget):
+        return value.plain()
+    return list(value) if isinstance(value, tuple) else value

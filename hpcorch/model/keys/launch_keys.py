@@ -12,12 +12,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from hpcorch.errors import UsageError
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys import kinds
-from hpcorch.model.keys.fields import Heeds, Key, key, plain_value
-from hpcorch.model.keys.kinds import whole
+from hpcorch.model.keys.kinds import Heeds, Key, key, plain_value, whole
 from hpcorch.model.retry_budget import RetryBudget
 from hpcorch.model.states import Entry
+from hpcorch.model.values import FrozenMapping
 
 USUAL_DELAY_S: Final = 120  # hydra-submitit-launcher's
 # Of the runs of one array, unless somebody asks for another number (as hydra-submitit-launcher has it).
@@ -262,6 +261,10 @@ OF_THE_LAUNCH: Final = frozenset(
 def names(heeds: Heeds) -> frozenset[str]:
     """The keys that somebody heeds."""
     return frozenset(name for name, one in KEYS.items() if one.heeds & heeds)
+
+
+HEEDED_LOCALLY: Final = names(Heeds.LAUNCH | Heeds.POOL)
+HEEDED_ON_SLURM: Final = names(Heeds.LAUNCH | Heeds.SLURM | Heeds.SBATCH)
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ from hpcorch.journal.lines import JournalWriter
 from hpcorch.model.events import AttemptClaimed, AttemptEnded, Event, Fact
 from hpcorch.model.ids import AttemptId
 from hpcorch.model.states import AttemptOutcome
-from hpcorch.runtime.context.place import Place, cpu_count, log_file
+from hpcorch.runtime.context.place import Place, log_file
 
 
 class SupersededError(BaseException):
@@ -135,3 +135,8 @@ def read_attempt(layout: SweepLayout, attempt: AttemptId) -> tuple[Event, ...]:
         return read_segment(path, sweep="", source=str(attempt), offset=0).events
     except FileNotFoundError:
         return ()
+
+
+def cpu_count() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -123,8 +123,3 @@ def log_file() -> Path | None:
             return target
     said = os.environ.get("HPCORCH_LOG")
     return Path(said) if said and Path(said).is_file() else None
-
-
-def cpu_count() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -2,6 +2,9 @@
 
 Found on the stack: :func:`hydra.main`'s call of Hydra, and the main module that it came from. What stands in front
 of the program, such as a profiler or a debugger, is no part of it.
+
+Each Python process that a job starts imports this module for its command line: what only a launch needs is imported
+where it is needed.
 """
 
 from __future__ import annotations
@@ -9,22 +12,26 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpcorch.runtime.program.drawn import drawn_values
-from hpcorch.runtime.program.interpreter import parse_command_line
-from hpcorch.runtime.program.task_file import Invocation, function_name
+from hpcorch.quick_dataclasses import dataclass
+
+if TYPE_CHECKING:
+    from hpcorch.runtime.program.task_file import Invocation
 
 _MAIN = "__main__"
 _HYDRA = ("hydra._internal.utils", "_run_hydra")
 _MAIN_OF_PACKAGE = ".__main__"
 # proc(5): the flags of a process, counted behind its name, and the one that it has until it calls exec.
 _FLAGS, _FORKED = 6, 0x40
+# python(1): options with a value, and those that end the options.
+_TAKES_VALUE = "WX"
+_ENDS_OPTIONS = "cm"
+_LEFT_OUT = "i"  # a job has nobody who would type
 
 
 class NotRepeatableError(Exception):
@@ -33,6 +40,30 @@ class NotRepeatableError(Exception):
 
 # Function -> how many sweeps of it this process has begun.
 sweeps_begun: Counter[str] = Counter()
+_told: list[str] = []  # what this process was called for
+
+
+def sweep_to_extend(function: str, ordinal: int) -> str | None:
+    """The id of the sweep that this process is to add runs to; the processes that it starts are not told.
+
+    :param function: the name of the task function that a sweep is launched of
+    :param ordinal: which of this process's sweeps of that function it is, from 0
+    :raises UsageError: the process is to extend another sweep
+    """
+    from hpcorch.errors import UsageError
+    from hpcorch.model.processes import EXTENDS_VARIABLE
+
+    if (told := os.environ.pop(EXTENDS_VARIABLE, None)) is not None:
+        _told.append(told)
+    if not _told:
+        return None
+    sweep, _, wanted = _told[-1].partition(" ")
+    if (function, ordinal) != (wanted, 0):
+        raise UsageError(
+            f"runs are to be added to sweep {sweep}, and the program launches another one of {function}: launch"
+            " what you want to add as a sweep of its own"
+        )
+    return sweep
 
 
 def interpreter_options() -> tuple[str, ...]:
@@ -45,6 +76,9 @@ def find_invocation(function: Callable[..., Any], *, ordinal: int) -> Invocation
 
     :raises NotRepeatableError: there is none that could be executed again
     """
+    from hpcorch.runtime.program.drawn import drawn_values
+    from hpcorch.runtime.program.task_file import Invocation, function_name
+
     if "PYTEST_CURRENT_TEST" in os.environ and "_pytest" in sys.modules:
         raise NotRepeatableError("a test has called it")
     namespace = _main_namespace(function)
@@ -88,6 +122,8 @@ def _main_namespace(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 def _is_of_python(path: str) -> bool:
     """Whether a file is of the standard library."""
+    import sysconfig
+
     library = os.path.realpath(sysconfig.get_path("stdlib"))
     return Path(os.path.realpath(path)).is_relative_to(library) and "site-packages" not in Path(path).parts
 
@@ -154,3 +190,61 @@ def _is_file(word: str, file: str) -> bool:
         return True
     real = os.path.realpath(file)
     return os.path.realpath(word) in (real, os.path.dirname(real))  # noqa: PTH120 - a text that may be no path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """A command line of Python's.
+
+    :param options: of the interpreter, as they were typed
+    :param module: what ``-m`` was given; None if a file was given, or a command
+    :param file: the script or folder; None if a module or a command was given
+    :param arguments: the program's
+    """
+
+    options: tuple[str, ...]
+    module: str | None
+    file: str | None
+    arguments: tuple[str, ...]
+
+
+def parse_command_line(words: Sequence[str]) -> CommandLine:
+    """Take a command line apart as Python does (python(1)).
+
+    :param words: with the interpreter's name first
+    """
+    options: list[str] = []
+    rest = list(words[1:])
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word.startswith("--"):
+            options.append(word)
+            if word == "--check-hash-based-pycs" and rest:
+                options.append(rest.pop(0))
+            continue
+        flag, letter, value = _split(word)
+        options += [flag] if flag else []
+        if letter is None:
+            continue
+        if not value and rest:
+            value = rest.pop(0)
+        if letter in _TAKES_VALUE:
+            options += [f"-{letter}", value]
+            continue
+        module = value if letter == "m" else None
+        return CommandLine(options=tuple(options), module=module, file=None, arguments=tuple(rest))
+    file = rest.pop(0) if rest else None
+    return CommandLine(options=tuple(options), module=None, file=file, arguments=tuple(rest))
+
+
+def _split(word: str) -> tuple[str | None, str | None, str]:
+    """The flags of a word such as ``-OWerror``, then the letter that takes a value, and the value's beginning."""
+    for at, letter in enumerate(word[1:], start=1):
+        if letter in _TAKES_VALUE + _ENDS_OPTIONS:
+            return _kept(word[1:at]), letter, word[at + 1 :]
+    return _kept(word[1:]), None, ""
+
+
+def _kept(letters: str) -> str | None:
+    left = "".join(letter for letter in letters if letter not in _LEFT_OUT)
+    return f"-{left}" if left else None

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from hpcorch.provenance.code.import_paths import Move
 from hpcorch.runtime.context.output import say
+from hpcorch.runtime.program.calling_program import parse_command_line
 from hpcorch.runtime.program.child_reports import MODULE, SCRIPT, ChildReport, report
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter
-from hpcorch.runtime.program.interpreter import parse_command_line
 
 
 def enter_child(told: str) -> None:

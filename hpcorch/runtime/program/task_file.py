@@ -7,6 +7,7 @@ script's folder on the path, ``python -m hpcorch.runtime`` has not.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from hpcorch.errors import DriftError, ForeignFileError, UsageError
 from hpcorch.journal.files import read_regular
+from hpcorch.model.states import Entry
 from hpcorch.model.values import digest
 from hpcorch.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from hpcorch.runtime.program.main_module import SentMain
+
+log = logging.getLogger(__name__)
 
 _AGAIN = "submit the run again to run the program as it is now"
 
@@ -89,13 +93,40 @@ class TaskFile:
     hydra: bytes
 
 
+def task_here(function: Callable[[Any], Any], hydra_context: Any, *, entry: str, ordinal: int) -> Task:
+    """What jobs execute: the program that called Hydra, unless it cannot be executed again or is not to be.
+
+    :param entry: what the launch asks for
+    :param ordinal: which of this process's sweeps of that function it is, from 0
+    """
+    from hydra.core.singleton import Singleton
+
+    from hpcorch.runtime.program.calling_program import NotRepeatableError, find_invocation
+
+    problem, invocation = None, None
+    if entry == Entry.FUNCTION:
+        problem = "hydra.launcher.entry=function asks for it"
+    else:
+        try:
+            invocation = find_invocation(function, ordinal=ordinal)
+        except NotRepeatableError as error:
+            problem = str(error)
+            log.info("Jobs get the function alone, as a pickle, since %s", problem)
+    return Task(
+        function=function,
+        hydra_context=hydra_context,
+        singletons=Singleton.get_state(),
+        invocation=invocation,
+        problem=problem,
+    )
+
+
 def dump_task(task: Task) -> bytes:
     """The content of a task file.
 
     :raises UsageError: something that has to be sent cannot be pickled
     """
-    from hpcorch.runtime.program.main_classes import dumped
-    from hpcorch.runtime.program.main_module import send_main
+    from hpcorch.runtime.program.main_module import dumped, send_main
 
     try:
         function = dumped(task.function) if task.invocation is None else None
@@ -180,7 +211,7 @@ def enter_hydra(file: TaskFile) -> Any:
     from hydra.core.singleton import Singleton
     from hydra.core.utils import setup_globals
 
-    from hpcorch.runtime.program.main_classes import mark_classes
+    from hpcorch.runtime.program.main_module import mark_classes
 
     mark_classes(sys.modules["__main__"])
     hydra_context, singletons = pickle.loads(file.hydra)  # noqa: S301 - from a verified file

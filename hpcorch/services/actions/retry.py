@@ -21,7 +21,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.ledger.reading.refusals import refused_submissions
 from hpcorch.model.entities import Launch, Run
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.kinds import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionForm
 from hpcorch.services.actions.control import Control, open_control

@@ -14,14 +14,15 @@ from hpcorch.errors import HpcorchError, SubmissionRejectedError, UnavailableErr
 from hpcorch.journal.files import write_whole
 from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import NODE_TRIAL, script_exports
+from hpcorch.model.processes import NODE_TRIAL
 from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.services.doctor import trial as task
 from hpcorch.services.doctor.trial_waiting import Trial, Trials, Waiting
+from hpcorch.services.recording.submissions import shows
 from hpcorch.services.site.survey import Survey
 from hpcorch.services.site.user_limits import tried
-from hpcorch.services.submission.tokens import shows
 from hpcorch.slurm.answers.settings import parse_free_nodes, parse_nodes, show_free_nodes
+from hpcorch.slurm.job_environment import script_exports
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
 from hpcorch.slurm.sbatch.quoting import for_bash, literal_path

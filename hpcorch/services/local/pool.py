@@ -19,8 +19,7 @@ from hpcorch.errors import RecordError, UnavailableError
 from hpcorch.journal.control import ControlJournal
 from hpcorch.model.job_states import JobState
 from hpcorch.model.processes import EXIT_SIGNAL_BASE, signal_name
-from hpcorch.services.local.journal import PoolRecord
-from hpcorch.services.local.last_words import LastWords
+from hpcorch.services.local.journal import LastWords, PoolRecord
 from hpcorch.services.local.request import LocalRequest
 from hpcorch.services.local.starting import Starter
 from hpcorch.services.local.task import LocalTask, stop_tasks

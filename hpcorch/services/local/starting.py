@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.processes import RUNTIME, script_exports
+from hpcorch.model.processes import RUNTIME
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.request import LocalRequest, TaskTerms
 from hpcorch.services.local.task import LocalTask, TaskProcess, output_files, start_process
 from hpcorch.services.logs.paths import LogFiles
+from hpcorch.slurm.job_environment import script_exports
 
 if TYPE_CHECKING:
     from hpcorch.runtime.fork_server.client import ForkServer

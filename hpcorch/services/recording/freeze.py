@@ -17,7 +17,6 @@ from hpcorch.journal.layout import STATE_DIR, SweepLayout, snapshots_folder
 from hpcorch.journal.manifest import RecordPlace, SnapshotPlace
 from hpcorch.model.events import CodeFrozen, EnvironmentFrozen
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import script_exports
 from hpcorch.model.values import digest
 from hpcorch.provenance.code.code_state import Left, Sources, describe
 from hpcorch.provenance.code.freeze import FrozenCode, freeze
@@ -26,6 +25,7 @@ from hpcorch.provenance.code.sources import collect, project_of
 from hpcorch.provenance.environment.packages import Owners, owners, package_folders
 from hpcorch.provenance.environment.record import Environment, fingerprint, record
 from hpcorch.runtime.attempt.environment import encode_environment, environment_file
+from hpcorch.slurm.job_environment import script_exports
 
 _LEFT_LISTED = 200
 _LEFT_TOLD = 3

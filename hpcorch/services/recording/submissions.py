@@ -1,16 +1,24 @@
-"""Recording submissions: what is intended, before anybody is asked, and what came of it.
+"""Recording submissions: what is intended, before anybody is asked, what came of it, and which job it is.
 
 Every submission is recorded here, whether Slurm, a pool on this machine or a command executes its runs. The caller
 holds the sweep's lock from the intent to the outcome.
+
+The job of a submission to Slurm is the one that shows its token, and no other. The id that sbatch prints may be
+another job's, where a site's wrapper of sbatch is wrong. The token stands in the comment, which some sites rewrite,
+in the path of the script and the command line, which a wrapper that copies the script changes, and in the text of
+the script, which the controller keeps.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+from hpcorch import tunables
 from hpcorch.journal.control import ControlJournal
 from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
@@ -22,9 +30,13 @@ from hpcorch.model.events import (
     SubmissionReleased,
     SubmissionUnknown,
 )
-from hpcorch.model.ids import format_ranges, new_token
+from hpcorch.model.ids import format_ranges, new_token, parse_time
 from hpcorch.model.states import Backend, SubmissionForm
 from hpcorch.model.values import digest
+
+if TYPE_CHECKING:
+    from hpcorch.slurm.commands import Submitted
+    from hpcorch.slurm.protocol import SlurmClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,3 +157,52 @@ class SubmissionRecord:
         :param printed: the job id that sbatch printed, if it did
         """
         self.journal.append(SubmissionUnknown(submission=self.number, reason=reason, printed=printed), durable=True)
+
+
+def look_up(client: SlurmClient, token: str, since: str) -> list[str]:
+    """The jobs that show a token in what is listed of all jobs, oldest first.
+
+    :param since: when the submission was tried, as :func:`hpcorch.model.ids.utc_now` writes it
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    return client.find_token(token, parse_time(since) - timedelta(seconds=tunables.CLOCK_SKEW_S))
+
+
+def jobs_with(client: SlurmClient, token: str, since: str, *, printed: Submitted) -> list[str]:
+    """The jobs that show the token of a submission that sbatch has answered, oldest first; none if none does.
+
+    :param printed: what sbatch answered; that job is looked at closely, too
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    return _jobs_with(client, token, since, printed) or _later(client, token, since, printed)
+
+
+def _later(client: SlurmClient, token: str, since: str, printed: Submitted) -> list[str]:
+    time.sleep(tunables.TOKEN_APPEARS_S)
+    return _jobs_with(client, token, since, printed)
+
+
+def _jobs_with(client: SlurmClient, token: str, since: str, printed: Submitted) -> list[str]:
+    found = look_up(client, token, since)
+    if printed.job_id not in found and shows(client, printed.job_id, token):
+        found.append(printed.job_id)
+    return found
+
+
+def shows(client: SlurmClient, job_id: str, token: str) -> bool:
+    """Whether a job shows a token, in its comment or in its batch script.
+
+    :raises SlurmUnavailableError: Slurm does not answer
+    """
+    return any(token in row.comment for row in client.queue([job_id])) or token in client.script(job_id)
+
+
+def nothing_shows(printed: Submitted) -> str:
+    """That sbatch has answered, and that no job shows the token."""
+    job = printed.job_id
+    return (
+        f"sbatch answered with job {job}, and neither that job nor any other one of yours shows the mark of this"
+        " submission, in its comment, its command or its batch script: job"
+        f" {job} is left alone. Look at `scontrol show job {job}`: once it is over or cancelled, the submission is"
+        " given up, and its runs can be submitted again"
+    )

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SlurmUnavailableError, UsageError
-from hpcorch.model.frozen_mapping import FrozenMapping
-from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.kinds import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend
+from hpcorch.model.values import FrozenMapping
 from hpcorch.resources.request import resolve
-from hpcorch.services.local.options import check_local
+from hpcorch.services.local.request import check_local
 from hpcorch.services.reproduction.original import Original
 from hpcorch.services.site.project_profile import check_cluster, load_profile, project_at, throttle_capacities
 from hpcorch.services.site.terms import RunsOnTerms, Terms, reckon

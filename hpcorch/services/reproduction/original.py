@@ -16,12 +16,12 @@ from hpcorch.model.drift import Severity
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen, LaunchPlanned
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import script_exports
 from hpcorch.provenance.environment.changes import Difference, differences
 from hpcorch.provenance.environment.record import Environment, record
 from hpcorch.services.audit.evidence import Evidence, Place, find_place, gather, place_of
 from hpcorch.services.reproduction.variables import as_recorded, other_places
 from hpcorch.services.selection.selectors import Selector, one_of, select_runs
+from hpcorch.slurm.job_environment import script_exports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import FrozenRun, ManifestRun
 from hpcorch.model.keys.launch_keys import KEYS
-from hpcorch.model.parameters import as_composed
 from hpcorch.model.seeds import SeedSource, run_seed
 from hpcorch.model.values import ABSENT, join_path, patched, same, split_path
 from hpcorch.services.actions.retry import parse_changes
@@ -84,7 +83,7 @@ def changed_run(frozen: FrozenRun, overrides: Sequence[Override], *, root_seed: 
     if not overrides:
         return frozen.run
     from hpcorch.runtime.program.call import config_digest, rebuilt
-    from hpcorch.runtime.program.configuration import plain, task_plain
+    from hpcorch.runtime.program.configuration import as_composed, plain, task_plain
 
     run, node = frozen.run, frozen.run.node
     before = _composed(frozen, replace(run, node={**node, "frozen": {}}))

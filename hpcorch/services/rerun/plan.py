@@ -19,13 +19,13 @@ from hpcorch.journal.manifest_file import read_all
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Run, Sweep
 from hpcorch.model.events import CodeFrozen, LaunchPlanned
-from hpcorch.model.keys.fields import Heeds
+from hpcorch.model.keys.kinds import Heeds
 from hpcorch.model.keys.launch_keys import LaunchKeys, names
 from hpcorch.model.states import Backend, RunState
 from hpcorch.runtime.program.relocation import relocated_header, relocated_task
 from hpcorch.runtime.program.task_file import TaskFile, read_task
 from hpcorch.services.audit.evidence import Evidence, Place, gather, place_of
-from hpcorch.services.local.options import check_local
+from hpcorch.services.local.request import check_local
 from hpcorch.services.reproduction.keys import check_site, keys_now
 from hpcorch.services.reproduction.original import check_unchanged
 from hpcorch.services.rerun.overrides import Changes, changed_run

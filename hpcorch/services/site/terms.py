@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
+from hpcorch.model.values import FrozenMapping
 from hpcorch.resources.envelope import Group, WorstCase, check_sweep
 from hpcorch.resources.profile.profile import Pool, Profile
 from hpcorch.resources.request import demand_of, most_at_once, resolve, with_licenses

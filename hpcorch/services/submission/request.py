@@ -15,9 +15,10 @@ from typing import Any
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import RUNTIME, script_exports
+from hpcorch.model.processes import RUNTIME
 from hpcorch.services.logs.paths import LogFiles
 from hpcorch.services.throttling.state import own_of, tag
+from hpcorch.slurm.job_environment import script_exports
 from hpcorch.slurm.sbatch.executor import sbatch_text
 
 _THREADS = "OMP_NUM_THREADS"  # OpenBLAS, MKL and PyTorch use it, too

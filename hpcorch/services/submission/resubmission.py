@@ -14,8 +14,7 @@ from hpcorch.journal.manifest import ManifestHeader
 from hpcorch.journal.manifest_file import read_header
 from hpcorch.model.entities import Launch
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.services.local.options import local_request
-from hpcorch.services.local.request import LocalRequest
+from hpcorch.services.local.request import LocalRequest, local_request
 from hpcorch.services.submission.request import Request
 
 

@@ -9,10 +9,9 @@ from hpcorch.journal.control import ControlJournal
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import parse_time
 from hpcorch.model.states import Backend, SubmissionState
-from hpcorch.services.recording.submissions import SubmissionRecord
+from hpcorch.services.recording.submissions import SubmissionRecord, look_up, shows
 from hpcorch.services.submission.arrays import throttle_of
 from hpcorch.services.submission.submit import accept, begin
-from hpcorch.services.submission.tokens import look_up, shows
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import TOKEN_PREFIX
 

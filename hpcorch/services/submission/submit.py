@@ -3,7 +3,8 @@
 Under the sweep's lock: intent with a token, durably → ``sbatch`` with the array held → look-up of the token →
 all but the oldest cancelled → outcome, durably → release. Whatever dies in between, the next one who looks
 finds the intent and settles it by the token; a duplicate that turns up late is still held and never starts.
-No job is touched that does not show the token (:mod:`.tokens`), whatever id sbatch prints.
+No job is touched that does not show the token (:mod:`hpcorch.services.recording.submissions`), whatever id sbatch
+prints.
 (An sbatch that timed out against a frozen slurmctld, and one that was killed, both had gone through: measured.)
 """
 
@@ -29,10 +30,9 @@ from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Submission
 from hpcorch.model.ids import new_token, utc_now
 from hpcorch.model.states import Backend, SubmissionState
-from hpcorch.services.recording.submissions import Intent, SubmissionRecord
+from hpcorch.services.recording.submissions import Intent, SubmissionRecord, jobs_with, look_up, nothing_shows
 from hpcorch.services.submission.arrays import counts_runs, free_arrays, is_beside, is_own
 from hpcorch.services.submission.request import Request, log_files, script_text
-from hpcorch.services.submission.tokens import jobs_with, look_up, nothing_shows
 from hpcorch.services.throttling.state import Entry, state_directory
 from hpcorch.services.throttling.throttles import Throttles
 from hpcorch.slurm.commands import Submitted

@@ -16,12 +16,13 @@ from hpcorch.journal.files import write_whole
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.entities import Launch, Submission
 from hpcorch.model.events import KeeperSubmitted
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import new_token
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import KEEPER, script_exports
+from hpcorch.model.processes import KEEPER
 from hpcorch.model.states import SubmissionState
+from hpcorch.model.values import FrozenMapping
 from hpcorch.services.submission.arrays import counts_runs
+from hpcorch.slurm.job_environment import script_exports
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.slurm.sbatch.executor import sbatch_text
 from hpcorch.slurm.sbatch.quoting import literal_path

@@ -12,17 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hpcorch.journal.access import access_in
 from hpcorch.journal.layout import LEDGER_NAME
 from hpcorch.ledger.store import Ledger
 from hpcorch.services.recording.moves import record_move
-from hpcorch.services.tending.ownership import is_own
+from hpcorch.services.tending.ownership import is_own, is_shared
 from hpcorch.services.tending.reconcile import Reconciler, open_reconciler
-
-
-def is_shared(ledger: Ledger) -> bool:
-    """Whether others than this user may write to a ledger."""
-    return access_in(ledger.path.parent).writes
 
 
 @contextmanager

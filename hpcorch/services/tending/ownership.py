@@ -1,4 +1,7 @@
-"""Whose sweep it is: only its owner, on its own cluster, may act on it or conclude that a job is gone."""
+"""Whose sweep it is: only its owner, on its own cluster, may act on it or conclude that a job is gone.
+
+Others may write to the ledger that it is in (:func:`is_shared`, :mod:`hpcorch.services.tending.own_record`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.errors import UnavailableError, UsageError
+from hpcorch.journal.access import access_in
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.journal.reader import owner
 from hpcorch.model.entities import Sweep
@@ -14,6 +18,7 @@ from hpcorch.model.states import Backend
 from hpcorch.users import own_name, stranger
 
 if TYPE_CHECKING:
+    from hpcorch.ledger.store import Ledger
     from hpcorch.slurm.protocol import SlurmClient
 
 
@@ -35,6 +40,11 @@ def owner_of(sweep: Sweep, layout: SweepLayout | None = None) -> str:
         if layout.aside is None and owner(layout) not in (sweep.id, None):
             return sweep.user  # another sweep has its place
     return stranger(layout.state) or sweep.user
+
+
+def is_shared(ledger: Ledger) -> bool:
+    """Whether others than this user may write to a ledger."""
+    return access_in(ledger.path.parent).writes
 
 
 def check_own(sweep: Sweep, client: SlurmClient, layout: SweepLayout | None = None) -> None:

@@ -32,8 +32,8 @@ from hpcorch.services.submission.resubmission import Resubmission
 from hpcorch.services.submission.submit import SubmittedRuns, admit_again, submit_array
 from hpcorch.services.tending.due import Action, Feed, Keep, PlannedRetry, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import launches_to_keep, submit_keeper
-from hpcorch.services.tending.own_record import by_own_record, is_shared
-from hpcorch.services.tending.ownership import is_own
+from hpcorch.services.tending.own_record import by_own_record
+from hpcorch.services.tending.ownership import is_own, is_shared
 from hpcorch.services.tending.reconcile import Reconciler
 from hpcorch.services.tending.sweep_state import SweepState, read_state
 from hpcorch.services.tending.tend_result import ResubmittedArray, TendResult
@@ -84,7 +84,9 @@ def tend(
     if reconciler.layout.aside is not None:
         return TendResult(sweep=sweep.id)
     seen = _Tender(reconciler=reconciler, client=client, hurry=hurry, begins=begins)
-    if is_shared(reconciler.ledger) and not seen.is_due():  # a ledger of one's own is made only to do something
+    if not is_shared(reconciler.ledger):
+        return seen.tend(patience_s)
+    if not seen.is_due():  # a ledger of one's own is made only to do something
         return seen.tend(patience_s, acts=False)
     with by_own_record(reconciler) as own:
         return replace(seen, reconciler=own).tend(patience_s)

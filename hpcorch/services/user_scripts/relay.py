@@ -10,7 +10,7 @@ from hpcorch.errors import SlurmUnavailableError
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.user_scripts.source import Source
-from hpcorch.slurm.sbatch.program import sbatch_program
+from hpcorch.slurm.client import sbatch_program
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import SWEEP_VARIABLE, TOKEN_VARIABLE
 from hpcorch.model.states import SubmissionForm
+from hpcorch.model.values import FrozenMapping
 from hpcorch.provenance.secrets import exports_without_secrets
 from hpcorch.services.throttling.state import tag
 from hpcorch.services.user_scripts.own_flags import Asked

@@ -23,8 +23,8 @@ from hpcorch.services.user_scripts.request import (
 from hpcorch.services.user_scripts.source import read_source
 from hpcorch.services.user_scripts.submission import ScriptSubmission
 from hpcorch.slurm.choose import slurm_client
+from hpcorch.slurm.client import sbatch_program
 from hpcorch.slurm.sbatch.line import is_heterogeneous, parse_directives, parse_line
-from hpcorch.slurm.sbatch.program import sbatch_program
 
 # With these sbatch submits nothing.
 _SUBMITS_NOTHING = frozenset({"help", "usage", "version", "test-only"})

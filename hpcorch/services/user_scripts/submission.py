@@ -20,7 +20,14 @@ from hpcorch.model.states import Backend
 from hpcorch.model.values import digest
 from hpcorch.services.logs.paths import LOG_KEY
 from hpcorch.services.recording.program_sweep import RecordedSweep, WrappedProgram, record_program
-from hpcorch.services.recording.submissions import Intent, SubmissionRecord
+from hpcorch.services.recording.submissions import (
+    Intent,
+    SubmissionRecord,
+    jobs_with,
+    look_up,
+    nothing_shows,
+    shows,
+)
 from hpcorch.services.site.project_profile import find_profile, project_at
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.user_scripts.relay import Outcome, Relay, as_text, shell_code
@@ -191,8 +198,6 @@ class ScriptSubmission:
 
     def _own_job(self, answer: commands.Submitted, held: _Held) -> str | None:
         """The job that shows the token. If none does, that is put on record, and looked at again later."""
-        from hpcorch.services.submission.tokens import jobs_with, nothing_shows, shows
-
         reason = nothing_shows(answer)
         try:
             client = self._client_of(answer.cluster)
@@ -228,8 +233,6 @@ class ScriptSubmission:
     ) -> bool:
         """Settle a submission of which sbatch printed no id; whether it certainly does not exist."""
         if done.returncode == 0:  # with --quiet
-            from hpcorch.services.submission.tokens import look_up
-
             found = look_up(self.client, self.token, utc_now())
             if found:
                 self._accepted(commands.Submitted(job_id=found[0]), held)

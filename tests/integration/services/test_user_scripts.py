@@ -19,7 +19,7 @@ import hpcorch
 from hpcorch import tunables
 from hpcorch.errors import SlurmUnavailableError, UsageError
 from hpcorch.journal.archives import open_archive
-from hpcorch.slurm.sbatch.program import sbatch_program
+from hpcorch.slurm.client import sbatch_program
 from tests.support import processes
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import wait_until

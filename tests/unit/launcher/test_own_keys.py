@@ -9,12 +9,12 @@ import pytest
 
 from hpcorch.errors import UsageError
 from hpcorch.journal.manifest import ManifestHeader, ManifestRun
-from hpcorch.launcher.registration import register
+from hpcorch.launcher.config import register
 from hpcorch.launcher.site import check_of_the_launch, settle_here
 from hpcorch.model.keys.launch_keys import KEYS, OF_THE_LAUNCH, LaunchKeys
 from hpcorch.model.states import Backend
 from hpcorch.runtime.program.configuration import IS_HYDRA_1_3
-from hpcorch.services.local.options import local_request
+from hpcorch.services.local.request import local_request
 from tests.support.composing import Sweep, resolvers
 
 EXPERIMENTS = {
@@ -100,7 +100,7 @@ def test_a_key_of_the_whole_launch_cannot_be_a_runs_own():
 
 
 def test_on_one_machine_each_run_has_its_own_time_limit_and_share(monkeypatch):
-    monkeypatch.setattr("hpcorch.services.local.options.cpu_count", lambda: 4)
+    monkeypatch.setattr("hpcorch.services.local.request.cpu_count", lambda: 4)
     keys = LaunchKeys(timeout_min=0)
     settled = settle_here(keys, [run(0), run(1, timeout_min=2, cpus_per_task=3), run(2, timeout_min=0)])
     assert [one.launcher for one in settled.runs] == [{}, {"timeout_min": 2, "cpus_per_task": 3}, {}]

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcorch.runtime.program.calling_program import words_given
+from hpcorch.runtime.program.calling_program import parse_command_line, words_given
 from hpcorch.runtime.program.drawn import drawn_values, still_drawn
 from hpcorch.runtime.program.execution import job_argv
-from hpcorch.runtime.program.interpreter import parse_command_line
 
 
 @pytest.mark.parametrize(

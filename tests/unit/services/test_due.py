@@ -18,11 +18,11 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Launch, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failure_classes import FailureClass
-from hpcorch.model.frozen_mapping import FrozenMapping
 from hpcorch.model.ids import format_time
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retry_budget import RetryBudget, retry_wait_s
 from hpcorch.model.states import NOT_FINE, AttemptState, Backend, RunState, SubmissionState
+from hpcorch.model.values import FrozenMapping
 from hpcorch.services.tending.due import Keep, Resubmit, awaited, decide
 from hpcorch.services.tending.keeper_submission import keeper_keys, launches_to_keep
 from hpcorch.services.tending.sweep_state import SweepState
