@@ -68,6 +68,8 @@ def _of_process() -> str | None:
         return f"it has used a GPU ({device} is open)"
     if any(signal.getitimer(kind)[0] for kind in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)):
         return "it has set an alarm"
+    if not _has_files_in_memory():
+        return "this system has no files in memory (memfd_create), by which forked runs are found"
     if not _has_paused_openmp() and psutil.Process().num_threads() > 1:
         return "it has used an OpenMP library whose threads cannot be ended"
     return None
@@ -109,6 +111,14 @@ def _is_generator(value: Any) -> bool:
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return True
     return any(kind.__name__ in names and kind.__module__.startswith(name) for name, names in _GENERATORS.items())
+
+
+def _has_files_in_memory() -> bool:
+    try:
+        os.close(os.memfd_create("hpcorch"))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def _has_paused_openmp() -> bool:

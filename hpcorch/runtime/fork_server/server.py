@@ -66,7 +66,8 @@ def serve(argv: Sequence[str] | None = None) -> int:
     try:
         return server.run()
     finally:
-        end_group_of_orphan(launcher if server.is_here else server.pid)
+        if server.is_here:
+            end_group_of_orphan(launcher)
 
 
 class _Server:
@@ -108,6 +109,7 @@ class _Server:
                 raise
             if not isinstance(error, SystemExit):
                 show_error(error)
+            end_group_of_orphan(self.pid)
             return end_forked(self._exit_code, self._ours)
 
     def _prepared(self) -> tuple[Prepared, Watch]:

@@ -48,14 +48,20 @@ class Starter:
         if not self._forks:
             return True
         if self._server is None or (self._server.is_gone and self._server.refused is None):
-            self._server, self._began = self._started(), time.monotonic()
+            try:
+                self._server, self._began = self._started(), time.monotonic()
+            except OSError as error:
+                return self._forks_no_more(f"its process could not be started ({error})")
         self._server.listen(0.0)
-        why = self._server.refused or self._overdue(self._server)
-        if why is not None:
-            _log.warning("Runs are not forked from the program, but started one by one: %s", why)
+        if (why := self._server.refused or self._overdue(self._server)) is not None:
             self._server.close()
-            self._forks = False
-        return self._server.is_ready or not self._forks
+            return self._forks_no_more(why)
+        return self._server.is_ready
+
+    def _forks_no_more(self, why: str) -> bool:
+        _log.warning("Runs are not forked from the program, but started one by one: %s", why)
+        self._forks = False
+        return True
 
     def _overdue(self, server: ForkServer) -> str | None:
         """Why a server is not waited for any more: the start of the program is a part of each run's time."""
