@@ -158,7 +158,9 @@ def _measure(contender: Contender, project: Path, sweep: Path, options: argparse
     before = Counter() if options.local else _rpc_counts()
     started = time.monotonic()
     with (project / f"{sweep.name}.log").open("w+") as log:
-        process = subprocess.Popen(_command(contender, sweep, options), cwd=project, stdout=log, stderr=log)
+        environ = {**os.environ, "HPCORCH_LEDGER": str(project / ".hpcorch/ledger.db")}
+        command = _command(contender, sweep, options)
+        process = subprocess.Popen(command, cwd=project, env=environ, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -20,7 +20,6 @@ from hpcorch.errors import HpcorchError
 from hpcorch.journal.lines import JournalWriter
 from hpcorch.journal.manifest import FrozenRun
 from hpcorch.model.events import Fact
-from hpcorch.model.processes import FORKED_NAME
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.attempt.function import FunctionWork
 from hpcorch.runtime.attempt.lifecycle import Attempt, offered
@@ -68,8 +67,8 @@ class ForkedWork(FunctionWork):
         self._prepared = prepared
 
 
-def become_task(task: int, environ: Mapping[str, str], descriptors: Sequence[int]) -> None:
-    """Make this process, just forked, a task: a session, output, variables and a name of its own.
+def become_task(environ: Mapping[str, str], descriptors: Sequence[int]) -> None:
+    """Make this process, just forked, a task: a session, output and variables of its own.
 
     :param descriptors: of its standard output and standard error
     """
@@ -78,7 +77,6 @@ def become_task(task: int, environ: Mapping[str, str], descriptors: Sequence[int
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.update(environ)
-    os.memfd_create(f"{FORKED_NAME}{task}")  # by which others find this process, whatever it calls itself
     # What the program has made, such as temporary folders, is for all runs: its server removes it at the end.
     for made in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
         made.atexit = False

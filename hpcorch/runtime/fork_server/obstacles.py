@@ -12,21 +12,21 @@ import ctypes
 import linecache
 import os
 import pickle
-import random
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import hydra
 import psutil
 
 from hpcorch.runtime.attempt.prepare import Prepared
-from hpcorch.runtime.fork_server.watch import Watch
+from hpcorch.runtime.fork_server.watch import Watch, is_generator
 from hpcorch.runtime.program.execution import is_own_file
 from hpcorch.runtime.program.frozen_imports import is_frozen
 from hpcorch.runtime.run.generators import capture
@@ -38,7 +38,8 @@ _HYDRA: Final = str(Path(hydra.__file__).parent)
 _NAMED: Final = 3
 _OPENMP: Final = re.compile(r"/lib(gomp|iomp5|omp)[-.\w]*\.so[.\d]*$")
 _PAUSE_HARD: Final = 2  # omp_pause_resource_all(omp_pause_hard), OpenMP 5.0
-_GENERATORS: Final = {"numpy.random": ("Generator", "RandomState"), "torch": ("Generator",)}
+_OPENBLAS: Final = re.compile(r"/lib[^/]*openblas[^/]*\.so[.\d]*$")
+_THREADS_END_S: Final = 0.5
 
 
 def obstacle(seed: int, call: FrameType | None, watch: Watch) -> str | None:
@@ -50,7 +51,7 @@ def obstacle(seed: int, call: FrameType | None, watch: Watch) -> str | None:
     :param call: the frame in which the program's call of its function arrives
     :param watch: on the program's start
     """
-    for look in (_of_process, lambda: _of_call(call), lambda: _of_start(watch), _of_modules):
+    for look in (_of_process, lambda: _of_call(call), lambda: _of_start(watch), lambda: _of_modules(watch)):
         if (found := look()) is not None:
             return found
     return "it has drawn random numbers, or seeded their generators" if _has_drawn(seed) else None
@@ -70,8 +71,8 @@ def _of_process() -> str | None:
         return "it has set an alarm"
     if not _has_files_in_memory():
         return "this system has no files in memory (memfd_create), by which forked runs are found"
-    if not _has_paused_openmp() and psutil.Process().num_threads() > 1:
-        return "it has used an OpenMP library whose threads cannot be ended"
+    if (more := _threads_of_libraries()) > 0:
+        return f"a library has started threads ({more})"
     return None
 
 
@@ -93,24 +94,19 @@ def _of_call(frame: FrameType | None) -> str | None:
     return None if place is None else f"it calls its function inside of a try or with statement ({place})"
 
 
-def _of_modules() -> str | None:
+def _of_modules(watch: Watch) -> str | None:
     """Objects of the program's modules that would be the same in all runs, or that want to know of their end."""
     for name, module in list(sys.modules.items()):
         if name != "__main__" and not is_frozen(module):
             continue
         for key, value in list(vars(module).items()):
-            if _is_generator(value):
+            if is_generator(value):  # of PyTorch, too, whose generators Python does not list
                 return f"it has a random generator of its own ({key} in {name})"
             if not isinstance(value, type) and "__del__" in vars(type(value)) and type(value).__module__ == name:
-                return f"it has an object that wants to know of its end ({key} in {name})"
+                return f"it has an object with a __del__ ({key} in {name})"
+    if made := watch.made_generators():
+        return f"it has made random generators ({_listed(made)})"
     return None
-
-
-def _is_generator(value: Any) -> bool:
-    kind = type(value)
-    if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
-        return True
-    return any(kind.__name__ in names and kind.__module__.startswith(name) for name, names in _GENERATORS.items())
 
 
 def _has_files_in_memory() -> bool:
@@ -121,15 +117,34 @@ def _has_files_in_memory() -> bool:
     return True
 
 
-def _has_paused_openmp() -> bool:
-    """Have OpenMP libraries end their threads, which they start again when they are used; whether all could."""
+def _threads_of_libraries() -> int:
+    """Native threads that a fork would lack, after OpenMP libraries have ended theirs, which they start again.
+
+    OpenBLAS does so by itself (pthread_atfork(3)).
+    """
+    for library in _loaded(_OPENMP):
+        if (pause := getattr(library, "omp_pause_resource_all", None)) is not None:
+            pause(_PAUSE_HARD)
+    of_openblas = sum(max(0, _openblas_threads(library) - 1) for library in _loaded(_OPENBLAS))
+    process, deadline = psutil.Process(), time.monotonic() + _THREADS_END_S
+    while (more := process.num_threads() - 1 - of_openblas) > 0 and time.monotonic() < deadline:
+        time.sleep(_THREADS_END_S / 50)
+    return more
+
+
+def _openblas_threads(library: ctypes.CDLL) -> int:
+    for name in ("openblas_get_num_threads", "scipy_openblas_get_num_threads"):
+        for suffix in ("", "64_"):
+            if (ask := getattr(library, f"{name}{suffix}", None)) is not None:
+                return int(ask())
+    return 1
+
+
+def _loaded(name: re.Pattern[str]) -> list[ctypes.CDLL]:
+    """The libraries of this process whose path ends so."""
     lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
-    paths = {path for line in lines if _OPENMP.search(path := line.split(None, 5)[-1])}
-    libraries = [ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY) for path in paths]
-    pauses = [getattr(library, "omp_pause_resource_all", None) for library in libraries]
-    for pause in filter(None, pauses):
-        pause(_PAUSE_HARD)
-    return all(pause is not None for pause in pauses)
+    paths = sorted({path for line in lines if name.search(path := line.split(None, 5)[-1])})
+    return [ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY) for path in paths]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ once. What stands in the way of forking is said, and then nothing is forked: who
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import inspect
@@ -17,12 +18,14 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from hpcorch.errors import HpcorchError
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.events import Fact
+from hpcorch.model.processes import FORKED_NAME
 from hpcorch.runtime.attempt.lifecycle import find_frozen, offered
 from hpcorch.runtime.attempt.prepare import Prepared, prepare
 from hpcorch.runtime.attempt.task import check_directory, parser
@@ -48,6 +51,8 @@ from hpcorch.runtime.program.execution import NotCalledError
 from hpcorch.runtime.run.seeding import Seeding
 
 _SIGCHLD = {signal.SIGCHLD}
+# Variables that a pool sets for each task.
+_OF_A_TASK = ("CUDA_VISIBLE_DEVICES", "SUBMITIT_LOCAL_JOB_ID")
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +71,8 @@ def serve(argv: Sequence[str] | None = None) -> int:
     try:
         return server.run()
     finally:
-        if server.is_here:
+        if server.is_here and os.getppid() != launcher:
+            atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to call them before all is killed
             end_group_of_orphan(launcher)
 
 
@@ -123,7 +129,7 @@ class _Server:
         frozen = find_frozen(place)
         prepared = prepare(place, frozen, {}, self._found.append)
         Seeding.begin(frozen.run.seed)
-        watch = Watch(offered(frozen, place.attempt, self._layout.state))
+        watch = Watch((*offered(frozen, place.attempt, self._layout.state), *_OF_A_TASK))
         self._ours = watch.descriptors
         return prepared, watch
 
@@ -154,7 +160,7 @@ class _Server:
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGCHLD)
         asked, descriptors = self._until_forked()
         self._task = os.getpid()
-        become_task(asked.task, asked.environ, descriptors)
+        become_task(asked.environ, descriptors)
         started = Started(prepared=prepared, found=self._found, handlers=self._handlers, blocked=blocked)
         self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started, self.pid)
         sys.exit(self._exit_code)
@@ -203,6 +209,8 @@ class _Server:
     def _has_forked(self, asked: Fork) -> bool:
         """Fork a process; true in that process. What asks it to end waits until it has its handlers."""
         flush()
+        # By this file others find the process from its first moment on, whatever it calls itself.
+        name = os.memfd_create(f"{FORKED_NAME}{asked.task}")
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             with warnings.catch_warnings():
@@ -216,6 +224,7 @@ class _Server:
                 return True
             self._running[pid] = asked.task
             self._tell(Forked(task=asked.task, pid=pid))
+        os.close(name)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return False
 
@@ -237,7 +246,8 @@ class _Server:
     def _refuse(self, why: str) -> None:
         if not self._is_refused:
             self._is_refused = True
-            self._tell(Refused(why=why))
+            with suppress(OSError):  # the launcher is gone
+                send(self._channel, Refused(why=why))
 
 
 def _told(error: BaseException) -> str:

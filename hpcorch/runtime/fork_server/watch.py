@@ -6,7 +6,9 @@ Its start is watched, since afterwards nobody can tell what it has read or regis
 from __future__ import annotations
 
 import atexit
+import gc
 import os
+import random
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,10 +26,12 @@ class Watch:
     """
 
     def __init__(self, variables: Collection[str]) -> None:
-        """:param variables: those that are not set yet, since they differ from run to run"""
-        self._variables = frozenset(variables)
+        """:param variables: those that differ from run to run; they are empty until there is one"""
+        os.environ.update(dict.fromkeys(variables, ""))  # who reads all variables is seen, too
+        self._variables: frozenset[str | bytes] = frozenset((*variables, *map(os.fsencode, variables)))
         self._descriptors = open_files()
         self._shared = _shared_memory()
+        self._generators = {id(one) for one in _generators()}
         self.read: list[str] = []
         self.hooks: list[str] = []
         environ: Any = type(os.environ)
@@ -57,10 +61,17 @@ class Watch:
         """Memory that the program has mapped so that its children share it."""
         return sorted(_shared_memory() - self._shared)
 
-    def _reading(self, get: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
-        def reading(environ: Any, key: str) -> str:
+    def made_generators(self) -> list[str]:
+        """Random generators that the program, or a library that it has imported, has made, by their types."""
+        numpy, tempfile = sys.modules.get("numpy.random.mtrand"), sys.modules.get("tempfile")
+        names = getattr(tempfile, "_name_sequence", None)  # it makes another one in a forked process
+        known = {id(getattr(numpy, "_rand", None)), id(getattr(names, "_rng", None))}  # each run seeds the former
+        return [type(one).__name__ for one in _generators() if id(one) not in known | self._generators]
+
+    def _reading(self, get: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def reading(environ: Any, key: Any) -> Any:
             if key in self._variables:
-                self.read.append(key)
+                self.read.append(os.fsdecode(key))
             return get(environ, key)
 
         return reading
@@ -109,3 +120,15 @@ def _shared_memory() -> frozenset[str]:
         return frozenset()
     columns = (line.split(None, 5) for line in lines)
     return frozenset(one[-1] if len(one) > 5 else one[0] for one in columns if one[1].startswith("rw-s"))
+
+
+def _generators() -> list[Any]:
+    return [one for one in gc.get_objects() if is_generator(one)]
+
+
+def is_generator(value: Any) -> bool:
+    """Whether something draws random numbers: of Python's, NumPy's or PyTorch's generators."""
+    kind = type(value)
+    if issubclass(kind, random.Random):
+        return not issubclass(kind, random.SystemRandom)
+    return kind.__name__ in ("Generator", "RandomState") and kind.__module__.startswith(("numpy.random", "torch"))

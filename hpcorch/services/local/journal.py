@@ -56,7 +56,10 @@ class PoolRecord:
 
     def is_cancelled(self, task: int) -> bool:
         """Whether somebody has asked to cancel what a task is to execute."""
-        requests = self.journal.history().requests  # mostly none
+        try:
+            requests = self.journal.history().requests  # mostly none
+        except OSError:  # such as a sweep directory that was deleted: the task will say so
+            return False
         return bool(requests) and self.runs[task] in cancelled_runs(requests, self.number)
 
     def name(self, task: int) -> str:

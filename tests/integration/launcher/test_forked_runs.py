@@ -108,6 +108,7 @@ WITH = "with open('app.py'):\n    main()"
 GUARDED = "def run():\n    try:\n        main()\n    finally:\n        pass"
 HOOK = "import atexit, shutil\natexit.register(shutil.rmtree, 'nothing', True)"
 EARLY = "it has asked for the run before there was one"
+SAMPLER = "import random\nclass Sampler:\n    rng = random.Random(1)"
 MORTAL = "class Mortal:\n    def __del__(self):\n        pass\nONE = Mortal()"
 
 
@@ -137,7 +138,14 @@ MORTAL = "class Mortal:\n    def __del__(self):\n        pass\nONE = Mortal()"
         ("import multiprocessing; N = multiprocessing.Value('i')", "main()", "that all runs would share ("),
         ("import mmap; SHARED = mmap.mmap(-1, 4096)", "main()", "it has memory that all runs would share ("),
         ("import random; RNG = random.Random(1)", "main()", "it has a random generator of its own (RNG in __main"),
-        (MORTAL, "main()", "it has an object that wants to know of its end (ONE in __main__)"),
+        (
+            "import random\nclass Sampler:\n    rng = random.Random(1)",
+            "main()",
+            "it has made random generators (Random)",
+        ),
+        ("import os; VALUES = dict(os.environ)", "main()", f"{EARLY} (CUDA_VISIBLE_DEVICES, HPCORCH_ATTEMPT, "),
+        ("import os; os.environb.get(b'CUDA_VISIBLE_DEVICES')", "main()", f"{EARLY} (CUDA_VISIBLE_DEVICES)"),
+        (MORTAL, "main()", "it has an object with a __del__ (ONE in __main__)"),
         ("import random; random.random()", "main()", "it has drawn random numbers, or seeded their generators"),
         ("import random; random.seed(1)", "main()", "it has drawn random numbers, or seeded their generators"),
         ("", WITH, "it calls its function inside of a try or with statement (app.py,"),

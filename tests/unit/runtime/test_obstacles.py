@@ -16,7 +16,8 @@ from hpcorch.runtime.run.seeding import seed_libraries
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
+def _seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(obstacles, "_threads_of_libraries", lambda: 0)  # that of the tests' own process
     before, alarm = random.getstate(), signal.setitimer(signal.ITIMER_REAL, 0)
     seed_libraries(7)
     yield
