@@ -104,8 +104,10 @@ class _Server:
     def run(self) -> int:
         """Execute the program, and serve where it calls its function."""
         try:
-            prepared, watch = self._prepared()
-            prepared.execute(lambda function: self._at_call(prepared, watch, function))
+            prepared = self._prepared()
+            seed = prepared.frozen.run.seed
+            watch, seeding = self._watch(prepared), Seeding.begin(seed)
+            prepared.execute(lambda function: self._at_call(prepared, watch, seeding, function))
         except BaseException as error:
             if self.is_here:
                 if not self._serves:
@@ -118,20 +120,21 @@ class _Server:
             end_group_of_orphan(self.pid)
             return end_forked(self._exit_code, self._ours)
 
-    def _prepared(self) -> tuple[Prepared, Watch]:
-        """The program, compared with what was frozen, and the watch on its start.
+    def _prepared(self) -> Prepared:
+        """The program, compared with what was frozen.
 
         :raises HpcorchError: it is not what was frozen, or cannot be read
         """
         if self._arguments.sweep is not None:
             check_directory(self._layout, self._arguments.sweep)
         place = self._place(0)
-        frozen = find_frozen(place)
-        prepared = prepare(place, frozen, {}, self._found.append)
-        Seeding.begin(frozen.run.seed)
-        watch = Watch((*offered(frozen, place.attempt, self._layout.state), *_OF_A_TASK))
+        return prepare(place, find_frozen(place), {}, self._found.append)
+
+    def _watch(self, prepared: Prepared) -> Watch:
+        of_a_run = offered(prepared.frozen, self._place(0).attempt, self._layout.state)
+        watch = Watch((*of_a_run, *_OF_A_TASK))
         self._ours = watch.descriptors
-        return prepared, watch
+        return watch
 
     def _place(self, task: int) -> Place:
         arguments = self._arguments
@@ -145,7 +148,9 @@ class _Server:
             job_id=arguments.job_id,
         )
 
-    def _at_call(self, prepared: Prepared, watch: Watch, function: Callable[[Any], Any]) -> NoReturn:
+    def _at_call(
+        self, prepared: Prepared, watch: Watch, seeding: Seeding, function: Callable[[Any], Any]
+    ) -> NoReturn:
         """Serve; in a forked process, execute its run and leave the program.
 
         Where nothing can be forked the program is left, too: what it does at its end, such as to remove its files,
@@ -160,6 +165,7 @@ class _Server:
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGCHLD)
         asked, descriptors = self._until_forked()
         self._task = os.getpid()
+        seeding.end()
         become_task(asked.environ, descriptors)
         started = Started(prepared=prepared, found=self._found, handlers=self._handlers, blocked=blocked)
         self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started, self.pid)

@@ -50,13 +50,18 @@ class Seeding:
         self.seed = seed
         self.seeded = seed_libraries(seed)
         self._told = len(self.seeded)
+        self._finder = _Finder(self)
 
     @classmethod
     def begin(cls, seed: int) -> Seeding:
         """Seed from now on."""
         seeding = cls(seed)
-        sys.meta_path.insert(0, _Finder(seeding))
+        sys.meta_path.insert(0, seeding._finder)
         return seeding
+
+    def end(self) -> None:
+        """Seed no more, since another one takes over."""
+        sys.meta_path.remove(self._finder)
 
     def news(self) -> list[str]:
         """The libraries that were seeded since the last call, or since the beginning."""

@@ -45,11 +45,13 @@ STATE = """
         global LATE
         LATE = open("late.txt", "a")
         LATE.write(f"{cfg.x} ")
+        import numpy  # for the first time
+
         child = [sys.executable, "-c", "import helper; print(helper.NAME)"]
         return {
             "x": cfg.x,
             "of_hydra": [HydraConfig.get().job.num, HydraConfig.get().overrides.task, HydraConfig.get().job.name],
-            "drawn": [random.random(), STARTED],
+            "drawn": [random.random(), float(numpy.random.rand()), STARTED],
             "argv": [word for word in sys.argv if "runs_per_task" not in word],
             "environ": [os.environ["HPCORCH_SEED"], os.environ["HPCORCH_RUN_DIR"][-1], hpcorch.current_run().seed],
             "files": [os.path.basename(__file__), os.path.basename(helper.__file__), os.path.basename(os.getcwd())],
