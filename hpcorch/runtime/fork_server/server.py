@@ -60,7 +60,8 @@ def serve(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     os.environ.pop("PYTHONSAFEPATH", None)
     exit_on_termination()
-    launcher = end_with_parent()
+    # The pool's id has the number of its process, which may have died before the kernel can be asked to tell.
+    launcher = end_with_parent(int(arguments.job_id.rsplit(":", 2)[1]))
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED}
     release_signals()
     channel = socket.socket(fileno=arguments.serve)
