@@ -136,9 +136,7 @@ def _local(incumbent: Path, ours: Path) -> list[Contender]:
         Contender(name="incumbent", python=incumbent, launcher="submitit_local"),
         Contender(name="hpcorch", python=ours, launcher="hpcorch_local"),
         Contender(name="forked", python=ours, launcher="hpcorch_local", keys=forked),
-        Contender(
-            name="hpcorch forked compact", python=ours, launcher="hpcorch_local", keys=(*forked, "compact=true")
-        ),
+        Contender(name="forked, compact", python=ours, launcher="hpcorch_local", keys=(*forked, "compact=true")),
     ]
 
 
