@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from uuid import uuid4
 
 import pytest
 
@@ -56,7 +57,8 @@ class Sweep:
     def __init__(self, as_alice: AsAlice, *arguments: str, do: list[str]) -> None:
         self._as_alice = as_alice
         flags = ["hydra/launcher=hpcorch_slurm", "hydra.launcher.detach=true", f"+do={','.join(do)}", *arguments]
-        left = as_alice(["python", "app.py", "-m", *flags])
+        own = f"hydra.sweep.dir=sweeps/{uuid4().hex}"  # two are launched within one second
+        left = as_alice(["python", "app.py", "-m", own, *flags])
         assert left.returncode == 0, left.stderr
         self.id = self._show("last")["sweep"]
 
