@@ -75,7 +75,8 @@ class Project:
         found = []
         for sweep in self.sweeps():
             journal = self.folder / ".hpcorch/scripts" / sweep / ".hpcorch/control.jsonl"
-            found += [json.loads(line) for line in journal.read_text().splitlines()]
+            if journal.exists():  # else its command was stopped before there was a record
+                found += [json.loads(line) for line in journal.read_text().splitlines()]
         return [event for event in found if event["kind"].startswith("submission-")]
 
 
