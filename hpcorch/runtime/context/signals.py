@@ -209,6 +209,8 @@ def end_with_parent(parent: int | None = None) -> int:
     :param parent: its pid, where that is known; by default whoever is the parent now
     :return: the parent's pid
     """
+    import ctypes  # the tasks of arrays do without
+
     parent = os.getppid() if parent is None else parent
     handler = signal.getsignal(signal.SIGTERM)
 
@@ -221,17 +223,10 @@ def end_with_parent(parent: int | None = None) -> int:
             handler(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
-    terminate_with_parent()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGTERM)
     return parent
-
-
-def terminate_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when the thread that started it ends."""
-    import ctypes  # the tasks of arrays do without
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end_orphan_later(parent: int) -> None:

@@ -26,7 +26,7 @@ import hydra
 import psutil
 
 from hpcorch.runtime.attempt.prepare import Prepared
-from hpcorch.runtime.fork_server.watch import Watch, is_generator
+from hpcorch.runtime.fork_server.watch import Watch, is_generator, mappings, open_files, target_of
 from hpcorch.runtime.program.execution import is_own_file
 from hpcorch.runtime.program.frozen_imports import is_frozen
 from hpcorch.runtime.run.generators import capture
@@ -142,8 +142,7 @@ def _openblas_threads(library: ctypes.CDLL) -> int:
 
 def _loaded(name: re.Pattern[str]) -> list[ctypes.CDLL]:
     """The libraries of this process whose path ends so."""
-    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
-    paths = sorted({path for line in lines if name.search(path := line.split(None, 5)[-1])})
+    paths = sorted({columns[-1] for columns in mappings() if name.search(columns[-1])})
     return [ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY) for path in paths]
 
 
@@ -153,14 +152,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _open_gpu() -> str | None:
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            name = str(link.readlink())
-        except OSError:  # the descriptor of the listing itself
-            continue
-        if name.startswith(_GPU_DEVICES):
-            return name
-    return None
+    names = map(target_of, open_files())
+    return next((name for name in names if name.startswith(_GPU_DEVICES)), None)
 
 
 def _guarded_call(frame: FrameType | None) -> str | None:

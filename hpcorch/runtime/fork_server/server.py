@@ -91,8 +91,7 @@ class _Server:
         self._found: list[Fact] = []
         self._running: dict[int, int] = {}  # pid -> task
         self.pid = os.getpid()
-        self._serves = False
-        self._is_refused = False
+        self._has_answered = False  # whether runs can be forked
         self._task: int | None = None  # in a forked process, its own pid
         self._exit_code = 0  # likewise
         self._ours: frozenset[int] = frozenset()
@@ -111,8 +110,7 @@ class _Server:
             prepared.execute(lambda function: self._at_call(prepared, watch, seeding, function))
         except BaseException as error:
             if self.is_here:
-                if not self._serves:
-                    self._refuse(_told(error))
+                self._refuse(_told(error))
                 return 0
             if os.getpid() != self._task:  # forked by the run: its end is its own
                 raise
@@ -162,7 +160,7 @@ class _Server:
             self._refuse(why)
             sys.exit(0)
         self._tell(Ready())
-        self._serves = True
+        self._has_answered = True
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGCHLD)
         asked, descriptors = self._until_forked()
         self._task = os.getpid()
@@ -251,8 +249,8 @@ class _Server:
             _leave()
 
     def _refuse(self, why: str) -> None:
-        if not self._is_refused:
-            self._is_refused = True
+        if not self._has_answered:
+            self._has_answered = True
             with suppress(OSError):  # the launcher is gone
                 send(self._channel, Refused(why=why))
 

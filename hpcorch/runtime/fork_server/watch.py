@@ -21,6 +21,7 @@ from hpcorch.runtime.program.frozen_imports import FrozenSource
 class Watch:
     """Watches from now on, until :meth:`end`.
 
+    :ivar descriptors: those that were open before the program began
     :ivar read: variables of a run that the program has read, or looked for
     :ivar hooks: where the program has registered exit hooks
     """
@@ -29,7 +30,7 @@ class Watch:
         """:param variables: those that differ from run to run; they are empty until there is one"""
         os.environ.update(dict.fromkeys(variables, ""))  # who reads all variables is seen, too
         self._variables: frozenset[str | bytes] = frozenset((*variables, *map(os.fsencode, variables)))
-        self._descriptors = open_files()
+        self.descriptors = open_files()
         self._shared = _shared_memory()
         self._generators = {id(one) for one in _generators()}
         self.read: list[str] = []
@@ -47,14 +48,9 @@ class Watch:
         for place, name, original in self._put_back:
             setattr(place, name, original)
 
-    @property
-    def descriptors(self) -> frozenset[int]:
-        """Those that were open before the program began."""
-        return self._descriptors
-
     def opened(self) -> list[str]:
         """What the program has opened and not closed: files by their names, and others by what they are."""
-        found = (_target(number) for number in sorted(open_files() - self._descriptors))
+        found = (target_of(number) for number in sorted(open_files() - self.descriptors))
         return [name for name in found if not name.startswith("/dev/")]
 
     def shared(self) -> list[str]:
@@ -105,7 +101,8 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-def _target(descriptor: int) -> str:
+def target_of(descriptor: int) -> str:
+    """What is open there, by its name or by what it is; ``?`` if it has been closed."""
     try:
         return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     except OSError:
@@ -115,11 +112,15 @@ def _target(descriptor: int) -> str:
 def _shared_memory() -> frozenset[str]:
     """Writable mappings that are shared, by what is mapped."""
     try:
-        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+        columns = mappings()
     except OSError:
         return frozenset()
-    columns = (line.split(None, 5) for line in lines)
     return frozenset(one[-1] if len(one) > 5 else one[0] for one in columns if one[1].startswith("rw-s"))
+
+
+def mappings() -> list[list[str]]:
+    """The columns of this process's memory map (proc_pid_maps(5)); the sixth, if it is there, is what is mapped."""
+    return [line.split(None, 5) for line in Path("/proc/self/maps").read_text(errors="replace").splitlines()]
 
 
 def _generators() -> list[Any]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.ids import format_ranges
-from hpcorch.model.processes import RUNTIME
 from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.request import LocalRequest, TaskTerms
 from hpcorch.services.local.task import LocalTask, TaskProcess, output_files, start_process
 from hpcorch.services.logs.paths import LogFiles
+from hpcorch.services.recording.submissions import task_words
 from hpcorch.slurm.job_environment import script_exports
 
 if TYPE_CHECKING:
@@ -120,20 +119,14 @@ class Starter:
         return [
             request.python,
             *terms.python_options,
-            "-u",
-            "-m",
-            RUNTIME,
-            *self._layout.words,
-            "--sweep",
-            request.sweep,
-            "--launch",
-            str(request.launch),
-            "--submission",
-            str(self._record.number),
-            "--runs",
-            format_ranges(request.runs),
-            "--job-id",
-            self._record.job_id,
+            *task_words(
+                self._layout,
+                sweep=request.sweep,
+                launch=request.launch,
+                submission=self._record.number,
+                runs=request.runs,
+            ),
+            *("--job-id", self._record.job_id),
         ]
 
     def _environment(self) -> dict[str, str]:

@@ -31,6 +31,7 @@ from hpcorch.model.events import (
     SubmissionUnknown,
 )
 from hpcorch.model.ids import format_ranges, new_token, parse_time
+from hpcorch.model.processes import RUNTIME
 from hpcorch.model.states import Backend, SubmissionForm
 from hpcorch.model.values import digest
 
@@ -206,3 +207,11 @@ def nothing_shows(printed: Submitted) -> str:
         f" {job} is left alone. Look at `scontrol show job {job}`: once it is over or cancelled, the submission is"
         " given up, and its runs can be submitted again"
     )
+
+
+def task_words(layout: SweepLayout, *, sweep: str, launch: int, submission: int, runs: Sequence[int]) -> list[str]:
+    """The command line of a submission's tasks, behind the interpreter and its options."""
+    return [
+        *("-u", "-m", RUNTIME, *layout.words, "--sweep", sweep, "--launch", str(launch)),
+        *("--submission", str(submission), "--runs", format_ranges(runs)),
+    ]

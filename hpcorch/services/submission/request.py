@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.model.ids import format_ranges
 from hpcorch.model.keys.launch_keys import LaunchKeys
-from hpcorch.model.processes import RUNTIME
 from hpcorch.services.logs.paths import LogFiles
+from hpcorch.services.recording.submissions import task_words
 from hpcorch.services.throttling.state import own_of, tag
 from hpcorch.slurm.job_environment import script_exports
 from hpcorch.slurm.sbatch.executor import sbatch_text
@@ -84,18 +83,7 @@ def script_text(layout: SweepLayout, request: Request, *, number: int, token: st
         array=range(len(request.runs)),
         command=(
             *(request.keys.python_options or ()),
-            "-u",
-            "-m",
-            RUNTIME,
-            *layout.words,
-            "--sweep",
-            request.sweep,
-            "--launch",
-            str(request.launch),
-            "--submission",
-            str(number),
-            "--runs",
-            format_ranges(request.runs),
+            *task_words(layout, sweep=request.sweep, launch=request.launch, submission=number, runs=request.runs),
         ),
         log_pattern=output,
         error_pattern=error,
