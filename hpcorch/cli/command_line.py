@@ -13,6 +13,7 @@ import click
 
 from hpcorch.cli.shared.options import Place, examples
 from hpcorch.errors import HpcorchError, UnavailableError
+from hpcorch.runtime.context.raised_by_signal import raise_on_ctrl_c
 from hpcorch.runtime.context.startup_signals import hold_signals, release_signals, signals_are_held
 
 # Each is the first sentence of the command's own help, which a test holds.
@@ -145,6 +146,7 @@ def command(ctx: click.Context, ledger: Path | None) -> None:
     answer, 75 refused because of drift.
     """
     if ctx.invoked_subcommand != _STANDS_IN:
+        raise_on_ctrl_c()
         release_signals()
     ctx.obj = Place(named=ledger.expanduser() if ledger is not None else None)
 

@@ -21,6 +21,7 @@ from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.model.value_text import counted
 from hpcorch.runtime.context.output import to_stderr
+from hpcorch.runtime.context.raised_by_signal import RaisedBySignal, keep_from_being_swallowed, take_swallowed
 from hpcorch.services.submission.arrays import ArrayPlan, grouped, together
 from hpcorch.services.submission.feeding import Feeder, FeedResult
 from hpcorch.services.submission.request import Request, script_text
@@ -156,7 +157,7 @@ def _waited(
     try:
         with left_by_signal(), progress(f"sweep {sweep.id}") as display:
             wait_for_runs(reconciler, client, display.show, tell)
-    except LeftBySignalError as left:
+    except LeftBySignal as left:
         to_stderr(
             f"\nhpcorch: stopped waiting; the jobs of sweep {sweep.id} go on. Come back with:\n"
             f"  hpcorch wait {sweep.id}\n  hpcorch status {sweep.id}\n{_later_launches(sweep)}"
@@ -174,27 +175,28 @@ def _later_launches(sweep: OpenSweep) -> str:
     )
 
 
-class LeftBySignalError(Exception):
+class LeftBySignal(RaisedBySignal):
     """SIGINT, SIGTERM or SIGHUP arrived while the launcher waited."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+        super().__init__(number, signal.Signals(number).name)
 
 
 @contextmanager
 def left_by_signal() -> Iterator[None]:
     """While the block runs, the signals that end a session end only the waiting.
 
-    :raises LeftBySignalError: one arrived
+    :raises LeftBySignal: one arrived
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        raise LeftBySignalError(number)
+        take_swallowed(number)
+        raise LeftBySignal(number)
 
+    keep_from_being_swallowed()
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

@@ -67,6 +67,15 @@ def forks_and_both_return():
     return "child" if os.fork() == 0 else os.wait() and "parent"
 
 
+def stops_in_a_destructor():
+    class Gone:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Gone()
+    time.sleep(3600)
+
+
 def stops_itself():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
@@ -144,6 +153,7 @@ TASKS = {
     "exits-huge": lambda: sys.exit(2**70),
     "forks": forks_and_both_return,
     "stops-itself": stops_itself,
+    "stops-in-a-destructor": stops_in_a_destructor,
     "fails-while-stopped": fails_while_it_is_stopped,
     "fails-by-own-handler": fails_by_a_handler_of_its_own,
     "heeds-by-own-handler": heeds_by_a_handler_of_its_own,

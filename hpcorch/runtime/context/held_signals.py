@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hpcorch.quick_dataclasses import dataclass
+from hpcorch.runtime.context.raised_by_signal import keep_from_being_swallowed, take_swallowed
 from hpcorch.runtime.context.signals import Stopped
 from hpcorch.runtime.context.startup_signals import blocked_before
 
@@ -68,13 +69,16 @@ class HeldSignals:
 
         def arrive(number: int, _frame: FrameType | None) -> None:
             nonlocal stop
-            is_first = not self._received  # a second one must not interrupt what the first has begun
+            is_again = take_swallowed(number)
+            raises = is_again or not self._received  # a second one must not interrupt what the first has begun
             name = signal.Signals(number).name
-            self.received(name)
-            if is_first:
+            if not is_again:
+                self.received(name)
+            if raises:
                 stop = Stopped(name)
                 raise stop
 
+        keep_from_being_swallowed()
         handlers = {number: signal.signal(number, arrive) for number in self._stops}
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._stops)

@@ -19,6 +19,12 @@ from types import FrameType
 
 from hpcorch import tunables
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
+from hpcorch.runtime.context.raised_by_signal import (
+    RaisedBySignal,
+    Terminated,
+    keep_from_being_swallowed,
+    take_swallowed,
+)
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 WARNING_SIGNAL = signal.SIGUSR1.name
@@ -29,7 +35,7 @@ HANDLED = (*_STOPS, signal.SIGUSR1)
 _PIPE_BYTES = 1 << 16  # what a pipe holds (pipe(7))
 
 
-class Stopped(BaseException):
+class Stopped(RaisedBySignal):
     """The run is to end: preempted, cancelled, near its time limit, or its node goes down.
 
     Raised in the main thread. It is a BaseException, so ``except Exception`` does not catch it, and ``finally``
@@ -39,7 +45,7 @@ class Stopped(BaseException):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
+        super().__init__(signal.Signals[name], name)
         self.name = name
 
 
@@ -69,6 +75,7 @@ class SignalOwner:
 
     def install(self) -> None:
         """Take over SIGTERM, SIGINT, SIGUSR1 and SIGUSR2. Main thread only."""
+        keep_from_being_swallowed()
         for number in _STOPS:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._warn)
@@ -164,10 +171,12 @@ class SignalOwner:
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        self.received.append(name)
-        if self.stopped_by is None:
-            self.stopped_by = name
-            self.stopped_at = time.monotonic()
+        is_again = take_swallowed(number)
+        if not is_again:
+            self.received.append(name)
+        if is_again or self.stopped_by is None:
+            self.stopped_by = self.stopped_by or name
+            self.stopped_at = self.stopped_at or time.monotonic()
             if self._raises and self._deferred:
                 self._due = True
             elif self._raises:
@@ -194,8 +203,10 @@ def exit_on_termination() -> None:
     """
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_SIGNAL_BASE + number)
+        take_swallowed(number)
+        raise Terminated(number, EXIT_SIGNAL_BASE + number)
 
+    keep_from_being_swallowed()
     signal.signal(signal.SIGTERM, leave)
 
 

@@ -120,6 +120,47 @@ def test_ctrl_c_at_any_time_ends_a_command_as_a_shell_has_it(tmp_path):
         assert child.returncode != 130 or errors == b""
 
 
+# The first pause of a command comes within a destructor, where Python swallows what a handler of a signal raises.
+_SWALLOWED = """
+import os, signal, time
+
+slept = time.sleep
+
+
+class Gone:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        slept(0)
+
+
+def sleep(seconds):
+    time.sleep = slept
+    Gone()
+    slept(seconds)
+
+
+time.sleep = sleep
+from hpcorch.cli.main import main
+
+main()
+"""
+
+
+def test_ctrl_c_in_a_destructor_ends_a_command_too(tmp_path):
+    sweep = make_sweep(tmp_path)
+    sweep.submit([0, 1])
+    sweep.start(0)
+    sweep.ingest()
+    done = subprocess.run(
+        [sys.executable, "-c", _SWALLOWED, "logs", "last/0", "-f"],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_ctrl_c_ends_a_query_that_would_run_for_ever(tmp_path):
     finished_sweep(tmp_path)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"

@@ -229,7 +229,9 @@ def test_what_odd_tasks_leave_behind_is_taken_into_the_ledger(node: Node, tmp_pa
 # Signals
 
 
-@pytest.mark.parametrize("task", ["stops-itself", "fails-while-stopped", "fails-by-own-handler"])
+@pytest.mark.parametrize(
+    "task", ["stops-itself", "stops-in-a-destructor", "fails-while-stopped", "fails-by-own-handler"]
+)
 def test_a_task_stopped_by_a_signal_is_recorded_as_stopped(node: Node, task: str) -> None:
     done = node.start(task)
     assert (done.code, done.end.outcome, done.end.signal) == (128 + signal.SIGTERM, "stopped", "SIGTERM")

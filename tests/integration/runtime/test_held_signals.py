@@ -25,7 +25,15 @@ def suppressed():
     except BaseException:
         pass
 
-for what in (interrupted, covered, suppressed):
+def swallowed():
+    class Gone:
+        def __del__(self):
+            interrupted()
+
+    Gone()
+    signal.pause()
+
+for what in (interrupted, covered, suppressed, swallowed):
     signals = HeldSignals()
     try:
         with signals.stops_raise():
@@ -80,6 +88,7 @@ def test_a_signal_that_asks_to_end_is_what_a_block_ends_with_whatever_the_block_
         *("interrupted SIGTERM ['SIGTERM']", "before SIGTERM"),
         *("covered SIGTERM ['SIGTERM']", "before SIGTERM"),
         *("suppressed SIGTERM ['SIGTERM']", "before SIGTERM"),
+        *("swallowed SIGTERM ['SIGTERM']", "before SIGTERM"),
     ]
 
 
