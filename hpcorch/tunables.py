@@ -159,6 +159,8 @@ LOCAL_GRACE_S: Final = 10.0
 LOCAL_POLL_S: Final = 0.05
 # A local pool takes journals over, and shows progress, as often as it can in a tenth of the time.
 LOCAL_TICK_PAUSES: Final = 9
+# How old what a packed task knows of the control journal may be: a cancelled run goes on for so long.
+PACKED_LOOK_S: Final = 2.0
 # The start of a process is derived from the clock of the host, which is set while the process runs.
 PROCESS_START_DRIFT_S: Final = 30.0
 # A network file system may show rank 0's journal late, and importing the user's modules takes minutes there.

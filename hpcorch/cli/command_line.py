@@ -141,7 +141,7 @@ def command(ctx: click.Context, ledger: Path | None) -> None:
     """Hydra sweeps as Slurm job arrays, and the ledger of what ran.
 
     SELECTOR names a sweep or some of its runs: `last`, a sweep's id or the beginning of it, job=369 for a job of
-    Slurm's, or any of these with runs, such as last/3-5,9. job=369_3 is the run of an element of an array. Exit
+    Slurm's, or any of these with runs, such as last/3-5,9. job=369_3 is what an element of an array executes. Exit
     codes: 0 fine, 1 not fine (a run failed, a check found something), 2 usage, 3 Slurm or the file system did not
     answer, 75 refused because of drift.
     """

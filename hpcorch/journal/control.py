@@ -38,6 +38,7 @@ class ControlHistory:
     :param changed: submission -> launcher keys that it was made with instead of the launch's own
     :param throttles: submission -> ``units`` and ``bound`` of one that shares throttled resources
     :param at_once: submission -> the ``array_parallelism`` that it was made with, where it was asked for
+    :param parallel: submission -> how many runs each of its packed tasks executes at once, if more than one
     :param limited: submissions that Slurm refused because of how many jobs the user has
     :param absent: submissions that were given up because nothing was found of them: nobody refused them
     :param feeding: launches whose runs are submitted as there is room -> how many jobs the user may have, if known
@@ -49,6 +50,7 @@ class ControlHistory:
     changed: Mapping[int, Mapping[str, Any]]
     throttles: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     at_once: Mapping[int, int] = field(default_factory=dict)
+    parallel: Mapping[int, int] = field(default_factory=dict)
     limited: frozenset[int] = frozenset()
     absent: frozenset[int] = frozenset()
     feeding: Mapping[int, int | None] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class ControlHistory:
             changed={**self.changed, **{one.submission: one.changed for one in intents if one.changed}},
             throttles={**self.throttles, **{one.submission: one.throttle for one in intents if one.throttle}},
             at_once={**self.at_once, **{one.submission: one.at_once for one in intents if one.at_once}},
+            parallel={**self.parallel, **{one.submission: one.parallel for one in intents if one.parallel}},
             limited=self.limited.union(one.submission for one in refused if one.limited),
             absent=self.absent.union(one.submission for one in refused if one.absent),
             feeding={**self.feeding, **{f.launch: f.max_submit for f in facts if isinstance(f, FeedingPlanned)}},

@@ -20,6 +20,7 @@
         variables.json                      the environment variables of the launch, for what is submitted later
         tend.lock.<number>, tend.dirty      who looks after the sweep; that there is something to look after
         steps/<attempt>/lock.<number>       of the journal of a script's attempt, whose commands share it
+        tasks/s<submission>_<array index>   what a packed task has begun to execute, a line each: place and restart
         asked/<run>.s<submission>           that this run is to end at its next start; see SweepLayout.asked
 """
 
@@ -102,6 +103,10 @@ class SweepLayout:
         reading that journal would cost each of thousands of restarts megabytes.
         """
         return self.state / "asked" / f"{run}.s{submission}"
+
+    def task_list(self, submission: int, array_index: int) -> Path:
+        """The runs that a packed task has begun to execute."""
+        return self.state / "tasks" / f"s{submission}_{array_index}"
 
     def checkpoints(self, run: int) -> Path:
         return self.state / "checkpoints" / str(run)

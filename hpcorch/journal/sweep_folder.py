@@ -20,7 +20,7 @@ from hpcorch.journal.layout import STATE_DIR, SUBMISSIONS, SweepLayout
 
 _OWNED_BY_SWEEP = (
     *("asked", "launch-", ".launch-", "checkpoints", "control.jsonl", "journal", "logs", "results"),
-    *("steps", SUBMISSIONS, "tend.", "variables.json"),
+    *("steps", SUBMISSIONS, "tasks", "tend.", "variables.json"),
 )
 
 

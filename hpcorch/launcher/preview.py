@@ -60,11 +60,19 @@ def _ranges(array: Array) -> str:
 def _submitted(arrays: Sequence[Array], waiting: int) -> Iterator[str]:
     for one in arrays:
         own = ", ".join(f"{key}={value}" for key, value in one.request.changed.items())
-        count = len(one.request.runs)
-        yield f"{counted(count, 'run')} as one array: {_ranges(one)}{f' ({own})' if own else ''}"
+        runs = counted(len(one.request.runs), "run")
+        yield f"{runs} as one {_array(one.request)}: {_ranges(one)}{f' ({own})' if own else ''}"
     if waiting:
         more = counted(waiting, "more run")
         yield f"{more} would be submitted as Slurm accepts them, within your limit on submitted jobs"
+
+
+def _array(request: Request) -> str:
+    if request.tasks is None:
+        return "array"
+    parallel = request.keys.parallel_runs
+    each = f" {parallel} at once" if parallel > 1 else " one by one"
+    return f"packed array of {counted(request.tasks, 'task')}, which take runs{each}"
 
 
 def _bounded(worst: WorstCase, caps: Mapping[str, int]) -> Iterator[str]:
@@ -76,12 +84,13 @@ def _bounded(worst: WorstCase, caps: Mapping[str, int]) -> Iterator[str]:
 
 def _taken(worst: WorstCase, profile: Profile) -> Iterator[str]:
     envelope, currency = profile.envelope, profile.prices.currency
-    yield "in the worst case, if every run uses all of its time limit:"
+    yield f"in the worst case, if every {worst.one} uses all of its time limit:"
     yield from (
         f"  {what}: {'no limit' if value is None else f'{value:g}'}{_of(limit)}"
         for what, value, limit in (
             ("runs", worst.runs, envelope.max_runs),
-            ("minutes a run", worst.walltime_min, envelope.max_walltime_min),
+            *([] if worst.tasks is None else [("tasks", worst.tasks, None)]),
+            (f"minutes a {worst.one}", worst.walltime_min, envelope.max_walltime_min),
             ("GPUs at once", worst.gpus, envelope.max_gpus),
             ("GPU-hours", worst.gpu_hours, envelope.max_gpu_hours),
             ("CPU-hours", worst.cpu_hours, None),

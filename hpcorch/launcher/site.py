@@ -89,6 +89,7 @@ class Site:
     def _terms(self, keys: LaunchKeys) -> Terms:
         terms = terms_of(self.profile, keys)
         terms.keys.check_warning()
+        terms.keys.check_packed()
         return terms
 
     def throttle_folder(self, asked: Mapping[int, LaunchKeys]) -> str | None:

@@ -46,6 +46,7 @@ def check_slurm(keys: LaunchKeys) -> SlurmClient | None:
     :raises SlurmUnavailableError: there is no Slurm here, or its controller does not answer
     """
     keys.check_warning()
+    keys.check_packed()
     check_slurm_name(keys.name)
     client = slurm_client()
     if keys.dry_run:
@@ -59,6 +60,7 @@ def _request(sweep: OpenSweep, planned: PlannedLaunch, portion: ArrayPlan) -> Re
         sweep=sweep.id,
         launch=planned.frozen.header.launch,
         runs=portion.runs,
+        most_tasks=portion.most_tasks,
         keys=portion.keys,
         environ=os.environ,
         host=sweep.host,
@@ -102,7 +104,8 @@ def execute_on_slurm(sweep: OpenSweep, planned: PlannedLaunch) -> Sequence[JobRe
             reconciler.ingest()
         for array in fed.arrays:
             many = counted(len(array.runs), "run")
-            log.info("Sweep %s: %s submitted as Slurm job array %s", sweep.id, many, array.job_id)
+            tasks = "" if array.tasks is None else f", whose {counted(array.tasks, 'task')} take them one by one"
+            log.info("Sweep %s: %s submitted as Slurm job array %s%s", sweep.id, many, array.job_id, tasks)
         tell = _Telling()
         tell(tend(reconciler, client, hurry=True))
         _tell_waiting(sweep, fed)

@@ -70,7 +70,10 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One ``sbatch`` call, or one local pool."""
+    """One ``sbatch`` call, or one local pool.
+
+    :param tasks: how many elements a packed array has; None where each run has an element of its own
+    """
 
     sweep: str
     submission: int
@@ -87,11 +90,27 @@ class Submission:
     keeper: str | None = None  # id of the job that tends the sweep when this one is over
     form: SubmissionForm = SubmissionForm.TASKS
     cancellations: tuple[Cancellation, ...] = ()
+    tasks: int | None = None
     printed: str | None = None  # the job id that sbatch printed, of which nobody knows yet whether it is this one's
 
     def cancellation_of(self, run: int) -> Cancellation | None:
         """The last request to cancel a run of it; None if nobody asked."""
         return next((asked for asked in reversed(self.cancellations) if run in asked.runs), None)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether its elements take the runs one by one, so that nobody knows beforehand which executes which."""
+        return self.tasks is not None
+
+    @property
+    def owns_jobs(self) -> bool:
+        """Whether a run's job is the run's alone, and over when the run is: not a script's, nor a packed task."""
+        return not self.form.is_script and not self.is_packed
+
+    @property
+    def elements(self) -> range:
+        """The indices of the array."""
+        return range(len(self.runs) if self.tasks is None else self.tasks)
 
     @property
     def is_command(self) -> bool:
@@ -104,12 +123,12 @@ class Submission:
         return self.form.is_script and not self.is_command
 
     def index_of(self, run: int) -> int | None:
-        """The array index of a run; None of a job that is no array, and of a run that is not in here.
+        """The array index of a run; None of a job that is no array or packed, and of a run that is not in here.
 
         Found by bisection where the runs ascend, as they nearly always do: a linear search for each run would make
         an array of 100,000 take minutes to fold.
         """
-        if self.form is SubmissionForm.SCRIPT_JOB:
+        if self.form is SubmissionForm.SCRIPT_JOB or self.is_packed:
             return None
         position = bisect_left(self.runs, run)
         if position >= len(self.runs) or self.runs[position] != run:
@@ -122,17 +141,17 @@ class Submission:
         """The run of an array index, None standing for a job that is no array; None if there is no such run."""
         if self.form is SubmissionForm.SCRIPT_JOB:
             return self.runs[0] if index is None else None
-        if index is None:
+        if index is None or self.is_packed:
             return None
         if self.form is SubmissionForm.SCRIPT_ARRAY:
             return index if self.index_of(index) is not None else None
         return self.runs[index] if 0 <= index < len(self.runs) else None
 
     def element(self, run: int) -> str | None:
-        """A run's job as Slurm shows it, ``369_3``; ``369`` if it is no array, or no job of Slurm's."""
+        """A run's job as Slurm shows it, ``369_3``; ``369`` of what is no array or packed, or no job of Slurm's."""
         if self.job_id is None:
             return None
-        if self.form is SubmissionForm.SCRIPT_JOB:
+        if self.form is SubmissionForm.SCRIPT_JOB or self.is_packed:
             return self.job_id if run in self.runs else None
         index = self.index_of(run)
         if index is None:
@@ -148,6 +167,7 @@ class Attempt:
     :param restored_step: that checkpoint's step
     :param checkpoint_step: the step of the last checkpoint that this attempt saved
     :param checkpoint: that checkpoint's file, relative to the sweep directory
+    :param job_restart: of a packed task that executed it: how often Slurm had started that again
     """
 
     sweep: str
@@ -174,6 +194,7 @@ class Attempt:
     restored_step: int | None = None
     checkpoint_step: int | None = None
     checkpoint: str | None = None
+    job_restart: int | None = None
 
     @property
     def id(self) -> AttemptId:

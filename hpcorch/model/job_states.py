@@ -44,6 +44,7 @@ class JobState(str, Enum):
     FORGOTTEN = "FORGOTTEN"  # squeue shows the element no more, and sacct says nothing of its end (yet)
     LINGERING = "LINGERING"  # the attempt has recorded its end, and its process has not ended
     NOT_REQUEUED = "NOT_REQUEUED"  # preempted, and not queued again (PreemptMode=CANCEL, or --no-requeue)
+    LEFT_OVER = "LEFT_OVER"  # its packed array is over, and no task of that came to the run
     LOST = "LOST"  # Slurm has no record of it, and never will
 
     def __str__(self) -> str:
@@ -70,7 +71,12 @@ class JobState(str, Enum):
         return _BY_WORD.get(word, cls.UNKNOWN)
 
 
-_OURS = frozenset({JobState.UNKNOWN, JobState.FORGOTTEN, JobState.LINGERING, JobState.NOT_REQUEUED, JobState.LOST})
+_OURS = frozenset(
+    {
+        *(JobState.UNKNOWN, JobState.FORGOTTEN, JobState.LINGERING),
+        *(JobState.NOT_REQUEUED, JobState.LEFT_OVER, JobState.LOST),
+    }
+)
 _BY_WORD = {state.value: state for state in JobState}
 # LAUNCH_FAILED and RECONFIG_FAIL are flags on a job that is requeued and held; REVOKED means that a sibling
 # cluster of the federation runs the job, so that here it is over.
@@ -128,3 +134,9 @@ def parse_state(text: str) -> JobState:
         return _SLURMS[word]
     _log.warning("Slurm reports the job state %r, which is not known here; it counts as UNKNOWN.", text)
     return JobState.UNKNOWN
+
+
+BACK_IN_QUEUE = frozenset({JobState.REQUEUED, JobState.PREEMPTED, JobState.NODE_FAIL, JobState.BOOT_FAIL})
+"""After these words an element may run again, and what Slurm says next is about the next restart."""
+LET_GO = frozenset({JobState.NOT_REQUEUED, JobState.LEFT_OVER})
+"""After these words Slurm has a run no more that did not come to an end, and that may be submitted again."""

@@ -13,6 +13,9 @@ RUNTIME = "hpcorch.runtime"
 KEEPER = "hpcorch.services.tending.keeper"
 """Looks after a sweep when an array is over: the batch scripts of keepers start it."""
 
+PACKED = "hpcorch.services.packing.task"
+"""Executes runs one after another, or several at once: the batch scripts of packed arrays start it."""
+
 REBALANCE = "hpcorch.services.throttling.rebalance"
 """Shares throttled resources among a user's arrays: their tasks start it."""
 

@@ -208,6 +208,13 @@ class Entry(str, Enum):
     FUNCTION = "function"  # the function alone, from a pickle
 
 
+class Isolation(str, Enum):
+    """What the runs of a packed task share."""
+
+    FORK = "fork"  # the program as it was started, up to its call of the function
+    PROCESS = "process"  # nothing
+
+
 class AttemptOutcome(str, Enum):
     """An attempt's own last word, as ``attempt-ended`` records it. What Slurm says may make another state of it."""
 

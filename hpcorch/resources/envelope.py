@@ -1,6 +1,7 @@
 """What a sweep may take in the worst case, against what the profile lets it take. Arithmetic, before submission.
 
-In the worst case every run uses all of its time limit, as often as it may be started because of it.
+In the worst case every run uses all of its time limit, as often as it may be started because of it. Of packed
+tasks each does; what they leave over is submitted again, and is not reckoned with.
 """
 
 from __future__ import annotations
@@ -12,19 +13,41 @@ from hpcorch.quick_dataclasses import dataclass
 from hpcorch.resources.profile.profile import Kind, Pool, Profile
 from hpcorch.resources.request import ANY_GPU, Demand
 
+_RUN, _TASK = "run", "task"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Runs of a sweep that ask for the same.
 
+    :param demand: of a run, or of a packed task
     :param starts: how often one run may use its whole time limit by ``max_num_timeout`` and ``max_retries``
     :param partition: None is the cluster's default
+    :param tasks: how many packed tasks execute them; None where each run has a task of its own
+    :param parallel: how many of them a task executes at once
     """
 
     runs: int
     demand: Demand
     starts: int = 1
     partition: str | None = None
+    tasks: int | None = None
+    parallel: int = 1
+
+    @property
+    def jobs(self) -> int:
+        """How many times the demand is made."""
+        return self.runs if self.tasks is None else self.tasks
+
+    @property
+    def at_once(self) -> int:
+        """How many of them can be at work at once."""
+        return min(self.runs, self.jobs * self.parallel)
+
+    @property
+    def one(self) -> str:
+        """What makes the demand, for people."""
+        return _RUN if self.tasks is None else _TASK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +59,7 @@ class WorstCase:
     :param gpus: GPUs at once
     :param gpu_hours: None where a run without a time limit uses GPUs; ``cpu_hours`` and ``cost`` likewise
     :param walltime_min: the longest time limit of a run; None where there is none
+    :param tasks: how many tasks there are; None where each run has one of its own
     """
 
     runs: int
@@ -46,6 +70,12 @@ class WorstCase:
     cpu_hours: float | None
     cost: float | None
     walltime_min: int | None
+    tasks: int | None = None
+
+    @property
+    def one(self) -> str:
+        """What has a time limit, for people."""
+        return _RUN if self.tasks is None else _TASK
 
 
 def worst_case(profile: Profile, groups: Sequence[Group], caps: Mapping[str, int] | None = None) -> WorstCase:
@@ -69,6 +99,7 @@ def worst_case(profile: Profile, groups: Sequence[Group], caps: Mapping[str, int
         cpu_hours=cpu_hours,
         cost=_cost(profile, gpu_hours, cpu_hours),
         walltime_min=None if None in walltimes else max((w for w in walltimes if w is not None), default=0),
+        tasks=None if all(group.tasks is None for group in groups) else sum(group.jobs for group in groups),
     )
 
 
@@ -105,7 +136,7 @@ def _of_envelope(profile: Profile, worst: WorstCase) -> list[str]:
         _above("runs", worst.runs, "envelope.max_runs", limits.max_runs),
         _above("GPUs at once", worst.gpus, "envelope.max_gpus", limits.max_gpus),
         _above("GPU-hours in the worst case", worst.gpu_hours, "envelope.max_gpu_hours", limits.max_gpu_hours),
-        _above("minutes a run", worst.walltime_min, "envelope.max_walltime_min", limits.max_walltime_min),
+        _above(f"minutes a {worst.one}", worst.walltime_min, "envelope.max_walltime_min", limits.max_walltime_min),
     ]
     return [phrase for phrase in broken if phrase]
 
@@ -132,11 +163,13 @@ def _of_policies(profile: Profile, groups: Sequence[Group], worst: WorstCase) ->
 def _of_pool(pool: Pool, groups: Sequence[Group]) -> list[str]:
     limits = pool.limits
     broken = []
-    for demand in {group.demand.walltime_min: group.demand for group in groups}.values():
+    for group in {group.demand.walltime_min: group for group in groups}.values():
         name = f"max_walltime_min of pool {pool.name}"
-        broken.append(_above("minutes a run", demand.walltime_min, name, limits.max_walltime_min))
-    most = max((group.demand.gpu_count for group in groups), default=0)
-    broken.append(_above("GPUs for one run", most, f"max_gpus of pool {pool.name}", limits.max_gpus))
+        broken.append(_above(f"minutes a {group.one}", group.demand.walltime_min, name, limits.max_walltime_min))
+    most = max(groups, key=lambda group: group.demand.gpu_count, default=None)
+    if most is not None:
+        name = f"max_gpus of pool {pool.name}"
+        broken.append(_above(f"GPUs for one {most.one}", most.demand.gpu_count, name, limits.max_gpus))
     return [phrase for phrase in broken if phrase]
 
 
@@ -149,11 +182,11 @@ def _of_gpus(profile: Profile, groups: Sequence[Group]) -> list[str]:
             capacity[kind] = capacity.get(kind, 0) + resource.capacity
     broken = []
     for kind, there in capacity.items():
-        most = max((_count(group.demand, kind) for group in groups), default=0)
-        if most > there:
-            broken.append(
-                f"one run asks for {most} GPUs{f' of type {kind}' if kind else ''}, and there are {there}"
-            )
+        largest = max(groups, key=lambda group: _count(group.demand, kind), default=None)
+        most = 0 if largest is None else _count(largest.demand, kind)
+        if largest is not None and most > there:
+            of = f" of type {kind}" if kind else ""
+            broken.append(f"one {largest.one} asks for {most} GPUs{of}, and there are {there}")
     return broken
 
 
@@ -175,7 +208,7 @@ def _hours(groups: Sequence[Group], amount: Callable[[Demand], int]) -> float | 
         if used := amount(group.demand):
             if group.demand.walltime_min is None:
                 return None
-            total += used * group.runs * group.starts * group.demand.walltime_min / 60
+            total += used * group.jobs * group.starts * group.demand.walltime_min / 60
     return total
 
 
@@ -183,9 +216,9 @@ def _gpus_at_once(groups: Sequence[Group], at_once: int) -> int:
     """The GPUs of the runs that use most of them, as many as can run at once."""
     total, left = 0, at_once
     for group in sorted(groups, key=lambda group: group.demand.gpu_count, reverse=True):
-        running = min(left, group.runs)
-        total += running * group.demand.gpu_count
-        left -= running
+        jobs = min(-(-left // group.parallel), group.jobs)
+        total += jobs * group.demand.gpu_count
+        left -= min(left, jobs * group.parallel, group.runs)
     return total
 
 

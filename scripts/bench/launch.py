@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What a launch costs: `scripts/bench/launch.py --runs 100 --rounds 3`, on a machine that can submit to Slurm.
 
-With `--local`, what it costs on this machine, without Slurm: each run in a process of its own, and forked.
+With `--local`, what it costs on this machine, without Slurm: each run in a process of its own, and forked. With
+`--packed`, what many short runs cost on Slurm: each in an element of its own, and many in one element.
 
 Runs the same trivial Hydra application through hydra-submitit-launcher (in a virtual environment of its own) and
 through hpcorch (that of this interpreter), with the same array parallelism, partition and resources, and prints
@@ -63,6 +64,10 @@ class Contender:
     launcher: str
     keys: tuple[str, ...] = ()
 
+    @property
+    def is_incumbent(self) -> bool:
+        return self.launcher.startswith("submitit")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
@@ -96,8 +101,12 @@ def main() -> None:
         (project / "app.py").write_text(APP)
         (project / "config.yaml").write_text("x: 0\n")
         (project / ".hpcorch").mkdir()
-        _make_incumbent(incumbent := options.incumbent_venv or project / "incumbent")
-        contenders = (_local if options.local else _on_slurm)(incumbent / "bin/python", Path(sys.executable))
+        incumbent = options.incumbent_venv or project / "incumbent"
+        contenders = _contenders(options, incumbent / "bin/python", Path(sys.executable))
+        if not contenders:
+            parser.error(f"no column is called {' or '.join(options.only)}")
+        if any(contender.is_incumbent for contender in contenders):
+            _make_incumbent(incumbent)
         costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
         for number in range(options.rounds):  # interleaved, so that a change of the machine's load meets all
             for contender in contenders:
@@ -111,8 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100, help="runs of each sweep (%(default)s, at least 10)")
     parser.add_argument("--rounds", type=int, default=1, help="sweeps of each contender (%(default)s)")
-    parser.add_argument("--parallel", type=int, default=8, help="array elements at once (%(default)s)")
-    parser.add_argument("--local", action="store_true", help="on this machine, without Slurm")
+    parser.add_argument("--parallel", type=int, default=8, help="runs at once (%(default)s)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", action="store_true", help="on this machine, without Slurm")
+    place.add_argument("--packed", action="store_true", help="on Slurm, with packed arrays")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this column; may be given several times")
     parser.add_argument("--partition", help="Slurm partition; the cluster's default if not given")
     parser.add_argument(
         "--directory", type=Path, default=Path.cwd(), help="a directory that the nodes share (here)"
@@ -120,6 +132,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--incumbent-venv", type=Path, help="environment of the incumbent; made if it is missing")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
+
+
+def _contenders(options: argparse.Namespace, incumbent: Path, ours: Path) -> list[Contender]:
+    if options.packed:
+        found = _packed(incumbent, ours, options.runs, options.parallel)
+    else:
+        found = (_local if options.local else _on_slurm)(incumbent, ours)
+    return [one for one in found if options.only is None or one.name in options.only]
 
 
 def _on_slurm(incumbent: Path, ours: Path) -> list[Contender]:
@@ -137,6 +157,18 @@ def _local(incumbent: Path, ours: Path) -> list[Contender]:
         Contender(name="hpcorch", python=ours, launcher="hpcorch_local"),
         Contender(name="forked", python=ours, launcher="hpcorch_local", keys=forked),
         Contender(name="forked, compact", python=ours, launcher="hpcorch_local", keys=(*forked, "compact=true")),
+    ]
+
+
+def _packed(incumbent: Path, ours: Path, runs: int, parallel: int) -> list[Contender]:
+    """As many runs at once as the others have, two in each task."""
+    tasks, compact = max(1, parallel // 2), "compact=true"
+    packed = (f"runs_per_task={-(-runs // tasks)}", "parallel_per_task=2")
+    return [
+        Contender(name="incumbent", python=incumbent, launcher="submitit_slurm"),
+        Contender(name="hpcorch compact", python=ours, launcher="hpcorch_slurm", keys=(compact,)),
+        Contender(name="packed", python=ours, launcher="hpcorch_slurm", keys=packed),
+        Contender(name="packed compact", python=ours, launcher="hpcorch_slurm", keys=(*packed, compact)),
     ]
 
 
@@ -165,7 +197,7 @@ def _measure(contender: Contender, project: Path, sweep: Path, options: argparse
         if process.returncode != 0:
             log.seek(0)
             sys.exit(f"{contender.name} failed with exit code {process.returncode}:\n{log.read()}")
-    if contender.launcher.startswith("hpcorch"):
+    if not contender.is_incumbent:
         _check_ledger(project / ".hpcorch/ledger.db", options.runs)
     if not options.local:
         time.sleep(SETTLE_S)
@@ -265,7 +297,7 @@ def _as_table(summaries: Mapping[str, Cost], options: argparse.Namespace) -> str
     ]
     for name, reference in columns[0].items():
         others = (f"{column[name]:.4g}{_ratio(column[name], reference)}" for column in columns[1:])
-        lines.append(f"| {name} | {reference:.4g} | {' | '.join(others)} |")
+        lines.append(f"| {' | '.join((name, f'{reference:.4g}', *others))} |")
     return "\n".join(lines)
 
 

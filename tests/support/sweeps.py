@@ -109,8 +109,12 @@ class SweepOnDisk:
         backend: str = "local",
         number: int = 0,
         script: bytes | None = None,
+        tasks: int | None = None,
     ) -> None:
-        """Record a submission that went through."""
+        """Record a submission that went through.
+
+        :param tasks: of a packed array
+        """
         token = f"{number:032x}"
         path = self.layout.script(number, token)
         if script is not None:
@@ -126,6 +130,7 @@ class SweepOnDisk:
                 host="login1",
                 script="" if script is None else self.layout.relative(path),
                 script_digest=None if script is None else digest(script),
+                tasks=tasks,
             ),
             ev.SubmissionAccepted(submission=number, job_id=names.get(job_id, job_id)),
             ev.SubmissionReleased(submission=number),

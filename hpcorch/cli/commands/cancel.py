@@ -39,8 +39,9 @@ def command(
     """Cancel runs.
 
     Runs that are over stay as they are; a process of theirs that still runs is ended. Slurm gets one request,
-    whatever the number of runs; of a local sweep, the pool or single runs are stopped. Who asked is recorded, and
-    `hpcorch status` shows it as the reason.
+    whatever the number of runs; of a local sweep, the pool or single runs are stopped. Tasks that execute several
+    runs (runs_per_task) end single ones themselves, within seconds. Who asked is recorded, and `hpcorch status`
+    shows it as the reason.
 
     With --checkpoint, waiting runs are cancelled, and running ones are asked (by SIGUSR2) to save a checkpoint and
     end. They take as long as they need. A run that ignores the request goes on: a second `hpcorch cancel`, without

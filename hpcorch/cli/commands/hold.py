@@ -24,6 +24,7 @@ from hpcorch.model.actions import Action
 def command(place: Place, *, selector: str, states: str | None, as_json: bool) -> int:
     """Keep waiting runs from starting.
 
-    Running runs go on. Slurm gets one request, whatever the number of runs.
+    Running runs go on. Slurm gets one request, whatever the number of runs. Where a task executes several runs
+    (runs_per_task), all waiting runs of its array are held, or none.
     """
     return act(place, Action.HOLD, selector, states, as_json=as_json)

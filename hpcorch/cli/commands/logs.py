@@ -17,7 +17,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.ids import AttemptId
 from hpcorch.services.logs.attempts import LogPart, error_file, find_part, read_part
 from hpcorch.services.reports.status import StatusReport, report_status
-from hpcorch.services.selection.selectors import Selector, parse_selector
+from hpcorch.services.selection.selectors import Selector, count_selected, parse_selector
 
 
 @click.command(
@@ -115,6 +115,8 @@ def _follow(ledger: Ledger, selector: Selector, lines: int | None) -> None:
     from hpcorch.services.reports.follow_logs import follow_runs  # loads the way to Slurm
 
     several = selector.element is None and (selector.ranges is None or sum(map(len, selector.ranges)) > 1)
+    if selector.element is not None:  # a packed task has executed several
+        several = sum(count_selected(ledger, ledger.sweep(selector.sweep).sweep.id, selector).values()) > 1
     shown: tuple[int, str] | None = None
     for part, block in follow_runs(ledger, selector, notify=output.note, lines=lines):
         if shown != (part.run, part.name) and (several or shown is not None):

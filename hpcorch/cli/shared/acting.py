@@ -55,10 +55,11 @@ def act(
     if as_json:
         output.write_json({**plan.as_plain(), "done": not dry_run})
     elif plan.targets.runs:
-        elements = " ".join(target.element for target in plan.targets.targets) or "not submitted yet"
+        elements = " ".join(target.addressee for target in plan.targets.targets) or "not submitted yet"
         output.write(f"{'would ' if dry_run else 'asked to '}{what} ({elements})")
     else:
         output.note(f"there is nothing to {action.value} in sweep {plan.sweep}")
+    output.notes(plan.notices)
     output.tell_passed_over(plan.targets.passed_over)
     return _tell_unsettled(plan.targets.unsettled, plan.sweep)
 

@@ -25,7 +25,7 @@ from hpcorch.ledger.schema.delegations import give_back, is_delegated
 
 # The version that this program reads and writes: how many migrations there are. Kept here, since readers do not
 # load the migrations.
-VERSION = 7
+VERSION = 8
 
 # "hpcl": what file(1) and this module tell a ledger from other SQLite files by.
 APPLICATION_ID = 0x6870636C

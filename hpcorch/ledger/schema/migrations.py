@@ -92,6 +92,13 @@ def made_anew(db: Database) -> None:
     _run(db, "made_anew")
 
 
+@MIGRATIONS(name="0008_packed")
+def packed(db: Database) -> None:
+    """Submissions may be packed."""
+    _run(db, "projections")
+    _run(db, "views")
+
+
 def _run(db: Database, name: str) -> None:
     for statement in script(name):
         db.execute(statement)

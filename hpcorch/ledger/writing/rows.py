@@ -173,6 +173,7 @@ def attempt_row(sweep: int, attempt: Attempt) -> Row:
         attempt.restored_step,
         attempt.checkpoint_step,
         _text(attempt.checkpoint),
+        attempt.job_restart,
     )
     return _with_digest(row)
 
@@ -202,6 +203,7 @@ def submission_row(sweep: int, submission: Submission) -> Row:
         _text(submission.cluster),
         _text(submission.reason),
         _text(submission.keeper),
+        submission.tasks,
         submission.form.value,
         min(submission.runs),
         max(submission.runs),
@@ -225,6 +227,7 @@ def submission_from(sweep: str, row: Row) -> Submission:
         cluster,
         reason,
         keeper,
+        tasks,
         form,
         cancellations,
     ) = row
@@ -242,6 +245,7 @@ def submission_from(sweep: str, row: Row) -> Submission:
         cluster=cluster,
         reason=reason,
         keeper=keeper,
+        tasks=tasks,
         form=SubmissionForm(form),
         cancellations=tuple(
             Cancellation(runs=frozenset(parse_ranges(asked)), user=user, checkpoint=checkpoint)

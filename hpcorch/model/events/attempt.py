@@ -26,6 +26,7 @@ class AttemptClaimed(Fact):
     gpus: str | None = None
     tasks: int = 1
     nodes: str | None = None
+    job_restart: int | None = None  # of a packed task: how often Slurm had started it again
     forked: bool = False  # from a process that had executed the program up to its call of the function
 
 

@@ -26,6 +26,8 @@ class SubmissionIntended(Fact):
     throttle: dict[str, Any] | None = None  # {"units": {resource: of each run}, "bound": most runs at once, …}
     at_once: int | None = None  # array_parallelism, if set: how many runs of the sweep may run at once
     form: Form | None = None  # None is "tasks"
+    tasks: int | None = None  # of a packed array, whose tasks take the runs one by one: how many there are
+    parallel: int | None = None  # how many runs each of these executes at once; None is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

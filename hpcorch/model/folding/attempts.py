@@ -142,6 +142,7 @@ def _journal_fact(event: Event) -> dict[str, Any]:
             "started_at": event.time,
             "log": fact.log,
             "log_start": fact.log_offset,
+            "job_restart": fact.job_restart,
             "tasks": fact.tasks,
         }
     if isinstance(fact, AttemptSeeded):

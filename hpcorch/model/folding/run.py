@@ -47,6 +47,7 @@ _RUN_STATE_OF_JOB: Mapping[JobState, RunState] = {
     JobState.SUSPENDED: RunState.SUSPENDED,
     JobState.STOPPED: RunState.SUSPENDED,
     JobState.NOT_REQUEUED: RunState.PLANNED,
+    JobState.LEFT_OVER: RunState.PLANNED,
 }
 # Of a job that holds its node and does not run.
 _SUSPENDED = frozenset({JobState.SUSPENDED, JobState.STOPPED})

@@ -86,6 +86,7 @@ def fold_submissions(
                 state=SubmissionState.INTENDED,
                 intended_at=event.time,
                 form=SubmissionForm(fact.form or SubmissionForm.TASKS),
+                tasks=fact.tasks,
             )
             continue
         known = submissions.get(getattr(fact, "submission", -1))

@@ -14,7 +14,7 @@ from typing import Any
 from hpcorch.errors import UsageError
 from hpcorch.model.drift import Aspect, Policy
 from hpcorch.model.retry_budget import RetryBudget
-from hpcorch.model.states import Entry
+from hpcorch.model.states import Entry, Isolation
 from hpcorch.model.values import FrozenMapping, digits
 from hpcorch.quick_dataclasses import dataclass
 
@@ -198,12 +198,19 @@ def _entry(key: str, value: Any) -> str:
     return str(value)
 
 
+def _isolation(key: str, value: Any) -> str:
+    if value not in [isolation.value for isolation in Isolation]:
+        raise refusal(key, value, "fork or process")
+    return str(value)
+
+
 def _pack(key: str, value: Any) -> int | str:
     if value == AUTO:
         return AUTO
-    if isinstance(value, str):
-        raise refusal(key, value, f"a whole number of at least 1, or {AUTO}")
-    return int(_at_least_one(key, value))
+    try:
+        return int(_at_least_one(key, value))
+    except UsageError:
+        raise refusal(key, value, f"a whole number of at least 1, or {AUTO}") from None
 
 
 AMOUNT = Kind(form=Form.NUMBER, check=_amount)
@@ -221,6 +228,7 @@ PACK = Kind(form=Form.ANY, check=_pack)
 BUDGET = Kind(form=Form.ANY, check=lambda _, value: RetryBudget.parse(value))
 POLICY = Kind(form=Form.MAPPING, check=_policies)
 ENTRY = Kind(form=Form.TEXT, check=_entry)
+ISOLATION = Kind(form=Form.TEXT, check=_isolation)
 
 
 class Heeds(Flag):

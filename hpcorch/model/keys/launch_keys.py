@@ -7,15 +7,16 @@ meanings are hydra-submitit-launcher's where it has the key; sbatch(1) has the m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from hpcorch.errors import UsageError
 from hpcorch.model.keys import kinds
-from hpcorch.model.keys.kinds import Heeds, Key, key, plain_value, whole
+from hpcorch.model.keys.kinds import AUTO, Heeds, Key, key, plain_value, whole
 from hpcorch.model.retry_budget import RetryBudget
-from hpcorch.model.states import Entry
+from hpcorch.model.states import Entry, Isolation
 from hpcorch.model.values import FrozenMapping
 
 USUAL_DELAY_S: Final = 120  # hydra-submitit-launcher's
@@ -38,7 +39,7 @@ class LaunchKeys:
     timeout_min: int = key(
         whole(0),
         _EVERY_RUN,
-        "time limit of a run in minutes; 0: the partition's own limit, or none on this machine",
+        "time limit of a run, or a packed task, in minutes; 0: the partition's own limit, or none on this machine",
         default=60,
         local=0,
     )
@@ -147,9 +148,19 @@ class LaunchKeys:
     slots: int | None = key(whole(None), Heeds.POOL, "runs at once; by default, as many as CPUs and GPUs allow")
     runs_per_task: int | str = key(
         kinds.PACK,
-        Heeds.POOL,
-        "auto, or more than 1: the program is started once, and each run is forked where it calls its function",
+        Heeds.POOL | Heeds.SLURM,
+        "auto, or more than 1: a task starts the program once, and forks each of its runs where that calls its"
+        " function",
         default=1,
+    )
+    parallel_per_task: int = key(
+        whole(1), Heeds.SLURM, "with runs_per_task: so many runs of a task at once, which share its CPUs", default=1
+    )
+    isolation: str = key(
+        kinds.ISOLATION,
+        Heeds.POOL | Heeds.SLURM,
+        "with runs_per_task: fork, or process to start the program for each run",
+        default=Isolation.FORK.value,
     )
     throttles: FrozenMapping[str, int] = key(kinds.AMOUNTS, Heeds.NOBODY, default=_NOTHING)
 
@@ -215,6 +226,41 @@ class LaunchKeys:
         return None if self.array_parallelism == DEFAULT_PARALLELISM else self.array_parallelism
 
     @property
+    def is_packed(self) -> bool:
+        """Whether a task executes several runs."""
+        return self.runs_per_task != 1
+
+    @property
+    def parallel_runs(self) -> int:
+        """How many runs a task executes at once."""
+        return self.parallel_per_task if self.is_packed else 1
+
+    @property
+    def forks(self) -> bool:
+        """Whether these are forked from one process that has started the program."""
+        return self.is_packed and self.isolation == Isolation.FORK.value
+
+    def tasks_for(self, runs: int, limit: int | None = None) -> int:
+        """How many tasks of a packed array so many runs are shared out to.
+
+        With ``auto`` the root of their number: the more there are, the more of them a task executes. But no more
+        tasks than may run at once, since each takes runs as long as there are any.
+
+        :param limit: the array may have no more elements
+        """
+        if self.runs_per_task == AUTO:
+            asked = min(math.ceil(math.sqrt(runs)), self.tasks_at_once or runs)
+        else:
+            asked = -(-runs // int(self.runs_per_task))
+        return asked if limit is None else min(asked, limit)
+
+    @property
+    def tasks_at_once(self) -> int | None:
+        """How many elements of an array may run at once, where somebody asked for a number of runs."""
+        most = self.asked_parallelism
+        return None if most is None else max(1, most // self.parallel_runs)
+
+    @property
     def forbids_requeue(self) -> bool:
         """Whether the flags forbid Slurm to requeue a run."""
         return bool(self.flags.get("no-requeue")) or self.flags.get("requeue") is False
@@ -230,6 +276,29 @@ class LaunchKeys:
         if self.signal_delay_s is not None:
             return self.signal_delay_s
         return USUAL_DELAY_S if self.limit_s is None else min(USUAL_DELAY_S, self.limit_s // 2)
+
+    def check_packed(self) -> None:
+        """Refuse packed tasks of several nodes or ranks, and more runs of one at once than there may be at all.
+
+        :raises UsageError: these are asked for; or runs at once in a task, without packed tasks
+        """
+        if self.parallel_per_task > 1 and not self.is_packed:
+            raise UsageError(
+                f"parallel_per_task={self.parallel_per_task} is for tasks that execute several runs, and each run"
+                " has a task of its own: set hydra.launcher.runs_per_task=auto, or leave parallel_per_task out."
+            )
+        most = self.asked_parallelism
+        if most is not None and self.parallel_per_task > most:
+            raise UsageError(
+                f"With parallel_per_task={self.parallel_per_task} a single task would execute more runs at once"
+                f" than array_parallelism={most} lets: lower parallel_per_task, or raise array_parallelism."
+            )
+        flags = {str(self.flags.get(name, 1)) for name in ("nodes", "ntasks", "ntasks-per-node")}
+        if self.is_packed and (self.nodes > 1 or self.tasks_per_node > 1 or self.srun_args or flags != {"1"}):
+            raise UsageError(
+                f"With runs_per_task={self.runs_per_task} each run is one process of its task: leave out nodes,"
+                " tasks_per_node and srun_args, or runs_per_task."
+            )
 
     def check_warning(self) -> None:
         """Refuse a warning that each run would get as soon as it begins.
@@ -253,7 +322,7 @@ _DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(LaunchKe
 OF_THE_LAUNCH: Final = frozenset(
     (
         *("seed", "tags", "dry_run", "detach", "needed", "reuse_sweep_dir"),
-        *("entry", "max_retries", "keeper", "slots", "runs_per_task"),
+        *("entry", "max_retries", "keeper", "slots", "runs_per_task", "parallel_per_task", "isolation"),
     )
 )
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcorch import tunables
 from hpcorch.errors import RecordError
@@ -25,6 +25,9 @@ from hpcorch.quick_dataclasses import dataclass
 from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.place import Place
 from hpcorch.slurm.job_environment import is_inside_job
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 # Of every job its own; the hardware of the login node is not what was asked for.
 _OF_THE_JOB = ("SLURM_", "HPCORCH_", "SUBMITIT_")
@@ -131,9 +134,11 @@ def _tell(before: Environment, after: Environment, frozen: RecordPlace, drift: D
         )
 
 
-def look_for_altered_files(drift: DriftLog, installed: InstalledFiles, *, late: bool = False) -> None:
-    """Record which loaded modules of installed packages were changed after installation."""
-    files = module_files(sys.modules).values()
+def look_for_altered_files(
+    drift: DriftLog, installed: InstalledFiles, modules: Mapping[str, ModuleType], *, late: bool = False
+) -> None:
+    """Record which of these modules are of installed packages and were changed after installation."""
+    files = module_files(modules).values()
     for name, sentence in sorted(installed.altered(package_folders(sys.path), files).items()):
         drift.found(
             Aspect.ENVIRONMENT, f"file {name}", before="as installed", after="changed", sentence=sentence, late=late

@@ -187,8 +187,9 @@ class Attempt:
             self.work.close(end)
             self._ended = end
             self._record(end)
-            near_limit = self.place.rank == 0 and end.signal == WARNING_SIGNAL
-            requeued = near_limit and self.work.may_requeue() and requeue(self.place)
+            # A packed task goes back into the queue when all of its runs have ended.
+            near_limit = self.place.rank == 0 and end.signal == WARNING_SIGNAL and not self.place.is_packed
+            requeued = near_limit and self.work.may_requeue() and requeue(self.place.job)
             self.work.leave(end, requeued=requeued)
         return self._ended
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +24,8 @@ from hpcorch.runtime.program.snapshot import Snapshot, have_snapshot
 from hpcorch.runtime.program.task_file import TaskFile, enter_hydra, load_function, read_task
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from omegaconf import DictConfig
 
     from hpcorch.runtime.attempt.environment import ComparedEnvironment
@@ -91,6 +94,8 @@ class Prepared:
 
         :raises DriftError: a module that was imported is not what was frozen
         """
+        from omegaconf import OmegaConf
+
         from hpcorch.runtime.program.call import config_digest, rebuilt
         from hpcorch.runtime.program.configuration import load_ahead
         from hpcorch.runtime.run.resolver import register_resolver
@@ -99,6 +104,7 @@ class Prepared:
         register_resolver()
         config_digest(rebuilt(self.frozen, job_id=""))
         load_ahead(self.frozen.base.pickle)
+        OmegaConf.select(OmegaConf.create({}), "")  # Hydra does, and imports a module for it
         self.look(late=False)
 
     def configure(self, place: Place) -> tuple[Any, Any]:
@@ -130,20 +136,32 @@ class Prepared:
         """
         if self.snapshot is not None:
             self.snapshot.take_reports()
-        # Modules are added at the end. A look touches all of them, which are memory that forked processes share.
-        modules = (len(sys.modules), next(reversed(sys.modules)))
-        if modules != self._looked_at:
-            self._look_at_modules(late=late)
+        if modules := self._unseen_modules():
+            self._look_at(modules, late=late)
             self._looked_at = (len(sys.modules), next(reversed(sys.modules)))
         self.drift.settle()
 
-    def _look_at_modules(self, *, late: bool) -> None:
+    def _unseen_modules(self) -> dict[str, ModuleType]:
+        """Modules to be looked at; all of them if there is any new one.
+
+        In a process that was forked only the new ones: all others are memory that it shares, and were looked at
+        before. Modules are added at the end.
+        """
+        count, last = self._looked_at
+        if (len(sys.modules), next(reversed(sys.modules))) == self._looked_at:
+            return {}
+        later = list(islice(reversed(sys.modules), max(0, len(sys.modules) - count + 1)))
+        if self._called is None or not later or later[-1] != last:
+            return dict(sys.modules)
+        return {name: sys.modules[name] for name in later[:-1]}
+
+    def _look_at(self, modules: Mapping[str, ModuleType], *, late: bool) -> None:
         if self.snapshot is not None:
-            self.snapshot.look(late=late)
+            self.snapshot.look(modules, late=late)
         if self.environment is not None:
             from hpcorch.runtime.attempt.environment import look_for_altered_files
 
-            look_for_altered_files(self.drift, self.environment.installed, late=late)
+            look_for_altered_files(self.drift, self.environment.installed, modules, late=late)
 
 
 def prepare(place: Place, frozen: FrozenRun, environ: Mapping[str, str], record: Recorder) -> Prepared:

@@ -16,6 +16,7 @@ from hpcorch.runtime.context.claim import read_attempt
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
 from hpcorch.runtime.context.signals import WARNING_SIGNAL
+from hpcorch.slurm.job_environment import Job
 
 
 def may_requeue(place: Place, *, most: int) -> bool:
@@ -37,19 +38,18 @@ def _is_warning(fact: Fact) -> bool:
     return isinstance(fact, (AttemptSignalled, AttemptEnded)) and fact.signal == WARNING_SIGNAL
 
 
-def requeue(place: Place) -> bool:
-    """Put this process's job back into the queue; Slurm then ends it.
+def requeue(job: Job | None) -> bool:
+    """Put a job back into the queue, which this process is a part of; Slurm then ends it.
 
-    Where no scheduler started the process, nothing happens.
-
+    :param job: None where no scheduler started the process: then nothing happens
     :return: whether Slurm took the request; if not, that is said in the log
     """
-    if place.job is None:
+    if job is None:
         return False
     from hpcorch import process  # few attempts need this, and every one would wait for the imports
     from hpcorch.slurm.commands import scontrol
 
-    element = place.job.element
+    element = job.element
     try:
         done = process.run(scontrol("requeue", [element]), timeout_s=tunables.SLURM_QUERY_TIMEOUT_S)
     except (process.CommandMissingError, process.CommandTimeoutError) as error:

@@ -53,6 +53,7 @@ def execute_task(argv: Sequence[str] | None = None) -> int:
             environ=os.environ,
             array_task=arguments.task,
             job_id=arguments.job_id,
+            restart=arguments.restart,
         )
         return _lead(place, signals) if place.rank == 0 else _follow(place, signals)
     except HpcorchError as error:
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--submission", type=int, required=True, help="number of the submission")
     parser.add_argument("--runs", type=parse_ranges, required=True, help="run indices, array index 0 first")
     parser.add_argument("--task", type=int, help="array index, if no scheduler sets one")
+    parser.add_argument("--restart", type=int, help="which attempt of the run this is, if a packed task starts it")
     parser.add_argument("--job-id", help="job id, if no scheduler sets one")
     parser.add_argument(SERVE, type=int, help="be a fork server, with its channel at this descriptor")
     return parser

@@ -74,6 +74,7 @@ def claim_of(place: Place, log: Path | None) -> AttemptClaimed:
         gpus=place.gpus,
         tasks=place.tasks,
         nodes=None if place.job is None else place.job.nodes,
+        job_restart=place.job.restart if place.job is not None and place.is_packed else None,
         forked=place.forked,
     )
 

@@ -22,6 +22,7 @@ class Place:
     :param job: that Slurm started the process in; None where it did not
     :param array_task: the array index, of the submission or of the local pool; None of what is no array
     :param pool: id of the local pool that started it
+    :param is_packed: its job executes other runs as well
     :param forked: it was forked from a process that had executed the program up to its call of the function
     """
 
@@ -33,6 +34,7 @@ class Place:
     array_task: int | None = None
     pool: str | None = None
     gpus: str | None = None
+    is_packed: bool = False
     forked: bool = False
 
     @property
@@ -65,16 +67,19 @@ def find_place(
     environ: Mapping[str, str],
     array_task: int | None = None,
     job_id: str | None = None,
+    restart: int | None = None,
 ) -> Place:
     """The place that the arguments of a run's process and the environment name.
 
     :param runs: the run indices of the submission; array index i is the i-th of them
     :param array_task: the array index if no scheduler sets one
     :param job_id: the local pool's, likewise
+    :param restart: of the run, if a packed task starts it: ``array_task`` is the run's place then
     :raises UsageError: the array index is missing or not one of the submission
     """
-    job = None if array_task is not None else job_here(environ)
-    index = array_task if job is None else job.index
+    is_packed = restart is not None
+    job = job_here(environ) if is_packed or array_task is None else None
+    index = job.index if job is not None and not is_packed else array_task
     if index is None:
         raise UsageError(
             "neither SLURM_ARRAY_TASK_ID nor --task says which task of the array this is: this program is started"
@@ -85,10 +90,13 @@ def find_place(
     return Place(
         layout=layout,
         launch=launch,
-        attempt=AttemptId(run=runs[index], submission=submission, restart=0 if job is None else job.restart),
+        attempt=AttemptId(
+            run=runs[index], submission=submission, restart=_restart(job) if restart is None else restart
+        ),
         host=_host_name(job),
         job=job,
-        array_task=index,
+        array_task=job.index if job is not None else index,
+        is_packed=is_packed,
         pool=job_id if job is None else None,
         gpus=environ.get("CUDA_VISIBLE_DEVICES"),
     )
@@ -105,6 +113,10 @@ def place_in(layout: SweepLayout, attempt: AttemptId, launch: int, job: Job | No
         array_task=None if job is None else job.index,
         gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
+
+
+def _restart(job: Job | None) -> int:
+    return 0 if job is None else job.restart
 
 
 def _host_name(job: Job | None) -> str:

@@ -69,17 +69,20 @@ class ForkServer:
             )
         return cls(process, ours)
 
-    def fork(self, task: int, *, environ: Mapping[str, str], output: int, error: int) -> ForkedProcess:
+    def fork(
+        self, task: int, *, environ: Mapping[str, str], output: int, error: int, restart: int | None = None
+    ) -> ForkedProcess:
         """Fork a task, which leads a session of its own.
 
         :param environ: variables that it gets beside the server's
         :param output: descriptor of its standard output
         :param error: of its standard error
+        :param restart: which attempt of the run it is, in a packed task
         :return: the process; one that has ended if the server has, since it may have forked it before
         :raises OSError: there can be no further process now
         """
         try:
-            send(self._channel, Fork(task=task, environ=environ), [output, error])
+            send(self._channel, Fork(task=task, restart=restart, environ=environ), [output, error])
         except OSError:
             self._end()
         while task not in self._tasks and task not in self._failed and not self.is_gone:

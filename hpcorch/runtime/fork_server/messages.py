@@ -22,11 +22,13 @@ _MOST_DESCRIPTORS: Final = 2
 class Fork:
     """To the server: fork a process for this task.
 
+    :param restart: which attempt of the run it is, in a packed task
     :param environ: variables that it gets beside the server's
     """
 
     kind = "fork"
     task: int
+    restart: int | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 
 

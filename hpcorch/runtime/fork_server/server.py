@@ -17,7 +17,7 @@ import socket
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -135,7 +135,7 @@ class _Server:
         self._ours = watch.descriptors
         return watch
 
-    def _place(self, task: int) -> Place:
+    def _place(self, task: int, restart: int | None = None) -> Place:
         arguments = self._arguments
         return find_place(
             self._layout,
@@ -145,6 +145,7 @@ class _Server:
             environ=os.environ,
             array_task=task,
             job_id=arguments.job_id,
+            restart=restart,
         )
 
     def _at_call(
@@ -167,7 +168,9 @@ class _Server:
         seeding.end()
         become_task(asked.environ, descriptors)
         started = Started(prepared=prepared, found=self._found, handlers=self._handlers, blocked=blocked)
-        self._exit_code = execute_forked(replace(self._place(asked.task), forked=True), started, self.pid)
+        self._exit_code = execute_forked(
+            replace(self._place(asked.task, asked.restart), forked=True), started, self.pid
+        )
         sys.exit(self._exit_code)
 
     def _obstacle(self, prepared: Prepared, watch: Watch, function: Callable[[Any], Any]) -> str | None:
@@ -186,7 +189,11 @@ class _Server:
         woken, told = os.pipe()
         for descriptor in (woken, told):
             os.set_blocking(descriptor, False)
-        handled = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        handled: dict[int, Any] = {
+            signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda _number, _frame: None),
+            # Slurm asks all processes of a job to end: the server does so after its runs, with its channel.
+            signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        }
         woke = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()  # a collection in a forked process would copy every page that holds an object
@@ -204,12 +211,10 @@ class _Server:
             assert isinstance(asked, Fork)
             if self._has_forked(asked):
                 signal.set_wakeup_fd(woke)
-                signal.signal(signal.SIGCHLD, handled)
-                for descriptor in (woken, told):
-                    os.close(descriptor)
+                _restore(handled)
+                _close([woken, told])
                 return asked, descriptors
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close(descriptors)
 
     def _has_forked(self, asked: Fork) -> bool:
         """Fork a process; true in that process. What asks it to end waits until it has its handlers."""
@@ -253,6 +258,16 @@ class _Server:
             self._has_answered = True
             with suppress(OSError):  # the launcher is gone
                 send(self._channel, Refused(why=why))
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _told(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.errors import DriftError, RecordError, UnavailableError
@@ -22,6 +23,9 @@ from hpcorch.runtime.context.drift import DriftLog
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.program.frozen_imports import FrozenFinder, enter, is_frozen, is_ours
 from hpcorch.slurm.job_environment import temporary_folders
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 # Runs before anything is unpacked, and may itself be in the project.
 _OURS = Path(__file__).parents[2]
@@ -62,14 +66,14 @@ class Snapshot:
         self.reports = _file_for_reports()
         tell_children(os.environ, self.move, self._reports_path)
 
-    def look(self, *, late: bool) -> None:
-        """Record modules that came from the live tree by other ways than Python's own search.
+    def look(self, modules: Mapping[str, ModuleType], *, late: bool) -> None:
+        """Record which of these modules came from the live tree by other ways than Python's own search.
 
         Each is looked at once. One that is in the live tree as it was frozen, such as a ``sitecustomize``, is none.
 
         :param late: the task is over
         """
-        files = module_files({name: one for name, one in list(sys.modules.items()) if not is_frozen(one)})
+        files = module_files({name: one for name, one in modules.items() if not is_frozen(one)})
         fresh = {name: file for name, file in files.items() if self._seen.get(name) != file}
         self._seen |= fresh
         live = imported_from(self.move.root, fresh, kept=self.move.kept)

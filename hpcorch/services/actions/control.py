@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.entities import Run, Submission, Sweep
 from hpcorch.model.events import NO_SUBMISSION, ControlRequested, JobObserved
 from hpcorch.model.ids import format_ranges
-from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.job_states import LET_GO, JobState, Witness
 from hpcorch.model.states import Backend, RunState
 from hpcorch.services.actions.local_processes import ask_locally, check_hosts, staying_locally, stop_locally
 from hpcorch.services.actions.targets import Target, Targets, choose, split
@@ -32,6 +32,7 @@ from hpcorch.services.tending.tend import tend
 from hpcorch.services.tending.unsubmitted import refused_runs
 from hpcorch.services.throttling.state import state_directory
 from hpcorch.services.throttling.throttles import Throttles
+from hpcorch.slurm.array_elements import elements_of
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
 from hpcorch.users import own_name
@@ -47,6 +48,7 @@ class ControlPlan:
 
     :param whole_sweep: whether the sweep itself was named, and not some of its runs
     :param asked_to_checkpoint: of the runs that would be cancelled, those that are asked to save a checkpoint first
+    :param notices: sentences on what the action does not change
     """
 
     sweep: str
@@ -54,6 +56,7 @@ class ControlPlan:
     whole_sweep: bool
     targets: Targets
     asked_to_checkpoint: frozenset[int] = frozenset()
+    notices: tuple[str, ...] = ()
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -61,10 +64,11 @@ class ControlPlan:
             "sweep": self.sweep,
             "action": self.action.value,
             "runs": self.targets.runs,
-            "elements": [target.element for target in self.targets.targets],
+            "elements": _elements(self.targets.targets),
             "unsettled": list(self.targets.unsettled),
             "passed_over": {str(run): why for run, why in self.targets.passed_over.items()},
             "asked_to_checkpoint": sorted(self.asked_to_checkpoint),
+            "notices": list(self.notices),
         }
 
 
@@ -105,7 +109,8 @@ class Control:
         :param checkpoint: cancel only what waits, and ask what runs to save a checkpoint and end
         :raises NotFoundError: a run that is named does not exist
         :raises UnavailableError: Slurm does not answer
-        :raises UsageError: a local sweep has no queue to hold runs in
+        :raises UsageError: a local sweep has no queue to hold runs in, and Slurm knows no single runs of a packed
+            array
         """
         if self.is_local and action is not Action.CANCEL:
             raise UsageError(
@@ -117,6 +122,8 @@ class Control:
         selected = select_runs(ledger, self.sweep.id, selector)
         every = ledger.runs(self.sweep.id)
         targets = choose(action, selected, every, submissions, self._staying(every, submissions))
+        if action is not Action.CANCEL:
+            _check_whole(action, targets.targets)
         whole = not selector.names_runs and selector.states is None
         running = {run.run for run in selected if checkpoint and run.state in _RUNNING}
         return ControlPlan(
@@ -125,6 +132,7 @@ class Control:
             whole_sweep=whole,
             targets=targets,
             asked_to_checkpoint=frozenset(running.intersection(targets.runs)),
+            notices=tuple(_of_tasks_at_work(targets.targets, every)) if action is Action.HOLD else (),
         )
 
     def _staying(self, every: Sequence[Run], submissions: Mapping[int, Submission]) -> frozenset[int]:
@@ -157,9 +165,24 @@ class Control:
         else:
             self._record(plan.action, asked, others)
             # What waits first, so that it does not start in place of what ends.
-            self._tell_slurm(plan.action, [target.element for target in others])
+            self._tell_slurm(plan.action, [*_elements(others), *self._idle(plan.targets.targets, asked)])
             self._mark(asked)
-            self.client.signal([target.element for target in asked], _SLURMS_NAME)
+            alone = [target for target in asked if not target.submission.is_packed]
+            self.client.signal(_elements(alone), _SLURMS_NAME)
+
+    def _idle(self, targets: Sequence[Target], asked: Sequence[Target]) -> list[str]:
+        """The waiting elements of packed arrays whose every run is to end, some of them after a checkpoint."""
+        numbers = {target.submission.submission for target in asked}
+        packed = {
+            target.submission.job_id
+            for target in targets
+            if target.whole and target.submission.is_packed and target.submission.submission in numbers
+        }
+        waiting: dict[str, list[int]] = {}
+        for row in self.client.queue(sorted(job for job in packed if job is not None)):
+            if row.state is JobState.PENDING and row.index is not None:
+                waiting.setdefault(row.array_job_id, []).append(row.index)
+        return [elements_of(job, indices) for job, indices in waiting.items()]
 
     def _drop(self, runs: Sequence[int]) -> None:
         """Have runs that wait to be submitted end here: nobody submits them any more."""
@@ -185,9 +208,20 @@ class Control:
         with journal.locked():
             journal.append(*requests, durable=True)
             if action is Action.CANCEL:
-                gone = JobState.NOT_REQUEUED
-                given_up = [word for word in journal.history().observed.values() if word.job_state is gone]
-                journal.append(*(word for word in attributed(given_up, requests) if word.job_state is not gone))
+                given_up = [word for word in journal.history().observed.values() if word.job_state in LET_GO]
+                waiting = self._waiting([*asked, *others])
+                words = [*attributed([*given_up, *waiting], requests)]
+                journal.append(*(word for word in words if word.job_state not in LET_GO))
+
+    def _waiting(self, targets: Iterable[Target]) -> list[JobObserved]:
+        """That runs end here which no task of their packed array has taken: its tasks pass them over."""
+        packed = [target for target in targets if target.submission.is_packed]
+        runs = [run for target in packed for run in target.runs]
+        ledger = self.reconciler.ledger
+        alone = {one.run for one in (ledger.runs(self.sweep.id, indices=runs) if runs else []) if not one.attempts}
+        return [
+            _ended(run, target.submission.submission) for target in packed for run in target.runs if run in alone
+        ]
 
     def _mark(self, asked: Sequence[Target]) -> None:
         """Let those end at their next start that a preemption ends before they can heed the signal."""
@@ -216,19 +250,52 @@ class Control:
             tend(self.reconciler, self.client, hurry=True)
 
 
+def _elements(targets: Iterable[Target]) -> list[str]:
+    """What Slurm is told of."""
+    return [element for target in targets if (element := target.element) is not None]
+
+
+def _check_whole(action: Action, targets: Iterable[Target]) -> None:
+    """Refuse to hold or release some of the waiting runs of a packed array.
+
+    :raises UsageError: somebody asks for that
+    """
+    for target in targets:
+        if target.element is None:
+            one = target.submission
+            verb, runs = action.value, format_ranges(target.runs)
+            raise UsageError(
+                f"the runs {runs} wait for any of the {one.tasks} tasks of the packed array {one.job_id}, and Slurm"
+                f" cannot {verb} single ones: `hpcorch {verb} {one.sweep}` is for all that wait in it,"
+                f" `hpcorch cancel {one.sweep}/{runs}` takes these out"
+            )
+
+
+def _of_tasks_at_work(targets: Iterable[Target], every: Iterable[Run]) -> Iterator[str]:
+    """That tasks of packed arrays which have begun go on to take runs."""
+    at_work = {run.submission for run in every if run.state in _RUNNING}
+    for target in targets:
+        if target.submission.is_packed and target.submission.submission in at_work:
+            yield (
+                f"tasks of {target.submission.job_id} that run already go on to take runs:"
+                f" `hpcorch cancel {target.submission.sweep}` ends them"
+            )
+
+
 def dropped(runs: Iterable[int], reason: str) -> list[JobObserved]:
     """That runs end which were never submitted."""
-    return [
-        JobObserved(
-            submission=NO_SUBMISSION,
-            run=run,
-            restart=0,
-            state=JobState.CANCELLED.value,
-            witness=Witness.REQUEST.value,
-            reason=reason,
-        )
-        for run in runs
-    ]
+    return [replace(_ended(run, NO_SUBMISSION), reason=reason) for run in runs]
+
+
+def _ended(run: int, submission: int) -> JobObserved:
+    """That a run ends by request, before anything of it was begun."""
+    return JobObserved(
+        submission=submission,
+        run=run,
+        restart=0,
+        state=JobState.CANCELLED.value,
+        witness=Witness.REQUEST.value,
+    )
 
 
 def open_control(writer: Ledger, selector: Selector, client: SlurmClient | None = None) -> Control:

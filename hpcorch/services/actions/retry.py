@@ -180,7 +180,8 @@ class Retry:
             self._record_environment(journal.layout)
             for launch, portion in self._portions(plan):
                 again = self._again(launch, portion.runs, portion.keys)
-                submitted.append(submit_array(journal, again.request(os.environ), client))
+                request = replace(again.request(os.environ), most_tasks=portion.most_tasks)
+                submitted.append(submit_array(journal, request, client))
         except HpcorchError as error:
             return submitted, error
         return submitted, None
@@ -263,6 +264,8 @@ class Retry:
         keys = self._keys(launch)
         if self.control.is_local:
             self._again(launch, (), keys).local_request()
+        else:
+            keys.check_packed()
 
     def _keys(self, launch: Launch) -> LaunchKeys:
         return LaunchKeys.recorded(launch.options).changed(self.changes)

@@ -23,7 +23,7 @@ _ACTS_ON: Mapping[Action, frozenset[RunState]] = {
 class Target:
     """Runs of one submission, which an action is for.
 
-    :param whole: whether no other run is alive in the same job
+    :param whole: whether the action could be for no other run of the same job
     """
 
     submission: Submission
@@ -32,16 +32,25 @@ class Target:
 
     @property
     def indices(self) -> list[int]:
-        """The array indices of the runs, ascending; none of a job that is no array."""
+        """The array indices of the runs, ascending; none of a job that is no array, or packed."""
         places = map(self.submission.index_of, self.runs)
         return sorted(index for index in places if index is not None)
 
     @property
-    def element(self) -> str:
-        """The elements as Slurm's commands take them: ``369`` for all, else ``369_[0,2-4]``."""
+    def element(self) -> str | None:
+        """The elements as Slurm's commands take them: ``369`` for all, else ``369_[0,2-4]``.
+
+        None of some runs of a packed array, whose elements execute other runs as well.
+        """
         assert self.submission.job_id is not None
-        is_all = self.whole or self.submission.form is SubmissionForm.SCRIPT_JOB
-        return self.submission.job_id if is_all else elements_of(self.submission.job_id, self.indices)
+        if self.whole or self.submission.form is SubmissionForm.SCRIPT_JOB:
+            return self.submission.job_id
+        return None if self.submission.is_packed else elements_of(self.submission.job_id, self.indices)
+
+    @property
+    def addressee(self) -> str:
+        """Who is asked, for people: the elements, or tasks that read the request in the record."""
+        return self.element or f"tasks of {self.submission.job_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +105,14 @@ def choose(
     for runs in chosen.values():
         for index in runs:
             left.pop(index, None)
-    # By job, not by submission: a local pool may serve several, one after the other.
-    partial = {one.job_id for run in left.values() if (one := _submission_of(run, submissions)) is not None}
+    # By job, not by submission: a local pool may serve several, one after the other. What a packed array executes
+    # is no part of what it has waiting.
+    partial = {
+        one.job_id
+        for run in left.values()
+        if (one := _submission_of(run, submissions)) is not None
+        and (run.state in _ACTS_ON[action] or not one.is_packed)
+    }
     targets = [
         Target(submission=submissions[number], runs=tuple(runs), whole=submissions[number].job_id not in partial)
         for number, runs in sorted(chosen.items())

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcorch import process, tunables
+from hpcorch import tunables
 from hpcorch.runtime.attempt.requeue import may_requeue
 from hpcorch.runtime.context.output import say
 from hpcorch.runtime.context.place import Place
 from hpcorch.services.exec.process import Limits
-from hpcorch.slurm.answers.times import seconds_left
-from hpcorch.slurm.commands import squeue_time_left
-from hpcorch.slurm.job_environment import Job
+from hpcorch.slurm.own_job import end_of
 
 DEFAULT_REQUEUES = 3
 
@@ -91,21 +89,6 @@ def limits_of(treatment: Treatment, place: Place) -> Limits:
     return Limits(
         grace_s=treatment.grace_s, warn_at=end - ahead, kill_at=end - min(tunables.COMMAND_LAST_MOMENT_S, ahead / 4)
     )
-
-
-def end_of(job: Job) -> float | None:
-    """When the job reaches its time limit, by the wall clock; None if it has none or it is unknown.
-
-    Slurm is asked only where it has not said so in the environment, as older releases do not.
-    """
-    if job.end is not None:
-        return job.end
-    try:
-        done = process.run(squeue_time_left(job.element), timeout_s=tunables.OWN_JOB_TIMEOUT_S)
-    except (process.CommandMissingError, process.CommandTimeoutError):
-        return None
-    left = seconds_left(done.stdout) if done.returncode == 0 else None
-    return None if left is None else time.time() + left
 
 
 def _ahead_s(asked_s: float | None, left_s: float) -> float:

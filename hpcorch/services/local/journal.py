@@ -144,7 +144,7 @@ class LastWords:
         if code < 0:
             return word(index, JobState.FAILED, f"the process was killed by {signal_name(-code)}", -code)
         if code:
-            return word(index, JobState.FAILED, _of_exit_code(code), exit_code=code)
+            return word(index, JobState.FAILED, of_exit_code(code), exit_code=code)
         if self._record.has_end(index) and index not in self._lingering:
             return None
         return word(index, JobState.COMPLETED, exit_code=code)
@@ -166,7 +166,7 @@ class LastWords:
         return self._record.has_end(index)
 
 
-def _of_exit_code(code: int) -> str:
+def of_exit_code(code: int) -> str:
     """What an exit code says; a run that was stopped ends with 128 and the signal, as a shell reports it."""
     if code - EXIT_SIGNAL_BASE in {number.value for number in signal.Signals}:
         name = signal_name(code - EXIT_SIGNAL_BASE)

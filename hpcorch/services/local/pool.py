@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,17 @@ from hpcorch.services.local.journal import LastWords, PoolRecord
 from hpcorch.services.local.request import LocalRequest
 from hpcorch.services.local.starting import Starter
 from hpcorch.services.local.task import LocalTask, stop_tasks
+from hpcorch.slurm.job_environment import script_exports
+
+# What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
+_SUBMITIT = {
+    "SUBMITIT_EXECUTOR": "local",
+    "SUBMITIT_LOCAL_NTASKS": "1",
+    "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
+    "SUBMITIT_LOCAL_NODEID": "0",
+    "SUBMITIT_LOCAL_GLOBALID": "0",
+    "SUBMITIT_LOCAL_LOCALID": "0",
+}
 
 
 class Interrupted(BaseException):
@@ -43,7 +55,10 @@ class LocalPool:
 
     def __init__(self, request: LocalRequest, record: PoolRecord) -> None:
         self.request = request
-        self._starter = Starter(request, record.journal.layout, record)
+        environ = {**request.environ, **script_exports(request.environ), **_SUBMITIT}
+        self._starter = Starter(
+            replace(request, environ=environ), record.journal.layout, submission=record.number, pool=record.job_id
+        )
         self._record = record
         self._free_gpus = list(request.gpus)
         self._running: dict[int, LocalTask] = {}
@@ -123,7 +138,8 @@ class LocalPool:
         count = self.request.terms_of(index).gpus or 0
         gpus, lanes = self._free_gpus[:count], {task.lane for task in self._running.values()}
         try:
-            self._running[index] = self._starter.start(index, gpus, lanes)
+            environ = {"SUBMITIT_LOCAL_JOB_ID": f"{self.id}_{index}"}
+            self._running[index] = self._starter.start(index, gpus, lanes, environ=environ)
         except OSError as error:
             reason = f"it could not be started ({error.strerror or error})"
             self._record.append([self._record.word(index, JobState.FAILED, reason)])

@@ -90,7 +90,7 @@ def local_request(
         own={run: each[one] for run, one in of_runs.items() if one != keys},
         python=python,
         environ=os.environ,
-        forks=keys.runs_per_task != 1,
+        forks=keys.forks,
     )
 
 

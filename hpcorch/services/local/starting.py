@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hpcorch import tunables
 from hpcorch.journal.layout import SweepLayout
-from hpcorch.services.local.journal import PoolRecord
 from hpcorch.services.local.request import LocalRequest, TaskTerms
 from hpcorch.services.local.task import LocalTask, TaskProcess, output_files, start_process
 from hpcorch.services.logs.paths import LogFiles
 from hpcorch.services.recording.submissions import task_words
-from hpcorch.slurm.job_environment import script_exports
 
 if TYPE_CHECKING:
     from hpcorch.runtime.fork_server.client import ForkServer
 
 _log = logging.getLogger(__name__)
-# What submitit's local executor tells its one task, so that submitit.JobEnvironment() works in the user's code.
-_SUBMITIT = {
-    "SUBMITIT_EXECUTOR": "local",
-    "SUBMITIT_LOCAL_NTASKS": "1",
-    "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
-    "SUBMITIT_LOCAL_NODEID": "0",
-    "SUBMITIT_LOCAL_GLOBALID": "0",
-    "SUBMITIT_LOCAL_LOCALID": "0",
-}
 
 
 class Starter:
-    """Starts the tasks of one pool."""
+    """Starts the tasks of one pool.
 
-    def __init__(self, request: LocalRequest, layout: SweepLayout, record: PoolRecord) -> None:
+    :param submission: the number of theirs
+    :param pool: the id of the pool, which is this process
+    :param element: of an array, whose packed task this process is: it has a log for each lane
+    """
+
+    def __init__(
+        self, request: LocalRequest, layout: SweepLayout, *, submission: int, pool: str, element: int | None = None
+    ) -> None:
         self._request = request
         self._layout = layout
-        self._record = record
+        self._submission = submission
+        self._pool = pool
+        self._element = element
         self._forks = request.forks and len(request.runs) > 1
         self._server: ForkServer | None = None
         self._began = 0.0  # when that was started, by the monotonic clock
@@ -69,29 +69,40 @@ class Starter:
             return None
         return f"it has not called its function within {limit:g} s, the time limit of a run"
 
-    def start(self, index: int, gpus: Sequence[str], lanes: Collection[int]) -> LocalTask:
+    def start(
+        self,
+        index: int,
+        gpus: Sequence[str],
+        lanes: Collection[int],
+        *,
+        environ: Mapping[str, str] | None = None,
+        restart: int | None = None,
+    ) -> LocalTask:
         """Start a task.
 
         :param gpus: devices that are its own until it has ended
         :param lanes: of the tasks that run
+        :param environ: variables that it gets beside those of all tasks
+        :param restart: which attempt of its run it is, in a packed task
         :raises OSError: a log cannot be opened, or the program cannot be started
         """
         terms = self._request.terms_of(index)
         server = (
             self._server if self._forks and terms.python_options == self._request.terms.python_options else None
         )
-        # Forked tasks share logs, one after another, where a log is one file.
-        shares = server is not None and terms.stderr_to_stdout and terms.log_folder is None
+        # Forked and packed tasks share logs, one after another, where a log is one file.
+        is_packed = self._element is not None
+        shares = (server is not None or is_packed) and terms.stderr_to_stdout and terms.log_folder is None
         lane = next(n for n in range(len(lanes) + 1) if n not in lanes) if shares else index
-        logs = LogFiles(layout=self._layout, submission=self._record.number, folder=terms.log_folder)
-        output, error = logs.local(lane)
-        environ = self._own_environment(index, gpus, terms)
-        with output_files(output, None if terms.stderr_to_stdout else error) as (out, err):
+        devices = {} if terms.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        own = {**(environ or {}), **devices}
+        with self._output(lane, terms, is_own=is_packed and shares and lane == 0) as (out, err):
             if server is not None:
-                process: TaskProcess = server.fork(index, environ=environ, output=out, error=err)
+                process: TaskProcess = server.fork(index, environ=own, output=out, error=err, restart=restart)
             else:
                 argv = [*self._argv(terms), "--task", str(index)]
-                process = start_process(argv, environ={**self._environment(), **environ}, output=out, error=err)
+                argv += [] if restart is None else ["--restart", str(restart)]
+                process = start_process(argv, environ={**self._request.environ, **own}, output=out, error=err)
         deadline = None if terms.timeout_s is None else time.monotonic() + terms.timeout_s
         return LocalTask(process=process, gpus=gpus, deadline=deadline, lane=lane)
 
@@ -110,9 +121,23 @@ class Starter:
     def _started(self) -> ForkServer:
         from hpcorch.runtime.fork_server.client import ForkServer  # most pools have none
 
-        terms = self._request.terms
-        with output_files(self._layout.log(self._record.number, "program"), None) as (output, _):
-            return ForkServer.start(self._argv(terms), environ=self._environment(), output=output)
+        with self._output("program", self._request.terms, is_own=self._element is not None) as (output, _):
+            return ForkServer.start(self._argv(self._request.terms), environ=self._request.environ, output=output)
+
+    @contextmanager
+    def _output(self, lane: int | str, terms: TaskTerms, *, is_own: bool) -> Iterator[tuple[int, int]]:
+        """Descriptors of standard output and standard error of one task at a time.
+
+        :param is_own: those of this process, so that a packed task has one log as any task has
+        :raises OSError: a file cannot be opened
+        """
+        if is_own:
+            yield sys.stdout.fileno(), sys.stderr.fileno()
+            return
+        logs = LogFiles(layout=self._layout, submission=self._submission, folder=terms.log_folder)
+        output, error = logs.local(lane if self._element is None else f"{self._element}.{lane}")
+        with output_files(output, None if terms.stderr_to_stdout else error) as files:
+            yield files
 
     def _argv(self, terms: TaskTerms) -> list[str]:
         request = self._request
@@ -123,16 +148,8 @@ class Starter:
                 self._layout,
                 sweep=request.sweep,
                 launch=request.launch,
-                submission=self._record.number,
+                submission=self._submission,
                 runs=request.runs,
             ),
-            *("--job-id", self._record.job_id),
+            *("--job-id", self._pool),
         ]
-
-    def _environment(self) -> dict[str, str]:
-        """The variables of all tasks."""
-        return {**self._request.environ, **script_exports(self._request.environ), **_SUBMITIT}
-
-    def _own_environment(self, index: int, gpus: Sequence[str], terms: TaskTerms) -> dict[str, str]:
-        devices = {} if terms.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        return {"SUBMITIT_LOCAL_JOB_ID": f"{self._record.job_id}_{index}", **devices}

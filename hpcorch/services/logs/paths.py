@@ -53,7 +53,7 @@ class LogFiles:
         stem = "/".join(["%A_%a".join([before, *rest]), "%A_%a_0_log"])
         return f"{stem}.out", f"{stem}.err"
 
-    def local(self, index: int) -> tuple[Path, Path]:
+    def local(self, index: int | str) -> tuple[Path, Path]:
         """The files of one task of a local pool, their folder made."""
         if self.folder is None:
             output = self.layout.log(self.submission, index)
@@ -166,6 +166,8 @@ def output_file(ledger: Ledger, layout: SweepLayout, sweep: Sweep, number: int, 
         pattern = str(options[submission.launch].get(LOG_KEY, ""))
     else:
         pattern = _read_pattern(layout, submission.script)
+    if submission.is_packed:  # nobody knows which of its tasks would have executed the run
+        return pattern
     return log_file(pattern, submission.element(run) or "", name=sweep.name, user=sweep.user) or pattern
 
 
@@ -181,7 +183,7 @@ class _Places:
     def filled(self, attempt: Attempt, others: Iterable[Attempt]) -> Attempt:
         """The attempt with its log, if that is there; it begins where an earlier attempt ended in the same file."""
         log = self._log(attempt)
-        if log is None or not self._layout.present(Path(log)).is_file():
+        if log is None:
             return attempt
         ends = (
             one.log_end or 0
@@ -192,11 +194,22 @@ class _Places:
 
     def _log(self, attempt: Attempt) -> str | None:
         submission = self._submissions.get(attempt.submission)
-        element = None if submission is None else submission.element(attempt.run)
-        if submission is None or element is None:
+        pattern = "" if submission is None else self._pattern(submission.script)
+        if submission is None or not pattern:
             return None
-        pattern = self._pattern(submission.script)
-        return log_file(pattern, element, name=self._sweep.name, user=self._sweep.user) if pattern else None
+        files = (
+            log_file(pattern, element, name=self._sweep.name, user=self._sweep.user)
+            for element in _elements(submission, attempt.run)
+        )
+        return next((one for one in files if one and self._layout.present(Path(one)).is_file()), None)
+
+
+def _elements(submission: Submission, run: int) -> list[str]:
+    """The elements that may have begun a run which none has claimed; of a packed array all ended alike."""
+    element = submission.element(run)
+    if element is None or not submission.is_packed:
+        return [] if element is None else [element]
+    return [f"{submission.job_id}_{index}" for index in submission.elements]
 
 
 def _read_pattern(layout: SweepLayout, script: str) -> str:

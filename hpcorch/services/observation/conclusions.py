@@ -12,7 +12,7 @@ from hpcorch.model.actions import CHECKPOINT_SIGNAL, Action
 from hpcorch.model.entities import Attempt
 from hpcorch.model.events import ControlRequested, JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_ranges
-from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.job_states import LET_GO, JobState, Witness
 from hpcorch.model.processes import EXIT_SIGNAL_BASE
 from hpcorch.model.states import AttemptState
 from hpcorch.services.observation.from_squeue import is_without_detail
@@ -44,7 +44,7 @@ def lingering_attempts(history: ControlHistory) -> frozenset[tuple[int, int]]:
 
 def silent_attempts(attempts: Iterable[Attempt], history: ControlHistory) -> frozenset[tuple[int, int]]:
     """(run, submission) of attempts that have recorded their end, and of whose process nobody has told since."""
-    tasks = {number for number, one in history.submissions.items() if not one.form.is_script}
+    tasks = {number for number, one in history.submissions.items() if one.owns_jobs}
     return frozenset(
         (one.run, one.submission)
         for one in attempts
@@ -52,9 +52,16 @@ def silent_attempts(attempts: Iterable[Attempt], history: ControlHistory) -> fro
     )
 
 
-def heeded_signals(attempts: Iterable[Attempt]) -> frozenset[AttemptId]:
-    """Attempts that ended because they were asked to save a checkpoint and end."""
-    return frozenset(attempt.id for attempt in attempts if attempt.signal == CHECKPOINT_SIGNAL.name)
+def heeded_signals(known: KnownAttempts) -> frozenset[AttemptId]:
+    """Attempts that ended because they were asked to save a checkpoint and end.
+
+    Those of packed tasks are left out: the exit code of each is known.
+    """
+    return frozenset(
+        attempt.id
+        for attempt in known.attempts.values()
+        if attempt.signal == CHECKPOINT_SIGNAL.name and attempt.submission not in known.packed.submissions
+    )
 
 
 def certain(facts: Iterable[JobObserved], known: KnownAttempts) -> list[JobObserved]:
@@ -87,8 +94,8 @@ def attributed(
     """The same facts, where an end that somebody asked for says so.
 
     Slurm's CANCELLED by another user's hand stays as it is, with that user's name. A task of a local pool that was
-    stopped for a request was cancelled, whatever its exit code; so was an element that Slurm would have to be given
-    again after a preemption.
+    stopped for a request was cancelled, whatever its exit code; so was a run that Slurm would have to be given
+    again.
 
     :param heeded: attempts that, by their journals, saved a checkpoint and ended because they were asked to. Of
         several ranks ``srun`` kills those that end later, so that Slurm's exit code may say SIGKILL (measured)
@@ -125,7 +132,7 @@ def _attributed(fact: JobObserved, request: ControlRequested | None, told: Colle
         return replace(fact, reason=reason_of(request))
     failed_here = fact.told_by is Witness.LOCAL and fact.job_state is JobState.FAILED
     stopped = failed_here and (heeded or not request.checkpoint)
-    if stopped or fact.job_state is JobState.NOT_REQUEUED:
+    if stopped or fact.job_state in LET_GO:
         return replace(fact, state=JobState.CANCELLED.value, reason=reason_of(request))
     return fact
 

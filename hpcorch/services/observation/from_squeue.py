@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpcorch.model.entities import Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId
-from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.job_states import BACK_IN_QUEUE, JobState, Witness
 from hpcorch.model.states import AttemptState
 from hpcorch.services.observation.known import KnownAttempts, is_news
 from hpcorch.slurm.answers.squeue import QueueRow
@@ -28,8 +28,6 @@ _WAITING = frozenset(
     }
 )
 _STOPPED = frozenset({JobState.SUSPENDED, JobState.STOPPED})
-# After these words an element may run again, and what squeue says next is about the next restart.
-_BACK_IN_QUEUE = frozenset({JobState.REQUEUED, JobState.PREEMPTED, JobState.NODE_FAIL, JobState.BOOT_FAIL})
 # What squeue shows as the reason of an ended element is of use in this case only. Otherwise it repeats the state,
 # is why the element last waited, or misleads (22.05 shows JobLaunchFailure of what any signal killed: measured).
 _REASONS_OF_ENDS = frozenset({"DependencyNeverSatisfied"})
@@ -178,7 +176,7 @@ def _is_before(attempt: AttemptId, state: JobState, known: KnownAttempts) -> boo
         return known.is_over(attempt)
     # An end is shown until it is forgotten: it is the next attempt's only where there is known to be one.
     last = known.observed.get(attempt)
-    if last is None or last.job_state not in _BACK_IN_QUEUE:
+    if last is None or last.job_state not in BACK_IN_QUEUE:
         return False
     return last.job_state is JobState.REQUEUED or _has_successor(attempt, state, known)
 

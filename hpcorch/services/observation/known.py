@@ -7,7 +7,7 @@ although an attempt of it has been seen was requeued, but one that waited first 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from hpcorch import tunables
@@ -15,28 +15,29 @@ from hpcorch.journal.control import ControlHistory
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.events import JobObserved
 from hpcorch.model.ids import AttemptId, format_time, parse_time
-from hpcorch.model.job_states import JobState, Witness
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import AttemptState, SubmissionState
-
-# Reasons of an element that just waits for its turn. A pass of the scheduler swaps them for a whole array at once.
-_ITS_TURN = frozenset({None, "Priority", "Resources", "JobArrayTaskLimit"})
+from hpcorch.services.observation.news import adds_to
+from hpcorch.services.observation.packed import PackedArrays, packed_arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownAttempts:
-    """What is known before the scheduler's answer is read.
+    """What is known before the scheduler's answer is read. Of packed arrays each element stands for a run.
 
     :param submissions: released submissions by array job id
     :param attempts: the highest attempt of each (run, submission) that a journal speaks of
     :param observed: the scheduler's last word on each attempt
     :param overdue: attempts whose work is over, so that their process should have ended: one that was asked to
         stop leaves when Slurm ends it, any other within a moment
+    :param packed: the packed arrays as they are
     """
 
     submissions: Mapping[str, Submission]
     attempts: Mapping[tuple[int, int], Attempt]
     observed: Mapping[AttemptId, JobObserved]
     overdue: frozenset[AttemptId] = frozenset()
+    packed: PackedArrays = field(default_factory=PackedArrays)
 
     @property
     def since(self) -> datetime:
@@ -61,27 +62,47 @@ def known_attempts(asked: Iterable[Run], history: ControlHistory, attempts: Iter
 
     :param attempts: of the sweep, as the ledger has them
     """
+    asked = list(asked)
     wanted = {run.submission for run in asked}
     began = [one for one in attempts if one.pid is not None]
-    scripts = {number for number, one in history.submissions.items() if one.form.is_script}  # go on after a command
+    own = {number for number, one in history.submissions.items() if one.owns_jobs}  # others go on after a run
+    asked_about = {
+        submission.job_id: submission
+        for submission in history.submissions.values()
+        if submission.job_id is not None
+        and submission.submission in wanted
+        and submission.state is SubmissionState.RELEASED
+    }
+    unsettled = ((run.run, run.submission) for run in asked if run.submission is not None)
+    packed = packed_arrays(asked_about.values(), began, history.observed, unsettled)
+    alone = [one for one in began if one.submission not in packed.submissions]
     latest = format_time(datetime.now(timezone.utc) - timedelta(seconds=tunables.JOB_STAYS_S))
     return KnownAttempts(
-        submissions={
-            submission.job_id: submission
-            for submission in history.submissions.values()
-            if submission.job_id is not None
-            and submission.submission in wanted
-            and submission.state is SubmissionState.RELEASED
-        },
-        attempts=_highest(began),
-        observed=history.observed,
+        submissions={job_id: _by_elements(one) for job_id, one in asked_about.items()},
+        attempts={**_highest(alone), **packed.last},
+        observed={
+            **{
+                place: word
+                for place, word in history.observed.items()
+                if place.submission not in packed.submissions
+            },
+            **packed.observed,
+        }
+        if packed.submissions
+        else history.observed,
         overdue=frozenset(
             one.id
-            for one in began
+            for one in alone
             if one.state is AttemptState.STOPPED
-            or (one.submission not in scripts and _is_over(one) and (one.ended_at or latest) < latest)
+            or (one.submission in own and _is_over(one) and (one.ended_at or latest) < latest)
         ),
+        packed=packed,
     )
+
+
+def _by_elements(submission: Submission) -> Submission:
+    """A submission as Slurm knows it: of a packed array each element stands for a run."""
+    return replace(submission, runs=tuple(submission.elements), tasks=None) if submission.is_packed else submission
 
 
 def _is_over(attempt: Attempt) -> bool:
@@ -104,10 +125,4 @@ def is_news(fact: JobObserved, known: KnownAttempts) -> bool:
         # A running element whose journal runs tells nothing new.
         seen = known.attempts.get((fact.run, fact.submission))
         return not (fact.job_state is JobState.RUNNING and seen is not None and seen.restart == fact.restart)
-    if fact.state == last.state:
-        if fact.job_state is JobState.PENDING:
-            return fact.reason != last.reason and not {fact.reason, last.reason} <= _ITS_TURN
-        # To an end that squeue showed, the database adds exit code, times and who cancelled.
-        return last.job_state.ends_attempt and (fact.told_by, last.told_by) == (Witness.SACCT, Witness.SQUEUE)
-    # sacct tells attempts apart, squeue shows only the latest: what sacct said of an ended one stands.
-    return not (last.told_by is Witness.SACCT and last.job_state.ends_attempt and fact.told_by is Witness.SQUEUE)
+    return adds_to(last, fact)

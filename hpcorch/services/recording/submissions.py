@@ -51,6 +51,8 @@ class Intent:
     :param changed: launcher keys that differ from those that the launch was launched with
     :param throttle: ``units`` and ``bound`` of an array that shares throttled resources
     :param at_once: the ``array_parallelism`` that was asked for
+    :param tasks: of a packed array
+    :param parallel: how many runs each of its tasks executes at once
     """
 
     launch: int
@@ -63,6 +65,8 @@ class Intent:
     changed: Mapping[str, Any] | None = None
     throttle: Mapping[str, Any] | None = None
     at_once: int | None = None
+    tasks: int | None = None
+    parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,8 @@ class SubmissionRecord:
                 changed=dict(intent.changed) if intent.changed else None,
                 throttle=dict(intent.throttle) if intent.throttle else None,
                 at_once=intent.at_once,
+                tasks=intent.tasks,
+                parallel=intent.parallel,
                 form=None if intent.form is None else intent.form.value,
             ),
             durable=durable,
@@ -209,9 +215,11 @@ def nothing_shows(printed: Submitted) -> str:
     )
 
 
-def task_words(layout: SweepLayout, *, sweep: str, launch: int, submission: int, runs: Sequence[int]) -> list[str]:
+def task_words(
+    layout: SweepLayout, *, sweep: str, launch: int, submission: int, runs: Sequence[int], module: str = RUNTIME
+) -> list[str]:
     """The command line of a submission's tasks, behind the interpreter and its options."""
     return [
-        *("-u", "-m", RUNTIME, *layout.words, "--sweep", sweep, "--launch", str(launch)),
+        *("-u", "-m", module, *layout.words, "--sweep", sweep, "--launch", str(launch)),
         *("--submission", str(submission), "--runs", format_ranges(runs)),
     ]

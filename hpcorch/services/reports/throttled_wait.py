@@ -25,7 +25,7 @@ def share_of(submission: Submission, run: int, reason: str | None, client: Slurm
     try:
         throttles = Throttles(state_directory(), client.config().cluster, client)
         entry = throttles.entry(submission.job_id or "")
-        if entry is None or submission.index_of(run) in entry.kept or (reason == HELD and not entry.held):
+        if entry is None or _is_kept(submission, run, entry) or (reason == HELD and not entry.held):
             return None
         uses = [use for use in throttles.view({}) if use.name in entry.units]
     except (HpcorchError, ValueError):
@@ -53,6 +53,11 @@ def share_of(submission: Submission, run: int, reason: str | None, client: Slurm
         meaning=f"it waits for its share of {_names(short)}: {told}",
         sooner="it starts when runs that use it end; `hpcorch resources` shows who does",
     )
+
+
+def _is_kept(submission: Submission, run: int, entry: Entry) -> bool:
+    """Whether its user holds the run: of a packed array all that wait, or none."""
+    return bool(entry.kept) if submission.is_packed else submission.index_of(run) in entry.kept
 
 
 def _is_own(uses: list[ResourceUse], entry: Entry) -> bool:

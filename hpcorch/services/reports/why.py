@@ -11,6 +11,7 @@ from hpcorch.errors import UnavailableError, UsageError
 from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.ids import format_time
+from hpcorch.model.job_states import JobState
 from hpcorch.model.states import RunState
 from hpcorch.quick_dataclasses import dataclass
 from hpcorch.services.reports.throttled_wait import ARRAY_LIMIT, share_of
@@ -19,10 +20,10 @@ from hpcorch.services.tending.refresh import RefreshResult, bring_up_to_date
 from hpcorch.services.tending.unsubmitted import CURE, retries_to_come
 from hpcorch.services.throttling.queue_view import HELD
 from hpcorch.slurm import commands
-from hpcorch.slurm.answers.squeue import Waiting, parse_waiting
+from hpcorch.slurm.answers.squeue import QueueRow, Waiting, parse_waiting
 from hpcorch.slurm.choose import slurm_client
 from hpcorch.slurm.protocol import SlurmClient
-from hpcorch.slurm.reasons import explain
+from hpcorch.slurm.reasons import Explanation, explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,15 @@ class _Known:
         )
 
     @property
+    def is_here(self) -> bool:
+        """Whether this machine's cluster has its jobs.
+
+        :raises UnavailableError: Slurm does not answer
+        """
+        cluster = self.ledger.sweep(self.run.sweep).sweep.cluster
+        return cluster in (None, self.client.config().cluster)
+
+    @property
     def waiting_since(self) -> str | None:
         """When it was submitted, or when its last attempt ended and it went back into the queue."""
         last, submission = self.last_attempt, self.submission
@@ -146,12 +156,11 @@ def _uncertain(known: _Known) -> Why:
 
 
 def _pending(known: _Known) -> Why:
-    run = known.run
+    run, submission = known.run, known.submission
+    if submission is not None and submission.is_packed and run.job_id == submission.job_id:
+        return _not_taken(known, submission)
     now = _asked(known)
-    submission = known.submission
-    limited = now.reason in (HELD, ARRAY_LIMIT) and submission is not None
-    share = share_of(submission, run.run, now.reason, known.client) if limited and submission is not None else None
-    explanation = share or explain(now.reason)
+    explanation = _explained(known, submission, now.reason)
     return Why(
         run=run,
         reason=now.reason,
@@ -162,15 +171,66 @@ def _pending(known: _Known) -> Why:
     )
 
 
+def _explained(known: _Known, submission: Submission | None, reason: str | None) -> Explanation:
+    limited = reason in (HELD, ARRAY_LIMIT) and submission is not None
+    share = (
+        share_of(submission, known.run.run, reason, known.client) if limited and submission is not None else None
+    )
+    return share or explain(reason)
+
+
+def _not_taken(known: _Known, submission: Submission) -> Why:
+    """Why a run of a packed array waits that none of its tasks has taken."""
+    now, rows = _asked(known), _rows(known, submission)
+    running = sum(not row.state.is_final and row.state is not JobState.PENDING for row in rows)
+    waiting = [row for row in rows if row.state is JobState.PENDING]
+    reason = now.reason or next((row.reason for row in waiting), None)
+    of_tasks = _explained(known, submission, reason)
+    starts = None if running else now.expected_start
+    is_over = bool(rows) and not running and not waiting
+    return Why(
+        run=known.run,
+        reason=reason if waiting else None,
+        meaning=(
+            f"no task of array {submission.job_id} has taken it, and all of them are over: within minutes it is"
+            " submitted again, or ends as they did"
+            if is_over
+            else f"it waits for one of the tasks of array {submission.job_id} to come to it: of"
+            f" {submission.tasks or 0}, {_at_work(running, len(waiting), of_tasks)}"
+        ),
+        sooner=of_tasks.sooner if waiting else _LONGER if is_over else "",
+        since=known.waiting_since,
+        expected_start=None if starts is None else format_time(starts),
+    )
+
+
+_LONGER = "with a longer timeout_min each task has time for more runs"
+
+
+def _at_work(running: int, waiting: int, of_tasks: Explanation) -> str:
+    """How many tasks are running, and why others are not."""
+    if not running:
+        return f"none is running: {of_tasks.meaning}"
+    some = f"{running} {'is' if running == 1 else 'are'} running"
+    return f"{some}, and {waiting} {'waits' if waiting == 1 else 'wait'}: {of_tasks.meaning}" if waiting else some
+
+
+def _rows(known: _Known, submission: Submission) -> list[QueueRow]:
+    """The tasks of a packed array as Slurm has them; none where it does not answer, or on another cluster."""
+    try:
+        return known.client.queue([submission.job_id]) if submission.job_id is not None and known.is_here else []
+    except UnavailableError:
+        return []
+
+
 def _asked(known: _Known) -> Waiting:
     """Why it waits at this moment: not each change of a reason is on record.
 
     What is serves where Slurm does not answer, from another cluster, or if the run has just left the queue.
     """
     recorded = Waiting(reason=known.run.reason, expected_start=None)
-    cluster = known.ledger.sweep(known.run.sweep).sweep.cluster
     try:
-        if known.run.job_id is None or cluster not in (None, known.client.config().cluster):
+        if known.run.job_id is None or not known.is_here:
             return recorded
         return parse_waiting(known.client.ask(commands.squeue_waiting(known.run.job_id))) or recorded
     except UnavailableError:

@@ -83,6 +83,8 @@ def changed_keys(keys: LaunchKeys, changes: Mapping[str, Any], backend: Backend)
     changed = keys.changed(changes)
     if backend is Backend.LOCAL:
         check_local(changed)
+    else:
+        changed.check_packed()
     return changed
 
 

@@ -126,7 +126,8 @@ def _recorded(ledger: Ledger, rerun: FrozenRerun, client: SlurmClient) -> Reconc
 
 
 def _request(reconciler: Reconciler, launch: Launch, portion: ArrayPlan) -> Request:
-    return _again(reconciler, launch, portion.runs, portion.keys).request(os.environ)
+    again = _again(reconciler, launch, portion.runs, portion.keys)
+    return replace(again.request(os.environ), most_tasks=portion.most_tasks)
 
 
 def _again(reconciler: Reconciler, launch: Launch, runs: Sequence[int], keys: LaunchKeys) -> Resubmission:

@@ -203,6 +203,7 @@ def _keys(launch: LaunchPlanned, backend: Backend, changes: Mapping[str, Any]) -
     if backend is Backend.SLURM:
         keys = keys_now(asked).changed(changes)
         keys.check_warning()
+        keys.check_packed()
         return keys
     keys = replace(asked, submitit_folder=None).changed(changes)
     check_local(keys)

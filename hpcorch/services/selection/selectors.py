@@ -27,7 +27,8 @@ class Selector:
     :param sweep: a sweep's id, the beginning of one, or ``last``
     :param ranges: run indices; None for all
     :param states: only runs in one of these; None for all
-    :param element: a job array's id and an index in it: the run that this element of it executes
+    :param element: a job array's id and an index in it: the run that this element of it executes, or the runs that
+        it has executed
     """
 
     sweep: str = LAST
@@ -144,7 +145,7 @@ def count_selected(ledger: Ledger, sweep: str, selector: Selector) -> dict[RunSt
 def _named(ledger: Ledger, sweep: str, selector: Selector) -> list[int] | None:
     """The indices that a selector names, in order; None for all."""
     if selector.element is not None:
-        return [_run_of(ledger, sweep, *selector.element)]
+        return _runs_of(ledger, sweep, *selector.element)
     if selector.ranges is None:
         return None
     first, last = ledger.extent(sweep)
@@ -157,15 +158,25 @@ def _named(ledger: Ledger, sweep: str, selector: Selector) -> list[int] | None:
     return sorted({index for part in selector.ranges for index in part})
 
 
-def _run_of(ledger: Ledger, sweep: str, job: str, index: int) -> int:
-    """The run that an element of an array executes."""
+def _runs_of(ledger: Ledger, sweep: str, job: str, index: int) -> list[int]:
+    """The run that an element of an array executes; of a packed array those that it has begun to execute."""
     of_job = [one for one in ledger.submissions(sweep) if one.job_id == job]
+    packed = [one for one in of_job if one.is_packed and index in one.elements]
+    if packed:
+        return _begun_by(ledger, sweep, f"{job}_{index}")
     found = next((run for one in of_job if (run := one.run_at(index)) is not None), None)
     if found is None:
         raise NotFoundError(
             f"the job {job} of sweep {sweep} has no element {index}: see `hpcorch status job={job}`"
         )
-    return found
+    return [found]
+
+
+def _begun_by(ledger: Ledger, sweep: str, element: str) -> list[int]:
+    found = {attempt.run for attempt in ledger.attempts(sweep) if attempt.job_id == element}
+    if not found:
+        raise NotFoundError(f"the task {element} of sweep {sweep} has not taken a run")
+    return sorted(found)
 
 
 def _extent(first: int, last: int) -> str:

@@ -26,10 +26,20 @@ _HEADROOM_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayPlan:
-    """Runs that one array executes, and what each of them asks for."""
+    """Runs that one array executes, and what each of them asks for.
+
+    :param most_tasks: a packed array may have no more tasks; None where nothing limits them
+    """
 
     runs: tuple[int, ...]
     keys: LaunchKeys
+    most_tasks: int | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many elements the array has."""
+        runs = len(self.runs)
+        return self.keys.tasks_for(runs, self.most_tasks) if self.keys.is_packed else runs
 
 
 class Portions(NamedTuple):
@@ -76,7 +86,8 @@ def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -
     when the first is over there is room for a third. Where less is free, a smaller array is worth it only if it is
     not much smaller, or if nothing else would bring somebody back to submit the rest. Then one run is tried even
     where nothing seems free: waiting for room does not make any, and Slurm has the last word. Where arrays are
-    small there are many: those for whose keepers no room is set aside leave some for them.
+    small there are many: those for whose keepers no room is set aside leave some for them. A packed array has all
+    runs of its group, and as many tasks as there is room for.
 
     :param runs: run -> what it asks for
     :param alone: no array of the sweep is with Slurm
@@ -85,15 +96,20 @@ def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -
     total = sum(len(group.runs) for group in groups)
     size = _array_size(groups, room)
     chosen: list[ArrayPlan] = []
-    left = total if room.free is None else max(room.free, int(alone))
+    left = sum(group.elements for group in groups) if room.free is None else max(room.free, int(alone))
     for group in groups:
         rest = group.runs
         while rest:
             # What Slurm takes without limit needs no room for keepers.
             fits = left if room.free is None else left - int(len(chosen) >= _KEPT_ARRAYS)
             is_worth_it = fits >= min(size, len(rest)) or 2 * fits >= size or (alone and not chosen)
-            if fits < 1 or not is_worth_it:
+            if fits < 1 or not (is_worth_it or group.keys.is_packed):
                 break
+            if group.keys.is_packed:
+                chosen.append(replace(group, most_tasks=min(room.array_tasks, fits)))
+                rest = ()
+                left = fits - chosen[-1].elements
+                continue
             some = rest[: min(size, fits)]
             chosen.append(ArrayPlan(runs=some, keys=group.keys))
             rest = rest[len(some) :]
@@ -106,8 +122,8 @@ def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -
 def _array_size(groups: Iterable[ArrayPlan], room: SubmitRoom) -> int:
     """Runs that an array of these may have; each after the second has a keeper of its own to be reckoned with."""
     size = room.array_tasks
-    arrays = sum(-(-len(group.runs) // size) for group in groups)
-    needed = sum(len(group.runs) for group in groups) + max(0, arrays - _KEPT_ARRAYS)
+    arrays = sum(-(-group.elements // size) for group in groups)
+    needed = sum(group.elements for group in groups) + max(0, arrays - _KEPT_ARRAYS)
     if room.usable is not None and room.free is not None and needed > room.free:
         size = min(size, (room.usable + 1) // 2)  # rounded up, or there would be a third array
     return size
@@ -131,19 +147,26 @@ def is_beside(request: Request, history: ControlHistory, client: SlurmClient) ->
     """
     most = request.at_once
     others = [one for one in history.submissions.values() if one.state is not SubmissionState.REJECTED]
-    if most is None or not others or sum(len(one.runs) for one in others) + len(request.runs) <= most:
+    runs = {one.submission: _most_at_work(history, one) for one in others}
+    if most is None or not others or sum(runs.values()) + request.most_at_work <= most:
         return False
-    rows = client.queue([one.job_id for one in others if one.job_id is not None])
-    alive = sum(not row.state.is_final for row in rows)
-    alive += sum(len(one.runs) for one in others if one.job_id is None)  # nobody knows
-    return alive > 0 and alive + len(request.runs) > most
+    jobs = {one.job_id: history.parallel.get(one.submission, 1) for one in others if one.job_id is not None}
+    alive = sum(jobs[row.array_job_id] for row in client.queue(jobs) if not row.state.is_final)
+    alive += sum(runs[one.submission] for one in others if one.job_id is None)  # nobody knows
+    return alive > 0 and alive + request.most_at_work > most
+
+
+def _most_at_work(history: ControlHistory, submission: Submission) -> int:
+    """How many of a submission's runs can be at work at once."""
+    in_tasks = len(submission.elements) * history.parallel.get(submission.submission, 1)
+    return min(len(submission.runs), in_tasks)
 
 
 def together(requests: Iterable[Request]) -> Iterator[Request]:
     """Requests of a new sweep as they are when those before them were submitted just now, and are at work."""
     before = 0
     for request in requests:
-        most, runs = request.at_once, before + len(request.runs)
+        most, runs = request.at_once, before + request.most_at_work
         yield replace(request, beside=most is not None and before > 0 and runs > most)
         before = runs
 
@@ -154,7 +177,7 @@ def throttle_of(history: ControlHistory, submission: Submission) -> Mapping[str,
     recorded = history.throttles.get(number)
     if recorded is not None or number not in history.at_once or not counts_runs(history):
         return recorded
-    return {"units": {own_of(submission.sweep): 1}, "bound": history.at_once[number]}
+    return {"units": _of_its_own(history, submission), "bound": history.at_once[number]}
 
 
 def counts_runs(history: ControlHistory) -> bool:
@@ -172,10 +195,16 @@ def free_arrays(layout: SweepLayout, history: ControlHistory) -> Iterator[Entry]
     for number, submission in history.submissions.items():
         is_free = number in history.at_once and number not in history.throttles
         if is_free and submission.job_id is not None and submission.state is not SubmissionState.REJECTED:
-            yield _free(layout, submission, history.at_once[number])
+            yield _free(layout, history, submission)
 
 
-def _free(layout: SweepLayout, submission: Submission, most: int) -> Entry:
+def _of_its_own(history: ControlHistory, submission: Submission) -> dict[str, int]:
+    """What each element takes of the runs that the sweep may have at work."""
+    return {own_of(submission.sweep): history.parallel.get(submission.submission, 1)}
+
+
+def _free(layout: SweepLayout, history: ControlHistory, submission: Submission) -> Entry:
+    most = history.at_once[submission.submission]
     released = submission.state is SubmissionState.RELEASED
     return Entry(
         job_id=submission.job_id or "",
@@ -183,7 +212,7 @@ def _free(layout: SweepLayout, submission: Submission, most: int) -> Entry:
         directory=str(layout.directory),
         submission=submission.submission,
         token=submission.token,
-        units={own_of(submission.sweep): 1},
+        units=_of_its_own(history, submission),
         bound=most,
         limit=most if released else 0,
         throttle=most,

@@ -104,11 +104,13 @@ class SubmittedRuns:
 
     :param launch: its first run
     :param job_id: of their array, or the id of the pool on this machine
+    :param tasks: of a packed array
     """
 
     launch: int
     runs: tuple[int, ...]
     job_id: str
+    tasks: int | None = None
 
 
 def submit_array(journal: ControlJournal, request: Request, client: SlurmClient) -> SubmittedRuns:
@@ -128,7 +130,7 @@ def submit_array(journal: ControlJournal, request: Request, client: SlurmClient)
             f" inodes there. Then `hpcorch status --refresh {request.sweep}` settles what was begun; nothing starts"
             " before"
         ) from error
-    return SubmittedRuns(launch=request.launch, runs=tuple(request.runs), job_id=job_id)
+    return SubmittedRuns(launch=request.launch, runs=tuple(request.runs), job_id=job_id, tasks=request.tasks)
 
 
 def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> str:
@@ -149,13 +151,17 @@ def _submit(journal: ControlJournal, request: Request, client: SlurmClient) -> s
                 changed=request.changed,
                 throttle=throttle,
                 at_once=request.at_once,
+                tasks=request.tasks,
+                parallel=request.keys.parallel_runs if request.keys.parallel_runs > 1 else None,
             )
         )
         begun = utc_now()
         answer = _submit_held(record, request, client)
         try:
             job_id = _settle_answer(record, client, answer, begun)
-            log_files(journal.layout, request, record.number).make_slurm_folders(job_id, len(request.runs))
+            log_files(journal.layout, request, record.number).make_slurm_folders(
+                job_id, request.tasks or len(request.runs)
+            )
             begin(record, client, throttle)
         except UnavailableError as error:
             raise SubmissionUnknownError(

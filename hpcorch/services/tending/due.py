@@ -17,6 +17,7 @@ from hpcorch import tunables
 from hpcorch.model.entities import Attempt, Run, Submission
 from hpcorch.model.failure_classes import failure_class
 from hpcorch.model.ids import format_time, parse_time
+from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retry_budget import retry_wait_s
 from hpcorch.model.states import NOT_FINE, Backend, RunState, SubmissionState
@@ -167,7 +168,7 @@ def _planned(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | 
     if latest.form.is_script:
         return None  # what a user's script did so far, and whether it may be done again, is his to know
     if run.state is RunState.PLANNED:
-        return _after_preemption(run, latest, state)
+        return _let_go(run, latest, state)
     if run.state not in NOT_FINE or latest.submission in state.abandoned:
         return None
     ends = state.ends.get(run.run, {})
@@ -183,13 +184,17 @@ def _planned(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | 
     return PlannedRetry(run=run.run, number=number, of=most, at=_begin(last, number, state), reason=reason)
 
 
-def _after_preemption(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | None:
-    """A run of which Slurm let go when it preempted it. There is no limit: it is no failure of the run."""
-    if (run.run, latest.submission) not in state.let_go:
+def _let_go(run: Run, latest: Submission, state: SweepState) -> PlannedRetry | None:
+    """A run that was preempted and not requeued, or that its array left over. Neither is a failure of the run."""
+    why = state.let_go.get((run.run, latest.submission))
+    if why is None or latest.backend is not Backend.SLURM:
         return None
-    if latest.backend is not Backend.SLURM or state.keys_of(latest).forbids_requeue:
+    if why is JobState.NOT_REQUEUED and state.keys_of(latest).forbids_requeue:
         return None
-    reason = "preempted, and not requeued by Slurm"
+    preempted = why is JobState.NOT_REQUEUED
+    reason = (
+        "preempted, and not requeued by Slurm" if preempted else "no task of the array before came to them in time"
+    )
     return PlannedRetry(run=run.run, number=0, of=0, at=state.now, reason=reason)
 
 

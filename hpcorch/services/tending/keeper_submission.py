@@ -63,7 +63,8 @@ def _is_kept(launch: Launch, later: Collection[int], client: SlurmClient) -> boo
         return keys.keeper
     if launch.first_run in later:
         return True
-    return not keys.max_retries.is_empty or _may_be_cancelled(keys, client)
+    leaves_over = keys.is_packed and keys.detach  # somebody must submit what its tasks had no time for
+    return leaves_over or not keys.max_retries.is_empty or _may_be_cancelled(keys, client)
 
 
 def _may_be_cancelled(keys: LaunchKeys, client: SlurmClient) -> bool:

@@ -177,7 +177,7 @@ class Reconciler:
             self._append(fact for fact in facts if fact.job_state is JobState.LINGERING)
         else:
             curious = any((run.run, run.submission) in unexplained for run in asked)
-            facts = with_preemptions(self._ask(client, known, asked, curious=curious), known, client)
+            facts = self._ask(client, known, asked, curious=curious)
             facts = with_output_files(facts, self._output_file)
             self._append(certain(facts, known), known)
         self.ingest(note=True, ended={fact.attempt for fact in facts if fact.job_state.is_final})
@@ -186,7 +186,7 @@ class Reconciler:
     def _ask(
         self, client: SlurmClient, known: KnownAttempts, asked: Sequence[Run], *, curious: bool
     ) -> list[JobObserved]:
-        """What Slurm has new.
+        """What Slurm has new, of runs.
 
         :param curious: ask sacct although squeue shows all that is not over
         """
@@ -198,29 +198,37 @@ class Reconciler:
             run
             for run in asked
             if run.job_id is not None
+            and run.submission not in known.packed.submissions
             and run.job_id not in names
             and (run.state in UNSETTLED or (run.run, run.submission) in lingering)
         ]
+        silent_elements = known.packed.silent(alive)
         shown = from_queue(rows, known)
-        if not silent and not curious and not any(map(is_without_detail, shown)):
-            return shown
+
+        def settled(facts: Sequence[JobObserved]) -> list[JobObserved]:
+            explained = with_preemptions(facts, known, client)
+            return known.packed.of_runs(explained, alive, now=datetime.now(timezone.utc))
+
+        if not silent and not silent_elements and not curious and not any(map(is_without_detail, shown)):
+            return settled(shown)
         try:
             accounted = client.accounting(known.submissions, known.since - timedelta(seconds=tunables.CLOCK_SKEW_S))
         except SlurmUnavailableError:
             # The controller's word counts without the database's.
-            if not silent:
-                return shown
-            self._append(certain(with_preemptions(shown, known, client), known), known)
+            if not silent and not silent_elements:
+                return settled(shown)
+            self._append(certain(settled(shown), known), known)
             self.ingest()
             raise
         ours = own_accounts(accounted or [], known, self._directories())
         ends = with_memory(from_accounting(ours, known, alive), known, self.layout)
         facts = [*ends, *from_queue(rows, known.with_facts(ends))]
-        known = known.with_facts(facts)
+        by_now = known.with_facts(facts)
         now = datetime.now(timezone.utc)
         asked_about = {submission.submission for submission in known.submissions.values()}
         elements = [(run.run, run.submission) for run in silent if run.submission in asked_about]
-        return [*facts, *from_silence(elements, known, now=now, accounting=accounted is not None)]
+        elements += silent_elements
+        return settled([*facts, *from_silence(elements, by_now, now=now, accounting=accounted is not None)])
 
     def _directories(self) -> set[str]:
         """The sweep directory where it was made, and where it is."""
@@ -268,7 +276,7 @@ class Reconciler:
         facts = list(facts)
         if not facts:
             return
-        heeded = heeded_signals(known.attempts.values()) if known is not None else frozenset()
+        heeded = heeded_signals(known) if known is not None else frozenset()
         with self.journal.locked():  # a user may have asked for an end since Slurm reported it
             self.journal.append(*attributed(facts, self.journal.history().requests, heeded))
 

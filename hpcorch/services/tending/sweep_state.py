@@ -10,7 +10,7 @@ from hpcorch.ledger import Ledger
 from hpcorch.model.entities import Attempt, Launch, Run, Submission, Sweep
 from hpcorch.model.events import CONTROL_SOURCE
 from hpcorch.model.ids import AttemptId, utc_now
-from hpcorch.model.job_states import JobState
+from hpcorch.model.job_states import LET_GO, JobState
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.states import NOT_FINE, WITH_SLURM, AttemptState, Backend, RunState, SubmissionState
 from hpcorch.services.local.processes import pool_is_gone
@@ -23,7 +23,8 @@ class SweepState:
     :param keys: launch -> its keys
     :param runs: those that are PLANNED, and those that did not end well where their launch has a budget
     :param ends: run -> the last end on record of each of its submissions, by number
-    :param let_go: (run, submission) that were preempted and that Slurm did not put back into its queue
+    :param let_go: (run, submission) that Slurm does not have any more, although no attempt was the last, and why:
+        NOT_REQUEUED or LEFT_OVER
     :param abandoned: submissions to local pools that are gone
     :param unkept: submissions without a keeper that may need one -> their runs that are not over
     :param now: the moment (UTC)
@@ -37,7 +38,7 @@ class SweepState:
     runs: Sequence[Run]
     ends: Mapping[int, Mapping[int, Attempt]]
     now: str
-    let_go: frozenset[tuple[int, int]] = frozenset()
+    let_go: Mapping[tuple[int, int], JobState] = field(default_factory=dict)
     abandoned: frozenset[int] = frozenset()
     unkept: Mapping[int, Sequence[int]] = field(default_factory=dict)
     is_with_slurm: bool = False
@@ -81,9 +82,11 @@ def read_state(
         runs=runs,
         ends=last_ends(attempts, history, {run.run for run in runs}),
         now=utc_now(),
-        let_go=frozenset(
-            (a.run, a.submission) for a, said in history.observed.items() if said.job_state is JobState.NOT_REQUEUED
-        ),
+        let_go={
+            (attempt.run, attempt.submission): said.job_state
+            for attempt, said in history.observed.items()
+            if said.job_state in LET_GO
+        },
         abandoned=frozenset(number for number, one in history.submissions.items() if _is_abandoned(one)),
         unkept=_unkept(ledger, sweep, history, kept),
         is_with_slurm=is_with_slurm,

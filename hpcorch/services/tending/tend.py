@@ -207,11 +207,11 @@ class _Tender:
         room = SubmitRoom(array_tasks=self.client.config().array_tasks)
         chosen = portions(dict.fromkeys(action.runs, action.keys), room, alone=True).arrays
         for portion in chosen:
-            self._resubmit_array(replace(action, runs=portion.runs))
+            self._resubmit_array(replace(action, runs=portion.runs), portion.most_tasks)
 
-    def _resubmit_array(self, action: Resubmit) -> None:
+    def _resubmit_array(self, action: Resubmit, most_tasks: int | None) -> None:
         again = self._resubmission(action.launch, action.runs, action.keys)
-        request = again.later_request(self._environ, wait_s=action.wait_s)
+        request = replace(again.later_request(self._environ, wait_s=action.wait_s), most_tasks=most_tasks)
         try:
             array = submit_array(self.reconciler.journal, request, self.client)
         except SubmissionRejectedError as error:
@@ -228,7 +228,8 @@ class _Tender:
         def request(portion: ArrayPlan) -> Request:
             again = self._resubmission(feed.launch, portion.runs, portion.keys)
             # What the launch waits for holds for all of it, and is over once any of it has begun.
-            return again.later_request(self._environ, wait_s=0) if begun else again.request(self._environ)
+            first = again.later_request(self._environ, wait_s=0) if begun else again.request(self._environ)
+            return replace(first, most_tasks=portion.most_tasks)
 
         feeder = Feeder(
             journal=self.reconciler.journal,

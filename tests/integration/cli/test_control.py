@@ -159,6 +159,19 @@ def test_a_run_that_slurm_gave_up_after_a_preemption_can_be_cancelled(hpcorch, f
     assert (runs(hpcorch)[0]["state"], runs(hpcorch)[0]["reason"]) == ("CANCELLED", BY_ME)
 
 
+def test_a_run_that_a_packed_array_left_over_can_be_cancelled(hpcorch, fake_slurm, tmp_path):
+    sweep = make_sweep(tmp_path, backend="slurm", cluster="fake")
+    sweep.submit([0, 1], job_id="1", backend="slurm", tasks=1)
+    words = {"submission": 0, "witness": "sacct", "restart": 0}
+    sweep.record(*(ev.JobObserved(run=run, state="LEFT_OVER", reason="not its turn", **words) for run in (0, 1)))
+    sweep.ingest()
+    assert [run["state"] for run in runs(hpcorch)] == ["PLANNED", "PLANNED"]
+    ran = hpcorch("cancel", "last/0", "-y")
+    assert ran.code == 0, ran.err
+    first, second = runs(hpcorch)
+    assert (first["state"], first["reason"], second["state"]) == ("CANCELLED", BY_ME, "PLANNED")
+
+
 def test_held_runs_wait_until_they_are_released(hpcorch, on_slurm, requests):
     leave(on_slurm, "x=1,2,3,4", "wait_for=go")
     wait_until(lambda: started(on_slurm, 1, 2))

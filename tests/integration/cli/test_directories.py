@@ -251,6 +251,8 @@ def filled(sweep: SweepOnDisk) -> SweepOnDisk:
         (sweep.layout.directory / str(run) / ".hydra").mkdir(parents=True)
         (sweep.layout.directory / str(run) / ".hydra" / "config.yaml").write_text("lr: 1\n")
     (sweep.layout.directory / "multirun.yaml").write_text("hydra: {}\n")
+    sweep.layout.task_list(0, 0).parent.mkdir()
+    sweep.layout.task_list(0, 0).write_text("0 0\n")
     return sweep
 
 

@@ -62,7 +62,7 @@ def test_every_key_reaches_the_batch_script(tmp_path):
     assert not app.ledger.exists()
     untested = {*slurm_configuration()} - {key.lstrip("+").split("=")[0].split(".")[0] for key in KEYS}
     ours = {"seed", "tags", "compact", "dry_run", "detach", "reuse_sweep_dir", "max_num_timeout", "drift", "needed"}
-    ours |= {"entry"}
+    ours |= {"entry", "runs_per_task", "parallel_per_task", "isolation"}
     assert untested == ours | {"_target_", "requeue_while_progress", "max_retries", "keeper", "pool", "resources"}
 
 

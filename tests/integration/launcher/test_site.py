@@ -166,6 +166,27 @@ def test_a_dry_run_tells_what_would_happen_and_does_nothing(app):
     assert "#SBATCH --array=0-2%1" in script
 
 
+def test_a_dry_run_of_packed_tasks_tells_how_many_take_the_runs(app):
+    words = [NORMAL, "hydra.launcher.gpus_per_node=1", "hydra.launcher.dry_run=true"]
+    packed = ["hydra.launcher.runs_per_task=5", "hydra.launcher.parallel_per_task=2"]
+    done = app.launch("x=range(20)", *words, *packed)
+    for line in (
+        "# 20 runs as one packed array of 4 tasks, which take runs 2 at once: 0-19",
+        "# at once: at most 8 of 20 runs, because of runs_per_task",
+        "#   runs_per_task lets 8 run at once",
+        "# in the worst case, if every task uses all of its time limit:",
+        "#   tasks: 4",
+        "#   minutes a task: 60 of 600 that the site profile allows",
+        "#   GPUs at once: 4",
+        "#   GPU-hours: 4 of 40 that the site profile allows",
+    ):
+        assert line in done.stdout.splitlines(), done.stdout + done.stderr
+    one = app.launch("x=range(4)", *words, packed[0])
+    assert "# 4 runs as one packed array of 1 task, which take runs one by one: 0-3" in one.stdout
+    refused = app.launch("x=range(20)", *words, *packed, "hydra.launcher.nodes=2")
+    assert (refused.returncode, "leave out nodes" in refused.stderr) == (1, True)
+
+
 def test_a_dry_run_shows_each_array_of_a_sweep_with_swept_requests(app):
     words = ["value=1,2", "hydra.launcher.cpus_per_task=${value}", NORMAL, "hydra.launcher.dry_run=true"]
     done = app.launch(*words)

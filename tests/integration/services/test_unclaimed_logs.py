@@ -51,3 +51,14 @@ def test_a_retry_that_never_began_has_its_own_log(on_slurm, hpcorch):
     late = hpcorch("logs", "last/0").out
     assert "/nope/python" in late
     assert "about to fail" not in late
+
+
+def test_runs_of_a_packed_array_that_failed_before_python_started_have_the_log_of_a_task(on_slurm, hpcorch):
+    done = on_slurm.launch("x=1,2,3,4", "hydra.launcher.python=/nope/python", "hydra.launcher.runs_per_task=2")
+    assert on_slurm.states() == ["FAILED"] * 4, done.stderr
+    assert "/nope/python" in done.stderr
+    for index in range(4):
+        assert "/nope/python" in hpcorch("logs", f"last/{index}").out
+    assert str(on_slurm.layout().log(0, 0)) in hpcorch("show", "last/3").out
+    on_slurm.layout().log(0, 0).unlink()
+    assert str(on_slurm.layout().log(0, 1)) in hpcorch("show", "last/3").out

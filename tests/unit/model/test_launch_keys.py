@@ -145,5 +145,37 @@ def test_a_wrong_value_is_named_with_its_cure(key, value, words):
         LaunchKeys.parse({key: value})
 
 
+PACKED = {"runs_per_task": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({**PACKED, "nodes": 2}, "leave out nodes, tasks_per_node and srun_args, or runs_per_task"),
+        ({**PACKED, "tasks_per_node": 2}, "With runs_per_task=auto each run is one process of its task"),
+        ({**PACKED, "srun_args": ["--exact"]}, "srun_args"),
+        ({**PACKED, "additional_parameters": {"ntasks": 4}}, "each run is one process"),
+        ({**PACKED, "additional_parameters": {"ntasks_per_node": "2"}}, "each run is one process"),
+        ({"parallel_per_task": 2}, "set hydra.launcher.runs_per_task=auto, or leave parallel_per_task out"),
+        ({**PACKED, "parallel_per_task": 4, "array_parallelism": 3}, "than array_parallelism=3 lets"),
+    ],
+)
+def test_packed_tasks_that_cannot_be_are_refused_with_what_can(given, words):
+    with pytest.raises(UsageError, match=words):
+        LaunchKeys.parse(given).check_packed()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"nodes": 2, "isolation": "process"},  # each run starts its program itself: so it is asked for, so it is
+        {**PACKED, "additional_parameters": {"nodes": 1}, "parallel_per_task": 300},
+        {**PACKED, "parallel_per_task": 3, "array_parallelism": 3, "isolation": "process"},
+    ],
+)
+def test_other_packed_tasks_are_not(given):
+    LaunchKeys.parse(given).check_packed()
+
+
 def test_none_means_the_default():
     assert LaunchKeys.parse({"tasks_per_node": None, "setup": None, "nodes": None}) == LaunchKeys()

@@ -101,6 +101,26 @@ def test_runs_that_are_started_again_after_a_time_out_cost_again():
     assert worst_case(Profile(), [gpu_runs(10, 1, 60, starts=3)]).gpu_hours == 30
 
 
+def test_the_worst_case_of_packed_tasks_is_each_of_them_to_its_time_limit():
+    packed = gpu_runs(100, 2, 60, tasks=5, parallel=3, starts=2)
+    worst = worst_case(Profile(), [packed], {"runs_per_task": packed.at_once})
+    assert (worst.runs, worst.tasks, worst.at_once, worst.bound_by) == (100, 5, 15, "runs_per_task")
+    assert (worst.gpus, worst.gpu_hours) == (5 * 2, 5 * 2 * 2)
+    assert gpu_runs(10, 1, tasks=5, parallel=3).at_once == 10
+    both = worst_case(Profile(), [packed, gpu_runs(4, 1)], {"disk": 7})
+    assert (both.tasks, both.at_once, both.gpus) == (9, 7, 3 * 2), "seven runs of the largest keep three tasks busy"
+
+
+def test_a_limit_of_packed_tasks_is_one_of_tasks():
+    with pytest.raises(PolicyError, match=r"60 minutes a task, and envelope\.max_walltime_min is 30"):
+        check_sweep(profile("envelope: {max_walltime_min: 30}"), [gpu_runs(9, 1, tasks=3)])
+    with pytest.raises(PolicyError, match="one task asks for 4 GPUs of type a100, and there are 2"):
+        check_sweep(
+            profile("resources: {cards: {kind: gpu, enforced: system, capacity: 2, gpu_type: a100}}"),
+            [gpu_runs(9, 4, tasks=3)],
+        )
+
+
 def test_what_has_a_price_is_reckoned():
     priced = profile("prices: {gpu_hour: 2, cpu_hour: 0.5}")
     assert worst_case(priced, [gpu_runs(10, 1)]).cost == 10 * 2 + 40 * 0.5

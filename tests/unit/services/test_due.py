@@ -19,6 +19,7 @@ from hpcorch.model.entities import Attempt, Launch, Submission, Sweep
 from hpcorch.model.events import ControlRequested
 from hpcorch.model.failure_classes import FailureClass
 from hpcorch.model.ids import format_time
+from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import LaunchKeys
 from hpcorch.model.retry_budget import RetryBudget, retry_wait_s
 from hpcorch.model.states import NOT_FINE, AttemptState, Backend, RunState, SubmissionState
@@ -34,6 +35,7 @@ from tests.support.sweeps import make_sweep
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LET_GO = "NOT_REQUEUED"
+LEFT_OVER = "LEFT_OVER"  # by a packed array
 ENDS = ("FAILED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "LOST", "CANCELLED", "COMPLETED", LET_GO)
 SWEEP = Sweep(
     id="s", name="n", backend=Backend.SLURM, directory="/d", project="/p", user="u", host="h", cwd="/", argv=(),
@@ -52,7 +54,7 @@ class World:
     submissions: dict[int, Submission] = field(default_factory=dict)
     ends: dict[int, dict[int, Attempt]] = field(default_factory=dict)
     states: dict[int, RunState] = field(default_factory=dict)
-    let_go: set[tuple[int, int]] = field(default_factory=set)
+    let_go: dict[tuple[int, int], JobState] = field(default_factory=dict)
     requests: list[ControlRequested] = field(default_factory=list)
     changed: dict[int, dict[str, Any]] = field(default_factory=dict)
     abandoned: frozenset[int] = frozenset()
@@ -81,9 +83,9 @@ class World:
 
     def end(self, run: int, how: str) -> None:
         number = self.latest(run)
-        if how == LET_GO:
+        if how in (LET_GO, LEFT_OVER):
             self.states[run] = RunState.PLANNED
-            self.let_go.add((run, number))
+            self.let_go[run, number] = JobState(how)
             return
         self.states[run] = RunState(how)
         ended = entities.attempt(run, AttemptState(how), submission=number, ended_at=self.now)
@@ -99,7 +101,7 @@ class World:
             runs=[entities.run(run, state) for run, state in self.states.items() if state in CONCERNED],
             ends={run: dict(ends) for run, ends in self.ends.items()},
             now=self.now,
-            let_go=frozenset(self.let_go),
+            let_go=dict(self.let_go),
             abandoned=self.abandoned,
         )
 
@@ -209,6 +211,19 @@ def test_a_preempted_run_stays_ended_where_the_user_wants_no_requeue(flags) -> N
     world.end(0, LET_GO)
     assert decide(world.state()) == []
     assert awaited(world.state()) == {}
+
+
+@pytest.mark.parametrize("flags", [{}, {"no-requeue": True}])
+def test_what_a_packed_array_left_over_is_submitted_again_whatever_the_user_wants_of_requeues(flags) -> None:
+    world = World(runs=2, options={"additional_parameters": flags})
+    world.end(0, LEFT_OVER)
+    world.clock += tunables.RETRY_GROUPING_S
+    (action,) = world.tend()
+    assert (action.runs, action.wait_s, action.reason) == (
+        (0,),
+        0,
+        "no task of the array before came to them in time",
+    )
 
 
 def test_what_somebody_cancelled_stays_cancelled() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from hpcorch.errors import UsageError
 from hpcorch.journal.control import ControlHistory
 from hpcorch.journal.layout import SweepLayout
 from hpcorch.model.job_states import JobState
 from hpcorch.model.keys.launch_keys import DEFAULT_PARALLELISM, LaunchKeys
 from hpcorch.model.states import SubmissionState
+from hpcorch.resources.profile.file import parse_profile
 from hpcorch.resources.profile.profile import Profile
 from hpcorch.resources.shares import Claim, divide
 from hpcorch.services.site.terms import RunsOnTerms, reckon, terms_of
@@ -31,8 +35,11 @@ class Cluster:
 
     def queue(self, job_ids):
         self.asked += 1
-        over = SimpleNamespace(state=JobState.COMPLETED)
-        return [over, *(SimpleNamespace(state=JobState.RUNNING) for job in job_ids for _ in range(self.alive[job]))]
+        return [
+            SimpleNamespace(state=state, array_job_id=job)
+            for job in job_ids
+            for state in [JobState.COMPLETED, *[JobState.RUNNING] * self.alive[job]]
+        ]
 
     def config(self):
         return SimpleNamespace(array_tasks=300)
@@ -158,3 +165,47 @@ def test_a_number_that_was_asked_for_holds_for_all_arrays():
 
 def test_launches_that_wait_for_each_other_are_not_at_work_together():
     assert bound((200, 256, 1), (200, 256, 2)) == (256, 256)
+
+
+def test_of_packed_tasks_so_many_runs_are_at_work_as_their_tasks_execute_at_once():
+    packed = {"runs_per_task": 10, "parallel_per_task": 2}
+    worst, caps = reckon(Profile(), [_on_terms(100, 256, **packed)], Cluster())
+    assert (worst.tasks, worst.at_once, worst.bound_by) == (10, 20, "runs_per_task")
+    assert caps == {"array_parallelism": 512, "runs_per_task": 20}  # by default, so many tasks
+    worst, caps = reckon(Profile(), [_on_terms(100, 8, **packed)], Cluster())
+    assert (worst.tasks, worst.at_once, caps["array_parallelism"]) == (10, 8, 8)
+    worst, _ = reckon(Profile(), [_on_terms(9000, 256, runs_per_task=10)], Cluster())
+    assert worst.tasks == 300  # Slurm lets an array have no more
+
+
+SHARED = """
+resources: {disk: {capacity: 5, enforced: throttle}, seats: {capacity: 8, enforced: license}}
+pools: {small: {limits: {max_running: 3}}, half: {limits: {max_running: 128}}}
+"""
+
+
+def test_a_packed_task_takes_what_its_runs_take_at_once():
+    profile = parse_profile(SHARED, "site.yaml")
+    keys = LaunchKeys.parse(
+        {"runs_per_task": "auto", "parallel_per_task": 2, "resources": {"disk": 1, "seats": 2}, "pool": "small"}
+    )
+    terms = terms_of(profile, keys)
+    assert terms.caps == {"disk": 4, "array_parallelism": 512, "pool small": 6}
+    assert (terms.keys.licenses, terms.keys.throttles) == ({"seats": 4}, {"disk": 1})
+    assert terms.keys.tasks_for(1000) == 3  # as many jobs as the pool lets
+    assert terms_of(profile, keys.changed({"pool": "half"})).keys.tasks_for(100_000) == 127
+    with pytest.raises(UsageError, match="With parallel_per_task=6 a task takes more of disk than there is"):
+        terms_of(profile, keys.changed({"parallel_per_task": 6}))
+
+
+def test_of_the_elements_of_packed_arrays_each_counts_for_the_runs_that_it_executes_at_once():
+    packed = LaunchKeys(name="n", array_parallelism=8, runs_per_task=5, parallel_per_task=4)
+    again = Request(sweep="s", launch=0, runs=range(4), keys=packed, environ={}, host="h")
+    assert again.most_at_work == 4
+    first = entities.submission(0, tuple(range(40)), job_id="100", tasks=2)
+    before = replace(history(first, at_once=8), parallel={0: 4})
+    assert is_beside(again, before, Cluster(_100=2))  # eight runs are at work
+    assert not is_beside(again, before, Cluster(_100=1))
+    assert [one.beside for one in together([again, again, again])] == [False, False, True]
+    (entry,) = free_arrays(SweepLayout(Path("/s")), replace(before, throttles={}))
+    assert entry.units == {OWN: 4}

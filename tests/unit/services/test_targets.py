@@ -59,6 +59,27 @@ def test_a_run_that_is_over_and_whose_job_stays_can_be_cancelled_and_no_other_co
     assert choose(Action.HOLD, every[:1], every, made, staying={0}).runs == []
 
 
+def test_of_a_packed_array_slurm_is_told_of_the_whole_or_of_nothing():
+    every = [run(0, "R"), run(1, "R"), run(2, "SU"), run(3, "SU"), run(4, "CD")]
+    made = {0: entities.submission(0, (0, 1, 2, 3, 4), job_id="369", tasks=2)}
+    (whole,) = choose(Action.CANCEL, every, every, made).targets
+    assert (whole.element, whole.addressee) == ("369", "369")
+    (some,) = choose(Action.CANCEL, every[1:3], every, made).targets
+    assert (some.runs, some.element, some.indices, some.addressee) == ((1, 2), None, [], "tasks of 369")
+    inside, outside = split([whole], {0, 1})
+    assert [target.element for target in (*inside, *outside)] == [None, None]
+
+
+def test_what_waits_in_a_packed_array_is_held_as_a_whole_whatever_its_tasks_execute():
+    every = [run(0, "R"), run(1, "PD"), run(2, "SU")]
+    made = {0: entities.submission(0, (0, 1, 2), job_id="369", tasks=2)}
+    held = choose(Action.HOLD, every, every, made)
+    assert [target.element for target in held.targets] == ["369"]
+    assert held.passed_over == {0: "not waiting (RUNNING)"}
+    (some,) = choose(Action.RELEASE, every[:2], every, made).targets
+    assert some.element is None
+
+
 def observed(state: str, reason: str | None, witness: str = "sacct", **values: Any) -> JobObserved:
     return JobObserved(submission=0, run=1, restart=0, state=state, witness=witness, reason=reason, **values)
 
@@ -71,6 +92,7 @@ def observed(state: str, reason: str | None, witness: str = "sacct", **values: A
         (observed("CANCELLED", None, cancelled_by=0), "CANCELLED", "cancelled by root (uid 0)"),
         (observed("CANCELLED", None, cancelled_by=4294967), "CANCELLED", "cancelled by uid 4294967"),
         (observed("NOT_REQUEUED", "preempted"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
+        (observed("LEFT_OVER", "its turn never came"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("TIMEOUT", None), "TIMEOUT", None),
         (observed("FAILED", "killed", "local"), "CANCELLED", "cancelled by alice with hpcorch cancel"),
         (observed("TIMEOUT", "limit", "local"), "TIMEOUT", "limit"),

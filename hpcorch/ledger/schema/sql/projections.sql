@@ -64,6 +64,7 @@ CREATE TABLE submissions (
     cluster TEXT,
     reason TEXT,
     keeper TEXT,
+    tasks INTEGER,                      -- of a packed array: its elements, which take the runs one by one
     form TEXT NOT NULL,                 -- tasks, script-array or script-job: how an array index names a run
     lowest INTEGER NOT NULL,            -- of its runs
     highest INTEGER NOT NULL,
@@ -121,6 +122,7 @@ CREATE TABLE attempts (
     restored_step INTEGER,
     checkpoint_step INTEGER,            -- of the last one that it saved
     checkpoint TEXT,                    -- its file, relative to the sweep directory
+    job_restart INTEGER,                -- of a packed task that executed it
     digest BLOB NOT NULL,               -- as in runs
     PRIMARY KEY (sweep, run, submission, restart)
 ) WITHOUT ROWID;

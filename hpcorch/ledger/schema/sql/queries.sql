@@ -112,7 +112,7 @@ ORDER BY 1, 2
 -- Submissions that may include runs with an index from one number through another.
 -- name: submissions_around
 SELECT submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-       form, cancellations
+       tasks, form, cancellations
 FROM submissions WHERE sweep = ? AND highest >= ? AND lowest <= ? ORDER BY submission
 
 -- name: rows_of_runs
@@ -141,8 +141,8 @@ INSERT OR IGNORE INTO bases (sweep, launch, base, planned) VALUES (?, ?, ?, ?)
 -- name: put_submissions
 INSERT OR REPLACE INTO submissions
     (sweep, submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-     form, lowest, highest, cancellations)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     tasks, form, lowest, highest, cancellations)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_run
 INSERT OR REPLACE INTO runs
@@ -154,8 +154,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 INSERT OR REPLACE INTO attempts
     (sweep, run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal,
      slurm_state, reason, seed, log, log_start, log_end, result, error, restored_from, restored_step,
-     checkpoint_step, checkpoint, digest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     checkpoint_step, checkpoint, job_restart, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_to_tally
 INSERT INTO tallies (sweep, state, runs) VALUES (?, ?, ?)
@@ -264,13 +264,15 @@ GROUP BY r.state
 
 -- name: read_attempts_of_runs
 SELECT a.run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
-       reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint
+       reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint,
+       job_restart
 FROM json_each(?) AS wanted CROSS JOIN attempts AS a ON a.sweep = ? AND a.run = wanted.value
 ORDER BY a.run, submission, restart
 
 -- name: read_attempts
 SELECT run, submission, restart, state, job_id, node, pid, started_at, ended_at, exit_code, signal, slurm_state,
-       reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint
+       reason, seed, log, log_start, log_end, result, error, restored_from, restored_step, checkpoint_step, checkpoint,
+       job_restart
 FROM attempts WHERE sweep = ? ORDER BY run, submission, restart
 
 -- name: read_logs
@@ -279,7 +281,7 @@ WHERE sweep = ? AND log IS NOT NULL ORDER BY log, log_start, started_at
 
 -- name: read_submissions
 SELECT submission, launch, runs, token, backend, script, state, intended_at, job_id, cluster, reason, keeper,
-       form, cancellations
+       tasks, form, cancellations
 FROM submissions WHERE sweep = ? ORDER BY submission
 
 -- name: read_launches
