@@ -148,17 +148,20 @@ class LaunchKeys:
     slots: int | None = key(whole(None), Heeds.POOL, "runs at once; by default, as many as CPUs and GPUs allow")
     runs_per_task: int | str = key(
         kinds.PACK,
-        Heeds.POOL | Heeds.SLURM,
+        _EVERY_RUN,
         "auto, or more than 1: a task starts the program once, and forks each of its runs where that calls its"
         " function",
         default=1,
     )
     parallel_per_task: int = key(
-        whole(1), Heeds.SLURM, "with runs_per_task: so many runs of a task at once, which share its CPUs", default=1
+        whole(1),
+        Heeds.SBATCH,
+        "with runs_per_task: so many runs of a task at once, which share its CPUs",
+        default=1,
     )
     isolation: str = key(
         kinds.ISOLATION,
-        Heeds.POOL | Heeds.SLURM,
+        _EVERY_RUN,
         "with runs_per_task: fork, or process to start the program for each run",
         default=Isolation.FORK.value,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from itertools import islice
@@ -271,7 +271,7 @@ def report_known(
         run: list(map(sweep.files.present_attempt, tries))
         for run, tries in _attempts(ledger, sweep.summary.sweep, runs).items()
     }
-    common = _common_overrides(runs)
+    common = _common_overrides(runs, lambda: _ends_of(ledger, summary))
     reports = [
         RunReport(
             run=with_log(sweep.files.present(run), attempts.get(run.run, ())),
@@ -295,6 +295,11 @@ def _shown(ledger: Ledger, sweep: str, selector: Selector, limit: int | None) ->
     first = select_runs(ledger, sweep, replace(selector, states=wanted & NOT_FINE), limit=limit)
     others = replace(selector, states=wanted - NOT_FINE)
     return sorted([*first, *select_runs(ledger, sweep, others, limit=limit - len(first))], key=lambda run: run.run)
+
+
+def _ends_of(ledger: Ledger, summary: SweepSummary) -> list[Run]:
+    """The first and the last run of a sweep, which differ in all that its grid varies, whatever of it is shown."""
+    return ledger.runs(summary.sweep.id, indices=sorted({0, summary.runs - 1}))
 
 
 def _sweep_report(
@@ -325,8 +330,11 @@ def _attempts(ledger: Ledger, sweep: Sweep, runs: Sequence[Run]) -> dict[int, li
     return found
 
 
-def _common_overrides(runs: Sequence[Run]) -> frozenset[str]:
-    """What all of several runs have: it tells none from another."""
-    if len(runs) == 1:  # alone, it is described by all that it has
+def _common_overrides(runs: Sequence[Run], others: Callable[[], Sequence[Run]]) -> frozenset[str]:
+    """What all of several runs have: it tells none from another.
+
+    :param others: runs of the sweep that are compared as well
+    """
+    if len(runs) < 2:  # alone, it is described by all that it has
         return frozenset()
-    return frozenset.intersection(*(frozenset(run.overrides) for run in runs)) if runs else frozenset()
+    return frozenset.intersection(*(frozenset(run.overrides) for run in (*runs, *others())))

@@ -86,8 +86,8 @@ def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -
     when the first is over there is room for a third. Where less is free, a smaller array is worth it only if it is
     not much smaller, or if nothing else would bring somebody back to submit the rest. Then one run is tried even
     where nothing seems free: waiting for room does not make any, and Slurm has the last word. Where arrays are
-    small there are many: those for whose keepers no room is set aside leave some for them. A packed array has all
-    runs of its group, and as many tasks as there is room for.
+    small there are many: those for whose keepers no room is set aside leave some for them. A packed array that is
+    cut has as many runs for each task as the whole would have.
 
     :param runs: run -> what it asks for
     :param alone: no array of the sweep is with Slurm
@@ -98,29 +98,27 @@ def portions(runs: Mapping[int, LaunchKeys], room: SubmitRoom, *, alone: bool) -
     chosen: list[ArrayPlan] = []
     left = sum(group.elements for group in groups) if room.free is None else max(room.free, int(alone))
     for group in groups:
-        rest = group.runs
+        rest, each = group.runs, -(-len(group.runs) // group.elements)
         while rest:
             # What Slurm takes without limit needs no room for keepers.
             fits = left if room.free is None else left - int(len(chosen) >= _KEPT_ARRAYS)
-            is_worth_it = fits >= min(size, len(rest)) or 2 * fits >= size or (alone and not chosen)
-            if fits < 1 or not (is_worth_it or group.keys.is_packed):
+            elements = -(-len(rest) // each)
+            is_worth_it = fits >= min(size, elements) or 2 * fits >= size or (alone and not chosen)
+            if fits < 1 or not is_worth_it:
                 break
-            if group.keys.is_packed:
-                chosen.append(replace(group, most_tasks=min(room.array_tasks, fits)))
-                rest = ()
-                left = fits - chosen[-1].elements
-                continue
-            some = rest[: min(size, fits)]
-            chosen.append(ArrayPlan(runs=some, keys=group.keys))
-            rest = rest[len(some) :]
-            left = fits - len(some)
+            most = min(size, fits, elements)
+            chosen.append(
+                replace(group, runs=rest[: most * each], most_tasks=most if group.keys.is_packed else None)
+            )
+            rest = rest[most * each :]
+            left = fits - most
         if rest:
             break
     return Portions(arrays=chosen, waiting=total - sum(len(portion.runs) for portion in chosen))
 
 
 def _array_size(groups: Iterable[ArrayPlan], room: SubmitRoom) -> int:
-    """Runs that an array of these may have; each after the second has a keeper of its own to be reckoned with."""
+    """Elements that an array of these may have; each array after the second has a keeper to be reckoned with."""
     size = room.array_tasks
     arrays = sum(-(-group.elements // size) for group in groups)
     needed = sum(group.elements for group in groups) + max(0, arrays - _KEPT_ARRAYS)

@@ -235,6 +235,14 @@ def test_a_retry_keeps_to_what_packed_tasks_can_be(hpcorch, on_slurm):
     assert "leave out nodes, tasks_per_node and srun_args, or runs_per_task" in refused.err
 
 
+def test_a_retry_gives_each_run_a_task_of_its_own_if_somebody_wants_that(hpcorch, on_slurm):
+    packed(on_slurm, "x=1,2,3", "fail=2")
+    assert hpcorch("wait", "--timeout", "200").code == 1
+    done = json.loads(hpcorch("retry", "--set", "runs_per_task=1", "--json").out)
+    assert [array["runs"] for array in done["submitted"]] == [[1]]
+    assert "hpcorch.runtime" in on_slurm.script(1).read_text()
+
+
 def test_runs_of_a_packed_array_are_rerun_and_reproduced(hpcorch, on_slurm):
     packed(on_slurm, "x=1,2,3", runs_per_task=3)
     assert hpcorch("wait", "--timeout", "200").code == 0

@@ -120,6 +120,16 @@ def test_status_exits_0_if_the_selected_runs_are_fine(hpcorch, tmp_path):
     assert hpcorch("status", "last/0-1", "-s", "F").code == 1
 
 
+def test_a_table_that_is_cut_shows_all_that_the_sweep_varies(hpcorch, tmp_path):
+    sweep = make_sweep(tmp_path, overrides=[[f"lr={lr}", f"i={i}", "same=1"] for lr in (1, 2) for i in range(3)])
+    sweep.submit(list(range(6)))
+    sweep.ingest()
+    for words in (["--limit", "2"], ["last/0-1"]):
+        rows = [line for line in hpcorch("status", *words).out.splitlines() if "lr=1 i=" in line]
+        assert len(rows) == 2
+        assert not any("same" in row for row in rows)
+
+
 def test_status_of_many_runs_shows_some_and_says_so(hpcorch, tmp_path):
     sweep = make_sweep(tmp_path, overrides=[[f"x={index}"] for index in range(150)])
     sweep.submit(range(150))

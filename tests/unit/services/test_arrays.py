@@ -36,6 +36,19 @@ def test_an_array_is_not_larger_than_the_cluster_allows():
     assert waiting == 0
 
 
+@pytest.mark.parametrize("runs_per_task", [10, "auto"])
+def test_a_packed_array_that_is_cut_has_as_many_runs_for_each_task_as_the_whole(runs_per_task):
+    packed = dict.fromkeys(range(1000), LaunchKeys(runs_per_task=runs_per_task))
+    (whole,), waiting = portions(packed, BIG, alone=True)
+    assert (len(whole.runs), waiting) == (1000, 0)
+    room = SubmitRoom(array_tasks=1001, max_submit=60, submitted=35, headroom=0)
+    (cut,), waiting = portions(packed, room, alone=True)
+    assert cut.elements == 21
+    assert len(cut.runs) == 1000 - waiting == 21 * -(-1000 // whole.elements)
+    full = SubmitRoom(array_tasks=1001, max_submit=60, submitted=55, headroom=0)
+    assert portions(packed, full, alone=False) == ([], 1000)
+
+
 def test_runs_that_ask_for_the_same_share_an_array():
     one, two = (LaunchKeys.parse({"licenses": {"matlab": count}}) for count in (1, 2))
     chosen, _ = portions({0: one, 1: two, 2: one}, BIG, alone=True)
