@@ -13,7 +13,6 @@ import pytest
 
 import hpcorch as api
 from hpcorch.model import events as ev
-from hpcorch.slurm.client import CliClient
 from hpcorch.users import own_name
 from tests.support import processes
 from tests.support.apps import App
@@ -57,22 +56,6 @@ def started(app: App, *values: int) -> bool:
 
 def runs(hpcorch: CommandLine) -> list[dict[str, Any]]:
     return json.loads(hpcorch("status", "--json").out)["runs"]
-
-
-@pytest.fixture
-def requests(monkeypatch) -> list[tuple[str, list[str]]]:
-    """What Slurm is told, call by call."""
-    told: list[tuple[str, list[str]]] = []
-    for verb in ("cancel", "signal", "hold", "release"):
-        real = getattr(CliClient, verb)
-
-        def spy(self, ids, *rest, verb=verb, real=real):
-            if ids:
-                told.append((verb, list(ids)))
-            real(self, ids, *rest)
-
-        monkeypatch.setattr(CliClient, verb, spy)
-    return told
 
 
 # cancel, hold, release ------------------------------------------------------------------------------------------

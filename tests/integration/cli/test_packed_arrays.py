@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from hpcorch.slurm.client import CliClient
 from hpcorch.users import own_name
 from tests.support.apps import App
 from tests.support.command_line import CommandLine
@@ -39,22 +38,6 @@ BY_ME = f"cancelled by {own_name()} with hpcorch cancel"
 def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """One task runs, the others of its array wait."""
     monkeypatch.setenv("FAKE_SLURM_CPUS", "1")
-
-
-@pytest.fixture
-def requests(monkeypatch) -> list[tuple[str, list[str]]]:
-    """What Slurm is told, call by call."""
-    told: list[tuple[str, list[str]]] = []
-    for verb in ("cancel", "signal", "hold", "release"):
-        real = getattr(CliClient, verb)
-
-        def spy(self, ids, *rest, verb=verb, real=real):
-            if ids:
-                told.append((verb, list(ids)))
-            real(self, ids, *rest)
-
-        monkeypatch.setattr(CliClient, verb, spy)
-    return told
 
 
 def packed(app: App, *arguments: str, runs_per_task: int = 2) -> None:
